@@ -5,7 +5,13 @@
  *
  *     static const char SQL_GET[] = "SELECT body FROM objects WHERE key = ?1";
  *     STMT(s, db, SQL_GET);
- *     if (!s || stmt_bind_text(s, 1, key) ...) */
+ *     if (!s)
+ *         return -1;
+ *     stmt_bind_text(s, 1, key);
+ *     while ((rc = stmt_step(s, err)) == 1) ...
+ *
+ * Errors of sql functions carry: ERR_EXISTS (a uniqueness rule), ERR_CONFLICT (another constraint), ERR_UNAVAILABLE (locked by somebody
+ * else for longer than 5 s), ERR_IO with sys_errno (ENOSPC: the disk is full; the message says so), ERR_INTERNAL (a damaged file, our own mistakes). */
 #ifndef TM_DATA_SQL_H
 #define TM_DATA_SQL_H
 
@@ -30,11 +36,17 @@ int db_exec(struct db *db, const char *sql, struct err *err);
 int db_begin(struct db *db, struct err *err);    /* BEGIN IMMEDIATE */
 int db_commit(struct db *db, struct err *err);   /* durable when it returns 0; on failure the transaction is rolled back */
 void db_rollback(struct db *db);
+bool db_in_transaction(struct db *db);          /* false also after an error that made the database give the transaction up */
+/* A transaction inside the transaction: what was changed since db_savepoint can be undone alone. They do not nest. */
+int db_savepoint(struct db *db, struct err *err);
+int db_savepoint_end(struct db *db, bool keep, struct err *err);
 int64_t db_last_id(struct db *db);
 int64_t db_changes(struct db *db);               /* rows changed by the last statement */
 
 struct stmt *db_prepare(struct db *db, const char *sql, struct err *err); /* owned by db */
-/* Parameters are numbered from 1. Text and blobs are copied. NULL text binds NULL. */
+/* For SQL that is put together at run time (never out of texts from outside: those are bound). Not cached; stmt_done frees it. */
+struct stmt *db_prepare_dynamic(struct db *db, const char *sql, struct err *err);
+/* Parameters are numbered from 1. Text and blobs are copied. NULL text binds NULL. A value that is too large fails the next step. */
 void stmt_bind_i64(struct stmt *s, int i, int64_t v);
 void stmt_bind_f64(struct stmt *s, int i, double v);
 void stmt_bind_text(struct stmt *s, int i, const char *v);
@@ -52,7 +64,8 @@ bool stmt_is_null(struct stmt *s, int col);
 /* Ends a use: resets and clears bindings. Safe on NULL. */
 void stmt_done(struct stmt *s);
 static inline void stmt_donep(struct stmt **s) { stmt_done(*s); }
-#define STMT(name, db, sql, err) CLEANUP(stmt_donep) struct stmt *name = db_prepare((db), (sql), (err))
+#define STMT(name, db, sql, err)         CLEANUP(stmt_donep) struct stmt *name = db_prepare((db), (sql), (err))
+#define STMT_DYNAMIC(name, db, sql, err) CLEANUP(stmt_donep) struct stmt *name = db_prepare_dynamic((db), (sql), (err))
 /* Steps a statement that returns no rows. */
 int stmt_run(struct stmt *s, struct err *err);
 
