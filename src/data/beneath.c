@@ -80,7 +80,7 @@ int beneath_open(int root, const char *path, int flags, mode_t mode)
     if (!beneath_no_openat2 && !atomic_load_explicit(&missing, memory_order_relaxed)) {
         struct open_how how = {
             .flags = (unsigned)(flags | O_CLOEXEC),
-            .mode = flags & (O_CREAT | O_TMPFILE) ? mode : 0,
+            .mode = flags & O_CREAT ? mode : 0,
             .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
         };
         long fd = syscall(SYS_openat2, root, path, &how, sizeof how);
