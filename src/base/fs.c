@@ -1,0 +1,225 @@
+/* fs.c - see fs.h. */
+#include "base/fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/id.h"
+
+int fs_read(const char *path, size_t max, struct buf *out, struct err *err)
+{
+    AUTOCLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, "%s", path);
+    size_t total = 0;
+    for (;;) {
+        buf_reserve(out, 16384);
+        ssize_t n = read(fd, out->data + out->len, out->cap - out->len - 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno(err, "%s", path);
+        if (n == 0)
+            break;
+        total += (size_t)n;
+        if (total > max)
+            return err_set(err, ERR_TOO_LARGE, "%s: larger than %zu bytes", path, max);
+        out->len += (size_t)n;
+    }
+    out->data[out->len] = '\0';
+    return 0;
+}
+
+int fs_write(int fd, const void *p, size_t n, struct err *err)
+{
+    const char *at = p;
+    while (n) {
+        ssize_t w = write(fd, at, n);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w < 0)
+            return err_errno(err, "write");
+        at += w;
+        n -= (size_t)w;
+    }
+    return 0;
+}
+
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+int fs_fsync_dir(const char *path, struct err *err)
+{
+    AUTOCLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        return err_errno(err, "%s", path);
+    return 0;
+}
+
+int fs_write_atomic(const char *path, const void *p, size_t n, mode_t mode, struct err *err)
+{
+    char suffix[17];
+    AUTOFREE char *tmp = xasprintf("%s.%s.tmp", path, random_hex(suffix, 8));
+    AUTOFREE char *dir = parent_of(path);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd < 0)
+        return err_errno(err, "%s", tmp);
+    int rc = fs_write(fd, p, n, err);
+    if (rc < 0)
+        err_wrap(err, "%s", path);
+    if (rc == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
+        rc = err_errno(err, "%s", tmp);
+    if (close(fd) < 0 && rc == 0)
+        rc = err_errno(err, "%s", tmp);
+    if (rc == 0 && rename(tmp, path) < 0)
+        rc = err_errno(err, "%s", path);
+    if (rc < 0) {
+        unlink(tmp);
+        return -1;
+    }
+    return fs_fsync_dir(dir, err);
+}
+
+int fs_mkdir_p(const char *path, mode_t mode, struct err *err)
+{
+    AUTOFREE char *p = xstrdup(path);
+    for (char *s = p + 1;; s++) {
+        if (*s != '/' && *s)
+            continue;
+        char saved = *s;
+        *s = '\0';
+        if (mkdir(p, mode) < 0 && errno != EEXIST)
+            return err_errno(err, "%s", p);
+        if (!saved)
+            break;
+        *s = saved;
+    }
+    if (!fs_is_dir(path))
+        return err_set(err, ERR_EXISTS, "%s: exists and is not a directory", path);
+    return 0;
+}
+
+/* Depth is bounded by the file system's own limit on open path lengths: each level holds one fd, so stop well before. */
+static int rm_children(int dirfd, dev_t dev, int depth, struct err *err)
+{
+    if (depth > 512) {
+        close(dirfd);
+        return err_set(err, ERR_IO, "directory tree deeper than 512 levels");
+    }
+    DIR *d = fdopendir(dirfd);
+    if (!d) {
+        close(dirfd);
+        return err_errno(err, "fdopendir");
+    }
+    int rc = 0;
+    struct dirent *e;
+    while (rc == 0 && (e = readdir(d))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        struct stat st;
+        if (fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            if (errno != ENOENT)
+                rc = err_errno(err, "%s", e->d_name);
+            continue;
+        }
+        if (S_ISDIR(st.st_mode)) {
+            if (st.st_dev != dev) {
+                rc = err_set(err, ERR_CONFLICT, "%s: another file system is mounted there", e->d_name);
+                continue;
+            }
+            int sub = openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            if (sub < 0)
+                rc = err_errno(err, "%s", e->d_name);
+            else if ((rc = rm_children(sub, dev, depth + 1, err)) < 0)
+                err_wrap(err, "%s", e->d_name);
+        }
+        if (rc == 0 && unlinkat(dirfd, e->d_name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT)
+            rc = err_errno(err, "%s", e->d_name);
+    }
+    closedir(d);
+    return rc;
+}
+
+int fs_rm_rf(const char *path, struct err *err)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : err_errno(err, "%s", path);
+    if (!S_ISDIR(st.st_mode))
+        return unlink(path) < 0 && errno != ENOENT ? err_errno(err, "%s", path) : 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, "%s", path);
+    if (rm_children(fd, st.st_dev, 0, err) < 0)
+        return err_wrap(err, "removing %s", path);
+    return rmdir(path) < 0 && errno != ENOENT ? err_errno(err, "%s", path) : 0;
+}
+
+bool fs_exists(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+bool fs_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *fs_join(const char *a, const char *b)
+{
+    size_t n = strlen(a);
+    while (n > 1 && a[n - 1] == '/')
+        n--;
+    while (*b == '/')
+        b++;
+    return xasprintf("%.*s%s%s", (int)n, a, n == 1 && a[0] == '/' ? "" : "/", b);
+}
+
+static int64_t du_at(int dirfd, int depth)
+{
+    DIR *d = depth > 512 ? NULL : fdopendir(dirfd);
+    if (!d) {
+        close(dirfd);
+        return 0;
+    }
+    int64_t total = 0;
+    struct dirent *e;
+    while ((e = readdir(d))) {
+        struct stat st;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (S_ISREG(st.st_mode)) {
+            total += st.st_size;
+        } else if (S_ISDIR(st.st_mode)) {
+            int sub = openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            if (sub >= 0)
+                total += du_at(sub, depth + 1);
+        }
+    }
+    closedir(d);
+    return total;
+}
+
+int64_t fs_du(const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return 0;
+    if (!S_ISDIR(st.st_mode))
+        return S_ISREG(st.st_mode) ? st.st_size : 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? 0 : du_at(fd, 0);
+}
