@@ -1,8 +1,7 @@
-/* object.h - what every Kubernetes object has: names, revisions, owners, finalizers, conditions; and the rules for names.
+/* object.h - what every Kubernetes object has: names, revisions, owners, finalizers, conditions.
  *
  * Readers borrow from the document they are given, answer for absent fields as said, and never fail. Writers change a
- * mutable copy (struct jm). The name rules return NULL for a good name, else a static text: Kubernetes' own words, to be put behind
- * "Invalid value: ...: ". Pure functions, any thread. Source: specs kube.md 3. */
+ * mutable copy (struct jm). Pure functions, any thread. Rules for names are in names.h. Source: specs kube.md 3. */
 #ifndef TM_KUBE_OBJECT_H
 #define TM_KUBE_OBJECT_H
 
@@ -67,27 +66,5 @@ bool obj_condition_is(jval *o, const char *type, const char *status);
 bool obj_set_condition(struct jm *m, jmval *o, const char *type, const char *status, const char *reason, const char *message,
                        int64_t now_ns);
 bool obj_remove_condition(jmval *o, const char *type);
-
-/* ---- names: NULL when good, else Kubernetes' text ----------------------------------------------------------------- */
-
-const char *name_check_dns1123_label(const char *s);      /* first fault found; see name_checks_* for all of them */
-const char *name_check_dns1123_subdomain(const char *s);
-const char *name_check_dns1035_label(const char *s);
-const char *name_check_path_segment(const char *s);
-const char *name_check_label_value(const char *s);
-const char *name_check_env_var(const char *s);
-const char *name_check_config_key(const char *s);
-const char *name_check_http_header(const char *s);
-const char *name_check_c_identifier(const char *s);
-/* All faults, appended to out (at most 3). A name has often two of them: too long, and of the wrong form. */
-void name_faults_dns1123_label(const char *s, struct strlist *out);
-void name_faults_dns1123_subdomain(const char *s, struct strlist *out);
-void name_faults_dns1035_label(const char *s, struct strlist *out);
-void name_faults_path_segment(const char *s, struct strlist *out);
-void name_faults_qualified(const char *s, struct strlist *out);       /* label and annotation keys, finalizers */
-void name_faults_label_value(const char *s, struct strlist *out);
-void name_faults_port_name(const char *s, struct strlist *out);
-void name_faults_env_var(const char *s, struct strlist *out);
-void name_faults_config_key(const char *s, struct strlist *out);
 
 #endif

@@ -33,7 +33,7 @@ char *label_selector_text(const struct label_selector *s);
  * table have metadata.name and metadata.namespace). Of custom kinds: field_labels_new(selectableFields of the version). */
 struct field_labels;
 const struct field_labels *field_labels_of(const char *group, const char *kind);
-struct field_labels *field_labels_new(jval *selectable_fields, const char *group, const char *kind);
+struct field_labels *field_labels_new(jval *selectable_fields);
 void field_labels_free(struct field_labels *l); /* only of field_labels_new */
 
 struct field_selector;
