@@ -16,6 +16,7 @@ void workqueue_add(struct workqueue *q, const char *key);
 void workqueue_add_after(struct workqueue *q, const char *key, int64_t ns);
 void workqueue_add_rate_limited(struct workqueue *q, const char *key);
 void workqueue_forget(struct workqueue *q, const char *key);
+unsigned workqueue_failures(struct workqueue *q, const char *key); /* rate-limited adds since the last forget */
 /* Blocks; NULL once the queue was shut down. The caller frees the key after workqueue_finish. */
 char *workqueue_take(struct workqueue *q);
 void workqueue_finish(struct workqueue *q, const char *key);
@@ -42,7 +43,8 @@ struct controller {
     reconcile_fn *reconcile;
 };
 /* Runs a controller: its workers call reconcile with self. Call before the informers are started; notifiers get the queue with
- * controller_queue. */
+ * controller_queue. Stop it before its informers: controller_stop cancels the calls that workers are in, takes its handlers off the informers
+ * and waits for the workers. sources need not outlive the call of controller_start; the informers must outlive the run. */
 struct controller_run;
 struct controller_run *controller_start(const struct controller *c, void *self, const struct clock *clock, int64_t base_delay_ns);
 struct workqueue *controller_queue(struct controller_run *r);

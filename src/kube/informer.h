@@ -22,6 +22,8 @@ struct informer_handler {
 };
 struct informer *informer_new(const struct informer_config *cfg);
 void informer_add_handler(struct informer *i, struct informer_handler h); /* before start */
+/* Once this has returned no handler with that self runs or will run. Any thread but the informer's own. */
+void informer_remove_handler(struct informer *i, void *self);
 void informer_start(struct informer *i);
 void informer_stop(struct informer *i); /* joins the thread, frees */
 /* Waits until the first list is in the cache (or the context ends: -1). */
