@@ -6,7 +6,7 @@
 /* The last chunk whose first key is <= key (0 when there is none). */
 static size_t chunk_for(const struct map *m, const char *key)
 {
-    size_t lo = 0, hi = m->n_chunks;
+    size_t lo = 1, hi = m->n_chunks; /* the first chunk, which may be empty for a moment, is never looked into */
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
         if (strcmp(m->chunks[mid]->v[0]->key, key) <= 0)
@@ -14,7 +14,7 @@ static size_t chunk_for(const struct map *m, const char *key)
         else
             hi = mid;
     }
-    return lo ? lo - 1 : 0;
+    return lo - 1;
 }
 
 /* The first index in the chunk with a key >= key. */

@@ -53,6 +53,7 @@ int64_t store_rev(struct store *s); /* of the last published change */
 /* Collections live as long as the store; the same pair gives the same pointer. */
 struct store_coll *store_coll(struct store *s, const char *group, const char *plural);
 size_t store_count(struct store_coll *c);
+int64_t store_coll_rev(struct store_coll *c); /* of its last published change; for caches of what is made from its objects */
 
 struct store_obj *store_get(struct store_coll *c, const char *key); /* a reference or NULL */
 
