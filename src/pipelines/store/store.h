@@ -7,6 +7,7 @@
 #ifndef TM_PIPELINES_STORE_STORE_H
 #define TM_PIPELINES_STORE_STORE_H
 
+#include "base/str.h"
 #include "data/writer.h"
 #include "metadata/metadata.h"
 #include "value/json.h"

@@ -1,0 +1,197 @@
+#include "launch/task.h"
+
+#include <stdlib.h>
+
+#include "base/fs.h"
+#include "launch/internal.h"
+
+/* More would be no task of ours; bounds memory before it is taken. */
+#define MAX_ITEMS 100000
+
+void launch_task_init(struct launch_task *t) { *t = (struct launch_task){.version = 1, .executor_input_at = -1}; }
+
+static void outputs_free(struct launch_output *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(v[i].key);
+        free(v[i].path);
+    }
+    free(v);
+}
+
+void launch_task_clear(struct launch_task *t)
+{
+    free(t->run_id);
+    free(t->task_id);
+    strlist_free(&t->argv);
+    strlist_free(&t->clean);
+    strlist_free(&t->dirs);
+    free(t->executor_input);
+    strlist_free(&t->requirements);
+    free(t->executor_output_path);
+    outputs_free(t->params, t->n_params);
+    outputs_free(t->artifacts, t->n_artifacts);
+    launch_task_init(t);
+}
+
+static void add_output(struct launch_output **v, size_t *n, const char *key, const char *path)
+{
+    *v = xreallocarray(*v, *n + 1, sizeof **v);
+    (*v)[(*n)++] = (struct launch_output){.key = xstrdup(key), .path = xstrdup(path)};
+}
+
+void launch_task_add_param(struct launch_task *t, const char *key, const char *path) { add_output(&t->params, &t->n_params, key, path); }
+
+void launch_task_add_artifact(struct launch_task *t, const char *key, const char *path)
+{
+    add_output(&t->artifacts, &t->n_artifacts, key, path);
+}
+
+static void put_list(struct jm *m, jmval *obj, const char *field, const struct strlist *l)
+{
+    jmval *a = jm_arr(m);
+    for (size_t i = 0; i < l->n; i++)
+        jm_push(a, jm_str(m, l->v[i]));
+    jm_put(m, obj, field, a);
+}
+
+static void put_outputs(struct jm *m, jmval *obj, const char *field, const struct launch_output *v, size_t n)
+{
+    jmval *a = jm_arr(m);
+    for (size_t i = 0; i < n; i++) {
+        jmval *o = jm_obj(m);
+        jm_put(m, o, "key", jm_str(m, v[i].key));
+        jm_put(m, o, "path", jm_str(m, v[i].path));
+        jm_push(a, o);
+    }
+    jm_put(m, obj, field, a);
+}
+
+void launch_task_text(const struct launch_task *t, struct buf *out)
+{
+    JM_NEW(m);
+    jmval *o = jm_obj(m);
+    jm_set_root(m, o);
+    jm_put(m, o, "version", jm_i64(m, t->version));
+    jm_put(m, o, "runId", jm_str(m, t->run_id));
+    jm_put(m, o, "taskId", jm_str(m, t->task_id));
+    jm_put(m, o, "attempt", jm_i64(m, t->attempt));
+    put_list(m, o, "argv", &t->argv);
+    put_list(m, o, "clean", &t->clean);
+    put_list(m, o, "dirs", &t->dirs);
+    if (t->executor_input)
+        jm_put(m, o, "executorInput", jm_str(m, t->executor_input));
+    jm_put(m, o, "executorInputAt", jm_i64(m, t->executor_input_at));
+    jm_put(m, o, "bigInput", jm_bool(m, t->big_input));
+    jm_put(m, o, "preludeAt", jm_i64(m, t->prelude_at));
+    put_list(m, o, "requirements", &t->requirements);
+    if (t->executor_output_path)
+        jm_put(m, o, "executorOutputPath", jm_str(m, t->executor_output_path));
+    put_outputs(m, o, "outputParameters", t->params, t->n_params);
+    put_outputs(m, o, "outputArtifacts", t->artifacts, t->n_artifacts);
+    jmv_write(o, JW_COMPACT, out);
+}
+
+static int get_list(jval *v, const char *field, struct strlist *out, struct err *err)
+{
+    jval *a = jv_get(v, field);
+    if (!a)
+        return 0;
+    if (!jv_is(a, J_ARRAY) || jv_len(a) > MAX_ITEMS)
+        return err_set(err, ERR_BAD_REQUEST, "task file: %s must be a list", field);
+    struct jiter it = jv_iter(a);
+    jval *x;
+    while (jv_next(&it, NULL, &x)) {
+        if (!jv_str(x))
+            return err_set(err, ERR_BAD_REQUEST, "task file: %s must hold strings, not %s", field, jtype_name(jv_type(x)));
+        strlist_add(out, jv_str(x));
+    }
+    return 0;
+}
+
+static int get_outputs(jval *v, const char *field, struct launch_output **out, size_t *n, struct err *err)
+{
+    jval *a = jv_get(v, field);
+    if (a && (!jv_is(a, J_ARRAY) || jv_len(a) > MAX_ITEMS))
+        return err_set(err, ERR_BAD_REQUEST, "task file: %s must be a list", field);
+    struct jiter it = jv_iter(a);
+    jval *x;
+    while (jv_next(&it, NULL, &x)) {
+        const char *key = jv_str(jv_get(x, "key")), *path = jv_str(jv_get(x, "path"));
+        if (!key || !path)
+            return err_set(err, ERR_BAD_REQUEST, "task file: an element of %s lacks key or path", field);
+        add_output(out, n, key, path);
+    }
+    return 0;
+}
+
+static int task_from(jval *v, struct launch_task *t, struct err *err)
+{
+    if (!jv_is(v, J_OBJECT))
+        return err_set(err, ERR_BAD_REQUEST, "task file: not a JSON object");
+    t->version = (int)jv_i64_or(jv_get(v, "version"), 0);
+    if (t->version != 1)
+        return err_set(err, ERR_BAD_REQUEST, "task file: version %d is unknown to this agent, which reads version 1", t->version);
+    t->run_id = xstrdup(jv_str_or(jv_get(v, "runId"), ""));
+    t->task_id = xstrdup(jv_str_or(jv_get(v, "taskId"), ""));
+    t->attempt = (int)jv_i64_or(jv_get(v, "attempt"), 0);
+    if (get_list(v, "argv", &t->argv, err) < 0 || get_list(v, "clean", &t->clean, err) < 0 ||
+        get_list(v, "dirs", &t->dirs, err) < 0 || get_list(v, "requirements", &t->requirements, err) < 0)
+        return -1;
+    if (t->argv.n == 0)
+        return err_set(err, ERR_BAD_REQUEST, "task file: argv is empty");
+    t->executor_input = xstrdup(jv_str(jv_get(v, "executorInput")));
+    int64_t at = jv_i64_or(jv_get(v, "executorInputAt"), -1), prelude = jv_i64_or(jv_get(v, "preludeAt"), 0);
+    if (at < -1 || at >= (int64_t)t->argv.n || (at >= 0 && !t->executor_input))
+        return err_set(err, ERR_BAD_REQUEST, "task file: executorInputAt %lld points nowhere", (long long)at);
+    if (prelude < 0 || prelude >= (int64_t)t->argv.n)
+        return err_set(err, ERR_BAD_REQUEST, "task file: preludeAt %lld points nowhere", (long long)prelude);
+    t->executor_input_at = (int)at;
+    t->prelude_at = (int)prelude;
+    t->big_input = jv_bool(jv_get(v, "bigInput"), false);
+    t->executor_output_path = xstrdup(jv_str(jv_get(v, "executorOutputPath")));
+    if (get_outputs(v, "outputParameters", &t->params, &t->n_params, err) < 0)
+        return -1;
+    return get_outputs(v, "outputArtifacts", &t->artifacts, &t->n_artifacts, err);
+}
+
+static int task_from_doc(struct json *doc, struct launch_task *out, struct err *err)
+{
+    launch_task_init(out);
+    if (task_from(json_root(doc), out, err) == 0)
+        return 0;
+    launch_task_clear(out);
+    return -1;
+}
+
+int launch_task_parse(const char *text, size_t len, struct launch_task *out, struct err *err)
+{
+    JSON_REF(doc) = json_parse(text, len, NULL, err);
+    return doc ? task_from_doc(doc, out, err) : -1;
+}
+
+struct json *launch_read_doc(const char *dir, const char *name, struct err *err)
+{
+    AUTOFREE char *path = fs_join(dir, name);
+    BUF(b);
+    if (fs_read(path, LAUNCH_FILE_MAX, &b, err) < 0)
+        return NULL;
+    struct json *doc = json_parse(buf_str(&b), b.len, NULL, err);
+    if (!doc)
+        err_wrap(err, "%s", path);
+    return doc;
+}
+
+int launch_task_read(const char *dir, struct launch_task *out, struct err *err)
+{
+    JSON_REF(doc) = launch_read_doc(dir, LAUNCH_TASK, err);
+    return doc ? task_from_doc(doc, out, err) : -1;
+}
+
+int launch_task_write(const struct launch_task *t, const char *dir, struct err *err)
+{
+    BUF(b);
+    launch_task_text(t, &b);
+    AUTOFREE char *path = fs_join(dir, LAUNCH_TASK);
+    return fs_write_atomic(path, b.data, b.len, 0644, err);
+}

@@ -1,0 +1,8 @@
+#include "metadata/schema.h"
+
+#include "metadata/schema_sql.h"
+
+const struct migration tidemill_migrations[] = {
+    {1, schema_runs_sql},
+};
+const size_t n_tidemill_migrations = ARRAY_LEN(tidemill_migrations);

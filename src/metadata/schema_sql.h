@@ -1,0 +1,7 @@
+/* schema_sql.h - the SQL of each migration, one file each; private to schema.c. */
+#ifndef TM_METADATA_SCHEMA_SQL_H
+#define TM_METADATA_SCHEMA_SQL_H
+
+extern const char schema_runs_sql[]; /* 1: runs, tasks, lineage, step cache */
+
+#endif
