@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(json))
+UNIT_MAIN(RUN_GROUP(json), RUN_GROUP(yaml), RUN_GROUP(patch), RUN_GROUP(quantity), RUN_GROUP(regex))

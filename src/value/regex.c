@@ -1,0 +1,330 @@
+/* RE2's syntax on PCRE2: one pass over the pattern rewrites what is spelled differently and refuses what RE2 has not, then
+ * PCRE2 compiles it. Matching is bounded by PCRE2's own limits, since PCRE2 backtracks where RE2 does not. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "value/regex.h"
+
+#include <ctype.h>
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#define PATTERN_MAX  (64u << 10)
+#define REPEAT_MAX   1000 /* RE2's own */
+#define DEPTH_MAX    250
+#define MATCH_LIMIT  2000000
+#define HEAP_LIMIT   (16u << 10) /* KiB */
+
+struct regex {
+    pcre2_code *code;
+    pcre2_match_context *limits;
+};
+
+struct rewrite {
+    const char *pattern, *p;
+    bool in_class;
+    unsigned depth;
+    struct buf out;
+    struct err *err;
+};
+
+static int refuse(struct rewrite *w, const char *what)
+{
+    return err_set(w->err, ERR_INVALID, "regular expression '%.200s': at %zu: %s", w->pattern, (size_t)(w->p - w->pattern) + 1, what);
+}
+
+/* A backslash escape at w->p. */
+static int rewrite_escape(struct rewrite *w)
+{
+    const char *p = w->p + 1;
+    char c = *p;
+    if (!c)
+        return refuse(w, "trailing backslash");
+    if (strchr(w->in_class ? "dDsSwWafnrtv" : "dDsSwWafnrtvAbB", c)) {
+        /* Perl's \s has the vertical tab, RE2's has not; \v is one character in RE2 and a class in PCRE2. */
+        if (c == 's')
+            buf_adds(&w->out, w->in_class ? "\\t\\n\\f\\r " : "[\\t\\n\\f\\r ]");
+        else if (c == 'S' && !w->in_class)
+            buf_adds(&w->out, "[^\\t\\n\\f\\r ]");
+        else if (c == 'S')
+            buf_adds(&w->out, "\\x{0}-\\x{8}\\x{b}\\x{e}-\\x{1f}\\x{21}-\\x{10ffff}");
+        else if (c == 'v')
+            buf_adds(&w->out, "\\x0b");
+        else
+            buf_addf(&w->out, "\\%c", c);
+        w->p += 2;
+        return 0;
+    }
+    if (c == 'z' && !w->in_class) {
+        buf_adds(&w->out, "\\z");
+        w->p += 2;
+        return 0;
+    }
+    if (c == 'x') {
+        size_t n = p[1] == '{' ? strspn(p + 2, "0123456789abcdefABCDEF") : strspn(p + 1, "0123456789abcdefABCDEF");
+        bool braces = p[1] == '{';
+        if (braces ? (!n || n > 6 || p[2 + n] != '}') : n < 2)
+            return refuse(w, "\\x takes two hexadecimal digits, or more in braces");
+        size_t len = braces ? n + 4 : 4;
+        buf_add(&w->out, w->p, len);
+        w->p += len;
+        return 0;
+    }
+    if (c == 'p' || c == 'P') {
+        size_t len = p[1] == '{' ? strcspn(p, "}") + 1 : 2;
+        if (p[1] == '\0' || (p[1] == '{' && p[len - 1] != '}'))
+            return refuse(w, "\\p takes a letter or a name in braces");
+        buf_add(&w->out, w->p, len + 1);
+        w->p += len + 1;
+        return 0;
+    }
+    if (c >= '0' && c <= '7') {
+        /* RE2: \0 and \123 are octal, \1 alone would be a back reference. */
+        size_t n = strspn(p, "01234567");
+        if (n > 3)
+            n = 3;
+        if (c != '0' && n < 3)
+            return refuse(w, "back references are not part of RE2's syntax");
+        char digits[4] = {0};
+        memcpy(digits, p, n);
+        buf_addf(&w->out, "\\x{%lx}", strtoul(digits, NULL, 8));
+        w->p += 1 + n;
+        return 0;
+    }
+    if (c == 'Q') {
+        const char *end = strstr(p + 1, "\\E");
+        size_t n = end ? (size_t)(end - p) - 1 : strlen(p + 1);
+        for (size_t i = 0; i < n; i++)
+            buf_addf(&w->out, "%s%c", isalnum((unsigned char)p[1 + i]) || (unsigned char)p[1 + i] >= 0x80 ? "" : "\\", p[1 + i]);
+        w->p = p + 1 + n + (end ? 2 : 0);
+        return 0;
+    }
+    if (isalnum((unsigned char)c) || (unsigned char)c >= 0x80)
+        return refuse(w, "this escape is not part of RE2's syntax");
+    buf_addf(&w->out, "\\%c", c);
+    w->p += 2;
+    return 0;
+}
+
+/* "(?" at w->p: groups without capture, with a name, and flags. */
+static int rewrite_group(struct rewrite *w)
+{
+    const char *p = w->p + 2;
+    if (p[0] == 'P' && p[1] == '<')
+        p += 2;
+    else if (p[0] == '<' && p[1] != '=' && p[1] != '!')
+        p += 1;
+    else {
+        size_t n = strspn(p, "imsU-");
+        if ((p[n] != ':' && p[n] != ')') || (n == 0 && p[n] == ')'))
+            return refuse(w, "this kind of group (look-around, atomic, conditional, comment ...) is not part of RE2's syntax");
+        buf_add(&w->out, w->p, (size_t)(p + n + 1 - w->p));
+        w->depth += p[n] == ':';
+        w->p = p + n + 1;
+        return 0;
+    }
+    size_t n = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+    if (!n || n > 32 || p[n] != '>' || isdigit((unsigned char)*p))
+        return refuse(w, "a group's name is 1 to 32 letters, digits and '_', and ends with '>'");
+    buf_addf(&w->out, "(?P<%.*s>", (int)n, p);
+    w->depth++;
+    w->p = p + n + 1;
+    return 0;
+}
+
+/* {n}, {n,}, {n,m}: its length, 0 when it is none (then '{' is a literal), -1 when refused. */
+static int repeat_length(struct rewrite *w)
+{
+    const char *p = w->p + 1;
+    size_t n = strspn(p, "0123456789");
+    if (!n)
+        return 0;
+    unsigned long lo = strtoul(p, NULL, 10), hi = lo;
+    p += n;
+    if (*p == ',') {
+        n = strspn(++p, "0123456789");
+        if (n)
+            hi = strtoul(p, NULL, 10);
+        p += n;
+    }
+    if (*p != '}')
+        return 0;
+    if (lo > REPEAT_MAX || hi > REPEAT_MAX || hi < lo)
+        return refuse(w, "bad repeat count: at most 1000, and not backwards");
+    return (int)(p + 1 - w->p);
+}
+
+/* A repetition operator at w->p; what may follow it is only '?'. */
+static int rewrite_repeat(struct rewrite *w, size_t len)
+{
+    buf_add(&w->out, w->p, len);
+    w->p += len;
+    if (*w->p == '?') {
+        buf_addc(&w->out, '?');
+        w->p++;
+    }
+    if (*w->p == '*' || *w->p == '+' || *w->p == '?')
+        return refuse(w, "nested repetition operator (possessive quantifiers are not part of RE2's syntax)");
+    if (*w->p == '{') {
+        int n = repeat_length(w);
+        if (n != 0)
+            return n < 0 ? -1 : refuse(w, "nested repetition operator");
+    }
+    return 0;
+}
+
+static int rewrite_class(struct rewrite *w)
+{
+    buf_addc(&w->out, *w->p++);
+    if (*w->p == '^')
+        buf_addc(&w->out, *w->p++);
+    w->in_class = true;
+    if (*w->p == ']') {
+        buf_adds(&w->out, "\\]");
+        w->p++;
+    }
+    while (*w->p && *w->p != ']') {
+        if (*w->p == '\\') {
+            if (rewrite_escape(w) < 0)
+                return -1;
+        } else if (*w->p == '[' && w->p[1] == ':') {
+            const char *end = strstr(w->p, ":]");
+            if (!end)
+                return refuse(w, "'[:' without ':]'");
+            buf_add(&w->out, w->p, (size_t)(end - w->p) + 2);
+            w->p = end + 2;
+        } else if (*w->p == '[') {
+            buf_adds(&w->out, "\\[");
+            w->p++;
+        } else {
+            buf_addc(&w->out, *w->p++);
+        }
+    }
+    if (!*w->p)
+        return refuse(w, "missing closing ]");
+    buf_addc(&w->out, *w->p++);
+    w->in_class = false;
+    return 0;
+}
+
+static int rewrite_one(struct rewrite *w)
+{
+    int n;
+    switch (*w->p) {
+    case '\\':
+        return rewrite_escape(w);
+    case '[':
+        return rewrite_class(w);
+    case '(':
+        if (w->p[1] == '?')
+            return rewrite_group(w);
+        if (w->p[1] == '*')
+            return refuse(w, "missing argument to repetition operator");
+        w->depth++;
+        break;
+    case ')':
+        if (w->depth == 0)
+            return refuse(w, "unexpected )");
+        w->depth--;
+        break;
+    case '*':
+    case '+':
+    case '?':
+        return rewrite_repeat(w, 1);
+    case '{':
+        n = repeat_length(w);
+        if (n < 0)
+            return -1;
+        if (n > 0)
+            return rewrite_repeat(w, (size_t)n);
+        buf_adds(&w->out, "\\{");
+        w->p++;
+        return 0;
+    default:
+        break;
+    }
+    buf_addc(&w->out, *w->p++);
+    return 0;
+}
+
+static int rewrite(struct rewrite *w)
+{
+    while (*w->p) {
+        if (rewrite_one(w) < 0)
+            return -1;
+        if (w->depth > DEPTH_MAX)
+            return refuse(w, "groups are nested too deeply");
+    }
+    return w->depth ? refuse(w, "missing closing )") : 0;
+}
+
+struct regex *regex_compile(const char *pattern, struct err *err)
+{
+    if (strlen(pattern) > PATTERN_MAX)
+        return err_set(err, ERR_INVALID, "regular expression is longer than %u bytes", PATTERN_MAX), NULL;
+    if (!str_utf8_valid(pattern, strlen(pattern)))
+        return err_set(err, ERR_INVALID, "regular expression is not valid UTF-8"), NULL;
+    struct rewrite w = {.pattern = pattern, .p = pattern, .err = err};
+    buf_adds(&w.out, "");
+    int rc = rewrite(&w);
+    BUF(text);
+    text = w.out;
+    if (rc < 0)
+        return NULL;
+    int code;
+    PCRE2_SIZE at;
+    /* DOLLAR_ENDONLY: without (?m) RE2's $ is the very end. */
+    uint32_t flags = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)buf_str(&text), text.len, flags, &code, &at, NULL);
+    if (!re) {
+        PCRE2_UCHAR msg[128];
+        pcre2_get_error_message(code, msg, sizeof msg);
+        err_set(err, ERR_INVALID, "regular expression '%.200s': %s", pattern, (char *)msg);
+        return NULL;
+    }
+    struct regex *r = xcalloc(1, sizeof *r);
+    r->code = re;
+    r->limits = pcre2_match_context_create(NULL);
+    ASSERT(r->limits);
+    pcre2_set_match_limit(r->limits, MATCH_LIMIT);
+    pcre2_set_heap_limit(r->limits, HEAP_LIMIT);
+    return r;
+}
+
+void regex_free(struct regex *r)
+{
+    if (!r)
+        return;
+    pcre2_match_context_free(r->limits);
+    pcre2_code_free(r->code);
+    free(r);
+}
+
+int regex_find(const struct regex *r, const char *text, size_t len, size_t from, size_t *start, size_t *end, struct err *err)
+{
+    if (from > len)
+        return 0;
+    pcre2_match_data *md = pcre2_match_data_create(1, NULL);
+    ASSERT(md);
+    int rc = pcre2_match(r->code, (PCRE2_SPTR)text, len, from, 0, md, r->limits);
+    PCRE2_SIZE *v = pcre2_get_ovector_pointer(md);
+    if (rc >= 0) {
+        *start = v[0];
+        *end = v[1];
+    }
+    pcre2_match_data_free(md);
+    if (rc >= 0)
+        return 1;
+    if (rc == PCRE2_ERROR_NOMATCH)
+        return 0;
+    if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT)
+        return err_set(err, ERR_INVALID, "regular expression needs too many steps on this text");
+    return err_set(err, ERR_INVALID, "regular expression cannot be matched: the text is not valid UTF-8");
+}
+
+int regex_match(const struct regex *r, const char *text, size_t len, struct err *err)
+{
+    size_t start, end;
+    return regex_find(r, text, len, 0, &start, &end, err);
+}
