@@ -136,8 +136,11 @@ void jm_put(struct jm *m, jmval *obj, const char *key, jmval *v)
         ASSERT(k && yyjson_mut_obj_add(o, k, ym(v)));
         return;
     }
-    /* The member stays where it is: its value is taken out of the ring and the new one put in. */
-    ASSERT(yyjson_mut_obj_replace(o, prev, ym(v)));
+    /* The member stays where it is: its value is taken out of the ring and the new one put in. (yyjson's own replace
+     * copies the value, and what the caller then adds to v would be lost.) */
+    x = prev->next;
+    ym(v)->next = x->next;
+    prev->next = ym(v);
 }
 
 bool jm_del(jmval *obj, const char *key)

@@ -75,7 +75,7 @@ static void json_patches_refused(void **state)
 {
     static const struct {
         const char *doc, *patch;
-        int code;
+        enum err_code code;
         const char *part;
     } cases[] = {
         {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz/bat\",\"value\":\"qux\"}]", ERR_INVALID, "operation 0 (add /baz/bat): 'baz'"},

@@ -193,10 +193,10 @@ static void many_documents(void **state)
 static void writes(void **state)
 {
     ERR(e);
-    JSON_REF(d) = json_parse_str("{\"kind\":\"Pod\",\"n\":1.50,\"l\":[{\"a\":\"x\",\"b\":[]},[1,[2]],\"t\\nu\\n\"],\"e\":{},\"s\":\"yes\"}", &e);
+    JSON_REF(d) = json_parse_str("{\"kind\":\"Pod\",\"num\":1.50,\"l\":[{\"a\":\"x\",\"b\":[]},[1,[2]],\"t\\nu\\n\"],\"e\":{},\"s\":\"yes\"}", &e);
     BUF(out);
     yaml_write(json_root(d), &out);
-    assert_string_equal(out.data, "kind: Pod\nn: 1.50\nl:\n- a: x\n  b: []\n- - 1\n  - - 2\n- |\n  t\n  u\ne: {}\ns: \"yes\"\n");
+    assert_string_equal(out.data, "kind: Pod\nnum: 1.50\nl:\n- a: x\n  b: []\n- - 1\n  - - 2\n- |\n  t\n  u\ne: {}\ns: \"yes\"\n");
 }
 
 static void written_reads_back(void **state)
