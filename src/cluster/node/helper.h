@@ -1,0 +1,33 @@
+/* helper.h - the helper process: one thread, one socket, one request and one answer at a time.
+ *
+ * A threaded server must not fork and setns; so all that needs root or fork is done here: the node's mount namespace, network namespaces,
+ * addresses, nftables, crun, conmon, removing trees that belong to other users. It is the seam at which the server can drop its privileges. It ends when its
+ * socket is closed; what it started goes on. Its faces: helper_proto.h (packets), helper_call.h (the server's side), node_helper_main in node.h. */
+#ifndef TM_NODE_HELPER_H
+#define TM_NODE_HELPER_H
+
+#include <sys/types.h>
+
+#include "cluster/node/helper_proto.h"
+
+struct helper_child {
+    uint64_t id;     /* of the request that gets the answer; 0: nobody waits */
+    pid_t pid;
+    int output;      /* memfd with what it wrote to stderr, or -1 */
+};
+struct helper_state {
+    int sock, signals;
+    char *node_dir, *instance;
+    struct helper_child *children;
+    size_t n_children;
+};
+
+/* helper_exec.c: programs. Each answers by itself or leaves a child that will. */
+int helper_spawn(struct helper_state *s, const struct helper_packet *p, struct err *err); /* pid */
+int helper_run(struct helper_state *s, const struct helper_packet *p, struct err *err);
+int helper_remove(struct helper_state *s, const struct helper_packet *p, struct err *err);
+/* Runs a program with text as its standard input and waits; its stderr is in the error. */
+int helper_feed(const char *const *argv, const char *text, struct err *err);
+void helper_reap(struct helper_state *s);
+
+#endif

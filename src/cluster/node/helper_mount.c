@@ -1,0 +1,175 @@
+#include "cluster/node/helper_mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/str.h"
+
+/* Mount points of this namespace at path or below, in the order of the table. Octal escapes are undone. */
+static int mounts_below(const char *path, struct strlist *out, struct err *err)
+{
+    BUF(b);
+    STRLIST(lines);
+    if (fs_read("/proc/self/mountinfo", 64 << 20, &b, err) < 0)
+        return -1;
+    str_split(buf_str(&b), '\n', &lines);
+    size_t plen = strlen(path);
+    for (size_t i = 0; i < lines.n; i++) {
+        STRLIST(f);
+        str_split(lines.v[i], ' ', &f);
+        if (f.n < 5)
+            continue;
+        char *w = f.v[4];
+        for (const char *r = f.v[4]; *r; r++)
+            if (r[0] == '\\' && r[1] && r[2] && r[3]) {
+                *w++ = (char)((r[1] - '0') << 6 | (r[2] - '0') << 3 | (r[3] - '0'));
+                r += 3;
+            } else {
+                *w++ = *r;
+            }
+        *w = 0;
+        if (strncmp(f.v[4], path, plen) == 0 && (f.v[4][plen] == 0 || f.v[4][plen] == '/'))
+            strlist_add(out, f.v[4]);
+    }
+    return 0;
+}
+
+int unmount_below(const char *path, struct err *err)
+{
+    STRLIST(points);
+    if (mounts_below(path, &points, err) < 0)
+        return -1;
+    for (size_t i = points.n; i-- > 0;)
+        if (umount2(points.v[i], MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
+            return err_errno(err, "unmounting %s", points.v[i]);
+    return 0;
+}
+
+int mount_tmpfs(const char *path, const char *options, struct err *err)
+{
+    struct statfs s;
+    if (fs_mkdir_p(path, 0755, err) < 0)
+        return -1;
+    STRLIST(points);
+    if (mounts_below(path, &points, err) < 0)
+        return -1;
+    if (strlist_has(&points, path) && statfs(path, &s) == 0 && s.f_type == TMPFS_MAGIC)
+        return 0;
+    return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 ? err_errno(err, "mounting a tmpfs at %s", path) : 0;
+}
+
+static bool is_nsfs(const char *path)
+{
+    struct statfs s;
+    return statfs(path, &s) == 0 && s.f_type == NSFS_MAGIC;
+}
+
+/* The kernel pins a mount namespace only at a mount point outside of it, and not at a shared one: the directory of the pin is
+ * mounted on itself as private first. */
+static int pin_place(const char *dir, const char *pin, struct err *err)
+{
+    if (fs_mkdir_p(dir, 0700, err) < 0)
+        return -1;
+    STRLIST(points);
+    if (mounts_below(dir, &points, err) < 0)
+        return -1;
+    if (!strlist_has(&points, dir) && mount(dir, dir, NULL, MS_BIND, NULL) < 0)
+        return err_errno(err, "mounting %s on itself", dir);
+    if (mount(NULL, dir, NULL, MS_PRIVATE, NULL) < 0)
+        return err_errno(err, "making %s private", dir);
+    AUTOCLOSE int fd = open(pin, O_RDONLY | O_CREAT | O_CLOEXEC, 0400);
+    return fd < 0 ? err_errno(err, "creating %s", pin) : 0;
+}
+
+/* Runs in a child that stayed in the old namespace: waits until the parent is in the new one, and pins it. */
+NORETURN static void pin_from_outside(int ready, pid_t parent, const char *pin)
+{
+    char c, ns[64];
+    snprintf(ns, sizeof ns, "/proc/%d/ns/mnt", (int)parent);
+    if (read(ready, &c, 1) != 1)
+        _exit(ECANCELED);
+    _exit(mount(ns, pin, NULL, MS_BIND, NULL) < 0 ? errno : 0);
+}
+
+static int make_and_pin(const char *pin, struct err *err)
+{
+    int p[2];
+    if (pipe2(p, O_CLOEXEC) < 0)
+        return err_errno(err, "pipe");
+    pid_t parent = getpid(), child = fork();
+    if (child < 0)
+        return err_errno(err, "fork");
+    if (child == 0) {
+        close(p[1]);
+        pin_from_outside(p[0], parent, pin);
+    }
+    close(p[0]);
+    int rc = 0;
+    if (unshare(CLONE_NEWNS) < 0)
+        rc = err_errno(err, "making a mount namespace");
+    else if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        rc = err_errno(err, "making the mounts of the new namespace slaves");
+    if (rc == 0 && write(p[1], "x", 1) != 1)
+        rc = err_errno(err, "pipe");
+    close(p[1]);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (rc == 0 && status != 0) {
+        errno = WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+        rc = err_errno(err, "pinning the mount namespace at %s", pin);
+    }
+    return rc;
+}
+
+/* The namespace this process was started in, which is the machine's as the server sees it. Where the pin is. */
+static int outer_ns = -1;
+
+int mount_ns_enter(const char *node_dir, bool *fresh, struct err *err)
+{
+    if (outer_ns < 0 && (outer_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) < 0)
+        return err_errno(err, "opening our own mount namespace");
+    AUTOFREE char *dir = fs_join(node_dir, "ns"), *pin = fs_join(dir, "mnt");
+    *fresh = !is_nsfs(pin);
+    if (!*fresh) {
+        AUTOCLOSE int fd = open(pin, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
+            return err_errno(err, "entering the mount namespace pinned at %s", pin);
+        return 0;
+    }
+    if (pin_place(dir, pin, err) < 0)
+        return -1;
+    return make_and_pin(pin, err);
+}
+
+int mount_ns_unpin(const char *node_dir, struct err *err)
+{
+    AUTOFREE char *dir = fs_join(node_dir, "ns"), *pin = fs_join(dir, "mnt");
+    pid_t child = fork();
+    if (child < 0)
+        return err_errno(err, "fork");
+    if (child == 0) {
+        if (setns(outer_ns, CLONE_NEWNS) < 0)
+            _exit(errno);
+        umount2(pin, MNT_DETACH);
+        _exit(umount2(dir, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT ? errno : 0);
+    }
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (status == 0)
+        return 0;
+    errno = WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+    return err_errno(err, "unpinning the mount namespace at %s", pin);
+}
