@@ -72,6 +72,7 @@ struct ir_task {
     int number;          /* position in its DAG: tasks of a DAG are sorted by name */
     const char *name, *display_name;
     int component;
+    jval *doc;           /* as it stands in the spec */
     struct ir_input *params, *artifacts;
     int n_params, n_artifacts;
     int *deps;           /* numbers of tasks of the same DAG that must be settled first: explicit and implicit, sorted, each once */
@@ -81,7 +82,7 @@ struct ir_task {
     bool run_always;     /* ALL_UPSTREAM_TASKS_COMPLETED */
     enum { IR_ITER_NONE, IR_ITER_RAW, IR_ITER_PARAM, IR_ITER_ARTIFACT } iter;
     jval *iter_raw;      /* IR_ITER_RAW: array of items (parsed) */
-    int iter_input;      /* IR_ITER_PARAM, IR_ITER_ARTIFACT: index in the component's parameters (artifacts) that holds the items, IR_NONE if undeclared */
+    int iter_input;      /* IR_ITER_PARAM, IR_ITER_ARTIFACT: index in this task's params (artifacts) that holds the items */
     const char *iter_input_key;
     int iter_item;       /* index in the component's parameters (artifacts) that gets the item */
     int parallelism;     /* 0: no limit */
@@ -140,10 +141,12 @@ struct ir_pipeline {
     jval *pipeline_config;           /* platforms.kubernetes.pipelineConfig or NULL */
     int64_t deadline_s;              /* pipelineConfig.activeDeadlineSeconds; 0: none */
     /* the rest is ir/'s own */
-    struct json *spec_doc, *platform_doc;
+    struct json *spec_doc, *platform_doc, *exec_doc;
     struct arena arena;
     struct cel_program **programs;
     size_t n_programs;
+    struct json **raw_items;
+    size_t n_raw_items;
     int refs;
 };
 
