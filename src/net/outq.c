@@ -1,0 +1,88 @@
+#include "net/outq.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SEG_MIN 4096
+
+struct outq_seg {
+    struct outq_seg *next;
+    const char *p;  /* the first byte not yet sent */
+    size_t len;     /* bytes left */
+    size_t room;    /* bytes that still fit behind; 0 for shared ones */
+    void (*release)(void *);
+    void *owner;
+    char data[];
+};
+
+static void push(struct outq *q, struct outq_seg *s)
+{
+    if (q->tail)
+        q->tail->next = s;
+    else
+        q->head = s;
+    q->tail = s;
+}
+
+void outq_add(struct outq *q, const void *p, size_t n)
+{
+    if (n == 0)
+        return;
+    struct outq_seg *s = q->tail;
+    if (!s || s->room < n) {
+        size_t cap = n > SEG_MIN ? n : SEG_MIN;
+        s = xmalloc(sizeof *s + cap);
+        *s = (struct outq_seg){.p = s->data, .room = cap};
+        push(q, s);
+    }
+    memcpy((char *)s->p + s->len, p, n);
+    s->len += n;
+    s->room -= n;
+    q->bytes += n;
+}
+
+void outq_add_shared(struct outq *q, const void *p, size_t n, void (*release)(void *), void *owner)
+{
+    if (n == 0) {
+        if (release)
+            release(owner);
+        return;
+    }
+    struct outq_seg *s = xmalloc(sizeof *s);
+    *s = (struct outq_seg){.p = p, .len = n, .release = release, .owner = owner};
+    push(q, s);
+    q->bytes += n;
+}
+
+int outq_peek(const struct outq *q, struct iovec *iov, int max)
+{
+    int n = 0;
+    for (const struct outq_seg *s = q->head; s && n < max; s = s->next)
+        iov[n++] = (struct iovec){.iov_base = (void *)s->p, .iov_len = s->len};
+    return n;
+}
+
+void outq_consume(struct outq *q, size_t n)
+{
+    ASSERT(n <= q->bytes);
+    q->bytes -= n;
+    while (q->head && n >= q->head->len) {
+        struct outq_seg *s = q->head;
+        n -= s->len;
+        q->head = s->next;
+        if (!q->head)
+            q->tail = NULL;
+        if (s->release)
+            s->release(s->owner);
+        free(s);
+    }
+    if (n) {
+        q->head->p += n;
+        q->head->len -= n;
+    }
+}
+
+void outq_clear(struct outq *q)
+{
+    outq_consume(q, q->bytes);
+}

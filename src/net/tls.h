@@ -1,0 +1,23 @@
+/* tls.h - OpenSSL set up for us: contexts, and a BIO on a non-blocking socket. Private to net/.
+ *
+ * OpenSSL's own socket BIO writes with write(2), which raises SIGPIPE when the peer is gone; ours uses send(2) with MSG_NOSIGNAL. */
+#ifndef TM_NET_TLS_H
+#define TM_NET_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "net/client.h"
+#include "net/server.h"
+
+SSL_CTX *tls_server_ctx(const struct tls_server_config *cfg, struct err *err);
+SSL_CTX *tls_client_ctx(const struct http_client_config *cfg, struct err *err);
+/* Binds ssl to fd, which stays the caller's. */
+int tls_attach(SSL *ssl, int fd, struct err *err);
+/* err_set with the reason from OpenSSL's queue, which is emptied. */
+int tls_err(struct err *err, enum err_code code, const char *what);
+/* Common name and organisations of the verified peer; *cn NULL without a certificate. */
+void tls_peer_names(SSL *ssl, struct arena *a, const char **cn, const char *const **orgs);
+
+#endif
