@@ -1,0 +1,214 @@
+/* launch.c - one task from its file to its result; the order of steps is that of launch/task.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/ctx.h"
+#include "base/fs.h"
+
+#define SHIM_DIR  "/tmp/kfp/shim"
+#define INPUT_ARG "@" LAUNCH_INPUT_FILE
+
+/* Runs before the Python executor reads its arguments, gives it the executor input that no argument can hold, and makes way for the
+ * sitecustomize that the image may have of its own. */
+static const char shim_py[] = "import sys\n"
+                              "sys.path[:] = [p for p in sys.path if p != '" SHIM_DIR "']\n"
+                              "for _i, _a in enumerate(sys.argv):\n"
+                              "    if _a == '" INPUT_ARG "':\n"
+                              "        with open('" LAUNCH_INPUT_FILE "', encoding='utf-8') as _f:\n"
+                              "            sys.argv[_i] = _f.read()\n"
+                              "sys.modules.pop('sitecustomize', None)\n"
+                              "try:\n"
+                              "    import sitecustomize\n"
+                              "except ImportError:\n"
+                              "    pass\n";
+
+/* Claims this attempt: only one process ever does. */
+static int claim(const char *dir, bool *twice, struct err *err)
+{
+    AUTOFREE char *path = fs_join(dir, LAUNCH_STARTED);
+    AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    *twice = fd < 0 && errno == EEXIST;
+    if (fd < 0)
+        return err_errno(err, "%s", path);
+    if (fsync(fd) < 0)
+        return err_errno(err, "%s", path);
+    return 0;
+}
+
+static int make_dir(const char *path, struct err *err)
+{
+    mode_t old = umask(0022);
+    int rc = fs_mkdir_p(path, 0755, err);
+    umask(old);
+    return rc;
+}
+
+static int write_file(const char *path, const char *text, size_t n, struct err *err)
+{
+    AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_errno(err, "%s", path);
+    return fs_write(fd, text, n, err);
+}
+
+/* An executor input that is too long for an argument goes through a file and a shim. */
+static int big_input(struct launch_task *t, struct err *err)
+{
+    if (make_dir(SHIM_DIR, err) < 0 ||
+        write_file(LAUNCH_INPUT_FILE, t->executor_input, strlen(t->executor_input), err) < 0 ||
+        write_file(SHIM_DIR "/sitecustomize.py", shim_py, sizeof shim_py - 1, err) < 0)
+        return err_wrap(err, "passing the executor input through a file");
+    const char *had = getenv("PYTHONPATH");
+    AUTOFREE char *path = str_empty(had) ? xstrdup(SHIM_DIR) : xasprintf(SHIM_DIR ":%s", had);
+    setenv("PYTHONPATH", path, 1);
+    return 0;
+}
+
+static int prepare(struct launch_task *t, struct err *err)
+{
+    for (size_t i = 0; i < t->clean.n; i++)
+        if (fs_rm_rf(t->clean.v[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < t->dirs.n; i++)
+        if (make_dir(t->dirs.v[i], err) < 0)
+            return -1;
+    int at = t->executor_input_at;
+    if (at < 0)
+        return 0;
+    if ((size_t)at >= t->argv.n || !t->executor_input)
+        return err_set(err, ERR_BAD_REQUEST, "task file: executorInputAt is %d, but argv has %zu elements", at, t->argv.n);
+    if (t->big_input && big_input(t, err) < 0)
+        return -1;
+    free(t->argv.v[at]);
+    t->argv.v[at] = xstrdup(t->big_input ? INPUT_ARG : t->executor_input);
+    return 0;
+}
+
+/* The command that really runs: argv, or what its prelude leads to when the prelude would install nothing. */
+static char **choose_argv(const struct launch_task *t, bool *skipped)
+{
+    size_t from = 0;
+    *skipped = false;
+    if (t->prelude_at > 0 && (size_t)t->prelude_at < t->argv.n && agent_requirements_met(&t->requirements)) {
+        from = (size_t)t->prelude_at;
+        *skipped = true;
+    }
+    char **argv = xcalloc(t->argv.n - from + 1, sizeof *argv);
+    memcpy(argv, t->argv.v + from, (t->argv.n - from) * sizeof *argv);
+    return argv;
+}
+
+/* Replaces bytes that are no UTF-8, so that the tail can stand in JSON. */
+static char *utf8_clean(const struct buf *b)
+{
+    BUF(out);
+    for (size_t i = 0; i < b->len;) {
+        size_t n = 1;
+        while (n < 4 && i + n < b->len && ((unsigned char)b->data[i + n] & 0xc0) == 0x80)
+            n++;
+        if (b->data[i] && str_utf8_valid(b->data + i, n)) {
+            buf_add(&out, b->data + i, n);
+            i += n;
+        } else {
+            buf_adds(&out, "\xef\xbf\xbd");
+            i++;
+        }
+    }
+    return buf_steal(&out, NULL);
+}
+
+static void judge(const char *program, const struct run_outcome *o, struct launch_result *r)
+{
+    char text[128];
+    if (!o->started) {
+        r->outcome = LAUNCH_NOT_FOUND;
+        r->exit_code = o->exec_errno == ENOENT ? 127 : 126;
+        const char *path = getenv("PATH");
+        if (o->exec_errno == ENOENT && !strchr(program, '/'))
+            r->message = xasprintf("%s: command not found in PATH (%s) of the image", program, path ? path : "unset");
+        else
+            r->message = xasprintf("cannot run %s: %s", program, strerror_r(o->exec_errno, text, sizeof text));
+    } else if (WIFSIGNALED(o->wait_status)) {
+        r->outcome = LAUNCH_SIGNALED;
+        r->signal = WTERMSIG(o->wait_status);
+        r->exit_code = 128 + r->signal;
+        r->message = xasprintf("ended by signal %d (%s)", r->signal, strsignal(r->signal));
+    } else {
+        r->outcome = LAUNCH_EXITED;
+        r->exit_code = WEXITSTATUS(o->wait_status);
+        if (r->exit_code)
+            r->message = xasprintf("exit status %d", r->exit_code);
+    }
+}
+
+static void failed_before(struct launch_result *r, enum launch_outcome outcome, const struct err *e)
+{
+    r->outcome = outcome;
+    r->exit_code = 1;
+    free(r->message);
+    r->message = xstrdup(err_text(e));
+}
+
+static void run_and_collect(struct launch_task *t, struct launch_result *r)
+{
+    ERR(e);
+    struct run_outcome o = {0};
+    AUTOFREE char **argv = choose_argv(t, &r->prelude_skipped);
+    if (agent_run(argv, &o, &e) < 0) {
+        failed_before(r, LAUNCH_SETUP, &e);
+        return;
+    }
+    r->started_ns = o.started_ns;
+    r->finished_ns = o.finished_ns;
+    judge(argv[0], &o, r);
+    if (o.tail.len)
+        r->log_tail = utf8_clean(&o.tail);
+    buf_free(&o.tail);
+    if (r->outcome == LAUNCH_EXITED && r->exit_code == 0 && agent_collect(t, r, &e) < 0)
+        failed_before(r, LAUNCH_COLLECT, &e);
+}
+
+int agent_launch(const char *dir)
+{
+    ERR(e);
+    struct launch_task t;
+    struct launch_result r;
+    bool twice = false;
+    launch_task_init(&t);
+    launch_result_init(&r);
+    int code = 1;
+    if (launch_task_read(dir, &t, &e) < 0) {
+        fprintf(stderr, "tidemill-agent: %s\n", err_text(&e));
+        goto out;
+    }
+    if (claim(dir, &twice, &e) < 0) {
+        fprintf(stderr, "tidemill-agent: %s\n", twice ? "this attempt has been started before" : err_text(&e));
+        code = twice ? LAUNCH_EXIT_TWICE : 1;
+        goto out;
+    }
+    r.attempt = t.attempt;
+    r.started_ns = r.finished_ns = clock_system.wall_ns(&clock_system);
+    if (prepare(&t, &e) < 0)
+        failed_before(&r, LAUNCH_SETUP, &e);
+    else
+        run_and_collect(&t, &r);
+    /* A command that did not start has written nothing: its own log says why. */
+    if (r.message && r.outcome != LAUNCH_EXITED && r.outcome != LAUNCH_SIGNALED)
+        fprintf(stderr, "tidemill-agent: %s\n", r.message);
+    code = r.exit_code;
+    err_clear(&e);
+    if (launch_result_write(&r, dir, &e) < 0) {
+        fprintf(stderr, "tidemill-agent: writing the result: %s\n", err_text(&e));
+        code = code ? code : 1;
+    }
+out:
+    launch_result_clear(&r);
+    launch_task_clear(&t);
+    return code;
+}

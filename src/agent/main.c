@@ -1,0 +1,29 @@
+/* main.c - tidemill-agent's command line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+
+static const char usage[] = "usage: tidemill-agent launch [--dir DIR]\n"
+                            "       tidemill-agent version\n"
+                            "\n"
+                            "Runs one step of a pipeline inside its container. The engine leaves the task in DIR (default " LAUNCH_DIR ")\n"
+                            "and reads the result from there; nobody needs to call this by hand.\n";
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "version") == 0) {
+        puts("tidemill-agent " TIDEMILL_VERSION);
+        return 0;
+    }
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+        fputs(usage, stdout);
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "launch") == 0)
+        return agent_launch(LAUNCH_DIR);
+    if (argc == 4 && strcmp(argv[1], "launch") == 0 && strcmp(argv[2], "--dir") == 0)
+        return agent_launch(argv[3]);
+    fputs(usage, stderr);
+    return 2;
+}

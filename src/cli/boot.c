@@ -1,0 +1,81 @@
+/* boot.c - see boot.h. */
+#include "cli/boot.h"
+
+#include <stdlib.h>
+
+#include "cli/deploy_base.h"
+#include "kube/kind.h"
+#include "kube/object.h"
+#include "value/yaml.h"
+
+/* Creates an object, or brings an existing one to the same content. */
+static int ensure(struct kube *k, const struct ctx *ctx, jval *obj, struct err *err)
+{
+    const struct kind *kind = kind_by_api_version(obj_api_version(obj), obj_kind(obj));
+    const struct kube_res *res = kind ? &kind->res : NULL;
+    if (!kind || !kind->served)
+        return err_set(err, ERR_INTERNAL, "deploy/base holds an object of a kind that is not served: %s", jv_str_or(jv_get(obj, "kind"), "?"));
+    const char *ns = res->namespaced ? obj_namespace(obj) : NULL, *name = obj_name(obj);
+    ERR(e);
+    JSON_REF(have) = kube_get(k, ctx, res, ns, name, NULL, &e);
+    if (!have && e.code == ERR_NOT_FOUND) {
+        JSON_REF(made) = kube_create(k, ctx, res, ns, obj, NULL, err);
+        return made ? 0 : -1;
+    }
+    if (!have)
+        return err_move(err, &e);
+    /* A patch with what we want leaves what others added; an equal object is not written again. */
+    JSON_REF(same) = kube_patch(k, ctx, res, ns, name, KUBE_PATCH_MERGE, obj, NULL, err);
+    return same ? 0 : -1;
+}
+
+int boot_objects(struct kube *k, const struct ctx *ctx, struct err *err)
+{
+    struct json **docs;
+    size_t n;
+    if (yaml_parse(deploy_base_yaml, strlen(deploy_base_yaml), NULL, &docs, &n, err) < 0)
+        return err_wrap(err, "deploy/base");
+    int rc = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (rc == 0 && jv_is(json_root(docs[i]), J_OBJECT) && (rc = ensure(k, ctx, json_root(docs[i]), err)) < 0)
+            err_wrap(err, "making %s %s", jv_str_or(jv_get(json_root(docs[i]), "kind"), "?"), obj_name(json_root(docs[i])));
+        json_unref(docs[i]);
+    }
+    free(docs);
+    return rc;
+}
+
+char *address_with_port(const char *address, int port)
+{
+    const char *colon = strrchr(address, ':');
+    return xasprintf("%.*s:%d", colon ? (int)(colon - address) : (int)strlen(address), address, port);
+}
+
+bool address_is_loopback(const char *a)
+{
+    return str_starts(a, "127.") || str_starts(a, "localhost:") || str_starts(a, "[::1]:") || str_starts(a, "unix:");
+}
+
+static const char *const *copy_list(struct http_req *req, jval *list)
+{
+    const char **out = http_alloc(req, (jv_len(list) + 1) * sizeof *out);
+    size_t n = 0;
+    jval *v;
+    for (struct jiter it = jv_iter(list); jv_next(&it, NULL, &v);)
+        if (jv_str(v))
+            out[n++] = http_strdup(req, jv_str(v));
+    return out;
+}
+
+int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct err *err)
+{
+    jval *status = jv_get(review, "status"), *user = jv_get(status, "user");
+    if (!jv_bool(jv_get(status, "authenticated"), false) || !jv_str(jv_get(user, "username")))
+        return err_set(err, ERR_UNAUTHENTICATED, "the bearer token is not valid: %s", jv_str_or(jv_get(status, "error"), "unknown token"));
+    struct identity *who = http_alloc(req, sizeof *who);
+    who->user = http_strdup(req, jv_str(jv_get(user, "username")));
+    who->uid = http_strdup(req, jv_str_or(jv_get(user, "uid"), ""));
+    who->groups = copy_list(req, jv_get(user, "groups"));
+    ctx->who = who;
+    return 0;
+}

@@ -1,0 +1,17 @@
+/* boot.h - small parts of the wiring that stand alone: objects that the components need in the cluster, addresses, identities. */
+#ifndef TM_CLI_BOOT_H
+#define TM_CLI_BOOT_H
+
+#include "kube/kube.h"
+#include "net/http.h"
+
+/* Creates what deploy/base holds (namespaces, service accounts, roles and bindings of the components), as `kubectl apply -k` does on a
+ * cluster; what exists and differs is replaced. */
+int boot_objects(struct kube *k, const struct ctx *ctx, struct err *err);
+/* "127.0.0.1:0" and 8080 give "127.0.0.1:8080". Caller frees. */
+char *address_with_port(const char *address, int port);
+bool address_is_loopback(const char *address);
+/* Fills ctx->who from a TokenReview's answer with memory of the request; ERR_UNAUTHENTICATED when it says no. */
+int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct err *err);
+
+#endif

@@ -1,0 +1,81 @@
+/* cmd_logs.c - tidemill logs: what the steps of a run printed. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "cli/cli.h"
+#include "cli/runs.h"
+
+struct logs {
+    const struct command *self;
+    struct front f;
+    bool follow, head_lines;
+};
+
+static int one_pod(struct logs *l, const char *ns, const char *pod)
+{
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    AUTOFREE char *path = xasprintf("/api/v1/namespaces/%s/pods/%s/log?container=main%s", ns, pod, l->follow ? "&follow=true" : "");
+    struct http_body *b = front_kube_open(&l->f, &ctx, path, &e);
+    if (!b) {
+        fprintf(stderr, "tidemill logs: pod %s: %s\n", pod, err_text(&e));
+        return EXIT_FAILED;
+    }
+    char chunk[16384];
+    ssize_t n;
+    while ((n = http_body_read(b, &ctx, chunk, sizeof chunk, &e)) > 0)
+        if (fs_write(STDOUT_FILENO, chunk, (size_t)n, &e) < 0)
+            break;
+    http_body_close(b);
+    return n < 0 ? cli_fail(l->self, &e) : EXIT_OK;
+}
+
+static int task_logs(struct logs *l, jval *t)
+{
+    const char *pod = jv_str(jv_get(t, "pod_name"));
+    if (str_empty(pod))
+        return EXIT_OK;
+    if (l->head_lines) {
+        printf("==> %s (%s) <==\n", jv_str_or(jv_get(t, "display_name"), ""), jv_str_or(jv_get(t, "state"), ""));
+        fflush(stdout);
+    }
+    return one_pod(l, "kubeflow", pod);
+}
+
+static int logs_main(const struct command *self, int argc, char **argv)
+{
+    struct logs l = {.self = self};
+    const char *url = NULL, *data = NULL;
+    const struct opt opts[] = {{"follow", 'f', OPT_FLAG, &l.follow, NULL, "go on until the step ends"},
+                               {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to ask"},
+                               {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to ask"}};
+    STRLIST(rest);
+    int code;
+    if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 1, 2, &code) < 0)
+        return code;
+    ERR(e);
+    JSON_REF(run) = front_open(&l.f, url, data, &e) < 0 ? NULL : runs_find(&l.f, rest.v[0], &e);
+    jval *task = run && rest.n == 2 ? runs_task(json_root(run), rest.v[1], &e) : NULL, *t;
+    if (!run || (rest.n == 2 && !task)) {
+        code = cli_fail(self, &e);
+    } else if (task) {
+        code = str_empty(jv_str(jv_get(task, "pod_name"))) ? EXIT_FAILED : task_logs(&l, task);
+        if (str_empty(jv_str(jv_get(task, "pod_name"))))
+            fprintf(stderr, "tidemill logs: task '%s' has had no pod (%s)\n", rest.v[1], jv_str_or(jv_get(task, "state"), "PENDING"));
+    } else {
+        l.head_lines = true;
+        code = EXIT_OK;
+        for (struct jiter it = jv_iter(jv_path(json_root(run), "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);)
+            if (task_logs(&l, t) != EXIT_OK)
+                code = EXIT_FAILED;
+    }
+    front_close(&l.f);
+    return code;
+}
+
+const struct command cmd_logs = {.name = "logs",
+                                 .summary = "Print what the steps of a run wrote",
+                                 .usage = "logs RUN [TASK] [-f]",
+                                 .help = "RUN is an id, the beginning of one, or a display name; TASK a display name or task id.",
+                                 .main = logs_main};

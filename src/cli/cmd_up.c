@@ -1,0 +1,231 @@
+/* cmd_up.c - tidemill up: the whole of it on this machine, in the foreground or detached. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "cli/boot.h"
+#include "cli/cli.h"
+#include "cli/server.h"
+
+#define LOG_ROOM "up"
+#include "base/log.h"
+
+struct up {
+    const struct command *self;
+    const char *data, *listen, *kube_listen, *ready_file, *pod_cidr, *log_level;
+    bool detach, no_node, no_engine;
+    struct strlist host_images, host_envs, host_paths;
+    struct caller caller;
+    char *data_dir;
+    FILE *say; /* where the person reads: the terminal, or through the pipe of --detach */
+};
+
+static int prepare_data_dir(struct up *u, struct err *err)
+{
+    u->data_dir = place_data_dir(u->data, err);
+    if (!u->data_dir || fs_mkdir_p(u->data_dir, 0700, err) < 0)
+        return -1;
+    if (chmod(u->data_dir, 0700) < 0)
+        return err_errno(err, "%s", u->data_dir);
+    return 0;
+}
+
+static int check_options(struct up *u, struct err *err)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    size_t i = 0;
+    while (i < ARRAY_LEN(levels) && strcmp(levels[i], u->log_level) != 0)
+        i++;
+    if (i == ARRAY_LEN(levels))
+        return err_set(err, ERR_BAD_REQUEST, "--log-level %s: use debug, info, warn or error", u->log_level);
+    log_threshold = (enum log_level)i;
+    const struct {
+        const char *flag, *value;
+    } addresses[] = {{"--listen", u->listen}, {"--kube-listen", u->kube_listen}};
+    for (i = 0; i < ARRAY_LEN(addresses); i++)
+        if (!strchr(addresses[i].value, ':'))
+            return err_set(err, ERR_BAD_REQUEST, "%s %s: give an address and a port, as in 127.0.0.1:8080", addresses[i].flag, addresses[i].value);
+    /* Without TLS and sign-in the front door trusts the peer socket's owner, which means nothing across a network. */
+    if (!address_is_loopback(u->listen))
+        return err_set(err, ERR_FORBIDDEN, "--listen %s: the front door has no TLS and no sign-in yet, so it opens on loopback only (127.0.0.1:8080)",
+                       u->listen);
+    return 0;
+}
+
+static void report(struct up *u, struct server *s, const char *kubeconfig, int node_rc, const struct err *node_err)
+{
+    FILE *f = u->say;
+    fprintf(f, "tidemill %s is up (process %d)\n", TIDEMILL_VERSION, (int)getpid());
+    if (node_rc < 0)
+        fprintf(f, "  Pods cannot run:  %s\n", err_text(node_err));
+    fprintf(f, "  Front door        %s\n", server_url(s));
+    fprintf(f, "  Kubernetes API    %s\n", server_kube_url(s));
+    fprintf(f, "  Kubeconfig        %s\n", kubeconfig);
+    fprintf(f, "  Data              %s\n", u->data_dir);
+    fprintf(f, "Try:\n");
+    fprintf(f, "  kubectl --kubeconfig %s get pods -A -w\n", kubeconfig);
+    fprintf(f, "  tidemill run pipeline.yaml --watch\n");
+    fprintf(f, "  python3 -c 'import kfp; print(kfp.Client(host=\"%s\").list_experiments())'\n", server_url(s));
+    fflush(f);
+}
+
+/* Waits for the signal that ends us: SIGINT takes pods down, SIGTERM leaves them. */
+static enum node_stop_mode wait_for_end(void)
+{
+    sigset_t set;
+    int sig = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    while (sigwait(&set, &sig) != 0)
+        ;
+    return sig == SIGINT ? NODE_REMOVE : NODE_KEEP;
+}
+
+static int serve(struct up *u)
+{
+    ERR(e);
+    struct server_options o = {.data_dir = u->data_dir, .listen = u->listen, .kube_listen = u->kube_listen, .no_node = u->no_node,
+                               .no_engine = u->no_engine, .pod_cidr = u->pod_cidr, .caller = &u->caller,
+                               .host_images = (const char *const *)u->host_images.v, .host_envs = (const char *const *)u->host_envs.v,
+                               .host_paths = (const char *const *)u->host_paths.v};
+    struct server *s = server_start(&o, &e);
+    if (!s)
+        return cli_fail(u->self, &e);
+    ERR(node_err);
+    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
+    int node_rc = server_wait_node(s, &ctx, &node_err);
+    AUTOFREE char *kubeconfig_text = server_kubeconfig(s);
+    AUTOFREE char *kubeconfig = NULL;
+    if (place_publish(u->data_dir, &u->caller, getpid(), server_url(s), server_kube_url(s), kubeconfig_text, u->ready_file, &kubeconfig, &e) < 0) {
+        server_stop(s, NODE_REMOVE);
+        return cli_fail(u->self, &e);
+    }
+    server_set_kubeconfig_path(s, kubeconfig);
+    report(u, s, kubeconfig, node_rc, &node_err);
+    if (u->detach) {
+        /* The waiting parent sees the end of the pipe and leaves. */
+        fclose(u->say);
+        u->say = stderr;
+    }
+    enum node_stop_mode mode = wait_for_end();
+    log_info("stopping%s", mode == NODE_REMOVE ? " with all pods" : ", pods go on");
+    server_stop(s, mode);
+    place_unpublish(u->data_dir, &u->caller, getpid());
+    return EXIT_OK;
+}
+
+/* The child goes on as the server, with its log in the data directory; the parent shows what it says until it is ready. */
+static int detach(struct up *u)
+{
+    int fds[2];
+    ERR(e);
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        err_errno(&e, "pipe");
+        return cli_fail(u->self, &e);
+    }
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0) {
+        err_errno(&e, "fork");
+        return cli_fail(u->self, &e);
+    }
+    if (pid > 0) {
+        char chunk[4096];
+        ssize_t n;
+        size_t total = 0;
+        close(fds[1]);
+        while ((n = read(fds[0], chunk, sizeof chunk)) > 0 || (n < 0 && errno == EINTR)) {
+            if (n > 0 && fs_write(STDOUT_FILENO, chunk, (size_t)n, NULL) == 0)
+                total += (size_t)n;
+        }
+        if (total)
+            return EXIT_OK;
+        fprintf(stderr, "tidemill up: it did not start; the end of %s/tidemill.log says why\n", u->data_dir);
+        return EXIT_FAILED;
+    }
+    close(fds[0]);
+    setsid();
+    AUTOFREE char *log = fs_join(u->data_dir, "tidemill.log");
+    int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (out >= 0) {
+        dup2(out, STDOUT_FILENO);
+        dup2(out, STDERR_FILENO);
+        close(out);
+    }
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        close(null);
+    }
+    u->say = fdopen(fds[1], "w");
+    return serve(u);
+}
+
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static int run_up(struct up *u)
+{
+    ERR(e);
+    caller_find(&u->caller);
+    if (check_options(u, &e) < 0 || prepare_data_dir(u, &e) < 0)
+        return cli_fail(u->self, &e);
+    /* NULL-terminated from here on. */
+    strlist_take(&u->host_images, NULL);
+    strlist_take(&u->host_envs, NULL);
+    strlist_take(&u->host_paths, NULL);
+    block_signals();
+    return u->detach ? detach(u) : serve(u);
+}
+
+static int up_main(const struct command *self, int argc, char **argv)
+{
+    struct up u = {.self = self, .listen = "127.0.0.1:8080", .kube_listen = "127.0.0.1:6443", .log_level = "warn", .say = stdout};
+    const struct opt opts[] = {
+        {"data", 0, OPT_TEXT, &u.data, "DIR", "where everything is kept (root: /var/lib/tidemill, else ~/.local/share/tidemill)"},
+        {"listen", 0, OPT_TEXT, &u.listen, "ADDR:PORT", "front door: pipelines API and start page [127.0.0.1:8080]; port 0 takes a free one"},
+        {"kube-listen", 0, OPT_TEXT, &u.kube_listen, "ADDR:PORT", "Kubernetes API [127.0.0.1:6443]"},
+        {"host-image", 0, OPT_LIST, &u.host_images, "GLOB", "images that this machine's own file system stands in for, e.g. 'python:*'"},
+        {"host-env", 0, OPT_LIST, &u.host_envs, "PREFIX", "a venv, conda or pyenv prefix that such pods see and use"},
+        {"host-path", 0, OPT_LIST, &u.host_paths, "DIR", "a directory that such pods see, read-only"},
+        {"pod-cidr", 0, OPT_TEXT, &u.pod_cidr, "CIDR", "addresses of pods [chosen so that it does not collide]"},
+        {"no-node", 0, OPT_FLAG, &u.no_node, NULL, "serve the APIs only: pods stay Pending"},
+        {"no-engine", 0, OPT_FLAG, &u.no_engine, NULL, "accept runs and leave them PENDING"},
+        {"ready-file", 0, OPT_TEXT, &u.ready_file, "FILE", "write {pid, url, kubernetes, kubeconfig, data} there once everything answers"},
+        {"detach", 'd', OPT_FLAG, &u.detach, NULL, "go on in the background; stop with 'tidemill down'"},
+        {"log-level", 0, OPT_TEXT, &u.log_level, "LEVEL", "debug, info, warn or error [warn]"},
+    };
+    STRLIST(rest);
+    int code;
+    if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 0, 0, &code) < 0)
+        return code;
+    code = run_up(&u);
+    strlist_free(&u.host_images);
+    strlist_free(&u.host_envs);
+    strlist_free(&u.host_paths);
+    caller_clear(&u.caller);
+    free(u.data_dir);
+    return code;
+}
+
+const struct command cmd_up = {
+    .name = "up",
+    .summary = "Start everything on this machine",
+    .usage = "up [OPTIONS]",
+    .help = "Ctrl-C and 'tidemill down' stop pods and take back what was made on the machine; the data stays. SIGTERM leaves pods\n"
+            "running for the next start. Pods need root (or sudo); without it the APIs serve and pods stay Pending.",
+    .main = up_main,
+};

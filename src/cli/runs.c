@@ -1,0 +1,144 @@
+/* runs.c - see runs.h. */
+#include "cli/runs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/id.h"
+#include "base/timefmt.h"
+
+#define EPOCH "1970-01-01T00:00:00Z"
+
+struct json *runs_get(struct front *f, const char *run_id, struct err *err)
+{
+    AUTOFREE char *enc = url_encode(run_id);
+    AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s", enc);
+    return front_call(f, HTTP_GET, path, NULL, err);
+}
+
+struct json *runs_find(struct front *f, const char *what, struct err *err)
+{
+    if (uuid_valid(what))
+        return runs_get(f, what, err);
+    JSON_REF(page) = front_call(f, HTTP_GET, "/apis/v2beta1/runs?page_size=200&sort_by=created_at%20desc", NULL, err);
+    if (!page)
+        return NULL;
+    const char *found = NULL;
+    int matches = 0;
+    jval *r;
+    for (struct jiter it = jv_iter(jv_get(json_root(page), "runs")); jv_next(&it, NULL, &r);) {
+        const char *id = jv_str_or(jv_get(r, "run_id"), ""), *name = jv_str_or(jv_get(r, "display_name"), "");
+        if (strcmp(name, what) == 0)
+            return runs_get(f, id, err);
+        if (str_starts(id, what)) {
+            matches++;
+            found = id;
+        }
+    }
+    if (matches == 1)
+        return runs_get(f, found, err);
+    err_set(err, ERR_NOT_FOUND, matches ? "%d runs have an id that begins with '%s': give more of it" : "%.0dno run has the id or the name '%s'; 'tidemill runs' lists them",
+            matches, what);
+    return NULL;
+}
+
+const char *run_state_of(jval *run) { return jv_str_or(jv_get(run, "state"), "PENDING"); }
+
+bool run_is_final(jval *run)
+{
+    static const char *const final[] = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"};
+    for (size_t i = 0; i < ARRAY_LEN(final); i++)
+        if (strcmp(run_state_of(run), final[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool real_time(const char *s, int64_t *ns) { return s && strcmp(s, EPOCH) != 0 && time_parse(s, ns) && *ns > 0; }
+
+char *runs_took(const char *start, const char *end)
+{
+    int64_t a, b;
+    if (!real_time(start, &a))
+        return xstrdup("");
+    if (!real_time(end, &b))
+        b = clock_system.wall_ns(&clock_system);
+    int64_t ms = (b - a) / NS_PER_MS;
+    if (ms < 0)
+        ms = 0;
+    if (ms < 10000)
+        return xasprintf("%.2fs", (double)ms / 1000);
+    if (ms < 60000)
+        return xasprintf("%.1fs", (double)ms / 1000);
+    return xasprintf("%lldm%llds", (long long)(ms / 60000), (long long)(ms / 1000 % 60));
+}
+
+static const char *colour_of(const char *state)
+{
+    if (strcmp(state, "SUCCEEDED") == 0)
+        return "\033[32m";
+    if (strcmp(state, "FAILED") == 0 || strcmp(state, "CANCELED") == 0)
+        return "\033[31m";
+    if (strcmp(state, "RUNNING") == 0 || strcmp(state, "CANCELING") == 0)
+        return "\033[36m";
+    return "\033[2m";
+}
+
+static void task_line(jval *t, int depth, bool colour, struct buf *out)
+{
+    const char *state = jv_str_or(jv_get(t, "state"), "PENDING"), *name = jv_str_or(jv_get(t, "display_name"), "?");
+    const char *start = jv_str(jv_get(t, "start_time")), *message = jv_str(jv_path(t, "error", "message", NULL));
+    AUTOFREE char *took = runs_took(start, jv_str(jv_get(t, "end_time")));
+    int width = 34 - 2 * depth;
+    buf_addf(out, "  %*s%-*.*s %s%-10s%s %8s", 2 * depth, "", width > 8 ? width : 8, 60, name, colour ? colour_of(state) : "", state,
+             colour ? "\033[0m" : "", took);
+    if (message)
+        buf_addf(out, "  %.*s", (int)strcspn(message, "\n"), message);
+    buf_addc(out, '\n');
+}
+
+static int children(jval *tasks, const char *parent, int depth, bool colour, struct buf *out)
+{
+    int lines = 0;
+    jval *t;
+    if (depth > 64)
+        return 0;
+    for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &t);) {
+        const char *up = jv_str_or(jv_get(t, "parent_task_id"), ""), *id = jv_str_or(jv_get(t, "task_id"), "");
+        if (strcmp(up, parent) != 0 || !*id)
+            continue;
+        task_line(t, depth, colour, out);
+        lines += 1 + children(tasks, id, depth + 1, colour, out);
+    }
+    return lines;
+}
+
+int runs_task_table(jval *run, bool colour, struct buf *out)
+{
+    jval *tasks = jv_path(run, "run_details", "task_details", NULL), *t;
+    /* The root's own line would only repeat the run. */
+    for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &t);)
+        if (str_empty(jv_str(jv_get(t, "parent_task_id"))))
+            return children(tasks, jv_str_or(jv_get(t, "task_id"), "-"), 0, colour, out);
+    return 0;
+}
+
+jval *runs_task(jval *run, const char *name, struct err *err)
+{
+    jval *t, *found = NULL;
+    int n = 0;
+    for (struct jiter it = jv_iter(jv_path(run, "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);) {
+        if (str_eq(jv_str(jv_get(t, "task_id")), name))
+            return t;
+        if (str_eq(jv_str(jv_get(t, "display_name")), name)) {
+            found = t;
+            n++;
+        }
+    }
+    if (n == 1)
+        return found;
+    if (n)
+        err_set(err, ERR_BAD_REQUEST, "the run has %d tasks named '%s' (a loop?): give the task id, 'tidemill runs RUN' shows it", n, name);
+    else
+        err_set(err, ERR_NOT_FOUND, "the run has no task '%s'", name);
+    return NULL;
+}

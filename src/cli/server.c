@@ -1,0 +1,284 @@
+/* server.c - see server.h. Start goes down the list of parts, stop goes up. */
+#include "cli/server.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/timefmt.h"
+#include "cli/boot.h"
+#include "cli/describe.h"
+#include "cluster/apiserver/apiserver.h"
+#include "cluster/controllers/controllers.h"
+#include "cluster/scheduler/scheduler.h"
+#include "gateway/gateway.h"
+#include "kube/kinds.h"
+#include "metadata/schema.h"
+#include "net/server.h"
+#include "pipelines/api/api.h"
+#include "pipelines/engine/engine.h"
+
+#define LOG_ROOM "up"
+#include "base/log.h"
+
+static const char *const masters[] = {"system:masters", "system:authenticated", NULL};
+static const char *const pipelines_groups[] = {"system:serviceaccounts", "system:serviceaccounts:kubeflow", "system:authenticated", NULL};
+static const struct identity as_cluster = {.user = "system:tidemill", .uid = "", .groups = masters};
+static const struct identity as_pipelines = {.user = "system:serviceaccount:kubeflow:ml-pipeline", .uid = "", .groups = pipelines_groups};
+
+struct server {
+    const struct server_options *o;
+    char *url, *kube_url, *agent, *front_addr, *kube_addr;
+    struct apiserver *apiserver;
+    struct kube *cluster_kube, *pipelines_kube;
+    struct http_server *http;
+    struct gateway *gateway;
+    struct store store;
+    struct blob_store *blobs;
+    struct engine *engine;
+    struct pipelines_api *api;
+    struct controllers *controllers;
+    struct scheduler *scheduler;
+    struct node *node;
+    struct status_source status;
+};
+
+const char *server_url(const struct server *s) { return s->url; }
+const char *server_kube_url(const struct server *s) { return s->kube_url; }
+char *server_kubeconfig(struct server *s) { return apiserver_kubeconfig(s->apiserver, s->kube_url); }
+
+void server_set_kubeconfig_path(struct server *s, const char *path) { s->status.kubeconfig = path; }
+
+char *server_agent_path(struct err *err)
+{
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0) {
+        err_errno(err, "/proc/self/exe");
+        return NULL;
+    }
+    exe[n] = '\0';
+    char *slash = strrchr(exe, '/');
+    *slash = '\0';
+    char *path = xasprintf("%s/tidemill-agent", exe);
+    if (access(path, X_OK) == 0)
+        return path;
+    err_set(err, ERR_NOT_FOUND, "%s is missing: it belongs beside tidemill, pods run their steps through it", path);
+    free(path);
+    return NULL;
+}
+
+/* ---- parts ---- */
+
+static int hook_terminate(void *self, const struct ctx *ctx, const char *run_id, const char *user, struct err *err)
+{
+    return engine_terminate(((struct server *)self)->engine, ctx, run_id, user, err);
+}
+static int hook_retry(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
+{
+    return engine_retry(((struct server *)self)->engine, ctx, run_id, err);
+}
+static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
+{
+    return engine_delete(((struct server *)self)->engine, ctx, run_id, err);
+}
+static void hook_notify(void *self, const char *run_id) { engine_notify(((struct server *)self)->engine, run_id); }
+static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines, struct buf *out,
+                    struct err *err)
+{
+    struct server *s = self;
+    struct kube_log_opts lo = {.container = container, .tail_lines = tail_lines};
+    return kube_logs(s->pipelines_kube, ctx, ns, pod, &lo, 64u << 20, out, err);
+}
+
+/* A token that is not the administrator's: asked of the cluster, as any component on a cluster does it. */
+static int review_token(void *self, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
+{
+    struct server *s = self;
+    JM_NEW(m);
+    jmval *o = jm_obj(m);
+    jm_set_root(m, o);
+    jm_put(m, o, "apiVersion", jm_str(m, "authentication.k8s.io/v1"));
+    jm_put(m, o, "kind", jm_str(m, "TokenReview"));
+    jm_put(m, jm_obj_at(m, o, "spec"), "token", jm_str(m, token));
+    JSON_REF(ask) = jm_freeze(m);
+    JSON_REF(answer) = kube_create(s->cluster_kube, ctx, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
+    if (!answer)
+        return -1;
+    return review_identity(json_root(answer), ctx, req, err);
+}
+
+static int start_apiserver(struct server *s, struct err *err)
+{
+    static const char *const names[] = {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+                                        "localhost",  "127.0.0.1",          "10.96.0.1",              NULL};
+    /* The API of the pipelines is made after the API server; the proxy looks its backend up here. */
+    struct apiserver_backend backends[] = {{"kubeflow", "ml-pipeline", pipelines_api_http(s->api)}};
+    struct apiserver_config cfg = {.data_dir = s->o->data_dir, .clock = &clock_system, .cert_names = names, .backends = backends,
+                                   .n_backends = ARRAY_LEN(backends)};
+    s->apiserver = apiserver_new(&cfg, err);
+    if (!s->apiserver)
+        return -1;
+    s->cluster_kube = apiserver_kube(s->apiserver, &as_cluster);
+    s->pipelines_kube = apiserver_kube(s->apiserver, &as_pipelines);
+    struct ctx ctx = ctx_background();
+    return boot_objects(s->cluster_kube, &ctx, err);
+}
+
+static int start_store(struct server *s, struct err *err)
+{
+    AUTOFREE char *path = fs_join(s->o->data_dir, "tidemill.db");
+    AUTOFREE char *artifacts = fs_join(s->o->data_dir, "artifacts");
+    struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, err);
+    if (!db)
+        return -1;
+    s->store = (struct store){.writer = db_writer_new(db, "tidemill-db"), .readers = db_readers_new(path, 8), .clock = &clock_system};
+    s->store.ids = md_ids_new(s->store.writer);
+    s->blobs = blob_store_dir(artifacts, err);
+    s->status.store = &s->store;
+    return s->blobs ? 0 : -1;
+}
+
+static int start_pipelines_api(struct server *s, struct err *err)
+{
+    struct pipelines_api_config cfg = {
+        .store = &s->store,
+        .hooks = {.self = s, .notify = hook_notify, .terminate = hook_terminate, .retry = hook_retry, .remove = hook_remove, .log = hook_log},
+        .auth_self = s->gateway,
+        .authenticate = gateway_authenticate,
+        .authorize = gateway_authorize,
+        .run_namespace = "kubeflow"};
+    s->api = pipelines_api_new(&cfg, err);
+    return s->api ? 0 : -1;
+}
+
+static int start_engine(struct server *s, struct err *err)
+{
+    struct engine_config cfg = {.store = &s->store, .blobs = s->blobs, .clock = &clock_system, .data_dir = s->o->data_dir, .kube = s->pipelines_kube,
+                                .agent_path = s->agent, .paused = s->o->no_engine, .base_delay_ns = NS_PER_MS};
+    s->engine = engine_start(&cfg, err);
+    return s->engine ? 0 : -1;
+}
+
+static int listen_all(struct server *s, struct err *err)
+{
+    s->http = http_server_new(NULL, err);
+    if (!s->http)
+        return -1;
+    struct mount kube_mounts[] = {{.prefix = "/", .api = apiserver_http(s->apiserver)}};
+    static const char *const kube_hosts[] = {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+                                             "10.96.0.1", NULL};
+    struct listener_config kube = {.address = s->o->kube_listen, .tls = apiserver_tls(s->apiserver), .mounts = kube_mounts, .n_mounts = 1,
+                                   .extra_hosts = kube_hosts, .check_browser = true, .flag = "--kube-listen"};
+    struct mount front_mounts[] = {{.prefix = "/", .api = gateway_http(s->gateway)},
+                                   {.prefix = "/apis", .api = pipelines_api_http(s->api)},
+                                   {.prefix = "/pipeline", .strip = true, .api = pipelines_api_http(s->api)}};
+    struct listener_config front = {.address = s->o->listen, .mounts = front_mounts, .n_mounts = ARRAY_LEN(front_mounts), .check_browser = true,
+                                    .flag = "--listen"};
+    int kube_port, front_port;
+    if (http_server_listen(s->http, &kube, &kube_port, err) < 0 || http_server_listen(s->http, &front, &front_port, err) < 0)
+        return -1;
+    s->kube_addr = address_with_port(s->o->kube_listen, kube_port);
+    s->front_addr = address_with_port(s->o->listen, front_port);
+    s->kube_url = xasprintf("https://%s", s->kube_addr);
+    s->url = xasprintf("http://%s", s->front_addr);
+    s->status.url = s->url;
+    s->status.kube_url = s->kube_url;
+    return http_server_start(s->http, err);
+}
+
+static void describe(void *self, struct jm *m, jmval *obj) { describe_status(&((struct server *)self)->status, m, obj); }
+
+static void start_gateway(struct server *s)
+{
+    s->status.started_ns = clock_system.wall_ns(&clock_system);
+    s->status.no_engine = s->o->no_engine;
+    struct gateway_config cfg = {.owner_uid = s->o->caller->uid, .owner_name = s->o->caller->name, .review_token = review_token,
+                                 .describe = describe, .self = s};
+    s->gateway = gateway_new(&cfg);
+}
+
+static void each_kind(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg)
+{
+    apiserver_each_kind(((struct server *)self)->apiserver, fn, arg);
+}
+
+static int start_cluster(struct server *s, struct err *err)
+{
+    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
+    struct controllers_config cc = {.kube = s->cluster_kube, .clock = &clock_system, .ca_pem = apiserver_ca_pem(s->apiserver),
+                                    .each_kind = each_kind, .self = s};
+    if (!(s->controllers = controllers_start(&cc, &ctx, err)))
+        return -1;
+    if (s->o->no_node)
+        return 0;
+    if (!(s->scheduler = scheduler_start(s->cluster_kube, &clock_system, err)))
+        return -1;
+    struct node_config nc = {.data_dir = s->o->data_dir, .agent_path = s->agent, .host_images = s->o->host_images, .host_paths = s->o->host_paths,
+                             .host_envs = s->o->host_envs, .kube_addr = s->kube_addr, .front_addr = s->front_addr, .pod_cidr = s->o->pod_cidr};
+    if (!(s->node = node_start(&nc, s->cluster_kube, err)))
+        return -1;
+    s->status.node = s->node;
+    apiserver_set_node(s->apiserver, node_api(s->node));
+    return 0;
+}
+
+struct server *server_start(const struct server_options *o, struct err *err)
+{
+    struct server *s = xcalloc(1, sizeof *s);
+    s->o = o;
+    s->status.data_dir = o->data_dir;
+    if (!(s->agent = server_agent_path(err)))
+        goto fail;
+    start_gateway(s);
+    if (start_store(s, err) < 0 || start_pipelines_api(s, err) < 0 || start_apiserver(s, err) < 0)
+        goto fail;
+    gateway_set_token(s->gateway, apiserver_admin_token(s->apiserver));
+    if (listen_all(s, err) < 0 || start_cluster(s, err) < 0 || start_engine(s, err) < 0)
+        goto fail;
+    return s;
+fail:
+    server_stop(s, NODE_KEEP);
+    return NULL;
+}
+
+int server_wait_node(struct server *s, const struct ctx *ctx, struct err *err) { return s->node ? node_wait_ready(s->node, ctx, err) : 0; }
+
+void server_stop(struct server *s, enum node_stop_mode mode)
+{
+    if (!s)
+        return;
+    /* The engine stops deciding first, so that pods which go away with the node are not taken for failures of their tasks. */
+    if (s->engine)
+        engine_stop(s->engine);
+    s->status.node = NULL;
+    if (s->node) {
+        apiserver_set_node(s->apiserver, NULL);
+        node_stop(s->node, mode);
+    }
+    if (s->scheduler)
+        scheduler_stop(s->scheduler);
+    if (s->controllers)
+        controllers_stop(s->controllers);
+    if (s->http)
+        http_server_stop(s->http, 2000);
+    if (s->apiserver)
+        apiserver_stop(s->apiserver);
+    if (s->api)
+        pipelines_api_free(s->api);
+    gateway_free(s->gateway);
+    if (s->blobs)
+        blob_store_free(s->blobs);
+    md_ids_free(s->store.ids);
+    if (s->store.readers)
+        db_readers_free(s->store.readers);
+    if (s->store.writer)
+        db_writer_stop(s->store.writer);
+    free(s->url);
+    free(s->kube_url);
+    free(s->agent);
+    free(s->front_addr);
+    free(s->kube_addr);
+    free(s);
+}

@@ -1,0 +1,187 @@
+/* Unit tests of a whole launch: a task file in, a result file out, real commands in between. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "agent/agent.h"
+#include "base/fs.h"
+
+struct bench {
+    char dir[64];
+    struct launch_task t;
+    struct launch_result r;
+};
+
+static int set_up(void **state)
+{
+    struct bench *b = xcalloc(1, sizeof *b);
+    strcpy(b->dir, "/tmp/tidemill-launch-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    launch_task_init(&b->t);
+    launch_result_init(&b->r);
+    b->t.run_id = xstrdup("run");
+    b->t.task_id = xstrdup("task");
+    *state = b;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct bench *b = *state;
+    launch_task_clear(&b->t);
+    launch_result_clear(&b->r);
+    fs_rm_rf(b->dir, NULL);
+    free(b);
+    return 0;
+}
+
+static void argv_is(struct bench *b, const char *script)
+{
+    strlist_add(&b->t.argv, "sh");
+    strlist_add(&b->t.argv, "-c");
+    strlist_add(&b->t.argv, script);
+}
+
+/* Runs the task with our standard output thrown away. */
+static int go(struct bench *b)
+{
+    assert_int_equal(launch_task_write(&b->t, b->dir, NULL), 0);
+    fflush(stdout);
+    int saved = dup(1), saved_err = dup(2), null = open("/dev/null", O_WRONLY);
+    dup2(null, 1);
+    dup2(null, 2);
+    int code = agent_launch(b->dir);
+    dup2(saved, 1);
+    dup2(saved_err, 2);
+    close(saved);
+    close(saved_err);
+    close(null);
+    return code;
+}
+
+static void result(struct bench *b)
+{
+    ERR(e);
+    launch_result_clear(&b->r);
+    launch_result_init(&b->r);
+    if (launch_result_read(b->dir, &b->r, &e) < 0)
+        fail_msg("%s", err_text(&e));
+}
+
+static void test_outputs(void **state)
+{
+    struct bench *b = *state;
+    AUTOFREE char *param = fs_join(b->dir, "out/p"), *missing = fs_join(b->dir, "out/q"), *tree = fs_join(b->dir, "art/model"),
+                  *outdir = fs_join(b->dir, "out"), *script = NULL;
+    strlist_add(&b->t.dirs, outdir);
+    launch_task_add_param(&b->t, "p", param);
+    launch_task_add_param(&b->t, "q", missing);
+    launch_task_add_artifact(&b->t, "model", tree);
+    b->t.executor_output_path = fs_join(b->dir, "out/executor_output.json");
+    script = xasprintf("printf 'a\\nb' > %s; mkdir -p %s; printf 12345 > %s/w; printf '{\"parameterValues\":{}}' > %s; echo hello; echo err >&2", param,
+                       tree, tree, b->t.executor_output_path);
+    argv_is(b, script);
+    assert_int_equal(go(b), 0);
+    result(b);
+    assert_int_equal(b->r.outcome, LAUNCH_EXITED);
+    assert_int_equal(b->r.n_params, 2);
+    assert_string_equal(b->r.params[0].text, "a\nb");
+    assert_null(b->r.params[1].text);
+    assert_true(b->r.artifacts[0].exists && b->r.artifacts[0].is_dir);
+    assert_int_equal(b->r.artifacts[0].size, 5);
+    assert_string_equal(b->r.executor_output, "{\"parameterValues\":{}}");
+    assert_string_equal(b->r.log_tail, "hello\nerr\n");
+    assert_true(b->r.finished_ns >= b->r.started_ns && b->r.started_ns > 0);
+}
+
+static void test_failures(void **state)
+{
+    struct bench *b = *state;
+    argv_is(b, "i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); done; exit 3");
+    assert_int_equal(go(b), 3);
+    result(b);
+    assert_string_equal(b->r.message, "exit status 3");
+    assert_non_null(strstr(b->r.log_tail, "line 80\n"));
+    assert_null(strstr(b->r.log_tail, "line 79\n"));
+    /* The same attempt never runs again. */
+    assert_int_equal(go(b), LAUNCH_EXIT_TWICE);
+}
+
+static void test_signal(void **state)
+{
+    struct bench *b = *state;
+    argv_is(b, "kill -9 $$");
+    assert_int_equal(go(b), 137);
+    result(b);
+    assert_int_equal(b->r.outcome, LAUNCH_SIGNALED);
+    assert_int_equal(b->r.signal, SIGKILL);
+}
+
+static void test_not_found(void **state)
+{
+    struct bench *b = *state;
+    strlist_add(&b->t.argv, "no-such-program-here");
+    assert_int_equal(go(b), 127);
+    result(b);
+    assert_int_equal(b->r.outcome, LAUNCH_NOT_FOUND);
+    assert_non_null(strstr(b->r.message, "no-such-program-here: command not found in PATH"));
+}
+
+static void test_custom_path(void **state)
+{
+    struct bench *b = *state;
+    AUTOFREE char *elsewhere = fs_join(b->dir, "elsewhere.bin"), *path = fs_join(b->dir, "model.bin"), *script = NULL;
+    b->t.executor_output_path = fs_join(b->dir, "eo.json");
+    launch_task_add_artifact(&b->t, "m", path);
+    script = xasprintf("printf abc > %s; printf '{\"artifacts\":{\"m\":{\"artifacts\":[{\"custom_path\":\"%s\"}]}}}' > %s", elsewhere, elsewhere,
+                       b->t.executor_output_path);
+    argv_is(b, script);
+    assert_int_equal(go(b), 0);
+    result(b);
+    assert_true(b->r.artifacts[0].exists);
+    assert_int_equal(b->r.artifacts[0].size, 3);
+}
+
+static void test_hostile_output(void **state)
+{
+    struct bench *b = *state;
+    AUTOFREE char *param = fs_join(b->dir, "fifo"), *script = xasprintf("mkfifo %s", param);
+    launch_task_add_param(&b->t, "p", param);
+    argv_is(b, script);
+    assert_int_equal(go(b), 1);
+    result(b);
+    assert_int_equal(b->r.outcome, LAUNCH_COLLECT);
+    assert_non_null(strstr(b->r.message, "output parameter p"));
+}
+
+static void test_left_over_process(void **state)
+{
+    /* A process that the command leaves behind and that holds its output open does not keep the step. */
+    struct bench *b = *state;
+    argv_is(b, "sleep 30 & echo $!");
+    assert_int_equal(go(b), 0);
+    result(b);
+    int64_t pid = atoll(b->r.log_tail);
+    assert_true(pid > 1);
+    kill((pid_t)pid, SIGKILL);
+}
+
+static void test_executor_input(void **state)
+{
+    struct bench *b = *state;
+    argv_is(b, "printf %s \"$1\" | wc -c; printf '\\377\\n'");
+    strlist_add(&b->t.argv, "x");
+    strlist_add(&b->t.argv, "");
+    b->t.executor_input = xstrdup("{\"inputs\":{}}");
+    b->t.executor_input_at = 4;
+    assert_int_equal(go(b), 0);
+    result(b);
+    assert_string_equal(b->r.log_tail, "13\n\xef\xbf\xbd\n");
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+TEST_GROUP(launch, T(test_outputs), T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path), T(test_hostile_output),
+           T(test_left_over_process), T(test_executor_input))
