@@ -126,6 +126,8 @@ jmval *jm_dup(struct jm *m, jmval *v);               /* deep copy of a mutable v
 /* Puts a value at obj[key], replacing in place what was there, else appending. key is copied. A value belongs to one place:
  * putting the same jmval twice is an error of the caller (use jm_dup). */
 void jm_put(struct jm *m, jmval *obj, const char *key, jmval *v);
+/* As jm_put, for a key that the caller knows is not there yet: does not look, so that n additions take n steps. */
+void jm_add(struct jm *m, jmval *obj, const char *key, jmval *v);
 bool jm_del(jmval *obj, const char *key);
 void jm_clear(jmval *container);
 void jm_push(jmval *arr, jmval *v);

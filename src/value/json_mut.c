@@ -143,6 +143,12 @@ void jm_put(struct jm *m, jmval *obj, const char *key, jmval *v)
     prev->next = ym(v);
 }
 
+void jm_add(struct jm *m, jmval *obj, const char *key, jmval *v)
+{
+    yyjson_mut_val *k = yyjson_mut_strcpy(m->doc, key);
+    ASSERT(k && yyjson_mut_obj_add(ym(obj), k, ym(v)));
+}
+
 bool jm_del(jmval *obj, const char *key)
 {
     return yyjson_mut_is_obj(ym(obj)) && yyjson_mut_obj_remove_key(ym(obj), key) != NULL;
