@@ -199,6 +199,8 @@ def link(types, kinds):
         for f in t.fields:
             if f.form == 'struct':
                 f.type = find_type(f.type_ref, t.pkg, types, f.where)
+            elif f.form.startswith('schemaor'):
+                f.type = find_type('JSONSchemaProps', t.pkg, types, f.where)
         t.embeds = [(num, find_type(ref, t.pkg, types, w), at) for num, ref, at, w in t.embeds]
         for _, e, _ in t.embeds:
             e.embedded = True

@@ -43,7 +43,7 @@ struct kfield {
     uint16_t number;               /* protobuf; 0: none in this message */
     uint8_t form, shape;           /* enum kform, enum kshape */
     uint16_t flags;                /* enum kfield_flag */
-    const struct ktype *type;      /* KFORM_STRUCT */
+    const struct ktype *type;      /* KFORM_STRUCT, and JSON Schema's unions */
     const char *dflt;              /* JSON text of OpenAPI's default, beyond the zero value; NULL: none */
     const char *const *enums;      /* NULL-terminated; NULL: any */
     const char *format;            /* OpenAPI format that the form does not say; may be NULL */

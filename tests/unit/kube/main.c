@@ -1,8 +1,12 @@
 #include "unit.h"
 
 UNIT_MAIN(
+    RUN_GROUP(decode),
+    RUN_GROUP(defaults),
     RUN_GROUP(events),
     RUN_GROUP(informer),
+    RUN_GROUP(kind),
     RUN_GROUP(object),
+    RUN_GROUP(protobuf),
     RUN_GROUP(selector),
 )
