@@ -1,0 +1,595 @@
+/* The runtime on crun and conmon, through the helper process.
+ *
+ *   <node>/instance             our name on this machine and the pods' range, made once
+ *   <node>/ns/mnt               the pinned mount namespace (helper_mount.h)
+ *   <node>/net, ipc/<name>      pinned namespaces of pods (podnet.h)
+ *   <node>/run/crun             crun's own state
+ *   <node>/run/exits/<id>       exit code, put there by conmon through a rename; the proof of an exit
+ *   <bundle>/config.json, rootfs, upper, work
+ *   <bundle>/procs              pid and start time of the workload's first process and of conmon, ours
+ *   <bundle>/pid, conmon.pid, ctl, oom    conmon's
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/thread.h"
+#include "cluster/node/helper_call.h"
+#include "cluster/node/node.h"
+#include "cluster/node/oci.h"
+#include "cluster/node/podnet.h"
+#include "cluster/node/proc.h"
+
+#define LOG_ROOM "node"
+#include "base/log.h"
+
+enum { SYNC_TIMEOUT_MS = 60000, SYNC_MAX = 65536, ID_LEN = 64 };
+
+struct crun {
+    struct runtime base;
+    char *node_dir, *root_arg, *crun_root, *exits, *instance, *crun, *conmon, *version;
+    struct strlist host_images, host_paths, host_envs;
+    struct helper *helper;
+    struct podnet *net;
+    struct json *seccomp;
+    pthread_mutex_t lock;      /* ready, root, machine: written once, by the first ready() that succeeds */
+    bool is_ready;
+    struct hostroot *root;
+    struct oci_machine machine;
+    pthread_t watcher;
+    bool has_watcher;
+    int wake;                  /* eventfd that ends the watcher */
+};
+
+static struct crun *crun_of(struct runtime *r) { return CONTAINER_OF(r, struct crun, base); }
+
+/* ---- making one ------------------------------------------------------------------------------------------------------ */
+
+static char *find_program(const char *name)
+{
+    static const char *const dirs[] = {"/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/usr/libexec/podman"};
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+        AUTOFREE char *path = fs_join(dirs[i], name);
+        if (access(path, X_OK) == 0)
+            return TAKE(path);
+    }
+    return NULL;
+}
+
+/* Name and range are kept: what an earlier run made must be found again. */
+static int instance_load(struct crun *c, const char *cidr, char **range, struct err *err)
+{
+    AUTOFREE char *path = fs_join(c->node_dir, "instance");
+    BUF(b);
+    STRLIST(lines);
+    if (fs_read(path, 4096, &b, NULL) == 0) {
+        str_split(buf_str(&b), '\n', &lines);
+        if (lines.n < 2 || !str_starts(lines.v[0], "tm") || strlen(lines.v[0]) != 10)
+            return err_set(err, ERR_PRECONDITION, "%s is damaged: it should hold a name and a network", path);
+        c->instance = xstrdup(lines.v[0]);
+        *range = xstrdup(cidr ? cidr : lines.v[1]);
+        if (str_eq(*range, lines.v[1]))
+            return 0;
+    } else {
+        char hex[9];
+        c->instance = xasprintf("tm%s", random_hex(hex, 4));
+        *range = cidr ? xstrdup(cidr) : podnet_choose_cidr(c->instance);
+        if (!*range)
+            return err_set(err, ERR_CONFLICT, "every /16 between 10.64.0.0 and 10.191.0.0 is in use on this machine; choose one with --pod-cidr");
+    }
+    AUTOFREE char *text = xasprintf("%s\n%s\n", c->instance, *range);
+    return fs_write_atomic(path, text, strlen(text), 0600, err);
+}
+
+static void copy_list(struct strlist *out, const char *const *v)
+{
+    for (; v && *v; v++)
+        strlist_add(out, *v);
+}
+
+static const struct runtime_ops crun_ops;
+
+static void crun_free(struct crun *c)
+{
+    free(c->node_dir);
+    free(c->root_arg);
+    free(c->crun_root);
+    free(c->exits);
+    free(c->instance);
+    free(c->crun);
+    free(c->conmon);
+    free(c->version);
+    strlist_free(&c->host_images);
+    strlist_free(&c->host_paths);
+    strlist_free(&c->host_envs);
+    json_unref(c->seccomp);
+    hostroot_free(c->root);
+    if (c->wake >= 0)
+        close(c->wake);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
+{
+    struct crun *c = xcalloc(1, sizeof *c);
+    AUTOFREE char *range = NULL;
+    c->base.ops = &crun_ops;
+    c->wake = -1;
+    pthread_mutex_init(&c->lock, NULL);
+    c->node_dir = fs_join(cfg->data_dir, "node");
+    c->crun_root = fs_join(c->node_dir, "run/crun");
+    c->root_arg = xasprintf("--root=%s", c->crun_root);
+    c->exits = fs_join(c->node_dir, "run/exits");
+    copy_list(&c->host_images, cfg->host_images);
+    copy_list(&c->host_paths, cfg->host_paths);
+    copy_list(&c->host_envs, cfg->host_envs);
+    if (fs_mkdir_p(c->crun_root, 0700, err) < 0 || fs_mkdir_p(c->exits, 0700, err) < 0 ||
+        instance_load(c, cfg->pod_cidr, &range, err) < 0) {
+        crun_free(c);
+        return NULL;
+    }
+    c->helper = helper_new(&(struct helper_config){.argv = cfg->helper_argv, .node_dir = c->node_dir, .instance = c->instance});
+    c->net = podnet_new(&(struct podnet_config){.helper = c->helper, .node_dir = c->node_dir, .instance = c->instance, .cidr = range,
+                                                .kube_addr = cfg->kube_addr, .front_addr = cfg->front_addr}, err);
+    if (!c->net) {
+        helper_free(c->helper);
+        crun_free(c);
+        return NULL;
+    }
+    return &c->base;
+}
+
+/* ---- exits -------------------------------------------------------------------------------------------------------------- */
+
+static bool is_id(const char *s) { return strlen(s) == ID_LEN && strspn(s, "0123456789abcdef") == ID_LEN; }
+
+static void *watch_exits(void *arg)
+{
+    struct crun *c = arg;
+    AUTOCLOSE int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (fd < 0 || inotify_add_watch(fd, c->exits, IN_MOVED_TO | IN_CLOSE_WRITE) < 0) {
+        log_error("watching %s: %s; ends of containers are seen late", c->exits, strerror(errno));
+        return NULL;
+    }
+    for (;;) {
+        struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = c->wake, .events = POLLIN}};
+        char events[16384] __attribute__((aligned(8)));
+        if (poll(p, ARRAY_LEN(p), -1) < 0 && errno != EINTR)
+            return NULL;
+        if (p[1].revents)
+            return NULL;
+        ssize_t n = read(fd, events, sizeof events);
+        for (char *at = events; n > 0 && at < events + n;) {
+            struct inotify_event e;
+            memcpy(&e, at, sizeof e);
+            const char *name = at + sizeof e;
+            if (e.len && is_id(name) && c->base.exited)
+                c->base.exited(c->base.self, name);
+            at += sizeof e + e.len;
+        }
+    }
+}
+
+/* ---- ready ---------------------------------------------------------------------------------------------------------------- */
+
+static int check_programs(struct crun *c, struct err *err)
+{
+    static const struct {
+        const char *name, *package;
+    } needed[] = {{"crun", "crun"}, {"conmon", "conmon"}, {"nft", "nftables"}};
+    for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
+        AUTOFREE char *path = find_program(needed[i].name);
+        if (!path)
+            return err_set(err, ERR_PRECONDITION, "%s not found; install package %s", needed[i].name, needed[i].package);
+        if (i == 0 && !c->crun)
+            c->crun = TAKE(path);
+        else if (i == 1 && !c->conmon)
+            c->conmon = TAKE(path);
+    }
+    return 0;
+}
+
+/* "crun version 1.8.1": asked of the program itself, once. */
+static char *crun_version(const char *path)
+{
+    AUTOFREE char *cmd = xasprintf("%s --version", path);
+    char line[128] = "";
+    FILE *f = popen(cmd, "re");
+    if (f) {
+        if (!fgets(line, sizeof line, f))
+            line[0] = 0;
+        pclose(f);
+    }
+    line[strcspn(line, "\n")] = 0;
+    return xasprintf("crun://%s", str_starts(line, "crun version ") ? line + strlen("crun version ") : "unknown");
+}
+
+static void load_seccomp(struct crun *c)
+{
+    static const char *const places[] = {"/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"};
+    for (size_t i = 0; i < ARRAY_LEN(places) && !c->seccomp; i++) {
+        BUF(b);
+        ERR(e);
+        if (fs_read(places[i], 1 << 20, &b, NULL) < 0)
+            continue;
+        c->seccomp = json_parse(b.data, b.len, NULL, &e);
+        if (!c->seccomp)
+            log_warn("seccomp profile %s: %s", places[i], err_text(&e));
+    }
+}
+
+static int ready(struct runtime *r, char **version, struct err *err)
+{
+    struct crun *c = crun_of(r);
+    AUTOFREE char *mode = NULL, *detail = NULL, *mask = fs_join(c->node_dir, "host");
+    LOCK_GUARD(&c->lock);
+    if (c->is_ready) {
+        *version = xstrdup(c->version);
+        return 0;
+    }
+    if (geteuid() != 0)
+        return err_set(err, ERR_PRECONDITION, "containers need root; start tidemill with sudo");
+    bool swap;
+    if (check_programs(c, err) < 0 || helper_cgroups(c->helper, &mode, &detail, &swap, err) < 0)
+        return -1;
+    ASSERT(cgroup_mode_parse(mode, &c->machine.cgroup.mode));
+    c->machine.cgroup.swap_limit = swap;
+    snprintf(c->machine.cgroup.detail, sizeof c->machine.cgroup.detail, "%.250s", detail);
+    hostroot_free(c->root);
+    c->root = hostroot_new(mask, (const char *const *)c->host_paths.v, (const char *const *)c->host_envs.v, err);
+    if (!c->root || podnet_up(c->net, err) < 0)
+        return -1;
+    load_seccomp(c);
+    c->machine.root = c->root;
+    c->machine.cgroup_parent = c->instance;
+    c->machine.seccomp = c->seccomp;
+    oci_limits(&c->machine);
+    c->version = crun_version(c->crun);
+    c->wake = eventfd(0, EFD_CLOEXEC);
+    c->watcher = thread_start("node-exits", watch_exits, c);
+    c->has_watcher = true;
+    c->is_ready = true;
+    *version = xstrdup(c->version);
+    return 0;
+}
+
+/* ---- images --------------------------------------------------------------------------------------------------------------- */
+
+static bool is_host_image(const char *name)
+{
+    static const char *const names[] = {"host", "host:latest", "tidemill/host", "tidemill/host:latest", "docker.io/library/host:latest"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq(name, names[i]))
+            return true;
+    return false;
+}
+
+/* What a reference may consist of; the exact grammar matters once there is a registry to ask. */
+static bool is_image_name(const char *name)
+{
+    return *name && strlen(name) <= 512 && !strpbrk(name, " \t\n\\\"'$") && name[0] != '-' && name[0] != ':' && name[0] != '/';
+}
+
+static int image(struct runtime *r, const char *name, struct image_info *out, struct err *err)
+{
+    struct crun *c = crun_of(r);
+    if (!is_image_name(name))
+        return err_set(err, ERR_BAD_REQUEST, "Failed to apply default image tag \"%s\": couldn't parse image name \"%s\": invalid reference format",
+                       name, name);
+    bool host = is_host_image(name);
+    for (size_t i = 0; i < c->host_images.n && !host; i++)
+        host = str_glob(c->host_images.v[i], name);
+    if (!host) {
+        AUTOFREE char *pattern = xstrdup(name);
+        char *tag = strrchr(pattern, ':');
+        if (tag && !strchr(tag, '/'))
+            tag[1] = 0;
+        return err_set(err, ERR_NOT_FOUND,
+                       "images are not pulled from registries yet: \"%s\" is not on this machine. To run it on the machine's own root "
+                       "file system (image \"host\"), start tidemill with --host-image '%s%s'",
+                       name, pattern, "*");
+    }
+    hostroot_image(c->root, out);
+    return 0;
+}
+
+static void user(struct runtime *r, const char *image_name, int64_t uid, char **home, int64_t *gid)
+{
+    hostroot_user(crun_of(r)->root, uid, home, gid);
+}
+
+/* ---- sandboxes ------------------------------------------------------------------------------------------------------------ */
+
+static int sandbox_up(struct runtime *r, const char *pod_uid, bool host_network, struct sandbox *out, struct err *err)
+{
+    if (!host_network)
+        return podnet_take(crun_of(r)->net, out, err);
+    *out = (struct sandbox){.name = xstrdup(""), .ip = proc_machine_ip()};
+    return 0;
+}
+
+static int sandbox_down(struct runtime *r, const char *pod_uid, const struct sandbox *s, struct err *err)
+{
+    return str_empty(s->name) ? 0 : podnet_give_back(crun_of(r)->net, s->name, err);
+}
+
+static int sandbox_adopt(struct runtime *r, const struct sandbox *const *used, size_t n, struct err *err)
+{
+    return podnet_adopt(crun_of(r)->net, used, n, err);
+}
+
+/* ---- containers ------------------------------------------------------------------------------------------------------------ */
+
+static const char *cgroup_arg(const struct crun *c)
+{
+    return c->machine.cgroup.mode == CGROUP_NONE ? "--cgroup-manager=disabled" : "--cgroup-manager=cgroupfs";
+}
+
+struct procs {
+    pid_t pid, conmon;
+    int64_t pid_start, conmon_start;
+};
+
+static pid_t read_pid(const char *bundle, const char *name)
+{
+    AUTOFREE char *path = fs_join(bundle, name);
+    BUF(b);
+    int64_t pid;
+    if (fs_read(path, 64, &b, NULL) < 0)
+        return 0;
+    while (b.len && b.data[b.len - 1] == '\n')
+        b.data[--b.len] = 0;
+    return str_to_i64(buf_str(&b), &pid) ? (pid_t)pid : 0;
+}
+
+static bool procs_read(const char *bundle, struct procs *p)
+{
+    AUTOFREE char *path = fs_join(bundle, "procs");
+    BUF(b);
+    *p = (struct procs){0};
+    return fs_read(path, 256, &b, NULL) == 0 &&
+           sscanf(buf_str(&b), "%d %" SCNd64 " %d %" SCNd64, &p->pid, &p->pid_start, &p->conmon, &p->conmon_start) == 4;
+}
+
+/* No fsync: after a crash of the machine these processes are gone anyway. */
+static int procs_write(const char *bundle, const struct procs *p, struct err *err)
+{
+    AUTOFREE char *path = fs_join(bundle, "procs"), *tmp = fs_join(bundle, "procs.new");
+    char text[128];
+    int n = snprintf(text, sizeof text, "%d %" PRId64 " %d %" PRId64 "\n", p->pid, p->pid_start, p->conmon, p->conmon_start);
+    AUTOCLOSE int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, text, (size_t)n) != n || rename(tmp, path) < 0)
+        return err_errno(err, "writing %s", path);
+    return 0;
+}
+
+/* Reads conmon's one line: {"data": pid} or {"data": -1, "message": "..."}. */
+static int read_sync(int fd, struct buf *line, struct err *err)
+{
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int rc = poll(&p, 1, SYNC_TIMEOUT_MS);
+        if (rc < 0 && errno == EINTR)
+            continue;
+        if (rc <= 0)
+            return err_set(err, ERR_TIMEOUT, "conmon did not answer within %d s", SYNC_TIMEOUT_MS / 1000);
+        buf_reserve(line, 4096);
+        ssize_t n = read(fd, line->data + line->len, 4096);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return 0;
+        line->len += (size_t)n;
+        line->data[line->len] = 0;
+        if (memchr(line->data, '\n', line->len) || line->len > SYNC_MAX)
+            return 0;
+    }
+}
+
+/* crun's text says why; the code says what kubelet would have said: 127 entry point missing, 126 not executable, 128 anything else. */
+static int create_failed(const char *message, struct err *err)
+{
+    STRLIST(lines);
+    str_split(message, '\n', &lines);
+    const char *text = "container runtime said nothing";
+    for (size_t i = 0; i < lines.n; i++)
+        if (*lines.v[i])
+            text = lines.v[i];
+    /* "2026-11-25T13:20:01.000Z: executable file `x` not found ..." */
+    const char *colon = strstr(text, "Z: ");
+    if (colon && colon - text < 40)
+        text = colon + 3;
+    while (*text == ' ')
+        text++;
+    bool exec = strstr(text, "executable file") || strstr(text, "exec ") || strstr(text, "chdir");
+    enum err_code code = exec && (strstr(text, "not found") || strstr(text, "No such file")) ? ERR_NOT_FOUND
+                         : strstr(text, "ermission denied")                                  ? ERR_FORBIDDEN
+                                                                                             : ERR_PRECONDITION;
+    return err_set(err, code, "%s", text);
+}
+
+static int spawn_conmon(struct crun *c, const struct container_spec *spec, int sync, struct err *err)
+{
+    AUTOFREE char *pid = fs_join(spec->bundle, "pid"), *conmon_pid = fs_join(spec->bundle, "conmon.pid");
+    AUTOFREE char *said = fs_join(spec->bundle, "stderr"), *log = xasprintf("k8s-file:%s", spec->log_path);
+    const char *v[] = {"_OCI_SYNCPIPE=3", said, c->conmon, "--api-version", "1", "-c", spec->id, "-u", spec->id, "-n", spec->name, "-r",
+                       c->crun, "-b", spec->bundle, "-p", pid, "-P", conmon_pid, "--exit-dir", c->exits, "--persist-dir", spec->bundle,
+                       "--full-attach", "-l", log, "--no-sync-log", "--runtime-arg", c->root_arg, "--runtime-arg", cgroup_arg(c),
+                       spec->tty ? "-t" : spec->stdin_open ? "-i" : NULL, NULL};
+    return helper_call(c->helper, HELPER_SPAWN, v, &sync, 1, NULL, err);
+}
+
+static int create(struct runtime *r, const struct container_spec *spec, struct err *err)
+{
+    struct crun *c = crun_of(r);
+    if (oci_write(&c->machine, spec, err) < 0)
+        return -1;
+    int p[2];
+    if (pipe2(p, O_CLOEXEC) < 0)
+        return err_errno(err, "pipe");
+    AUTOCLOSE int sync = p[0];
+    int rc = spawn_conmon(c, spec, p[1], err);
+    close(p[1]);
+    BUF(line);
+    if (rc < 0 || read_sync(sync, &line, err) < 0)
+        return -1;
+    JSON_REF(answer) = json_parse(buf_str(&line), line.len, NULL, NULL);
+    int64_t pid = jv_i64_or(jv_get(json_root(answer), "data"), -1);
+    if (pid > 1) {
+        struct procs procs = {.pid = (pid_t)pid, .pid_start = proc_start_time((pid_t)pid), .conmon = read_pid(spec->bundle, "conmon.pid")};
+        procs.conmon_start = proc_start_time(procs.conmon);
+        return procs_write(spec->bundle, &procs, err);
+    }
+    AUTOFREE char *said_path = fs_join(spec->bundle, "stderr");
+    BUF(said);
+    const char *message = jv_str(jv_get(json_root(answer), "message"));
+    if (str_empty(message)) {
+        fs_read(said_path, 65536, &said, NULL);
+        message = buf_str(&said);
+    }
+    return create_failed(message, err);
+}
+
+static int start(struct runtime *r, const struct container_ref *ref, struct err *err)
+{
+    struct crun *c = crun_of(r);
+    HELPER_ANSWER(a);
+    if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun, c->root_arg, cgroup_arg(c), "start", ref->id, NULL) < 0)
+        return -1;
+    return a.rc == 0 ? 0 : create_failed(a.text, err);
+}
+
+static int send_signal(struct runtime *r, const struct container_ref *ref, int sig, struct err *err)
+{
+    struct procs p;
+    char pid[16], begun[24], number[16];
+    if (!procs_read(ref->bundle, &p) || p.pid_start == 0)
+        return 0;
+    snprintf(pid, sizeof pid, "%d", (int)p.pid);
+    snprintf(begun, sizeof begun, "%" PRId64, p.pid_start);
+    snprintf(number, sizeof number, "%d", sig);
+    return helper_ask(crun_of(r)->helper, HELPER_KILL, NULL, err, pid, begun, number, NULL);
+}
+
+static int64_t mtime_ns(const struct stat *st) { return st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec; }
+
+static int state(struct runtime *r, const struct container_ref *ref, struct container_state *out, struct err *err)
+{
+    struct crun *c = crun_of(r);
+    AUTOFREE char *exit_path = fs_join(c->exits, ref->id), *oom = fs_join(ref->bundle, "oom");
+    AUTOFREE char *fifo = xasprintf("%s/%s/exec.fifo", c->crun_root, ref->id);
+    BUF(b);
+    struct stat st;
+    struct procs p;
+    *out = (struct container_state){0};
+    if (fs_read(exit_path, 64, &b, NULL) == 0) {
+        while (b.len && b.data[b.len - 1] == '\n')
+            b.data[--b.len] = 0;
+        int64_t code;
+        out->run = RUN_EXITED;
+        out->exit_code = str_to_i64(buf_str(&b), &code) ? (int)code : 128;
+        out->oom = fs_exists(oom);
+        out->finished_ns = stat(exit_path, &st) == 0 ? mtime_ns(&st) : 0;
+        return 0;
+    }
+    bool known = procs_read(ref->bundle, &p);
+    if (!known) {
+        /* Killed between conmon's start and its answer: what conmon noted down itself tells as much. */
+        p = (struct procs){.pid = read_pid(ref->bundle, "pid"), .conmon = read_pid(ref->bundle, "conmon.pid")};
+        p.pid_start = proc_start_time(p.pid);
+        p.conmon_start = proc_start_time(p.conmon);
+        if (p.pid_start && p.conmon_start && fs_exists(fifo) && procs_write(ref->bundle, &p, err) < 0)
+            return -1;
+    }
+    bool alive = proc_alive(p.conmon, p.conmon_start);
+    if (alive && p.pid)
+        out->run = fs_exists(fifo) ? RUN_CREATED : RUN_RUNNING;
+    else if (known)
+        out->run = RUN_LOST;
+    return 0;
+}
+
+static int remove_container(struct runtime *r, const struct container_ref *ref, struct err *err)
+{
+    struct crun *c = crun_of(r);
+    AUTOFREE char *exit_path = fs_join(c->exits, ref->id), *own = fs_join(c->crun_root, ref->id);
+    HELPER_ANSWER(a);
+    if (fs_exists(own)) {
+        if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun, c->root_arg, cgroup_arg(c), "delete", "--force", ref->id, NULL) < 0)
+            return -1;
+        if (a.rc != 0 && !strstr(a.text, "does not exist"))
+            return err_set(err, ERR_INTERNAL, "crun delete: %s", a.text);
+    }
+    /* conmon writes the exit file of what was just killed; the file must not come after we looked. */
+    struct procs p;
+    if (procs_read(ref->bundle, &p))
+        for (int i = 0; i < 500 && proc_alive(p.conmon, p.conmon_start); i++)
+            usleep(2000);
+    unlink(exit_path);
+    return 0;
+}
+
+static int reopen_log(struct runtime *r, const struct container_ref *ref, struct err *err)
+{
+    AUTOFREE char *ctl = fs_join(ref->bundle, "ctl");
+    AUTOCLOSE int fd = open(ctl, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, "opening %s", ctl);
+    return fs_write(fd, "2 0 0\n", 6, err);
+}
+
+/* ---- volumes and the end ------------------------------------------------------------------------------------------------- */
+
+static int tmpfs(struct runtime *r, const char *path, const char *options, int *fd, struct err *err)
+{
+    HELPER_ANSWER(a);
+    if (helper_ask(crun_of(r)->helper, HELPER_TMPFS, &a, err, path, options, NULL) < 0)
+        return -1;
+    *fd = a.fd;
+    a.fd = -1;
+    return 0;
+}
+
+static int remove_tree(struct runtime *r, const char *path, struct err *err)
+{
+    HELPER_ANSWER(a);
+    if (!fs_exists(path))
+        return 0;
+    if (helper_ask(crun_of(r)->helper, HELPER_REMOVE, &a, err, path, NULL) < 0)
+        return -1;
+    return a.rc == 0 ? 0 : err_set(err, ERR_IO, "%s", a.text);
+}
+
+static void stop(struct runtime *r, bool remove)
+{
+    struct crun *c = crun_of(r);
+    ERR(e);
+    if (c->has_watcher) {
+        uint64_t one = 1;
+        ASSERT(write(c->wake, &one, sizeof one) == sizeof one);
+        pthread_join(c->watcher, NULL);
+    }
+    bool took = c->is_ready && remove;
+    podnet_free(c->net, took);
+    if (took && (helper_ask(c->helper, HELPER_CGROUP_RM, NULL, &e, c->instance, NULL) < 0 ||
+                 helper_ask(c->helper, HELPER_SWEEP, NULL, &e, NULL) < 0))
+        log_warn("taking back what the node made: %s", err_text(&e));
+    helper_free(c->helper);
+    crun_free(c);
+}
+
+static const struct runtime_ops crun_ops = {
+    .ready = ready, .image = image, .user = user, .sandbox_up = sandbox_up, .sandbox_down = sandbox_down, .sandbox_adopt = sandbox_adopt,
+    .create = create, .start = start, .signal = send_signal, .state = state, .remove = remove_container, .reopen_log = reopen_log,
+    .tmpfs = tmpfs, .remove_tree = remove_tree, .stop = stop,
+};

@@ -1,0 +1,27 @@
+/* oci.h - the OCI runtime configuration (config.json) of a container, and the seccomp profile in it. Pure but for hostroot_make, which makes
+ * the root directory. Source: kube.md 16.5; OCI runtime-spec 1.0.2. */
+#ifndef TM_NODE_OCI_H
+#define TM_NODE_OCI_H
+
+#include "cluster/node/cgroup.h"
+#include "cluster/node/hostroot.h"
+#include "cluster/node/runtime.h"
+
+struct oci_machine {
+    const struct hostroot *root;
+    struct cgroup_info cgroup;
+    const char *cgroup_parent;  /* "tm3fa81c07" */
+    int64_t nofile_hard;        /* our own limits: without CAP_SYS_RESOURCE nothing beyond them can be given */
+    int oom_score_min;
+    const struct json *seccomp; /* the distribution's profile as it comes; NULL: none */
+};
+/* Fills the limits of the struct with what this process may give. */
+void oci_limits(struct oci_machine *machine);
+/* Writes <bundle>/config.json and makes <bundle>/rootfs. */
+int oci_write(const struct oci_machine *machine, const struct container_spec *spec, struct err *err);
+/* The OCI form of a profile in the form of containers-common (archMap, includes, excludes) for a container with these capabilities. */
+jmval *oci_seccomp(struct jm *m, jval *profile, const struct strlist *caps);
+/* The usual capabilities of a container, changed by a securityContext's add and drop ("ALL" too). */
+void oci_capabilities(const char *const *add, size_t n_add, const char *const *drop, size_t n_drop, bool all, struct strlist *out);
+
+#endif
