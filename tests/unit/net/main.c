@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(basic))
+UNIT_MAIN(RUN_GROUP(basic), RUN_GROUP(streams))

@@ -1,0 +1,28 @@
+/* dial.h - the client's connections: blocking for the caller, until its deadline or cancel, on non-blocking sockets. Private to net/. */
+#ifndef TM_NET_DIAL_H
+#define TM_NET_DIAL_H
+
+#include <openssl/ssl.h>
+
+#include "base/ctx.h"
+#include "net/url.h"
+
+struct wire {
+    int fd;
+    SSL *ssl;
+    bool reused;           /* came out of the pool of kept connections */
+    char *key;             /* what it is connected to */
+    int64_t idle_since_ns;
+    struct wire *next;
+};
+/* tls and verify_name (NULL: the URL's host) are used for https only. */
+struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct ctx *ctx, struct err *err);
+void wire_free(struct wire *w);
+/* Has the peer closed it, or said something that nobody asked for? */
+bool wire_stale(const struct wire *w);
+/* > 0, 0 at the peer's end, -1. */
+ssize_t wire_read(struct wire *w, void *p, size_t n, const struct ctx *ctx, struct err *err);
+/* All of it. On a plain connection *early is set, and writing ends, when the peer answers before it has everything. */
+int wire_write(struct wire *w, const void *p, size_t n, bool *early, const struct ctx *ctx, struct err *err);
+
+#endif
