@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Runs tidemill's tests: `./dev test [PART | NAME]`.
+
+Parts: check (include arrows, accessors, format), unit, e2e, asan, tsan, fuzz. Without one, all of them. Anything else is the name
+(or a part of the name) of unit or end-to-end tests. The last line is `N passed, N failed, N skipped`.
+"""
+import concurrent.futures as futures
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+os.chdir(ROOT)
+JOBS = os.cpu_count() or 2
+ENV = {**os.environ, 'CC': os.environ.get('CC', 'ccache gcc')}
+PARTS = ['check', 'unit', 'asan', 'tsan', 'fuzz', 'e2e']
+
+
+class Results:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.times = []      # (seconds, name)
+        self.failures = []   # (name, text)
+
+    def add(self, name, ok, seconds=0.0, text=''):
+        self.times.append((seconds, name))
+        if ok:
+            self.passed += 1
+        else:
+            self.failed += 1
+            self.failures.append((name, text))
+
+
+def say(text):
+    print(f'\033[1m==> {text}\033[0m', file=sys.stderr, flush=True)
+
+
+def run(cmd, **kw):
+    return subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', **kw)
+
+
+def build(directory, *options, env=ENV, targets=()):
+    """Configures and builds; a failure of either is one failed test."""
+    d = pathlib.Path(directory)
+    wanted = ['-Dtests=true', '-Dwerror=true', *options]
+    if not (d / 'build.ninja').exists():
+        r = run(['meson', 'setup', str(d), *wanted], env=env)
+    else:
+        r = run(['meson', 'configure', str(d), *wanted], env=env)
+    if r.returncode == 0:
+        r = run(['ninja', '-C', str(d), *targets], env=env)
+    return r
+
+
+def unit_binaries(directory):
+    out = subprocess.run(['meson', 'introspect', '--tests', directory], capture_output=True, text=True, check=True).stdout
+    return [(t['name'], t['cmd'], t.get('timeout', 30) or 30) for t in json.loads(out) if 'unit' in ' '.join(t['suite'])]
+
+
+def run_unit(results, directory, label, name_filter=None, env=None):
+    """One binary a room; each of its cmocka tests counts."""
+    def one(t):
+        name, cmd, timeout = t
+        start = time.monotonic()
+        e = {**os.environ, **(env or {}), 'CMOCKA_MESSAGE_OUTPUT': 'TAP'}
+        args = cmd + ([f'*{name_filter}*'] if name_filter else [])
+        try:
+            p = subprocess.run(args, capture_output=True, text=True, errors='replace', env=e, timeout=600)
+            return name, p.returncode, p.stdout, p.stderr, time.monotonic() - start
+        except subprocess.TimeoutExpired as x:
+            return name, -1, (x.stdout or b'').decode('utf-8', 'replace'), 'timed out after 600 s', time.monotonic() - start
+
+    with futures.ThreadPoolExecutor(JOBS) as pool:
+        for name, code, out, err, seconds in pool.map(one, unit_binaries(directory)):
+            ok = re.findall(r'^ok \d+ - (?!.*# SKIP)(\S+)', out, re.M)
+            skipped = re.findall(r'^ok \d+ - (\S+) *# SKIP', out, re.M) + re.findall(r'^not ok \d+ # SKIP (\S+)', out, re.M)
+            bad = [b for b in re.findall(r'^not ok \d+ - (\S+)', out, re.M) if b not in skipped]
+            results.passed += len(ok)
+            results.skipped += len(skipped)
+            results.times.append((seconds, f'{label} {name}'))
+            text = '\n'.join(l for l in (out + err).splitlines() if not l.startswith('ok '))
+            for b in bad:
+                results.add(f'{label} {name} {b}', False, 0, text)
+            if code != 0 and not bad:
+                results.add(f'{label} {name}', False, 0, text + f'\nexit code {code}')
+
+
+def part_check(results, _):
+    for tool in ['check_includes.py', 'check_fields.py', 'check_format.py', 'check_text.py']:
+        start = time.monotonic()
+        r = run([sys.executable, f'tools/{tool}'])
+        results.add(f'check {tool}', r.returncode == 0, time.monotonic() - start, r.stdout)
+
+
+def part_unit(results, name):
+    r = build('build')
+    if r.returncode:
+        results.add('build', False, 0, r.stdout[-8000:])
+        return
+    link_programs()
+    run_unit(results, 'build', 'unit', name)
+
+
+def link_programs():
+    for link, target in [('build/tidemill', 'src/cli/tidemill'), ('build/tidemill-agent', 'src/agent/tidemill-agent'),
+                         ('build/src/cli/tidemill-agent', '../agent/tidemill-agent')]:
+        p = pathlib.Path(link)
+        if p.is_symlink() or p.exists():
+            p.unlink()
+        p.symlink_to(target)
+
+
+def sanitized(results, directory, label, sanitizer, env):
+    r = build(directory, f'-Db_sanitize={sanitizer}', '-Db_lundef=false', '-Doptimization=1', '-Ddebug=true')
+    if r.returncode:
+        results.add(f'{label} build', False, 0, r.stdout[-8000:])
+        return
+    run_unit(results, directory, label, None, env)
+
+
+def part_asan(results, _):
+    sanitized(results, 'build-asan', 'asan', 'address,undefined',
+              {'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1', 'TIDEMILL_SKIP_NODE': '1'})
+
+
+def part_tsan(results, _):
+    sanitized(results, 'build-tsan', 'tsan', 'thread', {'TSAN_OPTIONS': 'halt_on_error=1:second_deadlock_stack=1', 'TIDEMILL_SKIP_NODE': '1'})
+
+
+def part_fuzz(results, _):
+    """A short run of each target: crashes that come at once, and that the targets still build."""
+    env = {**os.environ, 'CC': 'ccache clang'}
+    r = build('build-fuzz', '-Dfuzz=true', '-Db_sanitize=address', '-Db_lundef=false', '-Doptimization=1', '-Dwerror=false', env=env)
+    if r.returncode:
+        results.add('fuzz build', False, 0, r.stdout[-8000:])
+        return
+    seconds = os.environ.get('TIDEMILL_FUZZ_SECONDS', '5')
+    targets = sorted(p for p in pathlib.Path('build-fuzz/tests/fuzz').rglob('fuzz_*') if p.is_file() and os.access(p, os.X_OK) and '.' not in p.name)
+
+    def one(target):
+        start = time.monotonic()
+        p = run([str(target.resolve()), f'-max_total_time={seconds}', '-timeout=10', '-rss_limit_mb=2048', '-verbosity=0', '-print_final_stats=0'],
+                cwd=target.parent)
+        return target.name, p.returncode, p.stdout, time.monotonic() - start
+
+    with futures.ThreadPoolExecutor(JOBS) as pool:
+        for name, code, out, took in pool.map(one, targets):
+            results.add(f'fuzz {name}', code == 0, took, out[-6000:])
+
+
+def part_e2e(results, name):
+    r = build('build')
+    if r.returncode:
+        results.add('build', False, 0, r.stdout[-8000:])
+        return
+    link_programs()
+    xml = ROOT / 'build' / 'e2e.xml'
+    xml.unlink(missing_ok=True)
+    cmd = [sys.executable, '-m', 'pytest', 'tests/e2e', '-q', '-x' if os.environ.get('TIDEMILL_FAIL_FAST') else '-q', f'--junitxml={xml}', '-n', str(JOBS),
+           '--dist', 'loadfile', '-p', 'no:cacheprovider', '--tb=long', '-o', 'junit_logging=all']
+    if name:
+        cmd += ['-k', name]
+    p = run(cmd)
+    if not xml.exists():
+        results.add('e2e', False, 0, p.stdout[-8000:])
+        return
+    for case in ET.parse(xml).iter('testcase'):
+        label = f"e2e {case.get('classname', '').rsplit('.', 1)[-1]}::{case.get('name')}"
+        seconds = float(case.get('time') or 0)
+        problem = next((case.find(k) for k in ('failure', 'error') if case.find(k) is not None), None)
+        if case.find('skipped') is not None:
+            results.skipped += 1
+            print(f'skipped: {label}: {case.find("skipped").get("message")}')
+        else:
+            results.add(label, problem is None, seconds, '' if problem is None else (problem.text or '')[-12000:])
+
+
+def main():
+    wanted = sys.argv[1] if len(sys.argv) > 1 else None
+    results = Results()
+    if wanted in ('-h', '--help'):
+        print(__doc__)
+        return 0
+    start = time.monotonic()
+    parts = [wanted] if wanted in PARTS else ['unit', 'e2e'] if wanted else PARTS
+    for part in parts:
+        say(f'{part}')
+        t = time.monotonic()
+        before = results.failed
+        globals()[f'part_{part}'](results, None if wanted in PARTS else wanted)
+        say(f'{part}: {"ok" if results.failed == before else "FAILED"}, {time.monotonic() - t:.0f} s')
+    for name, text in results.failures:
+        print(f'\n---- FAILED {name}\n{text}')
+    print('\nThe slowest ten:')
+    for seconds, name in sorted(results.times, reverse=True)[:10]:
+        print(f'  {seconds:7.2f} s  {name}')
+    if results.failures:
+        print('\nFailed:')
+        for name, _ in results.failures:
+            print(f'  {name}')
+    print(f'\nall of it took {time.monotonic() - start:.0f} s')
+    if results.passed + results.failed == 0:
+        print(f'no test matches {wanted!r}')
+        return 1
+    print(f'{results.passed} passed, {results.failed} failed, {results.skipped} skipped')
+    return 1 if results.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
