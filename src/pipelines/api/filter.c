@@ -1,0 +1,277 @@
+/* filter.c - filter documents, turned into conditions (spec 3.3). Everything from outside is bound; columns come from the kind's table. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/timefmt.h"
+#include "pipelines/api/listing.h"
+#include "pipelines/api/proto_json.h"
+
+enum op { OP_NONE, OP_EQ, OP_NE, OP_GT, OP_GE = 5, OP_LT, OP_LE, OP_IN, OP_SUBSTRING };
+enum { FILTER_MAX = 64 << 10, PREDICATES_MAX = 100, VALUES_MAX = 1000 };
+/* Whole seconds that still fit into 64 bits as nanoseconds, with room for one more. */
+static const int64_t SECONDS_MAX = 9223372030LL;
+
+struct predicate {
+    enum op op;
+    const char *key;
+    const struct list_field *field;
+    const char *tag;         /* LIST_TAGS: the key of the tag */
+    const char *value_name;  /* "string_value", "int_values", ... */
+    jval *value;             /* a scalar, or the array of values (NULL when it is empty) */
+    bool list, text, time;
+};
+
+static const char *op_sql(enum op op)
+{
+    switch (op) {
+    case OP_EQ: return "=";
+    case OP_NE: return "<>";
+    case OP_GT: return ">";
+    case OP_GE: return ">=";
+    case OP_LT: return "<";
+    case OP_LE: return "<=";
+    default: return NULL;
+    }
+}
+
+int filter_parse(const char *text, struct json **doc, struct err *err)
+{
+    *doc = NULL;
+    if (str_empty(text))
+        return 0;
+    size_t len = strlen(text);
+    if (len > FILTER_MAX)
+        return err_set(err, ERR_INVALID, "filter has %zu bytes, at most %d are allowed", len, FILTER_MAX);
+    /* The UI encodes twice; a text that is JSON already must not be touched (it may hold % or +). */
+    AUTOFREE char *again = NULL;
+    if (text[0] != '{' && url_decode(text, len, true, &again) == 0)
+        text = again;
+    *doc = pj_decode(&PJ_FILTER, text, strlen(text), err);
+    if (!*doc)
+        return err_wrap(err, "failed to parse valid filter from \"%.200s\"", text);
+    return 0;
+}
+
+/* ---- reading a predicate ---------------------------------------------------------------------------------------- */
+
+static int read_value(jval *in, struct predicate *p, struct err *err)
+{
+    static const struct {
+        const char *name;
+        bool list, text, time;
+    } kinds[] = {
+        {"string_value", .text = true},  {"int_value"},  {"long_value"},  {"timestamp_value", .time = true},
+        {"string_values", .list = true, .text = true}, {"int_values", .list = true}, {"long_values", .list = true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        jval *v = jv_get(in, kinds[i].name);
+        if (!v)
+            continue;
+        p->value_name = kinds[i].name;
+        p->list = kinds[i].list;
+        p->text = kinds[i].text;
+        p->time = kinds[i].time;
+        p->value = p->list ? jv_get(v, "values") : v;
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "predicate on \"%s\" has no value: give string_value, int_value, long_value, timestamp_value or a list of them", p->key);
+}
+
+static int read_key(const struct list_kind *kind, struct predicate *p, struct err *err)
+{
+    if (str_empty(p->key))
+        return err_set(err, ERR_INVALID, "Predicate key cannot be empty");
+    const struct list_field *f;
+    if (str_starts(p->key, "tags.")) {
+        f = list_field(kind, "tags");
+        p->tag = p->key + 5;
+    } else {
+        f = list_field(kind, p->key);
+        if (f && f->type == LIST_TAGS)
+            f = NULL; /* "tags" alone names no tag */
+    }
+    if (!f || (f->flags & LIST_NO_FILTER))
+        return err_set(err, ERR_INVALID, "no support for filtering on unrecognized field \"%.80s\"", p->key);
+    p->field = f;
+    return 0;
+}
+
+static int check_shape(const struct predicate *p, struct err *err)
+{
+    bool known = op_sql(p->op) || p->op == OP_IN || p->op == OP_SUBSTRING;
+    if (!known)
+        return err_set(err, ERR_INVALID, "predicate on \"%s\" has no operation: use EQUALS, NOT_EQUALS, GREATER_THAN, GREATER_THAN_EQUALS, LESS_THAN, LESS_THAN_EQUALS, IN or IS_SUBSTRING", p->key);
+    if (p->op == OP_IN && !p->list)
+        return err_set(err, ERR_INVALID, "cannot use IN operator with the scalar %s", p->value_name);
+    if (p->op == OP_SUBSTRING && (!p->text || p->list))
+        return err_set(err, ERR_INVALID, "cannot use IS_SUBSTRING with %s: it takes a string_value", p->value_name);
+    if (p->op != OP_IN && p->list)
+        return err_set(err, ERR_INVALID, "cannot use a scalar operator on the list %s: use IN", p->value_name);
+    if (p->tag && (p->op != OP_EQ || !p->text))
+        return err_set(err, ERR_INVALID, "tags are filtered by EQUALS with a string_value only: \"%.80s\"", p->key);
+    return 0;
+}
+
+/* ---- conditions --------------------------------------------------------------------------------------------------- */
+
+/* The value as text, whatever it came as. Caller frees. */
+static char *value_text(const struct predicate *p, jval *v)
+{
+    int64_t n = 0;
+    if (p->time && time_parse(jv_str_or(v, ""), &n))
+        return xasprintf("%lld", (long long)(n / NS_PER_S - (n % NS_PER_S < 0)));
+    if (jv_str(v))
+        return xstrdup(jv_str(v));
+    return xasprintf("%lld", (long long)(jv_i64(v, &n) ? n : 0));
+}
+
+static void bind_value(const struct predicate *p, jval *v, struct list_sql *sql)
+{
+    AUTOFREE char *text = value_text(p, v);
+    sql_bind_text(sql, text);
+}
+
+/* The value as whole Unix seconds; false when it is a text that is no time. */
+static bool value_seconds(const struct predicate *p, jval *v, int64_t *out)
+{
+    int64_t n;
+    if (p->time || p->text) {
+        if (!time_parse(jv_str_or(v, ""), &n))
+            return false;
+        *out = n / NS_PER_S - (n % NS_PER_S < 0);
+    } else if (!jv_i64(v, out)) {
+        return false;
+    }
+    if (*out > SECONDS_MAX)
+        *out = SECONDS_MAX;
+    if (*out < -SECONDS_MAX)
+        *out = -SECONDS_MAX;
+    return true;
+}
+
+/* Column and value compare as whole seconds, written as conditions on the column itself so that an index serves. */
+static void seconds_sql(const char *column, enum op op, int64_t s, struct list_sql *sql)
+{
+    int64_t from = s * NS_PER_S, to = (s + 1) * NS_PER_S;
+    switch (op) {
+    case OP_EQ:
+        sql_add(sql, "(%s >= ? AND %s < ?)", column, column);
+        break;
+    case OP_NE:
+        sql_add(sql, "(%s < ? OR %s >= ?)", column, column);
+        break;
+    default:
+        sql_add(sql, "%s %s ?", column, op == OP_GT || op == OP_GE ? ">=" : "<");
+        sql_bind_int(sql, op == OP_GT || op == OP_LE ? to : from);
+        return;
+    }
+    sql_bind_int(sql, from);
+    sql_bind_int(sql, to);
+}
+
+static void time_sql(const struct predicate *p, jval *v, enum op op, struct list_sql *sql)
+{
+    int64_t s;
+    if (op != OP_SUBSTRING && value_seconds(p, v, &s)) {
+        seconds_sql(p->field->column, op, s, sql);
+        return;
+    }
+    /* A text that is no time: compared with the seconds as text, as upstream's database does. */
+    if (op == OP_SUBSTRING)
+        sql_add(sql, "instr(CAST(%s / 1000000000 AS TEXT), ?) > 0", p->field->column);
+    else
+        sql_add(sql, "CAST(%s / 1000000000 AS TEXT) %s ?", p->field->column, op_sql(op));
+    bind_value(p, v, sql);
+}
+
+/* Equality of words goes by number, in any spelling; what is no word of ours equals nothing. */
+static void words_sql(const struct predicate *p, jval *v, enum op op, struct list_sql *sql)
+{
+    AUTOFREE char *text = value_text(p, v);
+    const struct list_word *w = p->field->words;
+    while (w->word && strcasecmp(w->word, text) != 0)
+        w++;
+    if (op == OP_EQ || op == OP_NE) {
+        if (!w->word)
+            sql_add(sql, op == OP_EQ ? "0" : "1");
+        else {
+            sql_add(sql, "%s %s ?", p->field->column, op_sql(op));
+            sql_bind_int(sql, w->number);
+        }
+        return;
+    }
+    if (op == OP_SUBSTRING)
+        sql_add(sql, "instr(");
+    sql_words(sql, p->field);
+    sql_add(sql, op == OP_SUBSTRING ? ", upper(?)) > 0" : " %s upper(?)", op_sql(op));
+    sql_bind_text(sql, text);
+}
+
+/* LIKE with its wild cards taken away; it ignores case (ASCII). */
+static void substring_sql(const char *column, const char *v, struct list_sql *sql)
+{
+    BUF(pattern);
+    buf_addc(&pattern, '%');
+    for (; *v; v++) {
+        if (strchr("%_\\", *v))
+            buf_addc(&pattern, '\\');
+        buf_addc(&pattern, *v);
+    }
+    buf_addc(&pattern, '%');
+    sql_add(sql, "%s LIKE ? ESCAPE '\\'", column);
+    sql_bind_text(sql, buf_str(&pattern));
+}
+
+static void one_value(const struct predicate *p, jval *v, enum op op, struct list_sql *sql)
+{
+    if (p->tag) {
+        sql_add(sql, "EXISTS (SELECT 1 FROM json_each(%s) tag WHERE tag.key = ? AND tag.value = ?)", p->field->column);
+        sql_bind_text(sql, p->tag);
+        bind_value(p, v, sql);
+    } else if (p->field->type == LIST_TIME) {
+        time_sql(p, v, op, sql);
+    } else if (p->field->type == LIST_WORDS) {
+        words_sql(p, v, op, sql);
+    } else if (op == OP_SUBSTRING) {
+        substring_sql(p->field->column, jv_str_or(v, ""), sql);
+    } else {
+        sql_add(sql, "%s %s ?", p->field->column, op_sql(op));
+        bind_value(p, v, sql);
+    }
+}
+
+static void predicate_sql(const struct predicate *p, struct list_sql *sql)
+{
+    sql_add(sql, " AND (");
+    if (p->op != OP_IN) {
+        one_value(p, p->value, p->op, sql);
+    } else if (jv_len(p->value) == 0) {
+        sql_add(sql, "0"); /* in nothing */
+    } else {
+        for (size_t i = 0; i < jv_len(p->value); i++) {
+            sql_add(sql, i ? " OR " : "");
+            one_value(p, jv_at(p->value, i), OP_EQ, sql);
+        }
+    }
+    sql_add(sql, ")");
+}
+
+int filter_sql(const struct list_kind *kind, jval *filter, struct list_sql *sql, struct err *err)
+{
+    jval *predicates = jv_get(filter, "predicates");
+    if (jv_len(predicates) > PREDICATES_MAX)
+        return err_set(err, ERR_INVALID, "filter has %zu predicates, at most %d are allowed", jv_len(predicates), PREDICATES_MAX);
+    size_t values = 0;
+    for (size_t i = 0; i < jv_len(predicates); i++) {
+        jval *in = jv_at(predicates, i);
+        struct predicate p = {.op = (enum op)jv_i64_or(jv_get(in, "operation"), 0), .key = jv_str_or(jv_get(in, "key"), "")};
+        if (read_key(kind, &p, err) < 0 || read_value(in, &p, err) < 0 || check_shape(&p, err) < 0)
+            return -1;
+        values += p.list ? jv_len(p.value) : 1;
+        if (values > VALUES_MAX)
+            return err_set(err, ERR_INVALID, "filter has more than %d values", VALUES_MAX);
+        predicate_sql(&p, sql);
+    }
+    return 0;
+}

@@ -1,0 +1,402 @@
+#include "pipelines/api/listing.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { PAGE_DEFAULT = 20, PAGE_MAX = 200, TOKEN_MAX = 128 << 10, METRIC_NAME_MAX = 128 };
+
+static const char MISMATCH[] = "page token does not match the supplied sort by and/or filtering criteria. Either specify the same criteria or "
+                               "leave the latter empty if page token is specified";
+
+void list_query_clear(struct list_query *q)
+{
+    free(q->metric);
+    free(q->filter);
+    free(q->next_token);
+    json_unref(q->filter_doc);
+    json_unref(q->token);
+    *q = (struct list_query){0};
+}
+
+const struct list_field *list_field(const struct list_kind *kind, const char *name)
+{
+    for (size_t i = 0; i < kind->n_fields; i++) {
+        if (strcmp(kind->fields[i].name, name) == 0)
+            return &kind->fields[i];
+    }
+    return NULL;
+}
+
+/* ---- pieces of SQL ------------------------------------------------------------------------------------------------ */
+
+void sql_add(struct list_sql *sql, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    buf_addv(&sql->text, fmt, ap);
+    va_end(ap);
+}
+
+static struct list_bind *next_bind(struct list_sql *sql)
+{
+    if (sql->n == sql->cap) {
+        sql->cap = sql->cap ? sql->cap * 2 : 8;
+        sql->binds = xreallocarray(sql->binds, sql->cap, sizeof *sql->binds);
+    }
+    return &sql->binds[sql->n++];
+}
+
+void sql_bind_text(struct list_sql *sql, const char *v) { *next_bind(sql) = (struct list_bind){.type = BIND_TEXT, .text = xstrdup(v)}; }
+void sql_bind_int(struct list_sql *sql, int64_t v) { *next_bind(sql) = (struct list_bind){.type = BIND_INT, .number = v}; }
+void sql_bind_real(struct list_sql *sql, double v) { *next_bind(sql) = (struct list_bind){.type = BIND_REAL, .real = v}; }
+
+void sql_clear(struct list_sql *sql)
+{
+    for (size_t i = 0; i < sql->n; i++)
+        free(sql->binds[i].text);
+    free(sql->binds);
+    buf_free(&sql->text);
+}
+#define SQL_PIECE(name) CLEANUP(sql_clear) struct list_sql name = {0}
+
+static int bind_all(struct stmt *s, int at, const struct list_sql *sql)
+{
+    for (size_t i = 0; i < sql->n; i++, at++) {
+        const struct list_bind *b = &sql->binds[i];
+        if (b->type == BIND_TEXT)
+            stmt_bind_text(s, at, b->text);
+        else if (b->type == BIND_INT)
+            stmt_bind_i64(s, at, b->number);
+        else
+            stmt_bind_f64(s, at, b->real);
+    }
+    return at;
+}
+
+void sql_words(struct list_sql *sql, const struct list_field *f)
+{
+    sql_add(sql, "CASE %s", f->column);
+    for (const struct list_word *w = f->words; w->word; w++) {
+        if (w == f->words || w->number != w[-1].number) /* the first spelling of each */
+            sql_add(sql, " WHEN %d THEN '%s'", w->number, w->word);
+    }
+    sql_add(sql, " ELSE '' END");
+}
+
+/* ---- sort_by ------------------------------------------------------------------------------------------------------ */
+
+static int set_metric(struct list_query *q, const char *name, struct err *err)
+{
+    size_t n = strlen(name);
+    bool good = n > 0 && n <= METRIC_NAME_MAX && isalpha((unsigned char)name[0]);
+    for (size_t i = 0; good && i < n; i++)
+        good = isalnum((unsigned char)name[i]) || name[i] == '_' || name[i] == '-';
+    if (!good)
+        return err_set(err, ERR_INVALID, "Invalid metric name in sort_by: \"%.140s\". It starts with a letter and has letters, digits, _ and - (at most %d)", name,
+                       METRIC_NAME_MAX);
+    q->metric = xstrdup(name);
+    return 0;
+}
+
+static int set_sort_field(struct list_query *q, const char *word, struct err *err)
+{
+    AUTOFREE char *name = xstrdup(word);
+    if (strncasecmp(name, "metric:", 7) == 0) {
+        q->sort = list_field(q->kind, "metric");
+        if (q->sort)
+            return set_metric(q, name + 7, err);
+    } else {
+        for (char *p = name; *p; p++)
+            *p = (char)tolower((unsigned char)*p);
+        q->sort = list_field(q->kind, name);
+        if (q->sort && q->sort->type == LIST_METRIC)
+            q->sort = NULL;
+    }
+    if (!q->sort || (q->sort->flags & LIST_NO_SORT))
+        return err_set(err, ERR_INVALID, "Invalid sorting field: \"%.80s\" on listable type %s", word, q->kind->name);
+    return 0;
+}
+
+/* "field", "field asc", "field desc". */
+static int parse_sort(struct list_query *q, const char *text, struct err *err)
+{
+    AUTOFREE char *copy = xstrdup(text);
+    char *save = NULL, *field = strtok_r(copy, " \t", &save), *way = strtok_r(NULL, " \t", &save), *more = strtok_r(NULL, " \t", &save);
+    if (way && !more && strcasecmp(way, "desc") == 0)
+        q->desc = true;
+    else if (more || (way && strcasecmp(way, "asc") != 0))
+        return err_set(err, ERR_INVALID,
+                       "Received invalid sort by format \"%.200s\". Supported format: \"field_name\", \"field_name desc\", or \"field_name asc\"", text);
+    return field ? set_sort_field(q, field, err) : 0;
+}
+
+/* ---- tokens ------------------------------------------------------------------------------------------------------- */
+
+/* A token: base64 of {"kind", "sort", "desc", "metric"?, "filter"?, "key": [sort key], "id"}. */
+static int open_token(struct list_query *q, const char *text, struct err *err)
+{
+    size_t n = strlen(text), len;
+    unsigned char *raw = NULL;
+    if (n > TOKEN_MAX || base64_decode(text, n, &raw, &len) < 0)
+        return err_set(err, ERR_INVALID, "Invalid page token: it is no base64 text of ours");
+    ERR(e);
+    q->token = json_parse((char *)raw, len, NULL, &e);
+    free(raw);
+    jval *t = json_root(q->token);
+    if (!q->token || !str_eq(jv_str(jv_get(t, "kind")), q->kind->name) || !jv_str(jv_get(t, "sort")) || !jv_str(jv_get(t, "id")) ||
+        jv_len(jv_get(t, "key")) == 0)
+        return err_set(err, ERR_INVALID, "Invalid page token: take next_page_token of an earlier answer to the same list");
+    return 0;
+}
+
+static int use_token(struct list_query *q, bool sort_given, bool filter_given, struct err *err)
+{
+    jval *t = json_root(q->token);
+    const struct list_query asked = *q;
+    const char *metric = jv_str(jv_get(t, "metric")), *filter = jv_str(jv_get(t, "filter"));
+    const char *sort = jv_str(jv_get(t, "sort"));
+    q->sort = list_field(q->kind, sort);
+    if (!q->sort || (q->sort->flags & LIST_NO_SORT) || (q->sort->type == LIST_METRIC) != (metric != NULL))
+        return err_set(err, ERR_INVALID, "Invalid page token: it sorts by \"%.80s\"", sort);
+    q->desc = jv_bool(jv_get(t, "desc"), false);
+    if (sort_given && (asked.sort->column != q->sort->column || asked.desc != q->desc || !str_eq(asked.metric, metric)))
+        return err_set(err, ERR_INVALID, "%s", MISMATCH);
+    if (metric && !q->metric && set_metric(q, metric, err) < 0)
+        return -1;
+    JSON_REF(token_filter) = NULL;
+    if (filter_parse(filter, &token_filter, err) < 0)
+        return err_wrap(err, "Invalid page token");
+    if (filter_given && !jv_equal(json_root(token_filter), json_root(q->filter_doc)))
+        return err_set(err, ERR_INVALID, "%s", MISMATCH);
+    if (!filter_given) {
+        q->filter = xstrdup(filter);
+        q->filter_doc = TAKE(token_filter);
+    }
+    return 0;
+}
+
+int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err)
+{
+    const char *token, *sort, *filter;
+    int32_t size;
+    q->kind = kind;
+    if (query_i32(req, "page_size", &size, err) < 0 || query_text(req, "page_token", &token, err) < 0 || query_text(req, "sort_by", &sort, err) < 0 ||
+        query_text(req, "filter", &filter, err) < 0)
+        return -1;
+    if (size < 0)
+        return err_set(err, ERR_INVALID, "The page size should be greater than 0. Got %d", size);
+    q->page_size = size == 0 ? PAGE_DEFAULT : size > PAGE_MAX ? PAGE_MAX : size;
+    q->sort = list_field(kind, "created_at");
+    if (filter_parse(filter, &q->filter_doc, err) < 0 || parse_sort(q, sort ? sort : "", err) < 0)
+        return -1;
+    if (q->filter_doc)
+        q->filter = xstrdup(filter);
+    bool sort_given = sort && sort[strspn(sort, " \t")] != '\0';
+    if (!str_empty(token))
+        return open_token(q, token, err) < 0 ? -1 : use_token(q, sort_given, q->filter_doc != NULL, err);
+    return 0;
+}
+
+/* ---- selecting ---------------------------------------------------------------------------------------------------- */
+
+/* The expressions that rows are ordered by, most important first; the id comes after them. All go in the query's direction, so that
+ * one row-value comparison says "from here on". */
+struct sort_key {
+    struct list_sql part[2];
+    size_t n;
+    bool desc;
+};
+static void sort_key_clear(struct sort_key *k)
+{
+    for (size_t i = 0; i < k->n; i++)
+        sql_clear(&k->part[i]);
+}
+
+static void make_sort_key(const struct list_query *q, struct sort_key *k)
+{
+    k->desc = q->desc;
+    k->n = 1;
+    switch (q->sort->type) {
+    case LIST_TEXT:
+        sql_add(&k->part[0], "%s COLLATE NOCASE", q->sort->column);
+        sql_add(&k->part[1], "%s", q->sort->column);
+        k->n = 2;
+        return;
+    case LIST_WORDS:
+        sql_words(&k->part[0], q->sort);
+        return;
+    case LIST_METRIC:
+        /* Runs without the metric come last, whatever the direction: it is in the sign of the value. */
+        k->desc = false;
+        k->n = 2;
+        for (int i = 0; i < 2; i++) {
+            sql_add(&k->part[i], i == 0 ? "((" : q->desc ? "-coalesce((" : "coalesce((");
+            sql_add(&k->part[i], "SELECT max(x.value) FROM metrics x WHERE x.run_id = r.run_id AND x.name = ?");
+            sql_bind_text(&k->part[i], q->metric);
+            sql_add(&k->part[i], i == 0 ? ") IS NULL)" : "), 0.0)");
+        }
+        return;
+    default:
+        sql_add(&k->part[0], "%s", q->sort->column);
+    }
+}
+
+/* Adds the key's expressions, separated by commas, with their own values. */
+static void add_key(struct list_sql *sql, const struct sort_key *k, const char *behind)
+{
+    for (size_t i = 0; i < k->n; i++) {
+        sql_add(sql, "%s%s%s", i ? ", " : "", buf_str(&k->part[i].text), behind);
+        for (size_t b = 0; b < k->part[i].n; b++)
+            sql_bind_text(sql, k->part[i].binds[b].text);
+    }
+}
+
+/* " AND (key, id) >= (?, ?, ?)": the row that the token names, and what comes after it. */
+static int add_start(struct list_sql *sql, const struct list_query *q, const struct sort_key *k, struct err *err)
+{
+    jval *key = jv_get(json_root(q->token), "key");
+    if (jv_len(key) != k->n)
+        return err_set(err, ERR_INVALID, "Invalid page token: its key does not fit the sort field");
+    sql_add(sql, " AND (");
+    add_key(sql, k, "");
+    sql_add(sql, ", %s) %s (", q->kind->id_column, k->desc ? "<=" : ">=");
+    for (size_t i = 0; i < k->n; i++) {
+        jval *v = jv_at(key, i);
+        int64_t n;
+        double d;
+        sql_add(sql, "?, ");
+        if (jv_str(v))
+            sql_bind_text(sql, jv_str(v));
+        else if (jv_i64(v, &n))
+            sql_bind_int(sql, n);
+        else if (jv_f64(v, &d))
+            sql_bind_real(sql, d);
+        else
+            return err_set(err, ERR_INVALID, "Invalid page token: its key holds a %s", jtype_name(jv_type(v)));
+    }
+    sql_add(sql, "?)");
+    sql_bind_text(sql, jv_str(jv_get(json_root(q->token), "id")));
+    return 0;
+}
+
+static void add_order(struct list_sql *sql, const struct list_query *q, const struct sort_key *k)
+{
+    sql_add(sql, " ORDER BY ");
+    add_key(sql, k, k->desc ? " DESC" : "");
+    sql_add(sql, ", %s%s LIMIT %d", q->kind->id_column, k->desc ? " DESC" : "", q->page_size + 1);
+}
+
+/* The token of the page that starts with this row: columns 0.. are the key, then the id. */
+static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key)
+{
+    JM_NEW(m);
+    jmval *root = jm_obj(m), *key = jm_arr(m);
+    jm_set_root(m, root);
+    jm_put(m, root, "kind", jm_str(m, q->kind->name));
+    jm_put(m, root, "sort", jm_str(m, q->sort->name));
+    jm_put(m, root, "desc", jm_bool(m, q->desc));
+    if (q->metric)
+        jm_put(m, root, "metric", jm_str(m, q->metric));
+    if (q->filter)
+        jm_put(m, root, "filter", jm_str(m, q->filter));
+    for (size_t i = 0; i < n_key; i++) {
+        int col = (int)i;
+        if (q->sort->type == LIST_TIME || (q->sort->type == LIST_METRIC && i == 0))
+            jm_push(key, jm_i64(m, stmt_i64(s, col)));
+        else if (q->sort->type == LIST_METRIC)
+            jm_push(key, jm_f64(m, stmt_f64(s, col)));
+        else
+            jm_push(key, jm_str(m, stmt_text(s, col) ? stmt_text(s, col) : ""));
+    }
+    jm_put(m, root, "key", key);
+    jm_put(m, root, "id", jm_str(m, stmt_text(s, (int)n_key)));
+    BUF(text);
+    jmv_write(root, JW_COMPACT, &text);
+    return base64_encode(text.data, text.len);
+}
+
+static int count_all(struct list_query *q, struct db *db, const struct list_sql *where, struct err *err)
+{
+    AUTOFREE char *text = xasprintf("SELECT count(*) FROM %s WHERE %s", q->kind->from, buf_str(&where->text));
+    STMT_DYNAMIC(s, db, text, err);
+    if (!s)
+        return -1;
+    bind_all(s, 1, where);
+    if (stmt_step(s, err) < 0)
+        return -1;
+    q->total = stmt_i64(s, 0);
+    return 0;
+}
+
+/* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id. Rows are
+ * narrow to sort that way, and the caller's columns keep their numbers. */
+static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, const char *columns, list_row_fn *row, void *self,
+                       struct err *err)
+{
+    AUTOFREE char *by_id = xasprintf("SELECT %s FROM %s WHERE %s = ?1", columns, q->kind->from, q->kind->id_column);
+    STMT_DYNAMIC(keys, db, buf_str(&sql->text), err);
+    if (!keys)
+        return -1;
+    bind_all(keys, 1, sql);
+    int rc;
+    for (int i = 0; (rc = stmt_step(keys, err)) == 1; i++) {
+        if (i == q->page_size) {
+            q->next_token = make_token(q, keys, n_key);
+            return 0;
+        }
+        STMT_DYNAMIC(s, db, by_id, err);
+        if (!s)
+            return -1;
+        stmt_bind_text(s, 1, stmt_text(keys, (int)n_key));
+        int got = stmt_step(s, err);
+        if (got < 0 || (got == 1 && row(self, s, err) < 0))
+            return -1;
+    }
+    return rc;
+}
+
+int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, const char *columns,
+             list_row_fn *row, void *self, struct err *err)
+{
+    SQL_PIECE(cond);
+    sql_add(&cond, "%s", where ? where : "1");
+    for (size_t i = 0; i < n_values; i++)
+        sql_bind_text(&cond, values[i]);
+    if (filter_sql(q->kind, json_root(q->filter_doc), &cond, err) < 0)
+        return -1;
+
+    CLEANUP(sort_key_clear) struct sort_key key = {0};
+    make_sort_key(q, &key);
+    SQL_PIECE(sql);
+    sql_add(&sql, "SELECT ");
+    add_key(&sql, &key, "");
+    sql_add(&sql, ", %s FROM %s WHERE %s", q->kind->id_column, q->kind->from, buf_str(&cond.text));
+    for (size_t i = 0; i < cond.n; i++) {
+        const struct list_bind *b = &cond.binds[i];
+        if (b->type == BIND_TEXT)
+            sql_bind_text(&sql, b->text);
+        else
+            sql_bind_int(&sql, b->number);
+    }
+    if (q->token && add_start(&sql, q, &key, err) < 0)
+        return -1;
+    add_order(&sql, q, &key);
+
+    /* One snapshot for the number and the page. */
+    if (db_exec(db, "BEGIN", err) < 0)
+        return -1;
+    int rc = count_all(q, db, &cond, err) < 0 ? -1 : select_page(q, db, &sql, key.n, columns, row, self, err);
+    db_rollback(db);
+    return rc;
+}
+
+void list_finish(struct list_query *q, struct jm *m, jmval *root, const char *key, jmval *items)
+{
+    if (jmv_len(items) > 0)
+        jm_put(m, root, key, items);
+    out_i32(m, root, "total_size", q->total);
+    out_str(m, root, "next_page_token", q->next_token);
+}

@@ -1,0 +1,101 @@
+/* listing.h - lists of every kind: page tokens, sorting and filters, turned into SQL by a table of fields per kind.
+ *
+ *     LIST_QUERY(q);
+ *     if (list_parse(&RUN_LIST, req, &q, err) < 0 || list_run(&q, db, "r.experiment_id = ?", ids, 1, RUN_COLUMNS, ROW_COLUMNS, row, self, err) < 0)
+ *         return -1;
+ *     list_finish(&q, m, root);                      // total_size, next_page_token
+ *
+ * Paging is by key, never by offset: a token holds the sort field, the direction, the filter and the sort key of the first row of the
+ * next page. A token comes from outside like any other text: its field is looked up in the table, its filter is parsed as a filter, and its
+ * values are bound. Names and SQL of columns come from the tables only. Text sorts without regard to case (ASCII), ties by
+ * bytes, then by id. Source: pipelines-api spec 3. */
+#ifndef TM_PIPELINES_API_LISTING_H
+#define TM_PIPELINES_API_LISTING_H
+
+#include "pipelines/api/internal.h"
+
+enum list_type {
+    LIST_TEXT,
+    LIST_TIME,   /* INTEGER nanoseconds; compared with filters as whole seconds */
+    LIST_WORDS,  /* INTEGER that stands for words */
+    LIST_TAGS,   /* filter only: tags.<key>, on a column with a JSON object */
+    LIST_METRIC, /* sort only: metric:<name> */
+};
+enum { LIST_NO_SORT = 1, LIST_NO_FILTER = 2 };
+
+/* A word of a LIST_WORDS column. The first one of a number is what it sorts by; the others are further spellings for filters (any case). */
+struct list_word {
+    const char *word;
+    int number;
+};
+struct list_field {
+    const char *name;
+    const char *column; /* SQL, with the table's alias */
+    enum list_type type;
+    const struct list_word *words; /* ends with a NULL word */
+    unsigned flags;
+};
+struct list_kind {
+    const char *name;      /* "Run", for messages and tokens */
+    const char *from;      /* "runs r" */
+    const char *id_column; /* "r.run_id" */
+    const struct list_field *fields;
+    size_t n_fields;
+};
+
+/* A value bound to one ? of a piece of SQL. */
+struct list_bind {
+    char *text; /* NULL: the number; owned */
+    int64_t number;
+    double real;
+    enum { BIND_TEXT, BIND_INT, BIND_REAL } type;
+};
+struct list_sql { /* SQL text with ? and its values, in order */
+    struct buf text;
+    struct list_bind *binds;
+    size_t n, cap;
+};
+
+struct list_query {
+    const struct list_kind *kind;
+    const struct list_field *sort;
+    char *metric;              /* LIST_METRIC */
+    bool desc;
+    int page_size;
+    char *filter;              /* its text, NULL: none */
+    struct json *filter_doc;   /* decoded */
+    struct json *token;        /* decoded; NULL: the first page */
+    int64_t total;
+    char *next_token;
+};
+void list_query_clear(struct list_query *q);
+#define LIST_QUERY(name) CLEANUP(list_query_clear) struct list_query name = {0}
+
+/* Reads page_token, page_size, sort_by and filter. ERR_BAD_REQUEST and ERR_INVALID. */
+int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err);
+
+typedef int list_row_fn(void *self, struct stmt *s, struct err *err);
+/* Counts and selects. where: a condition of the caller's with n_values ? for texts; NULL: none. row is called for each row of the page with the
+ * columns in order. */
+int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, const char *columns,
+             list_row_fn *row, void *self, struct err *err);
+/* Writes items under key unless there are none, total_size and next_page_token. */
+void list_finish(struct list_query *q, struct jm *m, jmval *root, const char *key, jmval *items);
+
+/* For listing.c and filter.c. */
+void sql_add(struct list_sql *sql, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void sql_bind_text(struct list_sql *sql, const char *v);
+void sql_bind_int(struct list_sql *sql, int64_t v);
+void sql_bind_real(struct list_sql *sql, double v);
+void sql_clear(struct list_sql *sql);
+/* The words of a column as a CASE expression. */
+void sql_words(struct list_sql *sql, const struct list_field *f);
+/* Parses a filter's text (URL-decoded once more unless it starts with a brace). *doc NULL when it is empty. */
+int filter_parse(const char *text, struct json **doc, struct err *err);
+/* Appends " AND ..." for each predicate. */
+int filter_sql(const struct list_kind *kind, jval *filter, struct list_sql *sql, struct err *err);
+const struct list_field *list_field(const struct list_kind *kind, const char *name);
+
+extern const struct list_kind PIPELINE_LIST, VERSION_LIST, EXPERIMENT_LIST, RUN_LIST;
+
+#endif
