@@ -7,7 +7,7 @@
 #include "base/str.h"
 #include "base/timefmt.h"
 
-enum { DEPTH_MAX = 100 }; /* of the body as JSON, which bounds the recursion here too */
+enum { DEPTH_MAX = 200 }; /* of the body as JSON, which bounds the recursion here too */
 
 static int decode_message(const struct pj_message *msg, jval *in, struct jm *m, jmval **out, struct err *err);
 

@@ -1,0 +1,144 @@
+/* experiments.c - /experiments (spec 5). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/id.h"
+#include "pipelines/api/listing.h"
+#include "pipelines/api/proto_json.h"
+
+jmval *experiment_out(struct jm *m, const struct experiment *e)
+{
+    jmval *o = jm_obj(m);
+    out_str(m, o, "experiment_id", e->experiment_id);
+    out_str(m, o, "display_name", e->name);
+    out_str(m, o, "description", e->description);
+    out_time(m, o, "created_at", e->created_ns);
+    jm_put(m, o, "storage_state", jm_str(m, e->archived ? "ARCHIVED" : "AVAILABLE"));
+    out_time(m, o, "last_run_created_at", e->last_run_ns);
+    return o;
+}
+
+static void send_experiment(struct http_res *res, const struct experiment *e)
+{
+    JM_NEW(m);
+    jm_set_root(m, experiment_out(m, e));
+    out_send(res, m);
+}
+
+static int insert_job(struct db *db, void *arg, struct err *err)
+{
+    const struct experiment *e = arg;
+    if (experiment_insert(db, e, err) == 0)
+        return 0;
+    if (err->code == ERR_EXISTS)
+        err_set(err, ERR_EXISTS, "Failed to create a new experiment. The name %s already exists. Please specify a new name", e->name);
+    return -1;
+}
+
+static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, struct experiment *e, struct err *err)
+{
+    const char *name = jv_str_or(jv_get(body, "display_name"), "");
+    if (!*name)
+        return err_set(err, ERR_INVALID, "Experiment must have a non-empty name: give display_name");
+    if (rule_max_bytes("Experiment.Name", name, EXPERIMENT_NAME_MAX, err) < 0 ||
+        rule_max_bytes("Experiment.Namespace", jv_str(jv_get(body, "namespace")), NAMESPACE_MAX, err) < 0)
+        return -1;
+    char id[UUID_TEXT];
+    e->experiment_id = xstrdup(uuid4(id));
+    e->name = xstrdup(name);
+    e->description = xstrdup(jv_str_or(jv_get(body, "description"), ""));
+    e->created_ns = api_created_now(api, ctx);
+    return api_write(api, ctx, insert_job, e, err);
+}
+
+int experiment_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    JSON_REF(body) = pj_decode(&PJ_EXPERIMENT, req->body, req->body_len, err);
+    if (!body)
+        return -1;
+    EXPERIMENT(e);
+    ERR(failed);
+    if (create(self, ctx, json_root(body), &e, &failed) < 0) {
+        api_wrap(&failed, "Failed to create a experiment");
+        return err_move(err, &failed);
+    }
+    send_experiment(res, &e);
+    return 0;
+}
+
+int experiment_get_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    READER(r, (struct pipelines_api *)self, err);
+    EXPERIMENT(e);
+    if (!r.db || experiment_get(r.db, http_param(req, "experiment_id"), &e, err) < 0)
+        return api_wrap(err, "Failed to fetch experiment");
+    send_experiment(res, &e);
+    return 0;
+}
+
+struct items {
+    struct jm *m;
+    jmval *list;
+};
+
+static int add_item(void *self, struct stmt *s, struct err *err)
+{
+    struct items *it = self;
+    EXPERIMENT(e);
+    experiment_row(s, &e);
+    jm_push(it->list, experiment_out(it->m, &e));
+    return 0;
+}
+
+int experiment_list_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    LIST_QUERY(q);
+    if (list_parse(&EXPERIMENT_LIST, req, &q, err) < 0)
+        return api_wrap(err, "Failed to create list options");
+    READER(r, (struct pipelines_api *)self, err);
+    JM_NEW(m);
+    struct items it = {m, jm_arr(m)};
+    if (!r.db || list_run(&q, r.db, NULL, NULL, 0, EXPERIMENT_COLUMNS, add_item, &it, err) < 0)
+        return api_wrap(err, "Failed to list experiments");
+    jm_set_root(m, jm_obj(m));
+    list_finish(&q, m, jm_root(m), "experiments", it.list);
+    out_send(res, m);
+    return 0;
+}
+
+static int archive_job(struct db *db, void *arg, struct err *err) { return experiment_set_archived(db, arg, true, err); }
+static int unarchive_job(struct db *db, void *arg, struct err *err) { return experiment_set_archived(db, arg, false, err); }
+
+static int delete_job(struct db *db, void *arg, struct err *err)
+{
+    EXPERIMENT(e);
+    if (experiment_get(db, arg, &e, err) < 0)
+        return -1;
+    if (str_eq(e.name, DEFAULT_EXPERIMENT_NAME) && str_empty(e.ns))
+        return err_set(err, ERR_CONFLICT, "The default experiment cannot be deleted: archive it instead");
+    return experiment_delete(db, arg, err);
+}
+
+static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job, const char *what, struct err *err)
+{
+    AUTOFREE char *id = xstrdup(http_param(req, "experiment_id"));
+    if (api_write(api, ctx, job, id, err) < 0)
+        return api_wrap(err, "Failed to %s experiment %s", what, id);
+    out_empty(res);
+    return 0;
+}
+
+int experiment_archive_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    return change(self, ctx, req, res, archive_job, "archive", err);
+}
+
+int experiment_unarchive_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    return change(self, ctx, req, res, unarchive_job, "unarchive", err);
+}
+
+int experiment_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    return change(self, ctx, req, res, delete_job, "delete", err);
+}

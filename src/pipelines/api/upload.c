@@ -1,0 +1,152 @@
+/* upload.c - /pipelines/upload and /pipelines/upload_version (spec 4.3). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/id.h"
+#include "pipelines/api/internal.h"
+#include "pipelines/api/multipart.h"
+
+/* What came with an upload: the file, and the query. */
+struct upload {
+    char *file_name;
+    struct buf text;
+    struct package package;
+    const char *name, *display_name, *description, *code_source_url;
+    char *tags;
+};
+static void upload_clear(struct upload *u)
+{
+    free(u->file_name);
+    buf_free(&u->text);
+    package_clear(&u->package);
+    free(u->tags);
+}
+
+static int read_tags(const char *text, char **tags, struct err *err)
+{
+    if (str_empty(text))
+        return 0;
+    JSON_REF(doc) = json_parse_str(text, NULL);
+    jval *root = json_root(doc);
+    bool good = doc && (jv_is(root, J_OBJECT) || jv_is(root, J_NULL));
+    struct jiter it = jv_iter(root);
+    const char *key;
+    jval *v;
+    while (good && jv_next(&it, &key, &v))
+        good = jv_is(v, J_STRING);
+    if (!good)
+        return err_set(err, ERR_INVALID, "Failed to parse tags query parameter. Expected JSON object with string keys and values");
+    return rule_tags(root, tags, err);
+}
+
+static int read_query(const struct http_req *req, struct upload *u, struct err *err)
+{
+    const char *tags;
+    if (query_text(req, "name", &u->name, err) < 0 || query_text(req, "display_name", &u->display_name, err) < 0 ||
+        query_text(req, "description", &u->description, err) < 0 || query_text(req, "code_source_url", &u->code_source_url, err) < 0 ||
+        query_text(req, "tags", &tags, err) < 0)
+        return -1;
+    if (str_empty(u->name))
+        u->name = !str_empty(u->display_name) ? u->display_name : u->file_name;
+    if (str_empty(u->display_name))
+        u->display_name = u->name;
+    return read_tags(tags, &u->tags, err);
+}
+
+static int read_upload(const struct http_req *req, size_t name_max, const char *name_field, struct upload *u, struct err *err)
+{
+    const char *data;
+    size_t n;
+    if (multipart_file(http_header_get(req, "content-type"), req->body, req->body_len, "uploadfile", &u->file_name, &data, &n, err) < 0)
+        return -1;
+    if (package_unpack(u->file_name, data, n, &u->text, err) < 0 || read_query(req, u, err) < 0)
+        return -1;
+    if (rule_max_bytes(name_field, u->name, name_max, err) < 0 || rule_display_name("Pipeline", u->display_name, err) < 0)
+        return -1;
+    return package_from_text(buf_str(&u->text), u->text.len, &u->package, err);
+}
+
+static void fill_version(struct pipelines_api *api, const struct ctx *ctx, const struct upload *u, const char *pipeline_id, struct pipeline_version *v)
+{
+    char id[UUID_TEXT];
+    v->version_id = xstrdup(uuid4(id));
+    v->pipeline_id = xstrdup(pipeline_id);
+    v->name = xstrdup(u->name);
+    v->display_name = xstrdup(u->display_name);
+    v->description = xstrdup(u->description);
+    v->code_source_url = xstrdup(u->code_source_url);
+    v->created_ns = api_created_now(api, ctx);
+}
+
+int upload_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    CLEANUP(upload_clear) struct upload u = {0};
+    PIPELINE(p);
+    PIPELINE_VERSION(v);
+    if (read_upload(req, PIPELINE_NAME_MAX, "Pipeline.Name", &u, err) < 0 ||
+        rule_max_bytes("PipelineVersion.Name", u.name, VERSION_NAME_MAX, err) < 0)
+        return api_wrap(err, "Failed to create a pipeline and a pipeline version");
+    char id[UUID_TEXT];
+    p.pipeline_id = xstrdup(uuid4(id));
+    p.name = xstrdup(u.name);
+    p.display_name = xstrdup(u.display_name);
+    p.description = xstrdup(u.description);
+    p.tags = TAKE(u.tags); /* of the pipeline only */
+    p.created_ns = api_created_now(self, ctx);
+    fill_version(self, ctx, &u, id, &v);
+    struct catalog_job job = {
+        .pipeline = &p,
+        .version = &v,
+        .package = &u.package,
+        .source = &u.text,
+        .pipeline_taken = "Failed to create a new pipeline. The name %s already exists. Please specify a new name",
+    };
+    if (catalog_store(self, ctx, &job, err) < 0)
+        return api_wrap(err, "Failed to create a pipeline and a pipeline version");
+    JM_NEW(m);
+    jm_set_root(m, pipeline_out(m, &p));
+    out_send(res, m);
+    return 0;
+}
+
+/* An id that names nothing is the caller's mistake here, as upstream has it: 400. */
+static int check_parent(struct pipelines_api *api, const char *id, struct err *err)
+{
+    if (str_empty(id))
+        return err_set(err, ERR_INVALID, "Please specify a pipeline id with the query parameter pipelineid");
+    READER(r, api, err);
+    PIPELINE(p);
+    ERR(e);
+    if (!r.db)
+        return -1;
+    if (pipeline_get(r.db, id, &p, &e) == 0)
+        return 0;
+    return e.code == ERR_NOT_FOUND ? err_set(err, ERR_INVALID, "%s", err_text(&e)) : err_move(err, &e);
+}
+
+int upload_version_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    CLEANUP(upload_clear) struct upload u = {0};
+    PIPELINE_VERSION(v);
+    const char *id;
+    if (query_text(req, "pipelineid", &id, err) < 0 || check_parent(self, id, err) < 0 ||
+        read_upload(req, VERSION_NAME_MAX, "PipelineVersion.Name", &u, err) < 0)
+        return api_wrap(err, "Failed to create a pipeline version");
+    fill_version(self, ctx, &u, id, &v);
+    v.tags = TAKE(u.tags);
+    struct catalog_job job = {
+        .version = &v,
+        .package = &u.package,
+        .source = &u.text,
+        .version_taken = "Failed to create a new pipeline version. The name %s already exist. Please specify a new name",
+    };
+    if (catalog_store(self, ctx, &job, err) < 0)
+        return api_wrap(err, "Failed to create a pipeline version");
+    READER(r, (struct pipelines_api *)self, err);
+    if (!r.db)
+        return -1;
+    JM_NEW(m);
+    jm_set_root(m, version_out(r.db, m, &v, err));
+    out_send(res, m);
+    return 0;
+}
