@@ -1,0 +1,150 @@
+"""The command line as a person uses it."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+
+import pytest
+import yaml
+from conftest import NODE, ROOT, TIDEMILL, Tidemill, needs_node, node_options
+
+
+def run(*args, **kw):
+    return subprocess.run([TIDEMILL, *args], capture_output=True, text=True, timeout=60, **kw)
+
+
+def test_help_of_every_command():
+    listed = run('--help')
+    assert listed.returncode == 0
+    commands = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith('  ')]
+    assert {'up', 'down', 'status', 'run', 'runs', 'logs', 'artifacts', 'kubeconfig', 'doctor', 'version'} <= set(commands)
+    for c in commands:
+        r = run(c, '--help')
+        assert r.returncode == 0 and r.stdout.startswith('usage: tidemill ' + c), (c, r)
+
+
+@pytest.mark.parametrize('args, says', [
+    (['nonsense'], "there is no command 'nonsense'"),
+    (['up', '--no-such-option'], 'there is no option --no-such-option'),
+    (['up', '--data'], 'a value is missing after --data'),
+    (['run'], 'an argument is missing'),
+    (['up', '--listen', '8080'], 'give an address and a port'),
+    (['up', '--listen', '0.0.0.0:8080'], 'opens on loopback only'),
+    (['up', '--log-level', 'loud'], 'use debug, info, warn or error'),
+    (['down', '--purge', '--keep-pods'], 'exclude each other'),
+])
+def test_wrong_usage(args, says):
+    r = run(*args)
+    assert r.returncode in (1, 2)
+    assert says in r.stderr
+
+
+def test_nothing_runs():
+    with tempfile.TemporaryDirectory() as d:
+        r = run('status', '--data', d)
+        assert r.returncode == 1 and 'tidemill up' in r.stderr
+
+
+def test_purge_refuses_a_directory_that_is_not_ours():
+    with tempfile.TemporaryDirectory() as d:
+        (pathlib.Path(d) / 'precious').write_text('x')
+        r = run('down', '--purge', '--data', d)
+        assert r.returncode == 1 and 'nothing was removed' in r.stderr
+        assert (pathlib.Path(d) / 'precious').exists()
+
+
+def test_ready_file_and_kubeconfig(tidemill):
+    assert set(tidemill.ready) == {'pid', 'url', 'kubernetes', 'kubeconfig', 'data'}
+    assert tidemill.ready['pid'] == tidemill.process.pid
+    assert oct(os.stat(tidemill.kubeconfig).st_mode & 0o777) == '0o600'
+    assert oct(os.stat(tidemill.data).st_mode & 0o777) == '0o700'
+    text = tidemill.cli('kubeconfig').stdout
+    config = yaml.safe_load(text)
+    assert config['clusters'][0]['cluster']['server'] == tidemill.kubernetes
+    assert tidemill.cli('kubeconfig', '--path').stdout.strip() == tidemill.kubeconfig
+
+
+def test_status(tidemill):
+    out = tidemill.cli('status').stdout
+    assert 'Kubernetes API' in out and tidemill.url in out
+    if NODE:
+        assert tidemill.cli('status', '--wait').returncode == 0
+
+
+def test_port_in_use(tidemill):
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        s.listen()
+        with tempfile.TemporaryDirectory() as d:
+            r = run('up', '--no-node', '--data', d + '/x', '--listen', f'127.0.0.1:{s.getsockname()[1]}', '--kube-listen', '127.0.0.1:0')
+            assert r.returncode == 1
+            assert '--listen' in r.stderr and str(os.getpid()) in r.stderr, r.stderr
+
+
+def test_data_directory_in_use(tidemill):
+    r = run('up', '--no-node', '--data', tidemill.data, '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0')
+    assert r.returncode == 1
+    assert str(tidemill.process.pid) in r.stderr, r.stderr
+
+
+def test_data_directory_of_a_newer_version(fresh):
+    import sqlite3
+    t = fresh(node=False)
+    t.stop()
+    db = sqlite3.connect(t.data + '/tidemill.db')
+    db.execute('PRAGMA user_version = 9999')
+    db.commit()
+    db.close()
+    r = run('up', '--no-node', '--data', t.data, '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0')
+    assert r.returncode == 1
+    assert '9999' in r.stderr, r.stderr
+
+
+def test_detach_and_down():
+    with tempfile.TemporaryDirectory() as d:
+        data = d + '/data'
+        r = run('up', '--detach', '--no-node', '--data', data, '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0')
+        try:
+            assert r.returncode == 0 and 'is up' in r.stdout, r
+            assert run('status', '--data', data).returncode == 0
+        finally:
+            r = run('down', '--purge', '--data', data)
+        assert r.returncode == 0, r
+        assert not os.path.exists(data)
+
+
+def test_sigterm_stops_cleanly(fresh):
+    t = fresh(node=False)
+    assert t.stop(signal.SIGTERM) == 0
+    t.start()
+    assert t.cli('status').returncode == 0
+
+
+def test_doctor():
+    r = run('doctor', '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0')
+    for what in ('crun', 'conmon', 'cgroup', 'python3', 'disk'):
+        assert what in r.stdout, r.stdout
+    if NODE:
+        assert r.returncode == 0, r.stdout
+
+
+def test_runs_of_an_empty_server(fresh):
+    t = fresh(node=False)
+    assert 'No runs yet' in t.cli('runs').stdout
+    r = t.cli('logs', 'nothing', check=False)
+    assert r.returncode == 1 and "'nothing'" in r.stderr
+
+
+def test_run_refuses_what_is_no_pipeline(tidemill, tmp_path):
+    f = tmp_path / 'x.yaml'
+    f.write_text('a: 1\n')
+    r = tidemill.cli('run', str(f), check=False)
+    assert r.returncode == 1 and 'pipelineInfo' in r.stderr
+    f.write_text('a: [\n')
+    r = tidemill.cli('run', str(f), check=False)
+    assert r.returncode == 1 and 'line' in r.stderr
+    r = tidemill.cli('run', str(tmp_path / 'missing.yaml'), check=False)
+    assert r.returncode == 1 and 'missing.yaml' in r.stderr
