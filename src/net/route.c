@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/arena.h"
 
@@ -192,12 +193,24 @@ static bool leaf_take(struct search *s, const struct leaf *list)
 
 static bool walk(struct search *s, const struct node *at, const char *path, size_t n_params);
 
+/* The last colon of a segment, as it is or percent-encoded; *width is how many bytes it takes. */
+static const char *last_colon(const char *seg, size_t len, size_t *width)
+{
+    for (size_t i = len; i-- > 0;) {
+        *width = seg[i] == ':' ? 1 : len - i >= 3 && strncasecmp(seg + i, "%3A", 3) == 0 ? 3 : 0;
+        if (*width)
+            return seg + i;
+    }
+    return NULL;
+}
+
 static bool try_verb(struct search *s, const struct node *at, const char *seg, size_t len, size_t n_params)
 {
-    const char *colon = memrchr(seg, ':', len);
-    if (!at->verbs.n || !colon || colon == seg)
+    size_t width;
+    const char *colon = at->verbs.n ? last_colon(seg, len, &width) : NULL;
+    if (!colon || colon == seg)
         return false;
-    const struct node *to = edge_find(&at->verbs, colon + 1, len - (size_t)(colon - seg) - 1);
+    const struct node *to = edge_find(&at->verbs, colon + width, len - (size_t)(colon - seg) - width);
     if (!to)
         return false;
     s->values[n_params].p = seg;

@@ -21,7 +21,7 @@ static const struct list_field VERSION_FIELDS[] = {
     {"created_at", "v.created_at", LIST_TIME},
     {"status", "0", LIST_WORDS, VERSION_STATES},
     {"description", "v.description", LIST_TEXT},
-    {"pipeline_spec", "v.spec_hash", LIST_TEXT, NULL, LIST_NO_FILTER},
+    {"pipeline_spec", "(SELECT s.spec FROM pipeline_specs s WHERE s.hash = v.spec_hash)", LIST_TEXT},
     {"tags", "v.tags", LIST_TAGS, NULL, LIST_NO_SORT},
 };
 KIND(VERSION_LIST, "PipelineVersion", "pipeline_versions v", "v.pipeline_version_id", VERSION_FIELDS);
@@ -70,7 +70,7 @@ static const struct list_field RUN_FIELDS[] = {
     {"status", "r.state", LIST_WORDS, RUN_STATES},
     {"state", "r.state", LIST_WORDS, RUN_STATES},
     {"state_history", "r.state_history", LIST_TEXT},
-    {"namespace", "r.namespace", LIST_TEXT},
+    {"namespace", "''", LIST_TEXT}, /* the API's; r.namespace is where the pods are */
     {"experiment_id", "r.experiment_id", LIST_TEXT},
     {"recurring_run_id", "r.recurring_run_id", LIST_TEXT},
     {"runtime_details", "''", LIST_TEXT},

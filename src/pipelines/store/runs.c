@@ -172,7 +172,7 @@ int run_get(struct db *db, const char *run_id, struct run *out, struct err *err)
     if (rc < 0)
         return -1;
     if (rc == 0)
-        return err_set(err, ERR_NOT_FOUND, "run %s not found", run_id);
+        return err_set(err, ERR_NOT_FOUND, "Run %s not found", run_id);
     run_row(s, out);
     return 0;
 }
@@ -217,7 +217,7 @@ int run_set_archived(struct db *db, const char *run_id, bool archived, struct er
     stmt_bind_i64(s, 2, archived);
     if (stmt_run(s, err) < 0)
         return -1;
-    return db_changes(db) == 1 ? 0 : err_set(err, ERR_NOT_FOUND, "run %s not found", run_id);
+    return db_changes(db) == 1 ? 0 : err_set(err, ERR_NOT_FOUND, "Run %s not found", run_id);
 }
 
 int run_terminate(struct db *db, const char *run_id, const char *user, int64_t now_ns, bool *changed, struct err *err)
