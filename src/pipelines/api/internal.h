@@ -62,7 +62,7 @@ http_handler version_create_h, version_get_h, version_list_h, version_patch_h, v
 http_handler upload_h, upload_version_h;
 http_handler experiment_create_h, experiment_get_h, experiment_list_h, experiment_archive_h, experiment_unarchive_h, experiment_delete_h;
 http_handler run_create_h, run_get_h, run_list_h, run_archive_h, run_unarchive_h, run_terminate_h, run_retry_h, run_delete_h;
-http_handler run_log_h;
+http_handler run_log_h, run_artifacts_h;
 http_handler healthz_h, healthz_v1_h, auth_v1_h, metrics_h, report_refused_h, not_served_h, verb_unknown_h;
 
 /* ---- query parameters (query.c): snake_case or camelCase ------------------------------------------------------ */

@@ -55,6 +55,7 @@ static const struct route ROUTES[] = {
     {HTTP_POST, API_BASE "/runs", run_create_h, RUNS("create"), BODY_RUN},
     {HTTP_GET, API_BASE "/runs", run_list_h, RUNS("list")},
     {HTTP_GET, API_BASE "/runs/{run_id}", run_get_h, RUNS("get")},
+    {HTTP_GET, "/api/tidemill/v1/runs/{run_id}/artifacts", run_artifacts_h, RUNS("get")},
     {HTTP_DELETE, API_BASE "/runs/{run_id}", run_delete_h, RUNS("delete")},
     {HTTP_POST, API_BASE "/runs/{run_id}:archive", run_archive_h, RUNS("archive")},
     {HTTP_POST, API_BASE "/runs/{run_id}:unarchive", run_unarchive_h, RUNS("unarchive")},
