@@ -16,6 +16,7 @@ const char schema_catalog_sql[] =
     " package_url TEXT NOT NULL DEFAULT '', tags TEXT, spec_hash TEXT NOT NULL, created_at INTEGER NOT NULL,"
     " UNIQUE (pipeline_id, name)) WITHOUT ROWID;"
     "CREATE INDEX pipeline_versions_created ON pipeline_versions (pipeline_id, created_at, pipeline_version_id);"
+    "CREATE INDEX pipeline_versions_spec ON pipeline_versions (spec_hash);"
     "CREATE TABLE version_sources ("
     " pipeline_version_id TEXT PRIMARY KEY REFERENCES pipeline_versions (pipeline_version_id) ON DELETE CASCADE,"
     " body BLOB NOT NULL);"

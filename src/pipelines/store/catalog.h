@@ -50,7 +50,8 @@ int version_get(struct db *db, const char *id, struct pipeline_version *out, str
 /* The version of a pipeline with the greatest created_at, ties by greatest id. ERR_NOT_FOUND when it has none. */
 int version_latest(struct db *db, const char *pipeline_id, struct pipeline_version *out, struct err *err);
 int version_update(struct db *db, const char *id, const char *display_name, const char *tags, struct err *err);
-int version_delete(struct db *db, const char *id, struct err *err);
+int version_delete(struct db *db, const char *id, struct err *err); /* and its spec, when nothing else refers to it */
+int versions_delete_all(struct db *db, const char *pipeline_id, struct err *err);
 
 /* ---- experiments ---------------------------------------------------------------------------------------------- */
 

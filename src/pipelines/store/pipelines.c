@@ -106,18 +106,9 @@ static int refuse_with_versions(struct db *db, const char *id, struct err *err)
 
 int pipeline_delete(struct db *db, const char *id, bool cascade, struct err *err)
 {
-    static const char SQL_VERSIONS[] = "DELETE FROM pipeline_versions WHERE pipeline_id = ?1";
     static const char SQL[] = "DELETE FROM pipelines WHERE pipeline_id = ?1";
-    if (cascade) {
-        STMT(v, db, SQL_VERSIONS, err);
-        if (!v)
-            return -1;
-        stmt_bind_text(v, 1, id);
-        if (stmt_run(v, err) < 0)
-            return -1;
-    } else if (refuse_with_versions(db, id, err) < 0) {
+    if ((cascade ? versions_delete_all(db, id, err) : refuse_with_versions(db, id, err)) < 0)
         return -1;
-    }
     STMT(s, db, SQL, err);
     if (!s)
         return -1;

@@ -57,6 +57,17 @@ int spec_get(struct db *db, const char *hash, char **pipeline_spec, char **platf
     return 0;
 }
 
+int spec_release(struct db *db, const char *hash, struct err *err)
+{
+    static const char SQL[] = "DELETE FROM pipeline_specs WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE spec_hash = ?1)"
+                              " AND NOT EXISTS (SELECT 1 FROM pipeline_versions WHERE spec_hash = ?1)";
+    STMT(s, db, SQL, err);
+    if (!s)
+        return -1;
+    stmt_bind_text(s, 1, hash);
+    return stmt_run(s, err);
+}
+
 /* ---- rows ----------------------------------------------------------------------------------------------------- */
 
 void run_row(struct stmt *s, struct run *out)
@@ -262,20 +273,19 @@ int run_delete(struct db *db, const char *run_id, struct err *err)
 {
     static const char RUNS[] = "DELETE FROM runs WHERE run_id = ?1";
     static const char TASKS[] = "DELETE FROM tasks WHERE run_id = ?1";
-    static const char SPECS[] = "DELETE FROM pipeline_specs WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE spec_hash = ?1)";
     RUN(r);
     if (run_get(db, run_id, &r, err) < 0 || md_run_delete(db, run_id, err) < 0)
         return -1;
-    const char *const sql[] = {RUNS, TASKS, SPECS};
+    const char *const sql[] = {RUNS, TASKS};
     for (size_t i = 0; i < ARRAY_LEN(sql); i++) {
         STMT(s, db, sql[i], err);
         if (!s)
             return -1;
-        stmt_bind_text(s, 1, sql[i] == SPECS ? r.spec_hash : run_id);
+        stmt_bind_text(s, 1, run_id);
         if (stmt_run(s, err) < 0)
             return err_wrap(err, "deleting run %s", run_id);
     }
-    return 0;
+    return spec_release(db, r.spec_hash, err);
 }
 
 int runs_live(struct db *db, struct strlist *ids, struct err *err)

@@ -63,6 +63,8 @@ void run_clear(struct run *r);
 int spec_put(struct db *db, const char *pipeline_spec, const char *platform_spec, char hash[65], struct err *err);
 /* Caller frees both; *platform_spec may come back NULL. */
 int spec_get(struct db *db, const char *hash, char **pipeline_spec, char **platform_spec, struct err *err);
+/* Removes a spec that neither a run nor a pipeline version refers to any more. */
+int spec_release(struct db *db, const char *hash, struct err *err);
 
 /* Columns in the order that run_row reads them, for list queries of the API: "SELECT " RUN_COLUMNS " FROM runs r WHERE ...". The columns are the
  * fields above by name with these differences: namespace (ns), created_at, scheduled_at, started_at, finished_at (INTEGER ns),

@@ -3,6 +3,7 @@
 
 #include "pipelines/store/catalog.h"
 #include "pipelines/store/catalog_util.h"
+#include "pipelines/store/store.h"
 
 void version_clear(struct pipeline_version *v)
 {
@@ -116,9 +117,34 @@ int version_update(struct db *db, const char *id, const char *display_name, cons
 int version_delete(struct db *db, const char *id, struct err *err)
 {
     static const char SQL[] = "DELETE FROM pipeline_versions WHERE pipeline_version_id = ?1";
+    PIPELINE_VERSION(v);
+    if (version_get(db, id, &v, err) < 0)
+        return -1;
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
     stmt_bind_text(s, 1, id);
-    return run_on_one(db, s, "PipelineVersion", id, err);
+    return stmt_run(s, err) < 0 ? -1 : spec_release(db, v.spec_hash, err);
+}
+
+int versions_delete_all(struct db *db, const char *pipeline_id, struct err *err)
+{
+    static const char SQL[] = "SELECT pipeline_version_id FROM pipeline_versions WHERE pipeline_id = ?1";
+    STRLIST(ids);
+    {
+        STMT(s, db, SQL, err);
+        if (!s)
+            return -1;
+        stmt_bind_text(s, 1, pipeline_id);
+        int rc;
+        while ((rc = stmt_step(s, err)) == 1)
+            strlist_add(&ids, stmt_text(s, 0));
+        if (rc < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < ids.n; i++) {
+        if (version_delete(db, ids.v[i], err) < 0)
+            return -1;
+    }
+    return 0;
 }
