@@ -158,7 +158,7 @@ static void linger(struct conn *c)
     }
     c->state = CONN_LINGER;
     buf_free(&c->in);
-    conn_deadline(c, LINGER_MS);
+    conn_deadline(c, c->loop->stopping ? LINGER_STOP_MS : LINGER_MS);
 }
 
 void conn_next(struct conn *c)
@@ -190,6 +190,7 @@ void conn_stop(struct conn *c)
     case CONN_HANDSHAKE:
     case CONN_IDLE: conn_close(c); break;
     case CONN_STREAM: stream_end(&c->x->stream); break;
+    case CONN_LINGER: conn_deadline(c, LINGER_STOP_MS); break;
     default: break; /* the request under way is answered */
     }
 }
@@ -204,7 +205,7 @@ void conn_deadline(struct conn *c, int64_t ms)
     uint64_t now = uv_now(&c->loop->uv);
     c->deadline = ms > 0 ? now + (uint64_t)ms : 0;
     if (!c->deadline || (c->timer_due && c->timer_due <= c->deadline))
-        return;
+        return; /* a shorter one does restart it */
     c->timer_due = c->deadline;
     uv_timer_start(&c->timer, on_timer, (uint64_t)ms, 0);
 }

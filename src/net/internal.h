@@ -36,6 +36,7 @@
 #define LOW_WATER      ((size_t)64 * 1024)
 #define FILE_CHUNK     ((size_t)256 * 1024)
 #define LINGER_MS      2000
+#define LINGER_STOP_MS 200   /* while the server stops */
 #define LINGER_BYTES   ((size_t)16 * 1024 * 1024)
 #define DEFAULT_BODY   ((size_t)3 * 1024 * 1024)
 
