@@ -296,7 +296,8 @@ def field_row(f):
     fl = [n for n, on in (('KFIELD_POINTER', f.pointer), ('KFIELD_KEEP', 'keep' in f.flags),
                           ('KFIELD_REQUIRED', 'required' in f.flags), ('KFIELD_MERGE', 'merge' in f.flags),
                           ('KFIELD_RETAIN_KEYS', 'retain' in f.flags), ('KFIELD_SET', 'set' in f.flags),
-                          ('KFIELD_ATOMIC', 'atomic' in f.flags), ('KFIELD_INLINED', f.inlined)) if on]
+                          ('KFIELD_ATOMIC', 'atomic' in f.flags), ('KFIELD_INLINED', f.inlined),
+                          ('KFIELD_REPLACE', 'replace' in f.flags)) if on]
     row = [f'.name = {c_str(f.name)}', f'.form = KFORM_{f.form.upper()}']
     if f.number:
         row.append(f'.number = {f.number}')

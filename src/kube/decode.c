@@ -17,6 +17,7 @@ struct decoder {
     const char *root;        /* name of the outermost type, for messages */
     struct strlist *unknown; /* NULL: do not collect */
     struct err *err;
+    bool merged;             /* see decode_merged */
 };
 
 #define MAX_UNKNOWN 100
@@ -32,8 +33,35 @@ static void path_text(const struct at *at, struct buf *out)
         buf_addf(out, "%s%s", out->len ? "." : "", at->name);
 }
 
+static const char *go_kind(jval *v)
+{
+    switch (jv_type(v)) {
+    case J_STRING:
+        return "string";
+    case J_NUMBER:
+        return strpbrk(jv_num_text(v), ".eE") ? "float64" : "int64";
+    case J_BOOL:
+        return "bool";
+    case J_ARRAY:
+        return "slice";
+    default:
+        return "map";
+    }
+}
+
+static int wrong_shape(struct decoder *d, jval *v, const char *want)
+{
+    if (!strcmp(want, "struct"))
+        return err_set(d->err, ERR_BAD_REQUEST, "cannot restore struct from: %s", go_kind(v));
+    if (!strcmp(want, "slice") || !strcmp(want, "map"))
+        return err_set(d->err, ERR_BAD_REQUEST, "cannot restore %s from %s", want, go_kind(v));
+    return err_set(d->err, ERR_BAD_REQUEST, "unrecognized type: %s", want);
+}
+
 static int wrong_type(struct decoder *d, const struct at *at, jval *v, const char *want)
 {
+    if (d->merged)
+        return wrong_shape(d, v, want);
     BUF(path);
     const char *got = jtype_name(jv_type(v));
     path_text(at, &path);
@@ -65,12 +93,12 @@ static int decode_string(struct decoder *d, const struct at *at, jval *v, jmval 
     return 0;
 }
 
-/* Integers are taken as text: 1.0 and 1e3 are refused, as Go does. */
+/* Integers are taken as text: 1.0 and 1e3 are refused, as Go does (but not after a merge). */
 static int decode_int(struct decoder *d, const struct at *at, jval *v, bool wide, jmval **out)
 {
     int64_t n;
     const char *want = wide ? "int64" : "int32";
-    if (!jv_is(v, J_NUMBER) || strpbrk(jv_num_text(v), ".eE") || !jv_i64(v, &n))
+    if (!jv_is(v, J_NUMBER) || (!d->merged && strpbrk(jv_num_text(v), ".eE")) || !jv_i64(v, &n))
         return wrong_type(d, at, v, want);
     if (!wide && (n < INT32_MIN || n > INT32_MAX))
         return wrong_type(d, at, v, want);
@@ -280,7 +308,7 @@ static int zero_of(struct decoder *d, const struct kfield *f, jmval **out)
 static int decode_list(struct decoder *d, const struct at *at, const struct kfield *f, jval *v, jmval **out)
 {
     if (!jv_is(v, J_ARRAY))
-        return wrong_type(d, at, v, f->type ? f->type->name : "[]string");
+        return wrong_type(d, at, v, d->merged ? "slice" : f->type ? f->type->name : "[]string");
     jmval *arr = jm_arr(d->m);
     struct jiter it = jv_iter(v);
     jval *x;
@@ -300,7 +328,7 @@ static int decode_list(struct decoder *d, const struct at *at, const struct kfie
 static int decode_map(struct decoder *d, const struct at *at, const struct kfield *f, jval *v, jmval **out)
 {
     if (!jv_is(v, J_OBJECT))
-        return wrong_type(d, at, v, "map[string]string");
+        return wrong_type(d, at, v, d->merged ? "map" : "map[string]string");
     jmval *obj = jm_obj(d->m);
     struct jiter it = jv_iter(v);
     const char *key;
@@ -373,7 +401,7 @@ static int decode_absent(struct decoder *d, const struct kfield *f, jmval **out)
 static int decode_struct(struct decoder *d, const struct at *at, const struct ktype *t, jval *v, jmval **out)
 {
     if (v && !jv_is(v, J_OBJECT) && !jv_is(v, J_NULL))
-        return wrong_type(d, at, v, t->name);
+        return wrong_type(d, at, v, d->merged ? "struct" : t->name);
     AUTOFREE jmval **slots = xcalloc(t->n_fields + 1, sizeof *slots);
     struct jiter it = jv_iter(v);
     const char *key;
@@ -396,13 +424,23 @@ static int decode_struct(struct decoder *d, const struct at *at, const struct kt
     return 0;
 }
 
-struct json *decode_value(const struct ktype *t, jval *v, struct strlist *unknown, struct err *err)
+static struct json *decode_root(const struct ktype *t, jval *v, bool merged, struct strlist *unknown, struct err *err)
 {
     JM_NEW(m);
-    struct decoder d = {m, t->name, unknown, err};
+    struct decoder d = {m, t->name, unknown, err, merged};
     jmval *out = NULL;
     if (decode_struct(&d, NULL, t, v, &out) < 0)
         return NULL;
     jm_set_root(m, out);
     return jm_freeze(m);
+}
+
+struct json *decode_value(const struct ktype *t, jval *v, struct strlist *unknown, struct err *err)
+{
+    return decode_root(t, v, false, unknown, err);
+}
+
+struct json *decode_merged(const struct ktype *t, jval *v, struct strlist *unknown, struct err *err)
+{
+    return decode_root(t, v, true, unknown, err);
 }

@@ -32,6 +32,10 @@ struct json *decode_parse(enum decode_format format, const char *body, size_t le
  * apiVersion, these are as in v. The error is the decoder's own text, without "... cannot be handled as". Patches use this on their results. */
 struct json *decode_value(const struct ktype *t, jval *v, struct strlist *unknown, struct err *err);
 
+/* The same for the result of a strategic merge, which Kubernetes converts by another way: integers may be written 1.0, and the errors
+ * read `cannot restore slice from map`. */
+struct json *decode_merged(const struct ktype *t, jval *v, struct strlist *unknown, struct err *err);
+
 /* Options in a body ("DeleteOptions"): any kind and apiVersion of that name, or none. Unknown fields are ignored. An empty body gives
  * an empty object. */
 struct json *decode_options(const char *kind, enum decode_format format, const char *body, size_t len, struct err *err);

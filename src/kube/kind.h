@@ -34,6 +34,7 @@ enum kfield_flag {
     KFIELD_RETAIN_KEYS = 16,  /* strategic merge: $retainKeys has a meaning here */
     KFIELD_SET = 32,          /* list type set (map: map_keys is set; else atomic) */
     KFIELD_ATOMIC = 64,       /* a map that is replaced whole by apply */
+    KFIELD_REPLACE = 256,     /* strategic merge: a struct that is replaced whole */
     KFIELD_INLINED = 128,     /* in protobuf it is in an embedded message (struct kembed), in JSON here */
 };
 

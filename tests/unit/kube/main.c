@@ -9,4 +9,5 @@ UNIT_MAIN(
     RUN_GROUP(object),
     RUN_GROUP(protobuf),
     RUN_GROUP(selector),
+    RUN_GROUP(strategic),
 )
