@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""Measures tidemill: `./dev bench [NAME]`. Each number stands beside what it is compared with, measured in the same run.
+
+  start    `up` to the first answered /readyz, and to Node Ready, on an existing data directory
+  idle     a minute of doing nothing: memory, CPU time, bytes written
+  pod      a pod of image host, create to the workload's first instruction, against conmon + crun started by hand
+  chain    20 no-op container steps one after the other, per step
+  python   lightweight Python components one after the other, against kfp.local's SubprocessRunner with and without venv, and the floor
+  engine   the engine alone on its scripted runtime: durable task transitions a second (a fan-out of 1,000)
+
+Results go to standard output as a table and, with TIDEMILL_BENCH_JSON=FILE, as JSON.
+"""
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+warnings.filterwarnings('ignore')
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tests' / 'e2e'))
+os.environ.setdefault('TIDEMILL', str(ROOT / 'build' / 'tidemill'))
+from conftest import Tidemill, node_options  # noqa: E402
+
+RESULTS = []
+
+
+def note(name, value, unit, peer=None, peer_name=None, aim=None):
+    RESULTS.append({'name': name, 'value': value, 'unit': unit, 'peer': peer, 'peer_name': peer_name, 'aim': aim})
+    text = f'{name:<44} {value:10.3f} {unit:<14}'
+    if peer is not None:
+        text += f' {peer_name} {peer:.3f} {unit}, ratio {value / peer if peer else float("nan"):.2f}'
+    if aim:
+        text += f'   (aim: {aim})'
+    print(text, flush=True)
+
+
+def bench_start():
+    import ssl
+    import urllib.request
+    t = Tidemill(*node_options()).start()
+    t.stop()
+    context = ssl._create_unverified_context()
+    answered, ready = [], []
+    for _ in range(7):
+        # A fixed port, so that asking can begin before the ready file names it.
+        import socket
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
+        file = pathlib.Path(t.data + '.ready2')
+        file.unlink(missing_ok=True)
+        began = time.monotonic()
+        p = subprocess.Popen([os.environ['TIDEMILL'], 'up', '--data', t.data, '--listen', '127.0.0.1:0', '--kube-listen', f'127.0.0.1:{port}', '--ready-file',
+                              str(file), *node_options()], stdout=subprocess.DEVNULL)
+        while True:
+            try:
+                urllib.request.urlopen(f'https://127.0.0.1:{port}/readyz', context=context, timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.001)
+        answered.append(time.monotonic() - began)
+        while not file.exists():
+            time.sleep(0.001)
+        ready.append(time.monotonic() - began)
+        p.send_signal(2)
+        p.wait()
+        file.unlink()
+    t.purge()
+    note('up to answered /readyz', statistics.median(answered) * 1000, 'ms', aim='100 ms')
+    note('up to Node Ready', statistics.median(ready) * 1000, 'ms', aim='100 ms')
+
+
+def proc(pid):
+    status = dict(l.split(':', 1) for l in open(f'/proc/{pid}/status'))
+    stat = open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()
+    io = dict(l.split(':') for l in open(f'/proc/{pid}/io'))
+    return {'anon': int(status['RssAnon'].split()[0]) / 1024, 'rss': int(status['VmRSS'].split()[0]) / 1024,
+            'cpu': (int(stat[11]) + int(stat[12])) / os.sysconf('SC_CLK_TCK'), 'written': int(io['write_bytes'])}
+
+
+def bench_idle():
+    t = Tidemill(*node_options()).start()
+    time.sleep(5)
+    a = proc(t.process.pid)
+    time.sleep(60)
+    b = proc(t.process.pid)
+    t.purge()
+    note('idle: RssAnon', b['anon'], 'MB', aim='20 MB')
+    note('idle: all resident', b['rss'], 'MB')
+    note('idle: CPU in a minute', b['cpu'] - a['cpu'], 's', aim='0')
+    note('idle: written in a minute', (b['written'] - a['written']) / 1024, 'KiB', aim='0')
+
+
+def by_hand(n):
+    """conmon + crun on a bundle as small as ours: overlay root, mount and pid and network namespaces. Milliseconds to the first instruction."""
+    d = pathlib.Path(tempfile.mkdtemp(prefix='tidemill-hand-'))
+    times = []
+    root = d / 'root'
+    for p in ('usr', 'proc', 'dev', 'sys', 'tmp'):
+        (root / p).mkdir(parents=True)
+    for link in ('bin', 'lib', 'lib64', 'sbin'):
+        if os.path.islink('/' + link):
+            os.symlink(os.readlink('/' + link), root / link)
+    subprocess.run(['mount', '--bind', '/usr', str(root / 'usr')], check=True)
+    spec = {'ociVersion': '1.0.2', 'root': {'path': str(root), 'readonly': False}, 'hostname': 'x',
+            'process': {'user': {'uid': 0, 'gid': 0}, 'cwd': '/', 'args': ['date', '+%s.%N'], 'env': ['PATH=/usr/bin:/bin'], 'noNewPrivileges': True},
+            'mounts': [{'destination': '/proc', 'type': 'proc', 'source': 'proc'},
+                       {'destination': '/dev', 'type': 'tmpfs', 'source': 'tmpfs', 'options': ['nosuid', 'mode=755']}],
+            'linux': {'namespaces': [{'type': k} for k in ('pid', 'mount', 'uts', 'ipc', 'network')]}}
+    try:
+        for i in range(n):
+            b = d / f'b{i}'
+            b.mkdir()
+            (b / 'config.json').write_text(json.dumps(spec))
+            (d / 'exits').mkdir(exist_ok=True)
+            name = f'hand-{os.getpid()}-{i}'
+            log = b / 'log'
+            began = time.time()
+            subprocess.run(['unshare', '-m', 'sh', '-c',
+                            'umount /sys/fs/cgroup/unified 2>/dev/null; exec conmon --api-version 1 -c "$0" -u "$0" -n "$0" -r "$(command -v crun)" -b "$1" -p "$1/pid" '
+                            '--exit-dir "$2" --persist-dir "$1" --socket-dir-path "$1" -l "k8s-file:$1/log" --no-sync-log', name, str(b), str(d / 'exits')],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            until = time.time() + 5
+            created = False
+            while time.time() < until:
+                r = subprocess.run(['unshare', '-m', 'sh', '-c', 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun start "$0"', name], capture_output=True)
+                if r.returncode == 0:
+                    created = True
+                    break
+                time.sleep(0.001)
+            while created and not (log.exists() and log.read_text().strip()) and time.time() < until:
+                time.sleep(0.001)
+            if created:
+                times.append((float(log.read_text().split()[3]) - began) * 1000)
+            subprocess.run(['unshare', '-m', 'sh', '-c', 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun delete -f "$0"', name], capture_output=True)
+    finally:
+        subprocess.run(['umount', str(root / 'usr')])
+        shutil.rmtree(d, ignore_errors=True)
+    return times
+
+
+def bench_pod():
+    from kubernetes import client, config
+    t = Tidemill(*node_options()).start()
+    config.load_kube_config(t.kubeconfig)
+    v1 = client.CoreV1Api()
+    times = []
+    for i in range(20):
+        body = {'metadata': {'name': f'p{i}'}, 'spec': {'restartPolicy': 'Never', 'containers': [{'name': 'main', 'image': 'host', 'command': ['date', '+%s.%N']}]}}
+        began = time.time()
+        v1.create_namespaced_pod('default', body)
+        while v1.read_namespaced_pod(f'p{i}', 'default').status.phase not in ('Succeeded', 'Failed'):
+            time.sleep(0.005)
+        times.append((float(v1.read_namespaced_pod_log(f'p{i}', 'default')) - began) * 1000)
+    t.purge()
+    hand = by_hand(20)
+    note('pod: create to first instruction, p50', statistics.median(times), 'ms', statistics.median(hand), 'conmon + crun by hand', 'by hand + 10 ms')
+
+
+def run_chain(t, pipeline, steps):
+    c = t.kfp()
+    best = []
+    for _ in range(3):
+        made = c.create_run_from_pipeline_func(pipeline, enable_caching=False)
+        r = c.wait_for_run_completion(made.run_id, timeout=300, sleep_duration=0.05)
+        assert r.state == 'SUCCEEDED', r.error
+        best.append((r.finished_at - r.created_at).total_seconds() / steps * 1000)
+    return statistics.median(best)
+
+
+def bench_chain():
+    from kfp import dsl
+
+    @dsl.container_component
+    def nothing():
+        return dsl.ContainerSpec(image='alpine:3.20', command=['true'])
+
+    @dsl.pipeline(name='chain')
+    def chain():
+        last = nothing()
+        for _ in range(19):
+            step = nothing()
+            step.after(last)
+            last = step
+    t = Tidemill(*node_options()).start()
+    note('chain of 20 no-op container steps, per step', run_chain(t, chain, 20), 'ms', aim='60 ms')
+    t.purge()
+
+
+def bench_python():
+    from kfp import dsl, local
+
+    @dsl.component(base_image='python:3.11')
+    def plus(n: int) -> int:
+        return n + 1
+
+    @dsl.pipeline(name='python-chain')
+    def chain():
+        x = plus(n=0)
+        for _ in range(4):
+            x = plus(n=x.output)
+    t = Tidemill(*node_options()).start()
+    ours = run_chain(t, chain, 5)
+    t.purge()
+    floor = []
+    for _ in range(5):
+        began = time.monotonic()
+        subprocess.run([sys.executable, '-c', 'import kfp.dsl.executor_main'], env={**os.environ, '_KFP_RUNTIME': 'true'}, check=True)
+        floor.append((time.monotonic() - began) * 1000)
+
+    def peer(use_venv):
+        with tempfile.TemporaryDirectory() as d:
+            local.init(runner=local.SubprocessRunner(use_venv=use_venv), pipeline_root=d)
+            began = time.monotonic()
+            n, count = 0, 2 if use_venv else 5
+            for _ in range(count):
+                n = plus(n=n).output
+            return (time.monotonic() - began) / count * 1000
+    import contextlib
+    import io
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with_venv, without = peer(True), peer(False)
+    note('lightweight Python step', ours, 'ms', with_venv, 'kfp.local SubprocessRunner as it comes', 'ratio 0.1')
+    note('lightweight Python step', ours, 'ms', without, 'the same with use_venv=False')
+    note('lightweight Python step', ours, 'ms', statistics.median(floor), 'the floor (importing kfp.dsl.executor_main)')
+
+
+def bench_engine():
+    exe = next(iter(sorted((ROOT / 'build').rglob('bench_engine'))), None)
+    if not exe:
+        print('bench_engine is not built: meson configure build -Dtests=true')
+        return
+    print(subprocess.run([str(exe)], capture_output=True, text=True, check=True).stdout, end='')
+
+
+def main():
+    names = [n[6:] for n in globals() if n.startswith('bench_')]
+    wanted = sys.argv[1:] or names
+    for n in wanted:
+        if n not in names:
+            print(__doc__)
+            return 2
+        globals()['bench_' + n]()
+    if os.environ.get('TIDEMILL_BENCH_JSON'):
+        pathlib.Path(os.environ['TIDEMILL_BENCH_JSON']).write_text(json.dumps(RESULTS, indent=1))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Replays what real servers answered, where the recordings are at hand (a folder `shared/golden` beside the repository). Cases that
+passed once must go on passing: golden_*.txt list them. Our own tests cover the rules without the recordings."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, Tidemill
+
+GOLDEN = pathlib.Path(os.environ.get('TIDEMILL_GOLDEN', ROOT.parent / 'shared' / 'golden'))
+HERE = pathlib.Path(__file__).parent
+
+
+def expected(name):
+    return [line.strip() for line in (HERE / name).read_text().splitlines() if line.strip() and not line.startswith('#')]
+
+
+def replay(kit, *args, timeout=600):
+    r = subprocess.run([sys.executable, str(GOLDEN / kit / 'replay.py'), *args], capture_output=True, text=True, timeout=timeout)
+    return r.stdout + r.stderr
+
+
+def check(output, want):
+    """Every wanted case must have run and not failed."""
+    failed = set(re.findall(r'^FAIL(?:ED)?:? +(\S+)', output, re.M))
+    last = output.strip().splitlines()[-1]
+    regressed = sorted(set(want) & failed)
+    assert not regressed, f'{len(regressed)} cases that used to pass: {regressed}\n{last}\n{output[-6000:]}'
+    assert re.search(r'\d+ passed', last), output[-2000:]
+
+
+@pytest.mark.skipif(not (GOLDEN / 'kube').is_dir(), reason='the recordings of a real Kubernetes are not at hand')
+def test_kubernetes_recordings():
+    t = Tidemill('--no-node').start()
+    try:
+        want = expected('golden_kube.txt')
+        args = [a for c in want for a in ('--case', c)]
+        check(replay('kube', '--server', t.kubernetes, '--token', t.token(), '--insecure', '-j', '4', *args), want)
+    finally:
+        t.purge()
+
+
+@pytest.mark.skipif(not (GOLDEN / 'pipelines-api').is_dir(), reason="the recordings of upstream's pipelines API are not at hand")
+def test_pipelines_recordings():
+    t = Tidemill('--no-node', '--no-engine').start()
+    try:
+        want = expected('golden_pipelines.txt')
+        args = [a for c in want for a in ('--case', c)]
+        check(replay('pipelines-api', '--server', t.url, '-j', '4', *args), want)
+    finally:
+        t.purge()
