@@ -47,7 +47,7 @@ static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, 
     e->experiment_id = xstrdup(uuid4(id));
     e->name = xstrdup(name);
     e->description = xstrdup(jv_str_or(jv_get(body, "description"), ""));
-    e->created_ns = api_created_now(api, ctx);
+    e->created_ns = api_created_now(api);
     return api_write(api, ctx, insert_job, e, err);
 }
 

@@ -34,7 +34,7 @@ struct pipelines_api {
 };
 
 /* A time for created_at: now, and later than any that was handed out before, so that what is created later sorts later. */
-int64_t api_created_now(struct pipelines_api *api, const struct ctx *ctx);
+int64_t api_created_now(struct pipelines_api *api);
 /* Runs a job on the writer. */
 int api_write(struct pipelines_api *api, const struct ctx *ctx, db_job_fn *job, void *arg, struct err *err);
 

@@ -43,7 +43,7 @@ static void give_id(struct pipelines_api *api, const struct ctx *ctx, struct pip
 {
     char id[UUID_TEXT];
     p->pipeline_id = xstrdup(uuid4(id));
-    p->created_ns = api_created_now(api, ctx);
+    p->created_ns = api_created_now(api);
 }
 
 int pipeline_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
@@ -96,7 +96,7 @@ static int create_from_url(struct pipelines_api *api, const struct ctx *ctx, jva
     v.display_name = xstrdup(p->display_name);
     v.description = xstrdup(p->description);
     v.package_url = xstrdup(url);
-    v.created_ns = api_created_now(api, ctx);
+    v.created_ns = api_created_now(api);
     if (rule_max_bytes("PipelineVersion.Name", v.name, VERSION_NAME_MAX, err) < 0)
         return -1;
     struct catalog_job job = {

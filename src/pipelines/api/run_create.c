@@ -173,9 +173,9 @@ static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, 
     if (ir_check_parameters(c->package.ir, jv_path(body, "runtime_config", "parameters", NULL), err) < 0)
         return -1;
     c->run.pipeline_name = xstrdup(c->package.ir->name);
-    c->run.created_ns = c->run.scheduled_ns = api_created_now(api, ctx);
+    c->run.created_ns = c->run.scheduled_ns = api_created_now(api);
     c->run.state = RUN_PENDING;
-    struct insert in = {c, ctx->clock};
+    struct insert in = {c, api->store->clock};
     ERR(failed);
     if (api_write(api, ctx, insert_job, &in, &failed) < 0)
         return err_move(err, &failed);

@@ -128,7 +128,7 @@ struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, 
     api->urls.domains = api->url_domains;
     struct ctx ctx = ctx_background();
     ctx.clock = cfg->store->clock;
-    int64_t now = api_created_now(api, &ctx);
+    int64_t now = api_created_now(api);
     api->client = new_client(err);
     if (!api->client || api_write(api, &ctx, make_default_job, &now, err) < 0) {
         pipelines_api_free(api);
@@ -151,11 +151,11 @@ void pipelines_api_free(struct pipelines_api *api)
 
 const struct http_api *pipelines_api_http(struct pipelines_api *api) { return &api->http; }
 
-int64_t api_created_now(struct pipelines_api *api, const struct ctx *ctx)
+int64_t api_created_now(struct pipelines_api *api)
 {
     int64_t last = atomic_load(&api->last_created_ns), next;
     do {
-        int64_t now = ctx_now_ns(ctx);
+        int64_t now = api->store->clock->wall_ns(api->store->clock);
         next = now > last ? now : last + 1;
     } while (!atomic_compare_exchange_weak(&api->last_created_ns, &last, next));
     return next;

@@ -75,7 +75,7 @@ static void fill_version(struct pipelines_api *api, const struct ctx *ctx, const
     v->display_name = xstrdup(u->display_name);
     v->description = xstrdup(u->description);
     v->code_source_url = xstrdup(u->code_source_url);
-    v->created_ns = api_created_now(api, ctx);
+    v->created_ns = api_created_now(api);
 }
 
 int upload_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
@@ -92,7 +92,7 @@ int upload_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res 
     p.display_name = xstrdup(u.display_name);
     p.description = xstrdup(u.description);
     p.tags = TAKE(u.tags); /* of the pipeline only */
-    p.created_ns = api_created_now(self, ctx);
+    p.created_ns = api_created_now(self);
     fill_version(self, ctx, &u, id, &v);
     struct catalog_job job = {
         .pipeline = &p,

@@ -77,7 +77,7 @@ static int create_version(struct pipelines_api *api, const struct ctx *ctx, jval
         return -1;
     char id[UUID_TEXT];
     v->version_id = xstrdup(uuid4(id));
-    v->created_ns = api_created_now(api, ctx);
+    v->created_ns = api_created_now(api);
     struct catalog_job job = {
         .version = v,
         .package = &package,
