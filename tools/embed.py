@@ -1,13 +1,10 @@
 #!/usr/bin/env python3
-"""Writes files into a C header as one string constant: embed.py NAME OUTPUT INPUT..."""
+"""Writes a file as a C array: embed.py NAME INPUT OUTPUT gives `const char NAME[]` (NUL-terminated) and `const size_t NAME_len`."""
 import sys
 
-name, output, *inputs = sys.argv[1:]
-text = '\n---\n'.join(open(p, encoding='utf-8').read() for p in inputs)
-guard = 'TM_EMBED_' + name.upper()
-with open(output, 'w', encoding='utf-8') as f:
-    f.write(f'/* Made by tools/embed.py. */\n#ifndef {guard}\n#define {guard}\n\nstatic const char {name}[] =\n')
-    for line in text.splitlines():
-        line = line.replace('\\', '\\\\').replace('"', '\\"')
-        f.write(f'    "{line}\\n"\n')
-    f.write('    "";\n\n#endif\n')
+name, source, target = sys.argv[1:]
+data = open(source, "rb").read()
+rows = [",".join(str(b) for b in data[i : i + 32]) for i in range(0, len(data), 32)]
+with open(target, "w") as out:
+    out.write("#include <stddef.h>\nextern const char %s[];\nextern const size_t %s_len;\n" % (name, name))
+    out.write("const char %s[] = {\n%s,0};\nconst size_t %s_len = %d;\n" % (name, ",\n".join(rows), name, len(data)))

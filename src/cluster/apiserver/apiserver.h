@@ -57,4 +57,10 @@ char *apiserver_kubeconfig(struct apiserver *a, const char *server);
  * cluster itself. A user of a ServiceAccount ("system:serviceaccount:ns:name") needs its groups in who as well. */
 struct kube *apiserver_kube(struct apiserver *a, const struct identity *who);
 
+/* What struct controllers_config asks for in each_kind: calls fn for every collection that can be listed, watched and deleted, one version
+ * each. self is the API server. */
+void apiserver_each_kind(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg);
+/* Called (from a thread that just wrote) when a definition came, changed or went. One listener; NULL takes it away. */
+void apiserver_on_kinds_changed(struct apiserver *a, void (*fn)(void *arg), void *arg);
+
 #endif

@@ -101,7 +101,6 @@ struct store_watch {
 };
 
 /* store.c */
-struct store_obj *obj_build(const char *key, int64_t rv, struct json *take_doc);
 void change_free(struct change *c);
 struct change *change_new(const struct change *from); /* with references of its own */
 void log_append(struct store *s, struct change *take); /* under the write lock */

@@ -81,7 +81,7 @@ static struct store_obj *row_obj(struct stmt *st, int key_col, int rv_col, int b
         err_wrap(err, "object %s of the store is damaged", key);
         return NULL;
     }
-    return obj_build(rest, stmt_i64(st, rv_col), doc);
+    return store_obj_new(rest, stmt_i64(st, rv_col), doc);
 }
 
 static int load_objects(struct store *s, int64_t *last, struct err *err)

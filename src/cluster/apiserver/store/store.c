@@ -44,7 +44,7 @@ static size_t tail_of(jval *root, const char *bytes, size_t len)
     return head.len < len && memcmp(head.data, bytes, head.len) == 0 ? head.len : 1;
 }
 
-struct store_obj *obj_build(const char *key, int64_t rv, struct json *take_doc)
+struct store_obj *store_obj_new(const char *key, int64_t rv, struct json *take_doc)
 {
     size_t kl = strlen(key) + 1;
     struct store_obj *o = xmalloc(sizeof(*o) + kl);

@@ -33,6 +33,8 @@ struct store_obj {
     size_t mem;  /* approximate bytes held */
     char key[];
 };
+/* An object outside the store, as readers expect it. Takes the document. */
+struct store_obj *store_obj_new(const char *key, int64_t rv, struct json *take_doc);
 struct store_obj *store_obj_ref(struct store_obj *o);
 void store_obj_unref(struct store_obj *o); /* NULL is fine */
 static inline void store_obj_unrefp(struct store_obj **o) { store_obj_unref(*o); }
@@ -99,7 +101,7 @@ struct store_event {
 struct store_watch;
 struct store_watch_opts {
     const char *ns, *name;  /* NULL: all */
-    int64_t from;           /* changes after this revision; < 0: the present state first, as ADDED */
+    int64_t from;           /* changes after this revision (which may be yet to come); < 0: the present state first, as ADDED */
     store_match_fn *match;  /* may be NULL */
     void *arg;
     void (*free_arg)(void *arg);

@@ -63,7 +63,7 @@ static bool enqueue(struct store_watch *w, struct queued ev, bool live)
 /* What a change means to a watch: an object may enter or leave by the match function. False: nothing. */
 static bool event_of(const struct store_watch *w, const struct change *c, struct queued *ev)
 {
-    if (!in_scope(w, c->obj))
+    if (c->rv <= w->o.from || !in_scope(w, c->obj))
         return false;
     bool was = matches(w, c->prev), is = !c->removed && matches(w, c->obj);
     if (c->prev_unknown) /* it may have matched: rather a change too many than one too few */
@@ -152,7 +152,8 @@ struct store_watch *store_watch(struct store_coll *c, const struct store_watch_o
         w->exact = xasprintf("%s/%s", w->o.ns, w->o.name);
     pthread_mutex_init(&w->lock, NULL);
     pthread_rwlock_wrlock(&s->lock);
-    int rc = o->from < 0 ? 0 : check_rev_locked(s, o->from, err);
+    /* A revision that is not there yet is fine: what comes after it will be seen. */
+    int rc = o->from < 0 || o->from > atomic_load(&s->rev) ? 0 : check_rev_locked(s, o->from, err);
     if (rc == 0) {
         if (o->from < 0)
             take_present(w);

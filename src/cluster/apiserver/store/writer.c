@@ -75,7 +75,7 @@ static struct change *make_change(struct store *s, const struct store_write *w, 
     c->soft = w->soft;
     jmval *meta = jm_obj_at(w->doc, jm_root(w->doc), "metadata");
     jm_put(w->doc, meta, "resourceVersion", jm_strf(w->doc, "%" PRId64, c->rv));
-    c->obj = obj_build(w->key, c->rv, jm_freeze(w->doc));
+    c->obj = store_obj_new(w->key, c->rv, jm_freeze(w->doc));
     c->prev = store_obj_ref(cur);
     return c;
 }

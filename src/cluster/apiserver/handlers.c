@@ -1,0 +1,416 @@
+/* handlers.c - requests for resources: options out of query and body, the verb, the answer. */
+#include <stdlib.h>
+
+#include "base/timefmt.h"
+#include "cluster/apiserver/face.h"
+#include "kube/fields.h"
+#include "kube/validate.h"
+
+#define MAX_MANAGER 128
+
+/* Options as they came; the strings live with the request, the grace here. */
+struct options {
+    struct kube_opts o;
+    int64_t grace;
+    struct json *body; /* delete: keeps preconditions alive */
+};
+static void options_free(struct options *o)
+{
+    json_unref(o->body);
+}
+
+static int query_i64(struct http_req *req, const char *name, int64_t *out, struct err *err)
+{
+    const char *text = http_query(req, name);
+    if (str_empty(text) || str_to_i64(text, out))
+        return 0;
+    BUF(q);
+    json_quote(&q, text, strlen(text));
+    return err_set(err, ERR_BAD_REQUEST, "strconv.ParseInt: parsing %s: invalid syntax", buf_str(&q));
+}
+
+/* ---- options of writes -------------------------------------------------------------------------------------------- */
+
+static const char *options_kind(const struct op *op)
+{
+    switch (op->verb[0]) {
+    case 'c':
+        return "CreateOptions";
+    case 'u':
+        return "UpdateOptions";
+    case 'p':
+        return "PatchOptions";
+    default:
+        return "DeleteOptions";
+    }
+}
+
+static void check_dry_run(struct faults *f, const char *const *values, size_t n)
+{
+    static const char *const all[] = {"All", NULL};
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(values[i], "All") == 0)
+            continue;
+        BUF(list);
+        buf_addc(&list, '[');
+        for (size_t k = 0; k < n; k++) {
+            if (k)
+                buf_addc(&list, ',');
+            json_quote(&list, values[k], strlen(values[k]));
+        }
+        buf_addc(&list, ']');
+        BUF(text);
+        buf_addf(&text, "Unsupported value: %s: supported values: \"%s\"", buf_str(&list), all[0]);
+        fault_add(f, "FieldValueNotSupported", "dryRun", buf_str(&text));
+        return;
+    }
+}
+
+static void check_manager(struct faults *f, const char *manager)
+{
+    if (str_empty(manager))
+        return;
+    if (strlen(manager) > MAX_MANAGER)
+        fault_too_long(f, "fieldManager", MAX_MANAGER);
+    for (const char *p = manager; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) {
+            fault_invalid_str(f, "fieldManager", manager, "should only contain printable characters");
+            return;
+        }
+}
+
+static void check_validation(struct faults *f, const char *v)
+{
+    static const char *const known[] = {"", "Ignore", "Strict", "Warn", NULL};
+    for (size_t i = 0; known[i]; i++)
+        if (str_empty(v) || strcmp(v, known[i]) == 0)
+            return;
+    fault_unsupported(f, "fieldValidation", v, known);
+}
+
+static int write_options(struct op *op, struct http_req *req, struct options *out, struct err *err)
+{
+    struct kube_opts *o = &out->o;
+    FAULTS(f);
+    size_t n = http_query_count(req, "dryRun");
+    AUTOFREE const char **values = xcalloc(n + 1, sizeof(*values));
+    for (size_t i = 0; i < n; i++)
+        values[i] = http_query_nth(req, "dryRun", i);
+    check_dry_run(&f, values, n);
+    o->dry_run = n > 0;
+    o->field_manager = http_query(req, "fieldManager");
+    o->field_validation = http_query(req, "fieldValidation");
+    o->force = http_query(req, "force") && http_query_bool(req, "force");
+    if (strcmp(op->verb, "patch") == 0 && http_query(req, "force"))
+        fault_forbidden(&f, "force", "may not be specified for non-apply patch");
+    check_manager(&f, o->field_manager);
+    check_validation(&f, o->field_validation);
+    return faults_done(&f, "meta.k8s.io", options_kind(op), "", err);
+}
+
+/* ---- options of deletes ------------------------------------------------------------------------------------------- */
+
+struct delete_words {
+    const char *policy;
+    bool orphan_given, orphan;
+    const char *dry_run[8];
+    size_t n_dry_run;
+};
+
+static void words_of_query(struct http_req *req, struct delete_words *w)
+{
+    w->policy = http_query(req, "propagationPolicy");
+    w->orphan_given = !str_empty(http_query(req, "orphanDependents"));
+    w->orphan = w->orphan_given && http_query_bool(req, "orphanDependents");
+    for (size_t i = 0; i < http_query_count(req, "dryRun") && i < ARRAY_LEN(w->dry_run); i++)
+        w->dry_run[w->n_dry_run++] = http_query_nth(req, "dryRun", i);
+}
+
+static void words_of_body(jval *b, struct options *out, struct delete_words *w)
+{
+    w->policy = delete_options_propagation_policy(b);
+    jval *orphan = jv_get(b, "orphanDependents");
+    w->orphan_given = jv_is(orphan, J_BOOL);
+    w->orphan = jv_bool(orphan, false);
+    jval *list = delete_options_dry_run(b);
+    for (size_t i = 0; i < jv_len(list) && i < ARRAY_LEN(w->dry_run); i++)
+        if (jv_str(jv_at(list, i)))
+            w->dry_run[w->n_dry_run++] = jv_str(jv_at(list, i));
+    jval *grace = jv_get(b, "gracePeriodSeconds");
+    if (jv_i64(grace, &out->grace))
+        out->o.grace_seconds = &out->grace;
+    jval *pre = delete_options_preconditions(b);
+    out->o.precondition_uid = preconditions_uid(pre);
+    out->o.precondition_rv = preconditions_resource_version(pre);
+}
+
+static int use_words(struct op *op, const struct delete_words *w, struct options *out, struct err *err)
+{
+    static const char *const policies[] = {"Foreground", "Background", "Orphan", "nil", NULL};
+    static const enum kube_propagation values[] = {KUBE_FOREGROUND, KUBE_BACKGROUND, KUBE_ORPHAN};
+    FAULTS(f);
+    int found = -1;
+    for (int i = 0; i < 3; i++)
+        if (str_eq(w->policy, policies[i]))
+            found = i;
+    if (w->policy && w->orphan_given)
+        fault_invalid_str(&f, "propagationPolicy", w->policy, "orphanDependents and deletionPropagation cannot be both set");
+    if (w->policy && found < 0)
+        fault_unsupported(&f, "propagationPolicy", w->policy, policies);
+    check_dry_run(&f, w->dry_run, w->n_dry_run);
+    if (faults_done(&f, "meta.k8s.io", "DeleteOptions", "", err) < 0)
+        return -1;
+    out->o.dry_run = w->n_dry_run > 0;
+    if (found >= 0)
+        out->o.propagation = values[found];
+    else if (w->orphan_given)
+        out->o.propagation = w->orphan ? KUBE_ORPHAN : KUBE_BACKGROUND;
+    op->orphan_refused = w->orphan_given && !w->orphan;
+    return 0;
+}
+
+static int delete_options(struct op *op, struct http_req *req, struct options *out, struct err *err)
+{
+    struct delete_words w = {0};
+    if (req->body_len) {
+        enum decode_format format;
+        if (body_format(req, true, &format, err) < 0)
+            return -1;
+        out->body = decode_options("DeleteOptions", format, req->body, req->body_len, err);
+        if (!out->body)
+            return -1;
+        words_of_body(json_root(out->body), out, &w);
+    } else {
+        words_of_query(req, &w);
+        if (!str_empty(http_query(req, "gracePeriodSeconds"))) {
+            if (query_i64(req, "gracePeriodSeconds", &out->grace, err) < 0)
+                return -1;
+            out->o.grace_seconds = &out->grace;
+        }
+    }
+    return use_words(op, &w, out, err);
+}
+
+/* ---- options of reads --------------------------------------------------------------------------------------------- */
+
+static int read_options(struct op *op, struct http_req *req, struct options *out, struct err *err)
+{
+    struct kube_opts *o = &out->o;
+    int64_t seconds = 0;
+    o->resource_version = http_query(req, "resourceVersion");
+    o->resource_version_match = http_query(req, "resourceVersionMatch");
+    o->label_selector = http_query(req, "labelSelector");
+    o->field_selector = http_query(req, "fieldSelector");
+    o->continue_token = http_query(req, "continue");
+    o->bookmarks = http_query_bool(req, "allowWatchBookmarks") && http_query(req, "allowWatchBookmarks");
+    op->initial_events_given = !str_empty(http_query(req, "sendInitialEvents"));
+    o->send_initial_events = op->initial_events_given && http_query_bool(req, "sendInitialEvents");
+    if (query_i64(req, "limit", &o->limit, err) < 0 || query_i64(req, "timeoutSeconds", &seconds, err) < 0)
+        return -1;
+    if (o->limit < 0)
+        o->limit = 0;
+    int64_t ns;
+    const char *timeout = http_query(req, "timeout");
+    if (!str_empty(timeout) && strcmp(op->verb, "watch") != 0 && !duration_parse(timeout, &ns))
+        return err_set(err, ERR_BAD_REQUEST, "invalid timeout specified in the request URL - time: invalid duration \"%s\"", timeout);
+    return 0;
+}
+
+/* ---- verbs -------------------------------------------------------------------------------------------------------- */
+
+static int do_create(struct op *op, struct http_req *req, struct http_res *res, const struct accept *acc, struct err *err)
+{
+    enum decode_format format;
+    if (body_format(req, !op->res->cv, &format, err) < 0)
+        return -1;
+    OBJ_REF(o) = NULL;
+    if (op->sub) {
+        const struct kube_sub *s = kind_sub(op->res->kind, op->sub);
+        const struct kind *body_kind = kind_by_gvk(*s->version ? s->group : res_of(op->res)->group, *s->version ? s->version : res_of(op->res)->version,
+                                                   s->kind);
+        JSON_REF(d) = body_kind ? decode_body(body_kind, format, FIELDS_IGNORE, req->body, req->body_len, NULL, err)
+                                : decode_parse(format, req->body, req->body_len, NULL, err);
+        if (d)
+            o = sub_create(op, json_root(d), err);
+    } else {
+        JSON_REF(d) = decode_request(op, format, req->body, req->body_len, err);
+        if (d)
+            o = verb_create(op, json_root(d), err);
+    }
+    if (!o)
+        return -1;
+    answer_object(res, op, acc, o, 201);
+    return 0;
+}
+
+static int do_update(struct op *op, struct http_req *req, struct http_res *res, const struct accept *acc, struct err *err)
+{
+    enum decode_format format;
+    if (body_format(req, !op->res->cv, &format, err) < 0)
+        return -1;
+    JSON_REF(d) = decode_request(op, format, req->body, req->body_len, err);
+    if (!d)
+        return -1;
+    bool created = false;
+    OBJ_REF(o) = verb_update(op, json_root(d), &created, err);
+    if (!o)
+        return -1;
+    answer_object(res, op, acc, o, created ? 201 : 200);
+    return 0;
+}
+
+static int do_patch(struct op *op, struct http_req *req, struct http_res *res, const struct accept *acc, struct err *err)
+{
+    enum kube_patch type;
+    if (patch_type(req, &type, err) < 0)
+        return -1;
+    STRLIST(dups);
+    ERR(e);
+    JSON_REF(patch) = decode_parse(DECODE_JSON, req->body, req->body_len, &dups, &e);
+    if (!patch)
+        return err_set(err, ERR_BAD_REQUEST, "error decoding patch: %s", err_text(&e));
+    OBJ_REF(o) = verb_patch(op, type, json_root(patch), err);
+    if (!o)
+        return -1;
+    answer_object(res, op, acc, o, 200);
+    return 0;
+}
+
+static int do_delete(struct op *op, struct http_res *res, const struct accept *acc, struct err *err)
+{
+    CLEANUP(deletion_free) struct deletion d = {0};
+    if (verb_delete(op, &d, err) < 0)
+        return -1;
+    if (d.obj)
+        answer_object(res, op, acc, d.obj, d.accepted ? 202 : 200);
+    else
+        answer_json(res, acc, json_root(d.status), 200);
+    return 0;
+}
+
+static int do_list(struct op *op, struct http_res *res, const struct accept *acc, bool delete, struct err *err)
+{
+    CLEANUP(listing_free) struct listing l = {0};
+    if ((delete ? verb_delete_collection(op, &l, err) : verb_list(op, &l, err)) < 0)
+        return -1;
+    answer_list(res, op, acc, &l);
+    return 0;
+}
+
+static int do_get(struct op *op, struct http_res *res, const struct accept *acc, struct err *err)
+{
+    OBJ_REF(o) = verb_get(op, err);
+    if (!o)
+        return -1;
+    answer_object(res, op, acc, o, 200);
+    return 0;
+}
+
+static int run(struct op *op, struct options *opts, struct http_req *req, struct http_res *res, struct err *err)
+{
+    struct accept acc;
+    bool deletes = strncmp(op->verb, "delete", 6) == 0;
+    bool reads = strcmp(op->verb, "get") == 0 || strcmp(op->verb, "list") == 0 || strcmp(op->verb, "watch") == 0;
+    if (accept_parse(req, &acc, err) < 0)
+        return -1;
+    if ((reads || strcmp(op->verb, "deletecollection") == 0) && read_options(op, req, opts, err) < 0)
+        return -1;
+    if (deletes ? delete_options(op, req, opts, err) < 0 : !reads && write_options(op, req, opts, err) < 0)
+        return -1;
+    if (str_eq(op->sub, "log"))
+        return handle_log(op, req, res, err);
+    if (strcmp(op->verb, "get") == 0)
+        return do_get(op, res, &acc, err);
+    if (strcmp(op->verb, "list") == 0)
+        return do_list(op, res, &acc, false, err);
+    if (strcmp(op->verb, "watch") == 0)
+        return handle_watch(op, req, res, err);
+    if (strcmp(op->verb, "create") == 0)
+        return do_create(op, req, res, &acc, err);
+    if (strcmp(op->verb, "update") == 0)
+        return do_update(op, req, res, &acc, err);
+    if (strcmp(op->verb, "patch") == 0)
+        return do_patch(op, req, res, &acc, err);
+    return strcmp(op->verb, "delete") == 0 ? do_delete(op, res, &acc, err) : do_list(op, res, &acc, true, err);
+}
+
+/* ---- which verb on which resource ----------------------------------------------------------------------------------- */
+
+static unsigned verb_bit(const char *verb)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } bits[] = {{"create", KVERB_CREATE}, {"delete", KVERB_DELETE}, {"deletecollection", KVERB_DELETECOLLECTION}, {"get", KVERB_GET},
+                {"list", KVERB_LIST}, {"patch", KVERB_PATCH}, {"update", KVERB_UPDATE}, {"watch", KVERB_WATCH}};
+    for (size_t i = 0; i < ARRAY_LEN(bits); i++)
+        if (strcmp(bits[i].name, verb) == 0)
+            return bits[i].bit;
+    return 0;
+}
+
+/* Is the form of the path one that this verb has? POST has no name, PUT has one, objects in namespaces are written there. */
+static bool form_fits(const struct resource *r, const struct reqinfo *ri)
+{
+    bool name = *ri->name, ns = *ri->ns || !res_of(r)->namespaced;
+    if (*ri->sub)
+        return ns;
+    if (strcmp(ri->verb, "create") == 0)
+        return !name && ns;
+    if (strcmp(ri->verb, "list") == 0 || strcmp(ri->verb, "watch") == 0)
+        return true;
+    if (strcmp(ri->verb, "deletecollection") == 0)
+        return !name && ns;
+    return name && ns;
+}
+
+static int check_verb(const struct resource *r, const struct reqinfo *ri, struct http_req *req, struct err *err)
+{
+    unsigned bit = verb_bit(ri->verb);
+    if (*ri->sub) {
+        const struct kube_sub *s = kind_sub(r->kind, ri->sub);
+        if (!s || !s->served || *ri->rest)
+            return fail_no_resource(err);
+        return (s->verbs & bit) && req->method != HTTP_HEAD && form_fits(r, ri) ? 0 : fail_method(err);
+    }
+    return (r->kind->verbs & bit) && req->method != HTTP_HEAD && form_fits(r, ri) ? 0 : fail_method(err);
+}
+
+static void write_warnings(struct http_res *res, const struct strlist *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        BUF(b);
+        buf_adds(&b, "299 - \"");
+        for (const char *p = w->v[i]; *p; p++) {
+            if (*p == '"' || *p == '\\')
+                buf_addc(&b, '\\');
+            buf_addc(&b, (unsigned char)*p < 0x20 ? ' ' : *p);
+        }
+        buf_addc(&b, '"');
+        http_add_header(res, "Warning", buf_str(&b));
+    }
+}
+
+int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, struct reqinfo *ri, struct err *err)
+{
+    RESOURCES(table, a);
+    if (*ri->group && !resources_has_group(table, ri->group)) {
+        http_text(res, 404, "404 page not found\n");
+        return 0;
+    }
+    const struct resource *r = resource_find(table, ri->group, ri->version, ri->plural);
+    if (!r)
+        return fail_no_resource(err);
+    if (check_verb(r, ri, req, err) < 0)
+        return -1;
+    STRLIST(warnings);
+    CLEANUP(options_free) struct options opts = {0};
+    struct op op = {.a = a, .ctx = ctx, .who = ctx->who, .res = r, .verb = ri->verb, .ns = *ri->ns && res_of(r)->namespaced ? ri->ns : NULL,
+                    .name = *ri->name ? ri->name : NULL, .sub = *ri->sub ? ri->sub : NULL, .o = &opts.o, .warnings = &warnings};
+    opts.o.subresource = op.sub;
+    if (r->cv && r->cv->deprecated && r->cv->deprecation_warning)
+        op_warn(&op, "%s", r->cv->deprecation_warning);
+    int rc = run(&op, &opts, req, res, err);
+    write_warnings(res, &warnings);
+    return rc;
+}

@@ -1,0 +1,233 @@
+/* internal.h - what the files of the API server share. Reading order: registry.c (what is served), verbs_*.c (what a request does, whatever
+ * it came by), inproc.c (struct kube), http.c (HTTP).
+ *
+ * A `struct op` is one request: parsed, with its resource, before or after authorization. The verb functions know nothing of HTTP; their
+ * results are store objects, also where nothing was stored (dry run, reviews). */
+#ifndef TM_CLUSTER_APISERVER_INTERNAL_H
+#define TM_CLUSTER_APISERVER_INTERNAL_H
+
+#include "base/str.h"
+#include "base/thread.h"
+#include "cluster/apiserver/apiserver.h"
+#include "cluster/apiserver/store/store.h"
+#include "kube/crd.h"
+#include "kube/decode.h"
+#include "kube/kind.h"
+#include "kube/object.h"
+#include "kube/selector.h"
+#include "kube/table.h"
+
+/* ---- what is served -------------------------------------------------------------------------------------------- */
+
+/* One group, version and plural. Immutable; belongs to the table that gave it. */
+struct resource {
+    const struct kind *kind;            /* built-in, or made of a definition */
+    const struct crd_version *cv;       /* NULL: built-in */
+    struct store_coll *coll;            /* NULL: virtual (reviews) */
+    const struct field_labels *fields;
+    const struct table_columns *columns;
+    int64_t since;                      /* custom: revision of the definition; older objects are brought up to its schema when read */
+    char *full;                         /* "deployments.apps", "pods" */
+};
+/* All that is served at one moment, reference-counted. */
+struct resources {
+    atomic_int refs;
+    int64_t crd_rev;                    /* of the collection of definitions that it was made from */
+    struct resource *v;
+    size_t n;
+    struct custom {                     /* owns what the resources of custom kinds point to */
+        struct crd_info *info;
+        struct kind *kinds;             /* one a served version */
+        size_t n_kinds;
+    } *customs;
+    size_t n_customs;
+};
+struct resources *resources_get(struct apiserver *a); /* a reference to the present table */
+void resources_unref(struct resources *r);
+static inline void resources_unrefp(struct resources **r) { resources_unref(*r); }
+#define RESOURCES(name, a) CLEANUP(resources_unrefp) struct resources *name = resources_get(a)
+const struct resource *resource_find(const struct resources *r, const char *group, const char *version, const char *plural);
+bool resources_has_group(const struct resources *r, const char *group);
+bool resources_has_version(const struct resources *r, const char *group, const char *version);
+static inline const struct kube_res *res_of(const struct resource *r) { return &r->kind->res; }
+bool resource_has_sub(const struct resource *r, const char *sub);
+
+/* ---- the server ------------------------------------------------------------------------------------------------ */
+
+struct rbac;
+struct keys {
+    char *ca_cert, *ca_key, *server_cert, *server_key; /* PEM */
+    char *sa_key;                                       /* PEM, ECDSA P-256: signs tokens of service accounts */
+    char *admin_token;
+};
+struct inproc;
+struct apiserver {
+    const struct clock *clock;
+    char *data_dir;
+    struct store *store;
+    struct keys keys;
+    struct tls_server_config tls;
+    struct apiserver_backend *backends;
+    size_t n_backends;
+    /* Collections that the server itself looks into. */
+    struct store_coll *namespaces, *pods, *secrets, *accounts, *nodes, *crds, *roles, *cluster_roles, *role_bindings,
+        *cluster_role_bindings, *priority_classes;
+
+    pthread_mutex_t res_lock;
+    struct resources *resources;
+    struct rbac *rbac;
+    struct token_signer *signer;
+
+    pthread_rwlock_t node_lock; /* held for reading while a log is opened */
+    const struct node_api *node;
+    struct pool *log_pool;
+
+    pthread_mutex_t inproc_lock;
+    struct inproc *inprocs;
+    struct http_face *http;
+    void (*kinds_changed)(void *arg); /* res_lock */
+    void *kinds_changed_arg;
+};
+
+/* ---- one request ----------------------------------------------------------------------------------------------- */
+
+struct op {
+    struct apiserver *a;
+    const struct ctx *ctx;
+    const struct identity *who;
+    const struct resource *res;
+    const char *verb;              /* "get", "deletecollection", ... as RBAC names it */
+    const char *ns, *name, *sub;   /* NULL when absent */
+    const struct kube_opts *o;     /* never NULL */
+    struct strlist *warnings;      /* may be NULL */
+    bool initial_events_given;     /* sendInitialEvents was said, be it false */
+    bool orphan_refused;           /* orphanDependents=false: what is still there is answered with 202 */
+};
+void op_warn(struct op *op, const char *fmt, ...) PRINTF_LIKE(2, 3);
+char *op_key(const struct op *op); /* "ns/name" or "name"; caller frees */
+
+/* ERR_FORBIDDEN with Kubernetes' text when who may not. */
+int op_authorize(const struct op *op, struct err *err);
+int op_check_options(const struct op *op, const char *options_kind, struct err *err); /* dryRun, fieldManager, fieldValidation */
+
+struct listing {
+    struct store_list list;
+    char *continue_token;
+    int64_t remaining;             /* -1: do not say */
+};
+void listing_free(struct listing *l);
+struct store_obj *verb_get(struct op *op, struct err *err);
+int verb_list(struct op *op, struct listing *out, struct err *err);
+struct store_obj *verb_create(struct op *op, jval *obj, struct err *err);
+struct store_obj *verb_update(struct op *op, jval *obj, bool *created, struct err *err);
+struct store_obj *verb_patch(struct op *op, enum kube_patch type, jval *patch, struct err *err);
+/* The object when it is (or was, for kinds that answer so) the answer; else NULL with *status filled. accepted: 202. */
+struct deletion {
+    struct store_obj *obj;
+    struct json *status;
+    bool accepted;
+};
+void deletion_free(struct deletion *d);
+int verb_delete(struct op *op, struct deletion *out, struct err *err);
+int verb_delete_collection(struct op *op, struct listing *out, struct err *err);
+
+/* Subresources that are created (binding, token), logs (subresource.c), and reviews (reviews.c). */
+struct store_obj *sub_create(struct op *op, jval *body, struct err *err);
+int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod, char **container,
+                    struct err *err);
+int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, struct buf *out, struct err *err);
+struct store_obj *review_create(struct op *op, jval *obj, struct err *err);
+
+/* Watches: the store's, with selectors. */
+struct watch {
+    struct store_watch *w;
+    struct resources *resources;   /* reference */
+    const struct resource *res;
+    struct label_selector *labels;
+    struct field_selector *field_sel;
+    bool initial_mark;             /* the end of the initial state is to be marked (sendInitialEvents) */
+    bool bookmarks;
+};
+struct watch *watch_open(struct op *op, void (*notify)(void *), void *arg, struct err *err);
+void watch_close(struct watch *w);
+/* The document of an event: with the revision of the change, and of custom kinds in the version that was asked for. A reference. */
+struct store_obj *watch_object(struct watch *w, const struct store_event *ev);
+
+/* ---- parts ----------------------------------------------------------------------------------------------------- */
+
+/* errors.c: Kubernetes' texts. All return -1. */
+int fail_not_found(struct err *err, const struct resource *r, const char *name);
+int fail_exists(struct err *err, const struct resource *r, const char *name);
+int fail_conflict(struct err *err, const struct resource *r, const char *name, const char *why);
+int fail_forbidden(struct err *err, const struct resource *r, const char *name, const char *fmt, ...) PRINTF_LIKE(4, 5);
+int fail_internal(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3); /* 500 without a reason */
+#define MODIFIED_TEXT "the object has been modified; please apply your changes to the latest version and try again"
+
+/* object.c: objects as they are stored. */
+struct jm *object_ordered(jval *v);                 /* a copy that starts with kind and apiVersion */
+void object_put_header(struct jm *m, const struct resource *r);
+/* A stored object as this resource shows it: of custom kinds in its version, pruned and with its defaults. A reference. */
+struct store_obj *object_as(const struct resource *r, struct store_obj *o);
+struct store_obj *object_virtual(struct jm *m);     /* for answers that are not stored */
+struct json *status_success(struct jm *details /* may be NULL */);
+
+/* decode.c: what a client sent becomes an object of the kind, in its normal form: types checked, unknown fields reported as the request wants it. */
+struct json *decode_request(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err);
+struct json *decode_inproc(struct op *op, jval *obj, struct err *err);
+struct json *decode_patched(struct op *op, jval *obj, struct err *err);
+int object_default(struct op *op, struct jm *m, struct err *err);
+
+/* prepare.c: what the server owns in metadata, and what the kind does with status and generation. */
+int prepare_create(struct op *op, struct jm *m, struct err *err);
+int prepare_update(struct op *op, jval *old, struct jm *m, struct err *err);
+bool kind_has_generation(const struct resource *r);
+
+/* admission.c */
+int admit_create(struct op *op, struct jm *m, struct err *err);
+int admit_update(struct op *op, jval *old, struct jm *m, struct err *err);
+int admit_delete(struct op *op, jval *old, struct err *err);
+
+/* rbac.c and authz.c */
+struct attrs {
+    const char *verb, *group, *version, *resource, *sub, *ns, *name; /* "" or NULL when absent */
+    const char *path;                                       /* non-resource request: all else is NULL */
+};
+struct rbac *rbac_new(struct apiserver *a);
+void rbac_free(struct rbac *r);
+bool rbac_allows(struct rbac *r, const struct identity *who, const struct attrs *at, char **reason /* may be NULL */);
+/* Puts the rules that who has in ns as arrays resourceRules and nonResourceRules into status. */
+void rbac_rules(struct rbac *r, const struct identity *who, const char *ns, struct jm *m, jmval *status);
+/* Whoever writes a role or a binding must have its rights, or the verb escalate or bind. */
+int rbac_check_escalation(struct op *op, jval *obj, struct err *err);
+void aggregate_roles(struct apiserver *a); /* after a cluster role was written */
+int rbac_fail(struct err *err, const struct identity *who, const struct attrs *at, const char *full, const char *reason);
+
+/* keys.c, token.c */
+int keys_load(struct apiserver *a, const char *const *cert_names, struct err *err);
+void keys_free(struct keys *k);
+struct token_signer *token_signer_new(const char *key_pem, struct err *err);
+void token_signer_free(struct token_signer *t);
+char *token_sign(struct token_signer *t, jmval *claims, struct err *err);
+/* The claims of a token with a good signature that is not expired and meant for audience; ERR_UNAUTHENTICATED else. */
+struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns, struct err *err);
+#define TOKEN_ISSUER "https://kubernetes.default.svc.cluster.local"
+
+/* identity.c and authn.c */
+struct identity *identity_copy(const struct identity *who); /* with strings of its own; identity_free */
+void identity_free(struct identity *who);
+/* Who holds this bearer token. The identity is the caller's (identity_free). audiences NULL: the API server. */
+struct identity *authn_token(struct apiserver *a, const char *token, const char *const *audiences, struct err *err);
+
+/* inproc.c, http.c */
+void inproc_free_all(struct apiserver *a);
+struct http_face *http_face_new(struct apiserver *a);
+void http_face_free(struct http_face *f);
+
+/* bootstrap.c */
+int bootstrap(struct apiserver *a, struct err *err);
+
+/* crd.c: rules of definitions; what follows from a write. old is NULL for a new object; a removed one comes as now with old NULL. */
+int crd_before_write(struct op *op, struct jm *m, jval *old, struct err *err);
+void after_write(struct op *op, jval *old, jval *now);
+
+#endif

@@ -1,0 +1,93 @@
+/* other.c - paths that are no resources: version, health, discovery, OpenAPI. */
+#include <sys/utsname.h>
+
+#include "cluster/apiserver/face.h"
+
+static const char *const checks[] = {"ping", "log", "store"};
+
+static bool check_exists(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++)
+        if (strcmp(checks[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool excluded(struct http_req *req, const char *name)
+{
+    for (size_t i = 0; i < http_query_count(req, "exclude"); i++)
+        if (str_eq(http_query_nth(req, "exclude", i), name))
+            return true;
+    return false;
+}
+
+/* "/readyz", "/livez/ping". A server that answers is well: its store was loaded before it listened. */
+static int health(struct http_req *req, struct http_res *res, const char *what, const char *check)
+{
+    if (*check) {
+        if (check_exists(check))
+            http_text(res, 200, "ok");
+        else
+            http_text(res, 404, "404 page not found\n");
+        return 0;
+    }
+    BUF(b);
+    if (http_query(req, "verbose")) {
+        for (size_t i = 0; i < ARRAY_LEN(checks); i++)
+            buf_addf(&b, "[+]%s %s\n", checks[i], excluded(req, checks[i]) ? "excluded: ok" : "ok");
+        buf_addf(&b, "%s check passed\n", what);
+    } else {
+        buf_adds(&b, "ok");
+    }
+    http_text(res, 200, "%s", buf_str(&b));
+    return 0;
+}
+
+static int version(struct http_req *req, struct http_res *res, struct err *err)
+{
+    if (req->method != HTTP_GET)
+        return fail_method(err);
+    JM_NEW(m);
+    jmval *v = jm_obj(m);
+    jm_set_root(m, v);
+    struct utsname u;
+    const char *arch = uname(&u) == 0 && strcmp(u.machine, "aarch64") == 0 ? "arm64" : "amd64";
+    jm_put(m, v, "major", jm_str(m, "1"));
+    jm_put(m, v, "minor", jm_str(m, "34"));
+    jm_put(m, v, "gitVersion", jm_str(m, "v1.34.0+tidemill." TIDEMILL_VERSION));
+    jm_put(m, v, "gitCommit", jm_str(m, ""));
+    jm_put(m, v, "gitTreeState", jm_str(m, "clean"));
+    jm_put(m, v, "buildDate", jm_str(m, "1970-01-01T00:00:00Z"));
+    jm_put(m, v, "goVersion", jm_str(m, ""));
+    jm_put(m, v, "compiler", jm_str(m, "gcc"));
+    jm_put(m, v, "platform", jm_strf(m, "linux/%s", arch));
+    BUF(b);
+    jmv_write(v, JW_COMPACT, &b);
+    http_body_buf(res, "application/json", &b);
+    return 0;
+}
+
+/* Where a path is `prefix` or lies below it, what follows the slash; else NULL. */
+static const char *below(const char *path, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    if (strncmp(path, prefix, n) != 0 || (path[n] && path[n] != '/'))
+        return NULL;
+    return path[n] ? path + n + 1 : "";
+}
+
+int handle_other(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri, struct err *err)
+{
+    static const char *const health_paths[] = {"/healthz", "/livez", "/readyz"};
+    const char *path = req->path, *rest;
+    for (size_t i = 0; i < ARRAY_LEN(health_paths); i++)
+        if ((rest = below(path, health_paths[i])))
+            return req->method & (HTTP_GET | HTTP_HEAD) ? health(req, res, health_paths[i] + 1, rest) : fail_method(err);
+    if ((rest = below(path, "/version")) && !*rest)
+        return version(req, res, err);
+    (void)a;
+    (void)ctx;
+    (void)ri;
+    http_text(res, 404, "404 page not found\n");
+    return 0;
+}

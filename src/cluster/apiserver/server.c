@@ -1,0 +1,158 @@
+/* server.c - the server as a whole: starting, stopping, its faces. */
+#include <stdlib.h>
+
+#include "base/fs.h"
+#include "cluster/apiserver/internal.h"
+#include "kube/kinds.h"
+
+#define LOG_THREADS 8
+
+static struct store_coll *coll(struct apiserver *a, const struct kube_res *r)
+{
+    return store_coll(a->store, r->group, r->plural);
+}
+
+static void find_colls(struct apiserver *a)
+{
+    a->namespaces = coll(a, &KUBE_NAMESPACES);
+    a->pods = coll(a, &KUBE_PODS);
+    a->secrets = coll(a, &KUBE_SECRETS);
+    a->accounts = coll(a, &KUBE_SERVICEACCOUNTS);
+    a->nodes = coll(a, &KUBE_NODES);
+    a->crds = coll(a, &KUBE_CUSTOMRESOURCEDEFINITIONS);
+    a->roles = coll(a, &KUBE_ROLES);
+    a->cluster_roles = coll(a, &KUBE_CLUSTERROLES);
+    a->role_bindings = coll(a, &KUBE_ROLEBINDINGS);
+    a->cluster_role_bindings = coll(a, &KUBE_CLUSTERROLEBINDINGS);
+}
+
+static int start(struct apiserver *a, const struct apiserver_config *cfg, struct err *err)
+{
+    if (fs_mkdir_p(a->data_dir, 0700, err) < 0)
+        return -1;
+    AUTOFREE char *db = fs_join(a->data_dir, "kube.db");
+    a->store = store_open(db, a->clock, NULL, err);
+    if (!a->store || keys_load(a, cfg->cert_names, err) < 0)
+        return -1;
+    find_colls(a);
+    a->tls = (struct tls_server_config){a->keys.server_cert, a->keys.server_key, a->keys.ca_cert};
+    a->signer = token_signer_new(a->keys.sa_key, err);
+    if (!a->signer)
+        return -1;
+    a->rbac = rbac_new(a);
+    a->log_pool = pool_new("log", LOG_THREADS, 10000);
+    a->http = http_face_new(a);
+    return bootstrap(a, err);
+}
+
+struct apiserver *apiserver_new(const struct apiserver_config *cfg, struct err *err)
+{
+    struct apiserver *a = xcalloc(1, sizeof(*a));
+    a->clock = cfg->clock ? cfg->clock : &clock_system;
+    a->data_dir = xstrdup(cfg->data_dir);
+    pthread_mutex_init(&a->res_lock, NULL);
+    pthread_mutex_init(&a->inproc_lock, NULL);
+    pthread_rwlock_init(&a->node_lock, NULL);
+    a->backends = xcalloc(cfg->n_backends + 1, sizeof(*a->backends));
+    for (size_t i = 0; i < cfg->n_backends; i++)
+        a->backends[a->n_backends++] =
+            (struct apiserver_backend){xstrdup(cfg->backends[i].ns), xstrdup(cfg->backends[i].name), cfg->backends[i].api};
+    if (start(a, cfg, err) < 0) {
+        err_wrap(err, "starting the API server on %s", cfg->data_dir);
+        apiserver_stop(a);
+        return NULL;
+    }
+    return a;
+}
+
+int apiserver_wait_ready(struct apiserver *a, const struct ctx *ctx, struct err *err)
+{
+    (void)a; /* apiserver_new has done everything */
+    return ctx_check(ctx, err);
+}
+
+void apiserver_stop(struct apiserver *a)
+{
+    if (!a)
+        return;
+    if (a->log_pool)
+        pool_stop(a->log_pool);
+    http_face_free(a->http);
+    inproc_free_all(a);
+    rbac_free(a->rbac);
+    resources_unref(a->resources);
+    token_signer_free(a->signer);
+    store_close(a->store);
+    keys_free(&a->keys);
+    for (size_t i = 0; i < a->n_backends; i++) {
+        free((void *)(uintptr_t)a->backends[i].ns);
+        free((void *)(uintptr_t)a->backends[i].name);
+    }
+    free(a->backends);
+    free(a->data_dir);
+    pthread_mutex_destroy(&a->res_lock);
+    pthread_mutex_destroy(&a->inproc_lock);
+    pthread_rwlock_destroy(&a->node_lock);
+    free(a);
+}
+
+void apiserver_set_node(struct apiserver *a, const struct node_api *node)
+{
+    pthread_rwlock_wrlock(&a->node_lock);
+    a->node = node;
+    pthread_rwlock_unlock(&a->node_lock);
+}
+
+const struct tls_server_config *apiserver_tls(struct apiserver *a)
+{
+    return &a->tls;
+}
+
+const char *apiserver_ca_pem(struct apiserver *a)
+{
+    return a->keys.ca_cert;
+}
+
+const char *apiserver_admin_token(struct apiserver *a)
+{
+    return a->keys.admin_token;
+}
+
+char *apiserver_kubeconfig(struct apiserver *a, const char *server)
+{
+    AUTOFREE char *ca = base64_encode(a->keys.ca_cert, strlen(a->keys.ca_cert));
+    return xasprintf("apiVersion: v1\n"
+                     "kind: Config\n"
+                     "clusters:\n"
+                     "- name: tidemill\n"
+                     "  cluster:\n"
+                     "    server: %s\n"
+                     "    certificate-authority-data: %s\n"
+                     "users:\n"
+                     "- name: admin\n"
+                     "  user:\n"
+                     "    token: %s\n"
+                     "contexts:\n"
+                     "- name: tidemill\n"
+                     "  context:\n"
+                     "    cluster: tidemill\n"
+                     "    user: admin\n"
+                     "    namespace: default\n"
+                     "current-context: tidemill\n",
+                     server, ca, a->keys.admin_token);
+}
+
+void apiserver_each_kind(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg)
+{
+    struct apiserver *a = self;
+    RESOURCES(table, a);
+    for (size_t i = 0; i < table->n; i++) {
+        const struct resource *r = &table->v[i];
+        const unsigned need = KVERB_LIST | KVERB_WATCH | KVERB_DELETE;
+        bool again = false; /* another version, or another face, of what was called for */
+        for (size_t k = 0; k < i && !again; k++)
+            again = table->v[k].coll == r->coll;
+        if (r->coll && (r->kind->verbs & need) == need && !again)
+            fn(arg, res_of(r));
+    }
+}

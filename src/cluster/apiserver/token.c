@@ -1,0 +1,161 @@
+/* token.c - JSON Web Tokens of service accounts: ES256 (RFC 7515, 7518 3.4), signed by a key of the data directory. */
+#include <openssl/ecdsa.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+
+#include "cluster/apiserver/internal.h"
+
+#define MAX_TOKEN 16384
+#define HALF      32 /* bytes of r and of s */
+
+struct token_signer {
+    EVP_PKEY *key;
+    char *kid;
+    char *header; /* base64url */
+};
+
+static char *key_id(EVP_PKEY *key)
+{
+    unsigned char *der = NULL, md[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    int len = i2d_PUBKEY(key, &der);
+    char *id = NULL;
+    if (len > 0 && EVP_Digest(der, (size_t)len, md, &n, EVP_sha256(), NULL) == 1)
+        id = base64url_encode(md, n);
+    OPENSSL_free(der);
+    return id;
+}
+
+struct token_signer *token_signer_new(const char *key_pem, struct err *err)
+{
+    struct token_signer *t = xcalloc(1, sizeof(*t));
+    BIO *bio = BIO_new_mem_buf(key_pem, -1);
+    t->key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    if (!t->key || !(t->kid = key_id(t->key))) {
+        token_signer_free(t);
+        err_set(err, ERR_INTERNAL, "the key that signs tokens (pki/sa.key) cannot be read");
+        return NULL;
+    }
+    AUTOFREE char *header = xasprintf("{\"alg\":\"ES256\",\"kid\":\"%s\"}", t->kid);
+    t->header = base64url_encode(header, strlen(header));
+    return t;
+}
+
+void token_signer_free(struct token_signer *t)
+{
+    if (!t)
+        return;
+    EVP_PKEY_free(t->key);
+    free(t->kid);
+    free(t->header);
+    free(t);
+}
+
+/* OpenSSL signs in DER; a token has r and s in 32 bytes each. */
+static bool sign_raw(EVP_PKEY *key, const char *text, size_t len, unsigned char out[2 * HALF])
+{
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    unsigned char der[128];
+    size_t n = sizeof(der);
+    bool good = EVP_DigestSignInit(c, NULL, EVP_sha256(), NULL, key) == 1 &&
+                EVP_DigestSign(c, der, &n, (const unsigned char *)text, len) == 1;
+    EVP_MD_CTX_free(c);
+    const unsigned char *p = der;
+    ECDSA_SIG *sig = good ? d2i_ECDSA_SIG(NULL, &p, (long)n) : NULL;
+    good = sig && BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, HALF) == HALF && BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + HALF, HALF) == HALF;
+    ECDSA_SIG_free(sig);
+    return good;
+}
+
+static bool verify_raw(EVP_PKEY *key, const char *text, size_t len, const unsigned char raw[2 * HALF])
+{
+    ECDSA_SIG *sig = ECDSA_SIG_new();
+    BIGNUM *r = BN_bin2bn(raw, HALF, NULL), *s = BN_bin2bn(raw + HALF, HALF, NULL);
+    unsigned char *der = NULL;
+    int n = 0;
+    if (ECDSA_SIG_set0(sig, r, s) == 1)
+        n = i2d_ECDSA_SIG(sig, &der);
+    ECDSA_SIG_free(sig);
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    bool good = n > 0 && EVP_DigestVerifyInit(c, NULL, EVP_sha256(), NULL, key) == 1 &&
+                EVP_DigestVerify(c, der, (size_t)n, (const unsigned char *)text, len) == 1;
+    EVP_MD_CTX_free(c);
+    OPENSSL_free(der);
+    return good;
+}
+
+char *token_sign(struct token_signer *t, jmval *claims, struct err *err)
+{
+    BUF(body);
+    jmv_write(claims, JW_COMPACT, &body);
+    AUTOFREE char *payload = base64url_encode(body.data, body.len);
+    AUTOFREE char *text = xasprintf("%s.%s", t->header, payload);
+    unsigned char raw[2 * HALF];
+    if (!sign_raw(t->key, text, strlen(text), raw)) {
+        err_set(err, ERR_INTERNAL, "a token could not be signed");
+        return NULL;
+    }
+    AUTOFREE char *sig = base64url_encode(raw, sizeof(raw));
+    return xasprintf("%s.%s", text, sig);
+}
+
+static struct json *part(const char *s, size_t n)
+{
+    unsigned char *raw = NULL;
+    size_t len;
+    if (base64url_decode(s, n, &raw, &len) < 0)
+        return NULL;
+    struct json *d = json_parse((const char *)raw, len, NULL, NULL);
+    free(raw);
+    return d;
+}
+
+static bool audience_fits(jval *aud, const char *const *wanted)
+{
+    static const char *const api[] = {TOKEN_ISSUER, NULL};
+    if (!wanted || !*wanted)
+        wanted = api;
+    for (; *wanted; wanted++) {
+        if (str_eq(jv_str(aud), *wanted))
+            return true;
+        struct jiter it = jv_iter(aud);
+        jval *a;
+        while (jv_is(aud, J_ARRAY) && jv_next(&it, NULL, &a))
+            if (str_eq(jv_str(a), *wanted))
+                return true;
+    }
+    return false;
+}
+
+struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns, struct err *err)
+{
+    const char *dot1 = strchr(token, '.'), *dot2 = dot1 ? strchr(dot1 + 1, '.') : NULL;
+    unsigned char *raw = NULL;
+    size_t n = 0;
+    if (!dot2 || strchr(dot2 + 1, '.') || strlen(token) > MAX_TOKEN || base64url_decode(dot2 + 1, strlen(dot2 + 1), &raw, &n) < 0) {
+        free(raw);
+        err_set(err, ERR_UNAUTHENTICATED, "invalid bearer token");
+        return NULL;
+    }
+    JSON_REF(header) = part(token, (size_t)(dot1 - token));
+    bool good = n == 2 * HALF && str_eq(jv_str(jv_get(json_root(header), "alg")), "ES256") && verify_raw(t->key, token, (size_t)(dot2 - token), raw);
+    free(raw);
+    JSON_REF(claims) = good ? part(dot1 + 1, (size_t)(dot2 - dot1 - 1)) : NULL;
+    jval *c = json_root(claims);
+    if (!claims || !str_eq(jv_str(jv_get(c, "iss")), TOKEN_ISSUER)) {
+        err_set(err, ERR_UNAUTHENTICATED, "invalid bearer token");
+        return NULL;
+    }
+    int64_t now = now_ns / NS_PER_S;
+    if (now >= jv_i64_or(jv_get(c, "exp"), 0) || now + 60 < jv_i64_or(jv_get(c, "nbf"), 0)) {
+        err_set(err, ERR_UNAUTHENTICATED, "service account token has expired");
+        return NULL;
+    }
+    if (!audience_fits(jv_get(c, "aud"), audiences)) {
+        err_set(err, ERR_UNAUTHENTICATED, "token audiences are not those that are wanted");
+        return NULL;
+    }
+    return TAKE(claims);
+}
