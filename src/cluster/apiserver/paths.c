@@ -1,4 +1,6 @@
 /* paths.c - /api and /apis paths to group, version, namespace, resource, name and subresource. */
+#include <stdlib.h>
+
 #include "cluster/apiserver/face.h"
 
 #define MAX_PARTS 12
