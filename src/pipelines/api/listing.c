@@ -178,14 +178,9 @@ static int use_token(struct list_query *q, bool sort_given, bool filter_given, s
     return 0;
 }
 
-int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err)
+int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter, struct list_query *q, struct err *err)
 {
-    const char *token, *sort, *filter;
-    int32_t size;
     q->kind = kind;
-    if (query_i32(req, "page_size", &size, err) < 0 || query_text(req, "page_token", &token, err) < 0 || query_text(req, "sort_by", &sort, err) < 0 ||
-        query_text(req, "filter", &filter, err) < 0)
-        return -1;
     if (size < 0)
         return err_set(err, ERR_INVALID, "The page size should be greater than 0. Got %d", size);
     q->page_size = size == 0 ? PAGE_DEFAULT : size > PAGE_MAX ? PAGE_MAX : size;
@@ -198,6 +193,16 @@ int list_parse(const struct list_kind *kind, const struct http_req *req, struct 
     if (!str_empty(token))
         return open_token(q, token, err) < 0 ? -1 : use_token(q, sort_given, q->filter_doc != NULL, err);
     return 0;
+}
+
+int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err)
+{
+    const char *token, *sort, *filter;
+    int32_t size;
+    if (query_i32(req, "page_size", &size, err) < 0 || query_text(req, "page_token", &token, err) < 0 || query_text(req, "sort_by", &sort, err) < 0 ||
+        query_text(req, "filter", &filter, err) < 0)
+        return -1;
+    return list_open(kind, size, token, sort, filter, q, err);
 }
 
 /* ---- selecting ---------------------------------------------------------------------------------------------------- */

@@ -73,6 +73,8 @@ void list_query_clear(struct list_query *q);
 
 /* Reads page_token, page_size, sort_by and filter. ERR_BAD_REQUEST and ERR_INVALID. */
 int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err);
+/* The same from texts, of which any may be NULL; size 0: the default. */
+int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter, struct list_query *q, struct err *err);
 
 typedef int list_row_fn(void *self, struct stmt *s, struct err *err);
 /* Counts and selects. where: a condition of the caller's with n_values ? for texts; NULL: none. row is called for each row of the page with the

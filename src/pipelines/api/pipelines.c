@@ -39,7 +39,7 @@ static int read_body(jval *body, struct pipeline *p, struct err *err)
     return rule_tags(jv_get(body, "tags"), &p->tags, err);
 }
 
-static void give_id(struct pipelines_api *api, const struct ctx *ctx, struct pipeline *p)
+static void give_id(struct pipelines_api *api, struct pipeline *p)
 {
     char id[UUID_TEXT];
     p->pipeline_id = xstrdup(uuid4(id));
@@ -57,7 +57,7 @@ int pipeline_create_h(void *self, struct ctx *ctx, struct http_req *req, struct 
         rc = err_set(err, ERR_INVALID, "name is required");
     if (rc < 0)
         return api_wrap(err, "Failed to create a pipeline due to server error");
-    give_id(self, ctx, &p);
+    give_id(self, &p);
     struct catalog_job job = {
         .pipeline = &p,
         .pipeline_taken = "Failed to create a new pipeline. The name %s already exist. Please specify a new name",
@@ -89,7 +89,7 @@ static int create_from_url(struct pipelines_api *api, const struct ctx *ctx, jva
         p->display_name = xstrdup(file_name);
     }
     char id[UUID_TEXT];
-    give_id(api, ctx, p);
+    give_id(api, p);
     v.version_id = xstrdup(uuid4(id));
     v.pipeline_id = xstrdup(p->pipeline_id);
     v.name = xstrdup(p->name);

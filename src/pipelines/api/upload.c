@@ -66,7 +66,7 @@ static int read_upload(const struct http_req *req, size_t name_max, const char *
     return package_from_text(buf_str(&u->text), u->text.len, &u->package, err);
 }
 
-static void fill_version(struct pipelines_api *api, const struct ctx *ctx, const struct upload *u, const char *pipeline_id, struct pipeline_version *v)
+static void fill_version(struct pipelines_api *api, const struct upload *u, const char *pipeline_id, struct pipeline_version *v)
 {
     char id[UUID_TEXT];
     v->version_id = xstrdup(uuid4(id));
@@ -93,7 +93,7 @@ int upload_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res 
     p.description = xstrdup(u.description);
     p.tags = TAKE(u.tags); /* of the pipeline only */
     p.created_ns = api_created_now(self);
-    fill_version(self, ctx, &u, id, &v);
+    fill_version(self, &u, id, &v);
     struct catalog_job job = {
         .pipeline = &p,
         .version = &v,
@@ -132,7 +132,7 @@ int upload_version_h(void *self, struct ctx *ctx, struct http_req *req, struct h
     if (query_text(req, "pipelineid", &id, err) < 0 || check_parent(self, id, err) < 0 ||
         read_upload(req, VERSION_NAME_MAX, "PipelineVersion.Name", &u, err) < 0)
         return api_wrap(err, "Failed to create a pipeline version");
-    fill_version(self, ctx, &u, id, &v);
+    fill_version(self, &u, id, &v);
     v.tags = TAKE(u.tags);
     struct catalog_job job = {
         .version = &v,
