@@ -254,3 +254,28 @@ struct name_faults name_c_identifier(const char *s)
                 "'_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')");
     return f;
 }
+
+struct name_faults name_dns_search(const char *s)
+{
+    struct name_faults f = {0};
+    size_t n = strlen(s), start = 0;
+    bool good = n > 0;
+    AUTOFREE char *plain = xstrdup(s); /* underscores may stand where hyphens may, and before a part */
+    n -= n > 1 && s[n - 1] == '.';
+    for (size_t i = 0; i <= n && good; i++) {
+        if (i < n && s[i] != '.') {
+            plain[i] = s[i] == '_' ? '-' : s[i];
+            continue;
+        }
+        size_t skip = s[start] == '_';
+        good = i > start && is_label(plain + start + skip, i - start - skip);
+        start = i + 1;
+    }
+    if (n > 253)
+        add(&f, "must be no more than 253 characters");
+    if (!good)
+        add(&f, "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and "
+                "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+                "'_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')");
+    return f;
+}

@@ -19,16 +19,16 @@ enum table_include { TABLE_METADATA, TABLE_NONE, TABLE_OBJECT };
 int table_include_parse(const char *text, enum table_include *out);
 
 struct table_list_meta {
+    const char *api_version;      /* NULL: "meta.k8s.io/v1" */
     const char *resource_version; /* "" when unknown */
     const char *continue_token;   /* may be NULL */
     int64_t remaining;            /* -1: do not say */
 };
 /* Appends a whole Table. columns false leaves columnDefinitions out (null): all events of a watch but the first. */
-/* group_version is that in which objects are included (metadata's Table is always meta.k8s.io/v1). */
 void table_write(const struct table_columns *c, jval *const *items, size_t n, enum table_include include,
                  const struct table_list_meta *meta, bool columns, int64_t now_ns, struct buf *out);
-/* Appends {kind: PartialObjectMetadata, apiVersion: meta.k8s.io/v1, metadata}. */
-void partial_write(jval *obj, struct buf *out);
+/* Appends {kind: PartialObjectMetadata, apiVersion, metadata}; api_version NULL: "meta.k8s.io/v1". */
+void partial_write(jval *obj, const char *api_version, struct buf *out);
 void partial_list_write(jval *const *items, size_t n, const struct table_list_meta *meta, struct buf *out);
 /* "95s", "3m12s", "5h10m", "400d": the time between; "<unknown>" when then is 0. Returns out. */
 #define AGE_TEXT 32
