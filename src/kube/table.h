@@ -19,10 +19,10 @@ enum table_include { TABLE_METADATA, TABLE_NONE, TABLE_OBJECT };
 int table_include_parse(const char *text, enum table_include *out);
 
 struct table_list_meta {
-    const char *api_version;      /* NULL: "meta.k8s.io/v1" */
     const char *resource_version; /* "" when unknown */
     const char *continue_token;   /* may be NULL */
     int64_t remaining;            /* -1: do not say */
+    const char *api_version;      /* NULL: "meta.k8s.io/v1" */
 };
 /* Appends a whole Table. columns false leaves columnDefinitions out (null): all events of a watch but the first. */
 void table_write(const struct table_columns *c, jval *const *items, size_t n, enum table_include include,

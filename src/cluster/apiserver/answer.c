@@ -52,7 +52,7 @@ void answer_object(struct http_res *res, const struct op *op, const struct accep
     } else if (acc->as == AS_TABLE) {
         table_of(op, acc, &root, 1, &meta, &b);
     } else {
-        partial_write(root, &b);
+        partial_write(root, NULL, &b);
     }
     answer_text(res, acc, &b);
     http_status(res, status);

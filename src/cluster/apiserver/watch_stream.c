@@ -52,7 +52,7 @@ static void write_event(struct watch_stream *s, struct stream *st, const char *t
     if (s->accept.as == AS_TABLE)
         write_table(s, obj_root(o), &b);
     else if (s->accept.as != AS_OBJECT)
-        partial_write(obj_root(o), &b);
+        partial_write(obj_root(o), NULL, &b);
     else
         buf_add(&b, o->bytes, o->len);
     buf_adds(&b, "}\n");
