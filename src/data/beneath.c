@@ -108,7 +108,8 @@ int beneath_check(const char *path, const char *what, struct err *err)
     for (const char *p = path;; p++) {
         size_t n = strcspn(p, "/");
         if (n == 0)
-            return err_set(err, ERR_INVALID, "%s \"%s\" has an empty part: it must be a relative path without repeated slashes", what, path);
+            return err_set(err, ERR_INVALID, "%s \"%s\" has an empty part: it must be a relative path without repeated slashes",
+                           what, path);
         if (n > NAME_MAX)
             return err_set(err, ERR_INVALID, "%s \"%.64s...\" has a part above %d bytes", what, path, NAME_MAX);
         if ((n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))

@@ -1,7 +1,7 @@
 /* blob_dir.c - the blob store in a directory: root/bucket/key.
  *
- * Users' containers write into mounted parts of it, so what lies there is not to be trusted: every path is opened beneath the root
- * without following links, and only regular files are read. */
+ * Users' containers write into mounted parts of it, so what lies there is not to be trusted: every path is opened beneath the
+ * root without following links, and only regular files are read. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -94,7 +94,8 @@ static const char *split_parent(char *rel, const char **last)
 
 /* ---- reading -------------------------------------------------------------------------------------------------- */
 
-int blob_stat(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, struct blob_info *out, struct err *err)
+int blob_stat(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, struct blob_info *out,
+              struct err *err)
 {
     AUTOFREE char *rel = rel_path(bucket, key, true, err);
     if (!rel || ctx_check(ctx, err) < 0)
@@ -148,8 +149,8 @@ static int read_range(int fd, int64_t offset, size_t want, const struct ctx *ctx
     return 0;
 }
 
-int blob_read(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, int64_t offset, int64_t length, size_t max,
-              struct buf *out, struct err *err)
+int blob_read(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, int64_t offset, int64_t length,
+              size_t max, struct buf *out, struct err *err)
 {
     AUTOFREE char *rel = rel_path(bucket, key, false, err);
     struct stat st;
@@ -159,12 +160,14 @@ int blob_read(struct blob_store *s, const struct ctx *ctx, const char *bucket, c
     if (fd < 0)
         return -1;
     if (offset < 0 || length < -1)
-        return err_set(err, ERR_INVALID, "artifact %s: no range starts at %lld and has %lld bytes", rel, (long long)offset, (long long)length);
+        return err_set(err, ERR_INVALID, "artifact %s: no range starts at %lld and has %lld bytes", rel, (long long)offset,
+                       (long long)length);
     int64_t left = st.st_size > offset ? st.st_size - offset : 0;
     if (length >= 0 && length < left)
         left = length;
     if ((uint64_t)left > max)
-        return err_set(err, ERR_TOO_LARGE, "artifact %s: %lld bytes asked for, at most %zu are read at once", rel, (long long)left, max);
+        return err_set(err, ERR_TOO_LARGE, "artifact %s: %lld bytes asked for, at most %zu are read at once", rel,
+                       (long long)left, max);
     if (read_range(fd, offset, (size_t)left, ctx, out, err) < 0)
         return err_wrap(err, "artifact %s", rel);
     return 0;
@@ -182,7 +185,8 @@ static int write_temp(int dir, const char *temp, const void *p, size_t n, struct
     return fsync(fd) < 0 ? err_errno(err, "fsync") : 0;
 }
 
-int blob_write(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const void *p, size_t n, struct err *err)
+int blob_write(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const void *p, size_t n,
+               struct err *err)
 {
     AUTOFREE char *rel = rel_path(bucket, key, false, err);
     if (!rel || ctx_check(ctx, err) < 0)
@@ -224,7 +228,8 @@ char *blob_as_path(struct blob_store *s, const char *bucket, const char *key, bo
         return NULL;
     AUTOFREE char *work = xstrdup(rel);
     const char *last, *parent = split_parent(work, &last);
-    AUTOCLOSE int dir = create ? beneath_mkdirs(s->root, parent, DIR_MODE) : beneath_open(s->root, parent, O_RDONLY | O_DIRECTORY, 0);
+    AUTOCLOSE int dir =
+        create ? beneath_mkdirs(s->root, parent, DIR_MODE) : beneath_open(s->root, parent, O_RDONLY | O_DIRECTORY, 0);
     if (dir < 0 && (create || errno != ENOENT)) {
         open_error(err, rel);
         return NULL;

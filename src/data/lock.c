@@ -1,7 +1,7 @@
 /* lock.c - one process per database: an advisory lock on "<path>.lock", which holds the pid of who has it.
  *
- * The lock belongs to the open file (F_OFD_SETLK), so it is also seen inside one process, is not lost when somebody else closes the
- * file, and goes when the process dies in whatever way. The file itself stays. */
+ * The lock belongs to the open file (F_OFD_SETLK), so it is also seen inside one process, is not lost when somebody else closes
+ * the file, and goes when the process dies in whatever way. The file itself stays. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,7 +33,8 @@ int sql_lock(const char *db_path, struct err *err)
             return err_errno(err, "locking %s", path);
         long pid = lock_holder(fd);
         if (pid > 0)
-            return err_set(err, ERR_CONFLICT, "%s is in use by process %ld: stop that one first, or choose another data directory", db_path, pid);
+            return err_set(err, ERR_CONFLICT,
+                           "%s is in use by process %ld: stop that one first, or choose another data directory", db_path, pid);
         return err_set(err, ERR_CONFLICT, "%s is in use by another process", db_path);
     }
     char text[32];

@@ -48,7 +48,9 @@ int sql_error(struct db *db, int rc, const char *what, struct err *err)
     }
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return err_set(err, ERR_INTERNAL, "%s: %s is damaged or no database of ours (%s): restore it from a backup, or move it away", what, path, text);
+        return err_set(err, ERR_INTERNAL,
+                       "%s: %s is damaged or no database of ours (%s): restore it from a backup, or move it away", what, path,
+                       text);
     case SQLITE_TOOBIG:
         return err_set(err, ERR_TOO_LARGE, "%s: %s", what, text);
     case SQLITE_INTERRUPT:
@@ -129,9 +131,10 @@ static int migrate(struct db *db, const struct migration *m, size_t n, struct er
         return -1;
     int newest = (int)n;
     if (have > newest)
-        return err_set(err, ERR_PRECONDITION,
-                       "%s has version %d, but this program knows versions up to %d: use a newer tidemill, or another data directory", db->path,
-                       have, newest);
+        return err_set(
+            err, ERR_PRECONDITION,
+            "%s has version %d, but this program knows versions up to %d: use a newer tidemill, or another data directory",
+            db->path, have, newest);
     for (size_t i = 0; i < n; i++) {
         ASSERT(m[i].version == (int)i + 1);
         if (m[i].version <= have)
@@ -170,7 +173,8 @@ struct db *db_open(const char *path, const struct migration *m, size_t n, struct
     return db;
 }
 
-/* Opened for writing all the same: a reader of a WAL database takes part in its shared memory. query_only keeps it from changing anything. */
+/* Opened for writing all the same: a reader of a WAL database takes part in its shared memory. query_only keeps it from changing
+ * anything. */
 struct db *db_open_reader(const char *path, struct err *err)
 {
     struct db *db = connect_to(path, SQLITE_OPEN_READWRITE, err);

@@ -3,6 +3,8 @@
 #define TM_DATA_SQL_INTERNAL_H
 
 #include <sqlite3.h>
+/* The default hash function has fall-throughs that clang warns of. */
+#define HASH_FUNCTION HASH_FNV
 #include <uthash.h>
 
 #include "data/sql.h"
@@ -10,9 +12,9 @@
 struct stmt {
     struct db *db;
     sqlite3_stmt *h;
-    const char *sql;      /* the key of the cache: the address of a literal */
-    int bind_rc;          /* the first binding that failed; reported by the next step */
-    bool busy;            /* between db_prepare and stmt_done */
+    const char *sql; /* the key of the cache: the address of a literal */
+    int bind_rc;     /* the first binding that failed; reported by the next step */
+    bool busy;       /* between db_prepare and stmt_done */
     bool cached;
     UT_hash_handle hh;
 };
@@ -20,8 +22,8 @@ struct stmt {
 struct db {
     sqlite3 *h;
     char *path;
-    int lock_fd;          /* -1 for readers */
-    struct stmt *cache;   /* by address of the SQL text */
+    int lock_fd;        /* -1 for readers */
+    struct stmt *cache; /* by address of the SQL text */
 };
 
 /* Fills err from a result code of this connection. what: what was being done, for the message. Returns -1. */

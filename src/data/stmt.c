@@ -46,7 +46,8 @@ struct stmt *db_prepare_dynamic(struct db *db, const char *sql, struct err *err)
 void sql_cache_free(struct db *db)
 {
     struct stmt *s, *next;
-    HASH_ITER(hh, db->cache, s, next) {
+    HASH_ITER(hh, db->cache, s, next)
+    {
         ASSERT(!s->busy);
         HASH_DEL(db->cache, s);
         stmt_free(s);

@@ -16,7 +16,7 @@ struct job {
     db_job_fn *fn;
     void *arg;
     enum { JOB_QUEUED, JOB_RUNNING, JOB_DONE } state; /* under the writer's lock */
-    int rc;                                            /* rc and err: the writer's until done, then the waiter's */
+    int rc;                                           /* rc and err: the writer's until done, then the waiter's */
     struct err err;
     pthread_cond_t done;
     struct job *prev, *next;

@@ -1,8 +1,8 @@
 /* pipelines, their versions and experiments: src/pipelines/store/catalog.h reads and writes them. */
 #include "metadata/schema_sql.h"
 
-/* tags: a JSON object text, NULL for none. Times are Unix nanoseconds. version_sources keeps what was uploaded, byte for byte, out of the
- * way of lists. */
+/* tags: a JSON object text, NULL for none. Times are Unix nanoseconds. version_sources keeps what was uploaded, byte for byte,
+ * out of the way of lists. */
 const char schema_catalog_sql[] =
     "CREATE TABLE pipelines ("
     " pipeline_id TEXT PRIMARY KEY, name TEXT NOT NULL, display_name TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',"

@@ -6,10 +6,11 @@
  *     ...
  *     pipelines_api_free(api);                    // after the server was stopped
  *
- * Stateless between requests but for the parts of its configuration; handlers run on any worker thread. Everything is single-user: the
- * namespace that clients send is accepted and ignored, as upstream does. Each route carries the permission that it needs; who asks and
- * whether they may is asked of the functions in the configuration. Errors are google.rpc.Status objects. Recurring runs, visualizations and
- * what else is not served yet is refused with code 12 (HTTP 501). Source: pipelines-api spec 2-6, 8-10, 17. */
+ * Stateless between requests but for the parts of its configuration; handlers run on any worker thread. Everything is
+ * single-user: the namespace that clients send is accepted and ignored, as upstream does. Each route carries the permission that
+ * it needs; who asks and whether they may is asked of the functions in the configuration. Errors are google.rpc.Status objects.
+ * Recurring runs, visualizations and what else is not served yet is refused with code 12 (HTTP 501). Source: pipelines-api spec
+ * 2-6, 8-10, 17. */
 #ifndef TM_PIPELINES_API_API_H
 #define TM_PIPELINES_API_API_H
 
@@ -24,25 +25,26 @@ struct pipelines_hooks {
     int (*retry)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
     int (*remove)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
     /* Appends the log of a pod's main container; NULL: logs are not served. tail_lines < 0: all. */
-    int (*log)(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines, struct buf *out, struct err *err);
+    int (*log)(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
+               struct buf *out, struct err *err);
 };
 
 /* Which addresses a pipeline may be fetched from (versions created by URL). */
 struct pipelines_url_rules {
-    bool open;               /* no rules at all: any scheme http(s), host, port. For tests and closed networks */
-    bool allow_http;         /* http://host (port 80) beside https://host (port 443) */
-    const char *domains;     /* more hosts than the built-in four, comma-separated, "*.example.com" allowed; may be NULL */
-    int64_t timeout_s;       /* 0: 30 */
+    bool open;           /* no rules at all: any scheme http(s), host, port. For tests and closed networks */
+    bool allow_http;     /* http://host (port 80) beside https://host (port 443) */
+    const char *domains; /* more hosts than the built-in four, comma-separated, "*.example.com" allowed; may be NULL */
+    int64_t timeout_s;   /* 0: 30 */
 };
 
 struct pipelines_api_config {
-    const struct store *store;          /* must outlive the API; so must what the hooks point to */
-    struct pipelines_hooks hooks;       /* all but log are needed */
+    const struct store *store;    /* must outlive the API; so must what the hooks point to */
+    struct pipelines_hooks hooks; /* all but log are needed */
     /* As in struct http_api, with auth_self as self. NULL: nobody is asked for (tests). */
     void *auth_self;
     int (*authenticate)(void *self, struct ctx *ctx, struct http_req *req, struct err *err);
     int (*authorize)(void *self, struct ctx *ctx, struct http_req *req, struct err *err);
-    const char *run_namespace;          /* where the pods of runs go; NULL: "kubeflow" */
+    const char *run_namespace;           /* where the pods of runs go; NULL: "kubeflow" */
     const char *default_service_account; /* NULL: "pipeline-runner" */
     struct pipelines_url_rules urls;
 };

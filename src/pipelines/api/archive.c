@@ -50,7 +50,9 @@ static int pick_member(struct archive *a, struct buf *out, struct err *err)
             return 0;
         }
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
-            return unreadable(err, rc == ARCHIVE_EOF ? "the archive is empty" : archive_error_string(a) ? archive_error_string(a) : "no archive");
+            return unreadable(err, rc == ARCHIVE_EOF         ? "the archive is empty"
+                                   : archive_error_string(a) ? archive_error_string(a)
+                                                             : "no archive");
         const char *name = archive_entry_pathname(entry);
         if (!name || archive_entry_filetype(entry) != AE_IFREG) {
             if (read_member(a, NULL, &budget, err) < 0)

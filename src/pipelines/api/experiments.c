@@ -31,7 +31,8 @@ static int insert_job(struct db *db, void *arg, struct err *err)
     if (experiment_insert(db, e, err) == 0)
         return 0;
     if (err->code == ERR_EXISTS)
-        err_set(err, ERR_EXISTS, "Failed to create a new experiment. The name %s already exists. Please specify a new name", e->name);
+        err_set(err, ERR_EXISTS, "Failed to create a new experiment. The name %s already exists. Please specify a new name",
+                e->name);
     return -1;
 }
 
@@ -53,7 +54,8 @@ static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, 
 
 int experiment_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body) = pj_decode(&PJ_EXPERIMENT, req->body, req->body_len, err);
+    JSON_REF(body)
+    = pj_decode(&PJ_EXPERIMENT, req->body, req->body_len, err);
     if (!body)
         return -1;
     EXPERIMENT(e);
@@ -119,7 +121,8 @@ static int delete_job(struct db *db, void *arg, struct err *err)
     return experiment_delete(db, arg, err);
 }
 
-static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job, const char *what, struct err *err)
+static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job,
+                  const char *what, struct err *err)
 {
     AUTOFREE char *id = xstrdup(http_param(req, "experiment_id"));
     if (api_write(api, ctx, job, id, err) < 0)

@@ -1,7 +1,7 @@
 /* fetch.c - packages by URL, and which URLs are not asked (spec 4.2).
  *
- * The host must be on the list, and every address that it resolves to must be a public one. The connection then goes to the address that was
- * checked, so that a second look-up cannot lead elsewhere. Each redirect is checked in the same way. */
+ * The host must be on the list, and every address that it resolves to must be a public one. The connection then goes to the
+ * address that was checked, so that a second look-up cannot lead elsewhere. Each redirect is checked in the same way. */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <stdlib.h>
@@ -16,10 +16,10 @@ static const char *const DOMAINS[] = {"storage.googleapis.com", "s3.amazonaws.co
 
 struct url {
     bool https;
-    char *host;        /* without brackets */
-    const char *port;  /* digits; the scheme's own when not given */
+    char *host;       /* without brackets */
+    const char *port; /* digits; the scheme's own when not given */
     char *port_text;
-    const char *path;  /* points into the text; "/..." or "" */
+    const char *path; /* points into the text; "/..." or "" */
     bool user, literal_v6;
 };
 static void url_clear(struct url *u)
@@ -92,8 +92,9 @@ static bool v4_public(uint32_t a)
     static const struct {
         uint32_t net, mask;
     } closed[] = {
-        {0x00000000, 0xff000000}, {0x0a000000, 0xff000000}, {0x64400000, 0xffc00000}, {0x7f000000, 0xff000000}, {0xa9fe0000, 0xffff0000},
-        {0xac100000, 0xfff00000}, {0xc0000000, 0xffffff00}, {0xc0a80000, 0xffff0000}, {0xc6120000, 0xfffe0000}, {0xe0000000, 0xe0000000},
+        {0x00000000, 0xff000000}, {0x0a000000, 0xff000000}, {0x64400000, 0xffc00000}, {0x7f000000, 0xff000000},
+        {0xa9fe0000, 0xffff0000}, {0xac100000, 0xfff00000}, {0xc0000000, 0xffffff00}, {0xc0a80000, 0xffff0000},
+        {0xc6120000, 0xfffe0000}, {0xe0000000, 0xe0000000},
     };
     for (size_t i = 0; i < ARRAY_LEN(closed); i++) {
         if ((a & closed[i].mask) == closed[i].net)
@@ -133,7 +134,8 @@ static int resolve_public(const char *url, const struct url *u, char **address, 
     return *address ? 0 : refuse(err, url, "the host's address is not a public one");
 }
 
-static int check_rules(const struct pipelines_url_rules *rules, const char *text, const struct url *u, char **address, struct err *err)
+static int check_rules(const struct pipelines_url_rules *rules, const char *text, const struct url *u, char **address,
+                       struct err *err)
 {
     if (!u->https && !rules->allow_http)
         return refuse(err, text, "only https is fetched");
@@ -148,8 +150,8 @@ static int check_rules(const struct pipelines_url_rules *rules, const char *text
 
 /* ---- fetching ------------------------------------------------------------------------------------------------------- */
 
-static int fetch_pinned(struct http_client *shared, const struct ctx *ctx, const char *url, const struct url *u, const char *address,
-                        struct http_answer *out, struct err *err)
+static int fetch_pinned(struct http_client *shared, const struct ctx *ctx, const char *url, const struct url *u,
+                        const char *address, struct http_answer *out, struct err *err)
 {
     struct http_call call = {.method = HTTP_GET, .url = url};
     if (!address)
@@ -204,7 +206,8 @@ static char *follow(const char *url, const char *location)
     return xasprintf("%.*s%s%s", (int)n, url, *location == '/' ? "" : "/", location);
 }
 
-int package_fetch(struct pipelines_api *api, const struct ctx *ctx, const char *url, struct buf *out, char **file_name, struct err *err)
+int package_fetch(struct pipelines_api *api, const struct ctx *ctx, const char *url, struct buf *out, char **file_name,
+                  struct err *err)
 {
     int64_t seconds = api->urls.timeout_s > 0 ? api->urls.timeout_s : TIMEOUT_S;
     struct ctx limited = ctx_with_timeout(ctx, seconds * NS_PER_S);
@@ -222,10 +225,12 @@ int package_fetch(struct pipelines_api *api, const struct ctx *ctx, const char *
         }
         const char *location = http_answer_header(&a, "location");
         if (a.status < 301 || a.status > 308 || !location)
-            return err_set(err, ERR_INVALID, "Failed to fetch pipeline spec with url: %.200s. Request returned %d", url, a.status);
+            return err_set(err, ERR_INVALID, "Failed to fetch pipeline spec with url: %.200s. Request returned %d", url,
+                           a.status);
         char *next = follow(at, location);
         free(at);
         at = next;
     }
-    return err_set(err, ERR_INVALID, "Failed to fetch pipeline spec with url: %.200s: more than %d redirects", url, REDIRECTS_MAX);
+    return err_set(err, ERR_INVALID, "Failed to fetch pipeline spec with url: %.200s: more than %d redirects", url,
+                   REDIRECTS_MAX);
 }

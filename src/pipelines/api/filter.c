@@ -1,4 +1,5 @@
-/* filter.c - filter documents, turned into conditions (spec 3.3). Everything from outside is bound; columns come from the kind's table. */
+/* filter.c - filter documents, turned into conditions (spec 3.3). Everything from outside is bound; columns come from the kind's
+ * table. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -16,22 +17,29 @@ struct predicate {
     enum op op;
     const char *key;
     const struct list_field *field;
-    const char *tag;         /* LIST_TAGS: the key of the tag */
-    const char *value_name;  /* "string_value", "int_values", ... */
-    jval *value;             /* a scalar, or the array of values (NULL when it is empty) */
+    const char *tag;        /* LIST_TAGS: the key of the tag */
+    const char *value_name; /* "string_value", "int_values", ... */
+    jval *value;            /* a scalar, or the array of values (NULL when it is empty) */
     bool list, text, time;
 };
 
 static const char *op_sql(enum op op)
 {
     switch (op) {
-    case OP_EQ: return "=";
-    case OP_NE: return "<>";
-    case OP_GT: return ">";
-    case OP_GE: return ">=";
-    case OP_LT: return "<";
-    case OP_LE: return "<=";
-    default: return NULL;
+    case OP_EQ:
+        return "=";
+    case OP_NE:
+        return "<>";
+    case OP_GT:
+        return ">";
+    case OP_GE:
+        return ">=";
+    case OP_LT:
+        return "<";
+    case OP_LE:
+        return "<=";
+    default:
+        return NULL;
     }
 }
 
@@ -61,8 +69,13 @@ static int read_value(jval *in, struct predicate *p, struct err *err)
         const char *name;
         bool list, text, time;
     } kinds[] = {
-        {"string_value", .text = true},  {"int_value"},  {"long_value"},  {"timestamp_value", .time = true},
-        {"string_values", .list = true, .text = true}, {"int_values", .list = true}, {"long_values", .list = true},
+        {"string_value", .text = true},
+        {"int_value"},
+        {"long_value"},
+        {"timestamp_value", .time = true},
+        {"string_values", .list = true, .text = true},
+        {"int_values", .list = true},
+        {"long_values", .list = true},
     };
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         jval *v = jv_get(in, kinds[i].name);
@@ -75,7 +88,9 @@ static int read_value(jval *in, struct predicate *p, struct err *err)
         p->value = p->list ? jv_get(v, "values") : v;
         return 0;
     }
-    return err_set(err, ERR_INVALID, "predicate on \"%s\" has no value: give string_value, int_value, long_value, timestamp_value or a list of them", p->key);
+    return err_set(
+        err, ERR_INVALID,
+        "predicate on \"%s\" has no value: give string_value, int_value, long_value, timestamp_value or a list of them", p->key);
 }
 
 static int read_key(const struct list_kind *kind, struct predicate *p, struct err *err)
@@ -101,7 +116,10 @@ static int check_shape(const struct predicate *p, struct err *err)
 {
     bool known = op_sql(p->op) || p->op == OP_IN || p->op == OP_SUBSTRING;
     if (!known)
-        return err_set(err, ERR_INVALID, "predicate on \"%s\" has no operation: use EQUALS, NOT_EQUALS, GREATER_THAN, GREATER_THAN_EQUALS, LESS_THAN, LESS_THAN_EQUALS, IN or IS_SUBSTRING", p->key);
+        return err_set(err, ERR_INVALID,
+                       "predicate on \"%s\" has no operation: use EQUALS, NOT_EQUALS, GREATER_THAN, GREATER_THAN_EQUALS, "
+                       "LESS_THAN, LESS_THAN_EQUALS, IN or IS_SUBSTRING",
+                       p->key);
     if (p->op == OP_IN && !p->list)
         return err_set(err, ERR_INVALID, "cannot use IN operator with the scalar %s", p->value_name);
     if (p->op == OP_SUBSTRING && (!p->text || p->list))

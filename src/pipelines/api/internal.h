@@ -11,7 +11,7 @@
 #define API_BASE "/apis/v2beta1"
 
 enum {
-    PACKAGE_MAX = 32 << 20,            /* a pipeline file, packed or unpacked */
+    PACKAGE_MAX = 32 << 20, /* a pipeline file, packed or unpacked */
     DISPLAY_NAME_LETTERS_MAX = 255,
     PIPELINE_NAME_MAX = 128,
     VERSION_NAME_MAX = 127,
@@ -28,7 +28,7 @@ struct pipelines_api {
     char *run_namespace, *default_service_account;
     struct pipelines_url_rules urls;
     char *url_domains;
-    struct http_client *client;        /* for packages by URL */
+    struct http_client *client; /* for packages by URL */
     _Atomic int64_t last_created_ns;
     struct http_api http;
 };
@@ -44,23 +44,25 @@ struct reader {
     struct db *db;
 };
 static inline void reader_done(struct reader *r) { db_reader_put(r->pool, r->db); }
-#define READER(name, api, err)                                                    \
-    CLEANUP(reader_done) struct reader name = {.pool = (api)->store->readers};    \
+#define READER(name, api, err)                                                                                                   \
+    CLEANUP(reader_done) struct reader name = {.pool = (api)->store->readers};                                                   \
     name.db = db_reader_get(name.pool, (err))
 
 /* ---- errors (problem.c) --------------------------------------------------------------------------------------- */
 
-/* Prepends what was being tried. The innermost text, before the first wrap, is kept for people as details[0].message. Returns -1. */
+/* Prepends what was being tried. The innermost text, before the first wrap, is kept for people as details[0].message. Returns -1.
+ */
 int api_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void api_write_error(void *self, struct http_req *req, struct http_res *res, const struct err *err);
 
 /* ---- the routes' handlers ------------------------------------------------------------------------------------- */
 
-http_handler pipeline_create_h, pipeline_create_with_version_h, pipeline_get_h, pipeline_by_name_h, pipeline_list_h, pipeline_patch_h,
-    pipeline_delete_h;
+http_handler pipeline_create_h, pipeline_create_with_version_h, pipeline_get_h, pipeline_by_name_h, pipeline_list_h,
+    pipeline_patch_h, pipeline_delete_h;
 http_handler version_create_h, version_get_h, version_list_h, version_patch_h, version_delete_h;
 http_handler upload_h, upload_version_h;
-http_handler experiment_create_h, experiment_get_h, experiment_list_h, experiment_archive_h, experiment_unarchive_h, experiment_delete_h;
+http_handler experiment_create_h, experiment_get_h, experiment_list_h, experiment_archive_h, experiment_unarchive_h,
+    experiment_delete_h;
 http_handler run_create_h, run_get_h, run_list_h, run_archive_h, run_unarchive_h, run_terminate_h, run_retry_h, run_delete_h;
 http_handler run_log_h, run_artifacts_h;
 http_handler healthz_h, healthz_v1_h, auth_v1_h, metrics_h, report_refused_h, not_served_h, verb_unknown_h;
@@ -76,7 +78,7 @@ int query_i32(const struct http_req *req, const char *snake, int32_t *out, struc
 
 void out_str(struct jm *m, jmval *obj, const char *key, const char *v);
 void out_i32(struct jm *m, jmval *obj, const char *key, int64_t v);
-void out_time(struct jm *m, jmval *obj, const char *key, int64_t ns); /* 0: the epoch */
+void out_time(struct jm *m, jmval *obj, const char *key, int64_t ns);            /* 0: the epoch */
 void out_json(struct jm *m, jmval *obj, const char *key, const char *json_text); /* an object or array kept as text */
 /* Sends the document. */
 void out_send(struct http_res *res, struct jm *m);
@@ -107,10 +109,12 @@ int package_from_json(jval *spec, struct package *out, struct err *err);
 int package_load(struct db *db, const char *hash, struct package *out, struct err *err);
 /* Puts "pipeline_spec" with what is stored under hash. */
 int package_out(struct db *db, const char *hash, struct jm *m, jmval *obj, struct err *err);
-/* The text of an uploaded file: as it is when its name says yaml or json, else the right member of a zip or tar.gz. Appends to out. */
+/* The text of an uploaded file: as it is when its name says yaml or json, else the right member of a zip or tar.gz. Appends to
+ * out. */
 int package_unpack(const char *file_name, const char *p, size_t n, struct buf *out, struct err *err);
 /* Fetches a package; file_name is the last part of the URL's path (caller frees). */
-int package_fetch(struct pipelines_api *api, const struct ctx *ctx, const char *url, struct buf *out, char **file_name, struct err *err);
+int package_fetch(struct pipelines_api *api, const struct ctx *ctx, const char *url, struct buf *out, char **file_name,
+                  struct err *err);
 
 /* ---- writing rows as JSON -------------------------------------------------------------------------------------- */
 
@@ -124,8 +128,8 @@ jmval *run_out(struct db *db, struct jm *m, const struct run *r, bool full, stru
 
 /* A pipeline and its first version, or one of them, to be stored in one transaction. */
 struct catalog_job {
-    struct pipeline *pipeline;          /* NULL: not inserted */
-    struct pipeline_version *version;   /* NULL: not inserted; spec_hash is filled */
+    struct pipeline *pipeline;        /* NULL: not inserted */
+    struct pipeline_version *version; /* NULL: not inserted; spec_hash is filled */
     const struct package *package;
     const struct buf *source;
     const char *pipeline_taken, *version_taken; /* texts for a name that is taken; %s is the name */

@@ -1,7 +1,8 @@
-/* lineage.c - what a run made: GET /api/tidemill/v1/runs/{run_id}/artifacts. Ours; upstream's own artifact API is another service.
+/* lineage.c - what a run made: GET /api/tidemill/v1/runs/{run_id}/artifacts. Ours; upstream's own artifact API is another
+ * service.
  *
- * {"artifacts": [{id, name, type, uri, metadata, created_at, size?, task, task_id}]}, the outputs of steps and importers in the order of the
- * steps; outputs that a DAG or a loop only passes on are not listed again. */
+ * {"artifacts": [{id, name, type, uri, metadata, created_at, size?, task, task_id}]}, the outputs of steps and importers in the
+ * order of the steps; outputs that a DAG or a loop only passes on are not listed again. */
 #include <stdlib.h>
 
 #include "pipelines/api/internal.h"

@@ -1,14 +1,19 @@
 /* list_kinds.c - what each kind can be sorted and filtered by (spec 3.2). */
 #include "pipelines/api/listing.h"
 
-#define KIND(var, text, table, id, list) \
-    const struct list_kind var = {.name = (text), .from = (table), .id_column = (id), .fields = (list), .n_fields = ARRAY_LEN(list)}
+#define KIND(var, text, table, id, list)                                                                                         \
+    const struct list_kind var = {                                                                                               \
+        .name = (text), .from = (table), .id_column = (id), .fields = (list), .n_fields = ARRAY_LEN(list)}
 
 static const struct list_field PIPELINE_FIELDS[] = {
-    {"pipeline_id", "p.pipeline_id", LIST_TEXT}, {"id", "p.pipeline_id", LIST_TEXT},
-    {"name", "p.name", LIST_TEXT},               {"display_name", "p.display_name", LIST_TEXT},
-    {"created_at", "p.created_at", LIST_TIME},   {"description", "p.description", LIST_TEXT},
-    {"namespace", "p.namespace", LIST_TEXT},     {"tags", "p.tags", LIST_TAGS, NULL, LIST_NO_SORT},
+    {"pipeline_id", "p.pipeline_id", LIST_TEXT},
+    {"id", "p.pipeline_id", LIST_TEXT},
+    {"name", "p.name", LIST_TEXT},
+    {"display_name", "p.display_name", LIST_TEXT},
+    {"created_at", "p.created_at", LIST_TIME},
+    {"description", "p.description", LIST_TEXT},
+    {"namespace", "p.namespace", LIST_TEXT},
+    {"tags", "p.tags", LIST_TAGS, NULL, LIST_NO_SORT},
 };
 KIND(PIPELINE_LIST, "Pipeline", "pipelines p", "p.pipeline_id", PIPELINE_FIELDS);
 

@@ -8,8 +8,9 @@
 
 enum { PAGE_DEFAULT = 20, PAGE_MAX = 200, TOKEN_MAX = 128 << 10, METRIC_NAME_MAX = 128 };
 
-static const char MISMATCH[] = "page token does not match the supplied sort by and/or filtering criteria. Either specify the same criteria or "
-                               "leave the latter empty if page token is specified";
+static const char MISMATCH[] =
+    "page token does not match the supplied sort by and/or filtering criteria. Either specify the same criteria or "
+    "leave the latter empty if page token is specified";
 
 void list_query_clear(struct list_query *q)
 {
@@ -49,7 +50,10 @@ static struct list_bind *next_bind(struct list_sql *sql)
     return &sql->binds[sql->n++];
 }
 
-void sql_bind_text(struct list_sql *sql, const char *v) { *next_bind(sql) = (struct list_bind){.type = BIND_TEXT, .text = xstrdup(v)}; }
+void sql_bind_text(struct list_sql *sql, const char *v)
+{
+    *next_bind(sql) = (struct list_bind){.type = BIND_TEXT, .text = xstrdup(v)};
+}
 void sql_bind_int(struct list_sql *sql, int64_t v) { *next_bind(sql) = (struct list_bind){.type = BIND_INT, .number = v}; }
 void sql_bind_real(struct list_sql *sql, double v) { *next_bind(sql) = (struct list_bind){.type = BIND_REAL, .real = v}; }
 
@@ -95,8 +99,10 @@ static int set_metric(struct list_query *q, const char *name, struct err *err)
     for (size_t i = 0; good && i < n; i++)
         good = isalnum((unsigned char)name[i]) || name[i] == '_' || name[i] == '-';
     if (!good)
-        return err_set(err, ERR_INVALID, "Invalid metric name in sort_by: \"%.140s\". It starts with a letter and has letters, digits, _ and - (at most %d)", name,
-                       METRIC_NAME_MAX);
+        return err_set(
+            err, ERR_INVALID,
+            "Invalid metric name in sort_by: \"%.140s\". It starts with a letter and has letters, digits, _ and - (at most %d)",
+            name, METRIC_NAME_MAX);
     q->metric = xstrdup(name);
     return 0;
 }
@@ -124,12 +130,15 @@ static int set_sort_field(struct list_query *q, const char *word, struct err *er
 static int parse_sort(struct list_query *q, const char *text, struct err *err)
 {
     AUTOFREE char *copy = xstrdup(text);
-    char *save = NULL, *field = strtok_r(copy, " \t", &save), *way = strtok_r(NULL, " \t", &save), *more = strtok_r(NULL, " \t", &save);
+    char *save = NULL, *field = strtok_r(copy, " \t", &save), *way = strtok_r(NULL, " \t", &save),
+         *more = strtok_r(NULL, " \t", &save);
     if (way && !more && strcasecmp(way, "desc") == 0)
         q->desc = true;
     else if (more || (way && strcasecmp(way, "asc") != 0))
         return err_set(err, ERR_INVALID,
-                       "Received invalid sort by format \"%.200s\". Supported format: \"field_name\", \"field_name desc\", or \"field_name asc\"", text);
+                       "Received invalid sort by format \"%.200s\". Supported format: \"field_name\", \"field_name desc\", or "
+                       "\"field_name asc\"",
+                       text);
     return field ? set_sort_field(q, field, err) : 0;
 }
 
@@ -146,8 +155,8 @@ static int open_token(struct list_query *q, const char *text, struct err *err)
     q->token = json_parse((char *)raw, len, NULL, &e);
     free(raw);
     jval *t = json_root(q->token);
-    if (!q->token || !str_eq(jv_str(jv_get(t, "kind")), q->kind->name) || !jv_str(jv_get(t, "sort")) || !jv_str(jv_get(t, "id")) ||
-        jv_len(jv_get(t, "key")) == 0)
+    if (!q->token || !str_eq(jv_str(jv_get(t, "kind")), q->kind->name) || !jv_str(jv_get(t, "sort")) ||
+        !jv_str(jv_get(t, "id")) || jv_len(jv_get(t, "key")) == 0)
         return err_set(err, ERR_INVALID, "Invalid page token: take next_page_token of an earlier answer to the same list");
     return 0;
 }
@@ -166,7 +175,8 @@ static int use_token(struct list_query *q, bool sort_given, bool filter_given, s
         return err_set(err, ERR_INVALID, "%s", MISMATCH);
     if (metric && !q->metric && set_metric(q, metric, err) < 0)
         return -1;
-    JSON_REF(token_filter) = NULL;
+    JSON_REF(token_filter)
+    = NULL;
     if (filter_parse(filter, &token_filter, err) < 0)
         return err_wrap(err, "Invalid page token");
     if (filter_given && !jv_equal(json_root(token_filter), json_root(q->filter_doc)))
@@ -178,7 +188,8 @@ static int use_token(struct list_query *q, bool sort_given, bool filter_given, s
     return 0;
 }
 
-int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter, struct list_query *q, struct err *err)
+int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter,
+              struct list_query *q, struct err *err)
 {
     q->kind = kind;
     if (size < 0)
@@ -199,16 +210,16 @@ int list_parse(const struct list_kind *kind, const struct http_req *req, struct 
 {
     const char *token, *sort, *filter;
     int32_t size;
-    if (query_i32(req, "page_size", &size, err) < 0 || query_text(req, "page_token", &token, err) < 0 || query_text(req, "sort_by", &sort, err) < 0 ||
-        query_text(req, "filter", &filter, err) < 0)
+    if (query_i32(req, "page_size", &size, err) < 0 || query_text(req, "page_token", &token, err) < 0 ||
+        query_text(req, "sort_by", &sort, err) < 0 || query_text(req, "filter", &filter, err) < 0)
         return -1;
     return list_open(kind, size, token, sort, filter, q, err);
 }
 
 /* ---- selecting ---------------------------------------------------------------------------------------------------- */
 
-/* The expressions that rows are ordered by, most important first; the id comes after them. All go in the query's direction, so that
- * one row-value comparison says "from here on". */
+/* The expressions that rows are ordered by, most important first; the id comes after them. All go in the query's direction, so
+ * that one row-value comparison says "from here on". */
 struct sort_key {
     struct list_sql part[2];
     size_t n;
@@ -336,10 +347,10 @@ static int count_all(struct list_query *q, struct db *db, const struct list_sql 
     return 0;
 }
 
-/* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id. Rows are
- * narrow to sort that way, and the caller's columns keep their numbers. */
-static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, const char *columns, list_row_fn *row, void *self,
-                       struct err *err)
+/* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id.
+ * Rows are narrow to sort that way, and the caller's columns keep their numbers. */
+static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, const char *columns,
+                       list_row_fn *row, void *self, struct err *err)
 {
     AUTOFREE char *by_id = xasprintf("SELECT %s FROM %s WHERE %s = ?1", columns, q->kind->from, q->kind->id_column);
     STMT_DYNAMIC(keys, db, buf_str(&sql->text), err);
@@ -363,8 +374,8 @@ static int select_page(struct list_query *q, struct db *db, const struct list_sq
     return rc;
 }
 
-int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, const char *columns,
-             list_row_fn *row, void *self, struct err *err)
+int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values,
+             const char *columns, list_row_fn *row, void *self, struct err *err)
 {
     SQL_PIECE(cond);
     sql_add(&cond, "%s", where ? where : "1");

@@ -1,14 +1,13 @@
 /* listing.h - lists of every kind: page tokens, sorting and filters, turned into SQL by a table of fields per kind.
  *
  *     LIST_QUERY(q);
- *     if (list_parse(&RUN_LIST, req, &q, err) < 0 || list_run(&q, db, "r.experiment_id = ?", ids, 1, RUN_COLUMNS, ROW_COLUMNS, row, self, err) < 0)
- *         return -1;
- *     list_finish(&q, m, root);                      // total_size, next_page_token
+ *     if (list_parse(&RUN_LIST, req, &q, err) < 0 || list_run(&q, db, "r.experiment_id = ?", ids, 1, RUN_COLUMNS, ROW_COLUMNS,
+ * row, self, err) < 0) return -1; list_finish(&q, m, root);                      // total_size, next_page_token
  *
- * Paging is by key, never by offset: a token holds the sort field, the direction, the filter and the sort key of the first row of the
- * next page. A token comes from outside like any other text: its field is looked up in the table, its filter is parsed as a filter, and its
- * values are bound. Names and SQL of columns come from the tables only. Text sorts without regard to case (ASCII), ties by
- * bytes, then by id. Source: pipelines-api spec 3. */
+ * Paging is by key, never by offset: a token holds the sort field, the direction, the filter and the sort key of the first row of
+ * the next page. A token comes from outside like any other text: its field is looked up in the table, its filter is parsed as a
+ * filter, and its values are bound. Names and SQL of columns come from the tables only. Text sorts without regard to case
+ * (ASCII), ties by bytes, then by id. Source: pipelines-api spec 3. */
 #ifndef TM_PIPELINES_API_LISTING_H
 #define TM_PIPELINES_API_LISTING_H
 
@@ -23,7 +22,8 @@ enum list_type {
 };
 enum { LIST_NO_SORT = 1, LIST_NO_FILTER = 2 };
 
-/* A word of a LIST_WORDS column. The first one of a number is what it sorts by; the others are further spellings for filters (any case). */
+/* A word of a LIST_WORDS column. The first one of a number is what it sorts by; the others are further spellings for filters (any
+ * case). */
 struct list_word {
     const char *word;
     int number;
@@ -59,12 +59,12 @@ struct list_sql { /* SQL text with ? and its values, in order */
 struct list_query {
     const struct list_kind *kind;
     const struct list_field *sort;
-    char *metric;              /* LIST_METRIC */
+    char *metric; /* LIST_METRIC */
     bool desc;
     int page_size;
-    char *filter;              /* its text, NULL: none */
-    struct json *filter_doc;   /* decoded */
-    struct json *token;        /* decoded; NULL: the first page */
+    char *filter;            /* its text, NULL: none */
+    struct json *filter_doc; /* decoded */
+    struct json *token;      /* decoded; NULL: the first page */
     int64_t total;
     char *next_token;
 };
@@ -74,13 +74,14 @@ void list_query_clear(struct list_query *q);
 /* Reads page_token, page_size, sort_by and filter. ERR_BAD_REQUEST and ERR_INVALID. */
 int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err);
 /* The same from texts, of which any may be NULL; size 0: the default. */
-int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter, struct list_query *q, struct err *err);
+int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter,
+              struct list_query *q, struct err *err);
 
 typedef int list_row_fn(void *self, struct stmt *s, struct err *err);
-/* Counts and selects. where: a condition of the caller's with n_values ? for texts; NULL: none. row is called for each row of the page with the
- * columns in order. */
-int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, const char *columns,
-             list_row_fn *row, void *self, struct err *err);
+/* Counts and selects. where: a condition of the caller's with n_values ? for texts; NULL: none. row is called for each row of the
+ * page with the columns in order. */
+int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values,
+             const char *columns, list_row_fn *row, void *self, struct err *err);
 /* Writes items under key unless there are none, total_size and next_page_token. */
 void list_finish(struct list_query *q, struct jm *m, jmval *root, const char *key, jmval *items);
 

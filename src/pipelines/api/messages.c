@@ -1,18 +1,35 @@
 /* messages.c - the messages of the API as tables (spec 3.3, 4, 5, 6, 7). */
 #include "pipelines/api/proto_json.h"
 
-#define MESSAGE(var, text, table) const struct pj_message var = {.name = (text), .fields = (table), .n = sizeof(table) / sizeof *(table)}
+#define MESSAGE(var, text, table)                                                                                                \
+    const struct pj_message var = {.name = (text), .fields = (table), .n = sizeof(table) / sizeof *(table)}
 
 static const struct pj_word STORAGE_STATES[] = {{"STORAGE_STATE_UNSPECIFIED", 0}, {"AVAILABLE", 1}, {"ARCHIVED", 2}, {0}};
 static const struct pj_word RUNTIME_STATES[] = {
-    {"RUNTIME_STATE_UNSPECIFIED", 0}, {"PENDING", 1}, {"RUNNING", 2},  {"SUCCEEDED", 3}, {"SKIPPED", 4},
-    {"FAILED", 5},                    {"CANCELING", 6}, {"CANCELED", 7}, {"PAUSED", 8},    {0},
+    {"RUNTIME_STATE_UNSPECIFIED", 0},
+    {"PENDING", 1},
+    {"RUNNING", 2},
+    {"SUCCEEDED", 3},
+    {"SKIPPED", 4},
+    {"FAILED", 5},
+    {"CANCELING", 6},
+    {"CANCELED", 7},
+    {"PAUSED", 8},
+    {0},
 };
 static const struct pj_word MODES[] = {{"MODE_UNSPECIFIED", 0}, {"ENABLE", 1}, {"DISABLE", 2}, {0}};
 static const struct pj_word STATUSES[] = {{"STATUS_UNSPECIFIED", 0}, {"ENABLED", 1}, {"DISABLED", 3}, {0}};
 static const struct pj_word OPERATIONS[] = {
-    {"OPERATION_UNSPECIFIED", 0}, {"EQUALS", 1},    {"NOT_EQUALS", 2},       {"GREATER_THAN", 3}, {"GREATER_THAN_EQUALS", 5},
-    {"LESS_THAN", 6},             {"LESS_THAN_EQUALS", 7}, {"IN", 8}, {"IS_SUBSTRING", 9}, {0},
+    {"OPERATION_UNSPECIFIED", 0},
+    {"EQUALS", 1},
+    {"NOT_EQUALS", 2},
+    {"GREATER_THAN", 3},
+    {"GREATER_THAN_EQUALS", 5},
+    {"LESS_THAN", 6},
+    {"LESS_THAN_EQUALS", 7},
+    {"IN", 8},
+    {"IS_SUBSTRING", 9},
+    {0},
 };
 
 static const struct pj_field ANY_FIELDS[] = {{"type_url", PJ_STRING}, {"value", PJ_STRING}};
@@ -54,12 +71,8 @@ static const struct pj_field CREATE_FIELDS[] = {
 MESSAGE(PJ_CREATE_PIPELINE, "CreatePipelineAndVersionRequest", CREATE_FIELDS);
 
 static const struct pj_field EXPERIMENT_FIELDS[] = {
-    {"experiment_id", PJ_STRING},
-    {"display_name", PJ_STRING},
-    {"description", PJ_STRING},
-    {"created_at", PJ_TIME},
-    {"namespace", PJ_STRING},
-    {"storage_state", PJ_ENUM, .words = STORAGE_STATES},
+    {"experiment_id", PJ_STRING},     {"display_name", PJ_STRING}, {"description", PJ_STRING},
+    {"created_at", PJ_TIME},          {"namespace", PJ_STRING},    {"storage_state", PJ_ENUM, .words = STORAGE_STATES},
     {"last_run_created_at", PJ_TIME},
 };
 MESSAGE(PJ_EXPERIMENT, "Experiment", EXPERIMENT_FIELDS);

@@ -86,7 +86,8 @@ struct reader {
     size_t mark_len;
 };
 
-/* Moves behind the next delimiter line; *part_end is where the part before it ended. False at the closing one, or when there is none. */
+/* Moves behind the next delimiter line; *part_end is where the part before it ended. False at the closing one, or when there is
+ * none. */
 static bool next_part(struct reader *r, const char **part_end)
 {
     const char *hit = memmem(r->p, (size_t)(r->end - r->p), r->mark, r->mark_len);
@@ -101,7 +102,10 @@ static bool next_part(struct reader *r, const char **part_end)
     return eol != NULL;
 }
 
-static int bad(struct err *err, const char *why) { return err_set(err, ERR_INVALID, "Failed to read pipeline from file: %s", why); }
+static int bad(struct err *err, const char *why)
+{
+    return err_set(err, ERR_INVALID, "Failed to read pipeline from file: %s", why);
+}
 
 static int start_reading(const char *content_type, const char *body, size_t n, struct reader *r, struct err *err)
 {
@@ -124,8 +128,8 @@ static int start_reading(const char *content_type, const char *body, size_t n, s
     return next_part(r, &ignored) ? 0 : bad(err, "the body has no part");
 }
 
-int multipart_file(const char *content_type, const char *body, size_t n, const char *field, char **file_name, const char **data, size_t *data_len,
-                   struct err *err)
+int multipart_file(const char *content_type, const char *body, size_t n, const char *field, char **file_name, const char **data,
+                   size_t *data_len, struct err *err)
 {
     struct reader r;
     *file_name = NULL;

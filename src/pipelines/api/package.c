@@ -16,12 +16,17 @@ void package_clear(struct package *p)
     *p = (struct package){0};
 }
 
-static bool is_argo(jval *doc) { return str_eq(jv_str(jv_get(doc, "kind")), "Workflow") && str_starts(jv_str_or(jv_get(doc, "apiVersion"), ""), "argoproj.io/"); }
+static bool is_argo(jval *doc)
+{
+    return str_eq(jv_str(jv_get(doc, "kind")), "Workflow") &&
+           str_starts(jv_str_or(jv_get(doc, "apiVersion"), ""), "argoproj.io/");
+}
 
 static int refuse_argo(struct err *err)
 {
     err_clear(err);
-    return err_set(err, ERR_INVALID, "V1 pipeline specs are not allowed: this is an Argo Workflow. Compile the pipeline with the kfp SDK 2");
+    return err_set(err, ERR_INVALID,
+                   "V1 pipeline specs are not allowed: this is an Argo Workflow. Compile the pipeline with the kfp SDK 2");
 }
 
 /* pipelineInfo.name makes names of pods. */
@@ -33,7 +38,8 @@ static int check_name(const char *name, struct err *err)
         good = islower((unsigned char)name[i]) || isdigit((unsigned char)name[i]) || name[i] == '-';
     if (!good)
         return err_set(err, ERR_INVALID,
-                       "pipeline's name must contain only lowercase alphanumeric characters or '-' and must start with alphanumeric characters (at most %d), got \"%.140s\"",
+                       "pipeline's name must contain only lowercase alphanumeric characters or '-' and must start with "
+                       "alphanumeric characters (at most %d), got \"%.140s\"",
                        IR_NAME_MAX, name);
     return 0;
 }
@@ -91,8 +97,10 @@ int package_load(struct db *db, const char *hash, struct package *out, struct er
 {
     if (spec_get(db, hash, &out->spec, &out->platform, err) < 0)
         return -1;
-    JSON_REF(spec) = json_parse_str(out->spec, err);
-    JSON_REF(platform) = spec && out->platform ? json_parse_str(out->platform, err) : NULL;
+    JSON_REF(spec)
+    = json_parse_str(out->spec, err);
+    JSON_REF(platform)
+    = spec && out->platform ? json_parse_str(out->platform, err) : NULL;
     if (!spec || (out->platform && !platform))
         return -1;
     out->ir = ir_from_json(json_root(spec), platform ? json_root(platform) : NULL, err);
@@ -105,8 +113,10 @@ int package_out(struct db *db, const char *hash, struct jm *m, jmval *obj, struc
     AUTOFREE char *platform_text = NULL;
     if (spec_get(db, hash, &spec_text, &platform_text, err) < 0)
         return -1;
-    JSON_REF(spec) = json_parse_str(spec_text, err);
-    JSON_REF(platform) = spec && platform_text ? json_parse_str(platform_text, err) : NULL;
+    JSON_REF(spec)
+    = json_parse_str(spec_text, err);
+    JSON_REF(platform)
+    = spec && platform_text ? json_parse_str(platform_text, err) : NULL;
     if (!spec || (platform_text && !platform))
         return -1;
     if (!platform) {

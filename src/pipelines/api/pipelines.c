@@ -34,7 +34,8 @@ static int read_body(jval *body, struct pipeline *p, struct err *err)
     p->name = xstrdup(*name ? name : shown);
     p->display_name = xstrdup(*shown ? shown : name);
     p->description = xstrdup(jv_str_or(jv_get(body, "description"), ""));
-    if (rule_max_bytes("Pipeline.Name", p->name, PIPELINE_NAME_MAX, err) < 0 || rule_display_name("Pipeline", p->display_name, err) < 0)
+    if (rule_max_bytes("Pipeline.Name", p->name, PIPELINE_NAME_MAX, err) < 0 ||
+        rule_display_name("Pipeline", p->display_name, err) < 0)
         return -1;
     return rule_tags(jv_get(body, "tags"), &p->tags, err);
 }
@@ -48,7 +49,8 @@ static void give_id(struct pipelines_api *api, struct pipeline *p)
 
 int pipeline_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body) = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
+    JSON_REF(body)
+    = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
     PIPELINE(p);
     if (!body)
         return -1;
@@ -70,16 +72,19 @@ int pipeline_create_h(void *self, struct ctx *ctx, struct http_req *req, struct 
 
 /* ---- with its first version, by URL ------------------------------------------------------------------------------- */
 
-static int create_from_url(struct pipelines_api *api, const struct ctx *ctx, jval *body, const char *url, struct pipeline *p, struct err *err)
+static int create_from_url(struct pipelines_api *api, const struct ctx *ctx, jval *body, const char *url, struct pipeline *p,
+                           struct err *err)
 {
     BUF(raw);
     BUF(text);
     AUTOFREE char *file_name = NULL;
     PACKAGE(package);
     PIPELINE_VERSION(v);
-    if (read_body(jv_get(body, "pipeline"), p, err) < 0 || rule_tags(jv_path(body, "pipeline_version", "tags", NULL), &v.tags, err) < 0)
+    if (read_body(jv_get(body, "pipeline"), p, err) < 0 ||
+        rule_tags(jv_path(body, "pipeline_version", "tags", NULL), &v.tags, err) < 0)
         return -1;
-    if (package_fetch(api, ctx, url, &raw, &file_name, err) < 0 || package_unpack(file_name, buf_str(&raw), raw.len, &text, err) < 0 ||
+    if (package_fetch(api, ctx, url, &raw, &file_name, err) < 0 ||
+        package_unpack(file_name, buf_str(&raw), raw.len, &text, err) < 0 ||
         package_from_text(buf_str(&text), text.len, &package, err) < 0)
         return -1;
     if (!*p->name) {
@@ -111,7 +116,8 @@ static int create_from_url(struct pipelines_api *api, const struct ctx *ctx, jva
 
 int pipeline_create_with_version_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body) = pj_decode(&PJ_CREATE_PIPELINE, req->body, req->body_len, err);
+    JSON_REF(body)
+    = pj_decode(&PJ_CREATE_PIPELINE, req->body, req->body_len, err);
     PIPELINE(p);
     if (!body)
         return -1;
@@ -210,7 +216,8 @@ static int patch_tags(jval *body, char **tags, struct err *err)
 int pipeline_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *id = http_param(req, "pipeline_id");
-    JSON_REF(body) = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
+    JSON_REF(body)
+    = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
     if (!body)
         return -1;
     PIPELINE(p);

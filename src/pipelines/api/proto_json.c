@@ -80,7 +80,8 @@ static int decode_text(const struct pj_field *f, jval *in, struct jm *m, jmval *
     if (strlen(s) != jv_len(in))
         return err_set(err, ERR_BAD_REQUEST, "invalid value for string field %s: it holds a NUL character", f->name);
     if (f->type == PJ_TIME && !time_parse(s, &ns))
-        return err_set(err, ERR_BAD_REQUEST, "invalid google.protobuf.Timestamp value \"%.80s\" for field %s: use 2006-01-02T15:04:05Z", s, f->name);
+        return err_set(err, ERR_BAD_REQUEST,
+                       "invalid google.protobuf.Timestamp value \"%.80s\" for field %s: use 2006-01-02T15:04:05Z", s, f->name);
     *out = jm_str(m, s);
     return 0;
 }
@@ -143,7 +144,8 @@ static int check_oneof(const struct pj_message *msg, const struct pj_field *f, j
     for (size_t i = 0; f->oneof > 0 && i < msg->n; i++) {
         const struct pj_field *other = &msg->fields[i];
         if (other->oneof == f->oneof && other != f && jmv_get(sofar, other->name))
-            return err_set(err, ERR_BAD_REQUEST, "fields %s and %s of %s exclude each other: give one", other->name, f->name, msg->name);
+            return err_set(err, ERR_BAD_REQUEST, "fields %s and %s of %s exclude each other: give one", other->name, f->name,
+                           msg->name);
     }
     return 0;
 }
@@ -183,7 +185,8 @@ struct json *pj_decode(const struct pj_message *message, const char *text, size_
 {
     AUTOFREE char *duplicate = NULL;
     const struct json_opts opts = {.max_depth = DEPTH_MAX, .on_duplicate = note_duplicate, .self = &duplicate};
-    JSON_REF(in) = len ? json_parse(text, len, &opts, err) : json_parse("{}", 2, NULL, err);
+    JSON_REF(in)
+    = len ? json_parse(text, len, &opts, err) : json_parse("{}", 2, NULL, err);
     if (!in)
         return NULL;
     if (duplicate) {

@@ -17,7 +17,8 @@ int rule_display_name(const char *what, const char *name, struct err *err)
 {
     size_t n = name ? utf8_letters(name) : 0;
     if (n > DISPLAY_NAME_LETTERS_MAX)
-        return err_set(err, ERR_INVALID, "%s display_name has %zu letters, at most %d are allowed", what, n, DISPLAY_NAME_LETTERS_MAX);
+        return err_set(err, ERR_INVALID, "%s display_name has %zu letters, at most %d are allowed", what, n,
+                       DISPLAY_NAME_LETTERS_MAX);
     return 0;
 }
 
@@ -37,7 +38,8 @@ static int check_tag(const char *key, const char *value, struct err *err)
     if (strchr(key, '.'))
         return err_set(err, ERR_INVALID, "tag key \"%s\" must not contain '.' character", key);
     if (utf8_letters(value) > TAG_LETTERS_MAX)
-        return err_set(err, ERR_INVALID, "tag value \"%s\" for key \"%s\" exceeds maximum length of %d characters", value, key, TAG_LETTERS_MAX);
+        return err_set(err, ERR_INVALID, "tag value \"%s\" for key \"%s\" exceeds maximum length of %d characters", value, key,
+                       TAG_LETTERS_MAX);
     return 0;
 }
 

@@ -44,7 +44,10 @@ static int check_mlflow(jval *v, struct err *err)
     jval *x;
     while (jv_next(&it, &key, &x)) {
         if (strcmp(key, "experiment_name") != 0 && strcmp(key, "experiment_id") != 0 && strcmp(key, "disabled") != 0)
-            return err_set(err, ERR_INVALID, "Invalid plugins_input: plugins_input[\"mlflow\"] has the unknown key \"%.80s\": use experiment_name, experiment_id, disabled", key);
+            return err_set(err, ERR_INVALID,
+                           "Invalid plugins_input: plugins_input[\"mlflow\"] has the unknown key \"%.80s\": use experiment_name, "
+                           "experiment_id, disabled",
+                           key);
     }
     return 0;
 }
@@ -62,14 +65,18 @@ static int check_plugins(jval *plugins, struct err *err)
         size_t n = strlen(text);
         total += n;
         if (depth_of(v) > PLUGIN_DEPTH_MAX)
-            return err_set(err, ERR_INVALID, "Invalid plugins_input: plugins_input[\"%.80s\"] nesting depth exceeds maximum %d", key, PLUGIN_DEPTH_MAX);
+            return err_set(err, ERR_INVALID, "Invalid plugins_input: plugins_input[\"%.80s\"] nesting depth exceeds maximum %d",
+                           key, PLUGIN_DEPTH_MAX);
         if (n > PLUGIN_BYTES_MAX)
-            return err_set(err, ERR_INVALID, "Invalid plugins_input: plugins_input[\"%.80s\"] size (%zu bytes) exceeds maximum %d bytes", key, n, PLUGIN_BYTES_MAX);
+            return err_set(err, ERR_INVALID,
+                           "Invalid plugins_input: plugins_input[\"%.80s\"] size (%zu bytes) exceeds maximum %d bytes", key, n,
+                           PLUGIN_BYTES_MAX);
         if (strcmp(key, "mlflow") == 0 && check_mlflow(v, err) < 0)
             return -1;
     }
     if (total > PLUGINS_BYTES_MAX)
-        return err_set(err, ERR_INVALID, "Invalid plugins_input: total size (%zu bytes) exceeds maximum %d bytes", total, PLUGINS_BYTES_MAX);
+        return err_set(err, ERR_INVALID, "Invalid plugins_input: total size (%zu bytes) exceeds maximum %d bytes", total,
+                       PLUGINS_BYTES_MAX);
     return 0;
 }
 
@@ -104,7 +111,8 @@ static int read_plain_fields(struct pipelines_api *api, jval *body, struct run *
 static int find_version(struct db *db, jval *body, struct pipeline_version *v, struct err *err)
 {
     jval *ref = jv_get(body, "pipeline_version_reference");
-    const char *pipeline = jv_str_or(jv_get(ref, "pipeline_id"), ""), *version = jv_str_or(jv_get(ref, "pipeline_version_id"), "");
+    const char *pipeline = jv_str_or(jv_get(ref, "pipeline_id"), ""),
+               *version = jv_str_or(jv_get(ref, "pipeline_version_id"), "");
     if (!ref)
         version = jv_str_or(jv_get(body, "pipeline_version_id"), "");
     if (!*pipeline && !*version)
@@ -115,7 +123,8 @@ static int find_version(struct db *db, jval *body, struct pipeline_version *v, s
     if (version_get(db, version, v, err) < 0)
         return -1;
     if (*pipeline && strcmp(pipeline, v->pipeline_id) != 0)
-        return err_set(err, ERR_INVALID, "Pipeline version %s belongs to pipeline %s (not %s)", version, v->pipeline_id, pipeline);
+        return err_set(err, ERR_INVALID, "Pipeline version %s belongs to pipeline %s (not %s)", version, v->pipeline_id,
+                       pipeline);
     return 0;
 }
 
@@ -185,7 +194,8 @@ static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, 
 int run_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct pipelines_api *api = self;
-    JSON_REF(body) = pj_decode(&PJ_RUN, req->body, req->body_len, err);
+    JSON_REF(body)
+    = pj_decode(&PJ_RUN, req->body, req->body_len, err);
     if (!body)
         return -1;
     CLEANUP(creation_clear) struct creation c = {0};

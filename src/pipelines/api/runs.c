@@ -82,11 +82,13 @@ static int unarchive_job(struct db *db, void *arg, struct err *err)
     if (experiment_get(db, run.experiment_id ? run.experiment_id : "", &e, &gone) < 0 && gone.code != ERR_NOT_FOUND)
         return err_move(err, &gone);
     if (e.archived)
-        return err_set(err, ERR_PRECONDITION, "Failed to unarchive run %s as experiment %s must be un-archived first", run.run_id, run.experiment_id);
+        return err_set(err, ERR_PRECONDITION, "Failed to unarchive run %s as experiment %s must be un-archived first", run.run_id,
+                       run.experiment_id);
     return run_set_archived(db, arg, false, err);
 }
 
-static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job, const char *what, struct err *err)
+static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job,
+                  const char *what, struct err *err)
 {
     AUTOFREE char *id = xstrdup(http_param(req, "run_id"));
     if (api_write(api, ctx, job, id, err) < 0)
@@ -145,7 +147,8 @@ struct node_search {
 static int match_node(void *self, const struct task_row *t, struct err *err)
 {
     struct node_search *s = self;
-    bool hit = str_eq(t->pod_name, s->wanted) || str_eq(t->task_id, s->wanted) || str_eq(t->name, s->wanted) || str_eq(t->display_name, s->wanted);
+    bool hit = str_eq(t->pod_name, s->wanted) || str_eq(t->task_id, s->wanted) || str_eq(t->name, s->wanted) ||
+               str_eq(t->display_name, s->wanted);
     if (hit && !s->pod && !str_empty(t->pod_name))
         s->pod = xstrdup(t->pod_name);
     return 0;
@@ -161,7 +164,8 @@ static int find_pod(struct pipelines_api *api, const char *run_id, const char *n
         return -1;
     }
     if (!s.pod)
-        return err_set(err, ERR_NOT_FOUND, "run %s has no node \"%s\" with a pod: name it by pod name, task id or task name", run_id, node);
+        return err_set(err, ERR_NOT_FOUND, "run %s has no node \"%s\" with a pod: name it by pod name, task id or task name",
+                       run_id, node);
     *ns = TAKE(run.ns);
     *pod = s.pod;
     return 0;
@@ -181,7 +185,8 @@ int run_log_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res
         return api_wrap(err, "Failed to read logs for run %s", http_param(req, "run_id"));
     if (!api->hooks.log)
         return err_set(err, ERR_UNIMPLEMENTED, "logs are not served here: read them with kubectl logs -n %s %s", ns, pod);
-    if (api->hooks.log(api->hooks.self, ctx, ns, pod, str_empty(container) ? "main" : container, tail > 0 ? tail : -1, &text, err) < 0)
+    if (api->hooks.log(api->hooks.self, ctx, ns, pod, str_empty(container) ? "main" : container, tail > 0 ? tail : -1, &text,
+                       err) < 0)
         return api_wrap(err, "Failed to read logs for run %s", http_param(req, "run_id"));
     http_body_buf(res, "text/plain; charset=utf-8", &text);
     return 0;

@@ -15,10 +15,10 @@ static const char COMPATIBLE_COMMIT[] = "7b70c7b95f6832772efd6fd0029a4024491a0f4
 
 enum { BODY_DEFAULT = 1 << 20, BODY_RUN = PACKAGE_MAX, BODY_UPLOAD = PACKAGE_MAX + (1 << 20) };
 
-#define PIPELINES(verb)   PERM(verb, "pipelines.kubeflow.org", "pipelines")
+#define PIPELINES(verb) PERM(verb, "pipelines.kubeflow.org", "pipelines")
 #define EXPERIMENTS(verb) PERM(verb, "pipelines.kubeflow.org", "experiments")
-#define RUNS(verb)        PERM(verb, "pipelines.kubeflow.org", "runs")
-#define JOBS(verb)        PERM(verb, "pipelines.kubeflow.org", "jobs")
+#define RUNS(verb) PERM(verb, "pipelines.kubeflow.org", "runs")
+#define JOBS(verb) PERM(verb, "pipelines.kubeflow.org", "jobs")
 /* Upload endpoints do not look at the method. */
 #define ANY_METHOD (HTTP_GET | HTTP_POST | HTTP_PUT | HTTP_PATCH | HTTP_DELETE)
 
@@ -114,16 +114,17 @@ struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, 
         .default_service_account = xstrdup(cfg->default_service_account ? cfg->default_service_account : "pipeline-runner"),
         .urls = cfg->urls,
         .url_domains = xstrdup(cfg->urls.domains),
-        .http = {
-            .name = "pipelines",
-            .routes = ROUTES,
-            .n_routes = ARRAY_LEN(ROUTES),
-            .self = api,
-            .max_body = BODY_DEFAULT,
-            .authenticate = authenticate,
-            .authorize = authorize,
-            .write_error = api_write_error,
-        },
+        .http =
+            {
+                .name = "pipelines",
+                .routes = ROUTES,
+                .n_routes = ARRAY_LEN(ROUTES),
+                .self = api,
+                .max_body = BODY_DEFAULT,
+                .authenticate = authenticate,
+                .authorize = authorize,
+                .write_error = api_write_error,
+            },
     };
     api->urls.domains = api->url_domains;
     struct ctx ctx = ctx_background();
@@ -197,12 +198,15 @@ int healthz_v1_h(void *self, struct ctx *ctx, struct http_req *req, struct http_
 int auth_v1_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *ns, *resources, *verb;
-    if (query_text(req, "namespace", &ns, err) < 0 || query_text(req, "resources", &resources, err) < 0 || query_text(req, "verb", &verb, err) < 0)
+    if (query_text(req, "namespace", &ns, err) < 0 || query_text(req, "resources", &resources, err) < 0 ||
+        query_text(req, "verb", &verb, err) < 0)
         return -1;
     if (resources && strcmp(resources, "VIEWERS") != 0)
-        return err_set(err, ERR_BAD_REQUEST, "parsing field \"resources\": \"%.80s\" is not a valid value: use VIEWERS", resources);
+        return err_set(err, ERR_BAD_REQUEST, "parsing field \"resources\": \"%.80s\" is not a valid value: use VIEWERS",
+                       resources);
     if (verb && strcmp(verb, "GET") != 0 && strcmp(verb, "CREATE") != 0 && strcmp(verb, "DELETE") != 0)
-        return err_set(err, ERR_BAD_REQUEST, "parsing field \"verb\": \"%.80s\" is not a valid value: use GET, CREATE or DELETE", verb);
+        return err_set(err, ERR_BAD_REQUEST, "parsing field \"verb\": \"%.80s\" is not a valid value: use GET, CREATE or DELETE",
+                       verb);
     const char *missing = str_empty(ns) ? "Namespace" : !resources ? "Resources" : !verb ? "Verb" : NULL;
     if (missing) {
         err_set(err, ERR_INVALID, "%s is empty. Please specify a valid %s", missing, missing);
@@ -248,9 +252,11 @@ int report_refused_h(void *self, struct ctx *ctx, struct http_req *req, struct h
 int not_served_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     if (req->method == HTTP_POST && !strchr(req->path + strlen(API_BASE) + 1, '/')) {
-        JSON_REF(body) = pj_decode(&PJ_RECURRING_RUN, req->body, req->body_len, err);
+        JSON_REF(body)
+        = pj_decode(&PJ_RECURRING_RUN, req->body, req->body_len, err);
         if (!body)
             return -1;
     }
-    return err_set(err, ERR_UNIMPLEMENTED, "recurring runs are not served by this version: start runs with POST " API_BASE "/runs");
+    return err_set(err, ERR_UNIMPLEMENTED,
+                   "recurring runs are not served by this version: start runs with POST " API_BASE "/runs");
 }

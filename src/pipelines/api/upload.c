@@ -26,7 +26,8 @@ static int read_tags(const char *text, char **tags, struct err *err)
 {
     if (str_empty(text))
         return 0;
-    JSON_REF(doc) = json_parse_str(text, NULL);
+    JSON_REF(doc)
+    = json_parse_str(text, NULL);
     jval *root = json_root(doc);
     bool good = doc && (jv_is(root, J_OBJECT) || jv_is(root, J_NULL));
     struct jiter it = jv_iter(root);
@@ -35,7 +36,8 @@ static int read_tags(const char *text, char **tags, struct err *err)
     while (good && jv_next(&it, &key, &v))
         good = jv_is(v, J_STRING);
     if (!good)
-        return err_set(err, ERR_INVALID, "Failed to parse tags query parameter. Expected JSON object with string keys and values");
+        return err_set(err, ERR_INVALID,
+                       "Failed to parse tags query parameter. Expected JSON object with string keys and values");
     return rule_tags(root, tags, err);
 }
 
@@ -43,8 +45,8 @@ static int read_query(const struct http_req *req, struct upload *u, struct err *
 {
     const char *tags;
     if (query_text(req, "name", &u->name, err) < 0 || query_text(req, "display_name", &u->display_name, err) < 0 ||
-        query_text(req, "description", &u->description, err) < 0 || query_text(req, "code_source_url", &u->code_source_url, err) < 0 ||
-        query_text(req, "tags", &tags, err) < 0)
+        query_text(req, "description", &u->description, err) < 0 ||
+        query_text(req, "code_source_url", &u->code_source_url, err) < 0 || query_text(req, "tags", &tags, err) < 0)
         return -1;
     if (str_empty(u->name))
         u->name = !str_empty(u->display_name) ? u->display_name : u->file_name;
@@ -57,7 +59,8 @@ static int read_upload(const struct http_req *req, size_t name_max, const char *
 {
     const char *data;
     size_t n;
-    if (multipart_file(http_header_get(req, "content-type"), req->body, req->body_len, "uploadfile", &u->file_name, &data, &n, err) < 0)
+    if (multipart_file(http_header_get(req, "content-type"), req->body, req->body_len, "uploadfile", &u->file_name, &data, &n,
+                       err) < 0)
         return -1;
     if (package_unpack(u->file_name, data, n, &u->text, err) < 0 || read_query(req, u, err) < 0)
         return -1;

@@ -52,7 +52,8 @@ static int read_body(jval *body, struct pipeline_version *v, struct err *err)
     v->package_url = xstrdup(jv_str_or(jv_path(body, "package_url", "pipeline_url", NULL), ""));
     if (!*v->name)
         return err_set(err, ERR_INVALID, "name is required");
-    if (rule_max_bytes("PipelineVersion.Name", v->name, VERSION_NAME_MAX, err) < 0 || rule_display_name("PipelineVersion", v->display_name, err) < 0)
+    if (rule_max_bytes("PipelineVersion.Name", v->name, VERSION_NAME_MAX, err) < 0 ||
+        rule_display_name("PipelineVersion", v->display_name, err) < 0)
         return -1;
     return rule_tags(jv_get(body, "tags"), &v->tags, err);
 }
@@ -64,7 +65,8 @@ static int parent_exists(struct pipelines_api *api, const char *id, struct err *
     return r.db ? pipeline_get(r.db, id, &p, err) : -1;
 }
 
-static int create_version(struct pipelines_api *api, const struct ctx *ctx, jval *body, struct pipeline_version *v, struct err *err)
+static int create_version(struct pipelines_api *api, const struct ctx *ctx, jval *body, struct pipeline_version *v,
+                          struct err *err)
 {
     BUF(raw);
     BUF(text);
@@ -72,7 +74,8 @@ static int create_version(struct pipelines_api *api, const struct ctx *ctx, jval
     PACKAGE(package);
     if (read_body(body, v, err) < 0 || parent_exists(api, v->pipeline_id, err) < 0)
         return -1;
-    if (package_fetch(api, ctx, v->package_url, &raw, &file_name, err) < 0 || package_unpack(file_name, buf_str(&raw), raw.len, &text, err) < 0 ||
+    if (package_fetch(api, ctx, v->package_url, &raw, &file_name, err) < 0 ||
+        package_unpack(file_name, buf_str(&raw), raw.len, &text, err) < 0 ||
         package_from_text(buf_str(&text), text.len, &package, err) < 0)
         return -1;
     char id[UUID_TEXT];
@@ -89,7 +92,8 @@ static int create_version(struct pipelines_api *api, const struct ctx *ctx, jval
 
 int version_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body) = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
+    JSON_REF(body)
+    = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
     if (!body)
         return -1;
     PIPELINE_VERSION(v);
@@ -164,7 +168,8 @@ static int patch_job(struct db *db, void *arg, struct err *err)
 int version_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *id = http_param(req, "pipeline_version_id");
-    JSON_REF(body) = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
+    JSON_REF(body)
+    = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
     if (!body)
         return -1;
     PIPELINE_VERSION(v);
@@ -187,7 +192,8 @@ int version_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct h
 {
     AUTOFREE char *id = xstrdup(http_param(req, "pipeline_version_id"));
     if (api_write(self, ctx, delete_job, id, err) < 0)
-        return api_wrap(err, "Failed to delete a pipeline version id %s under pipeline id %s. Check error stack", id, http_param(req, "pipeline_id"));
+        return api_wrap(err, "Failed to delete a pipeline version id %s under pipeline id %s. Check error stack", id,
+                        http_param(req, "pipeline_id"));
     out_empty(res);
     return 0;
 }

@@ -1,9 +1,10 @@
 /* catalog.h - pipelines, their versions, and experiments, as rows.
  *
- * Functions that change something run inside a transaction of the writer; those that only read, on any connection. The structs own their
- * strings (malloc'd; NULL and "" mean the same: not given); the _clear functions free them. Times are Unix nanoseconds, 0 = not yet.
- * Nothing is checked here but what the tables themselves forbid (a name that is taken: ERR_EXISTS): rules about names and lengths
- * are the API's. A missing row is ERR_NOT_FOUND with a message that says what kind it was. Source: pipelines-api spec 4, 5. */
+ * Functions that change something run inside a transaction of the writer; those that only read, on any connection. The structs
+ * own their strings (malloc'd; NULL and "" mean the same: not given); the _clear functions free them. Times are Unix nanoseconds,
+ * 0 = not yet. Nothing is checked here but what the tables themselves forbid (a name that is taken: ERR_EXISTS): rules about
+ * names and lengths are the API's. A missing row is ERR_NOT_FOUND with a message that says what kind it was. Source:
+ * pipelines-api spec 4, 5. */
 #ifndef TM_PIPELINES_STORE_CATALOG_H
 #define TM_PIPELINES_STORE_CATALOG_H
 
@@ -40,8 +41,8 @@ struct pipeline_version {
 void version_clear(struct pipeline_version *v);
 #define PIPELINE_VERSION(name) CLEANUP(version_clear) struct pipeline_version name = {0}
 
-#define VERSION_COLUMNS                                                                                                 \
-    "v.pipeline_version_id, v.pipeline_id, v.name, v.display_name, v.description, v.code_source_url, v.package_url, "   \
+#define VERSION_COLUMNS                                                                                                          \
+    "v.pipeline_version_id, v.pipeline_id, v.name, v.display_name, v.description, v.code_source_url, v.package_url, "            \
     "v.tags, v.spec_hash, v.created_at"
 void version_row(struct stmt *s, struct pipeline_version *out);
 /* source: the bytes that were uploaded or fetched. */
@@ -65,7 +66,7 @@ struct experiment {
 void experiment_clear(struct experiment *e);
 #define EXPERIMENT(name) CLEANUP(experiment_clear) struct experiment name = {0}
 
-#define EXPERIMENT_COLUMNS                                                                                              \
+#define EXPERIMENT_COLUMNS                                                                                                       \
     "e.experiment_id, e.name, e.description, e.namespace, e.storage_state, e.created_at, e.last_run_created_at"
 void experiment_row(struct stmt *s, struct experiment *out);
 int experiment_insert(struct db *db, const struct experiment *e, struct err *err);

@@ -61,7 +61,8 @@ int experiment_get(struct db *db, const char *id, struct experiment *out, struct
 
 int experiment_default(struct db *db, int64_t now_ns, char *id, struct err *err)
 {
-    static const char SQL[] = "SELECT experiment_id FROM experiments WHERE namespace = '' AND name = '" DEFAULT_EXPERIMENT_NAME "'";
+    static const char SQL[] =
+        "SELECT experiment_id FROM experiments WHERE namespace = '' AND name = '" DEFAULT_EXPERIMENT_NAME "'";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
@@ -113,7 +114,8 @@ int experiment_delete(struct db *db, const char *id, struct err *err)
 
 int experiment_touch(struct db *db, const char *id, int64_t last_run_ns, struct err *err)
 {
-    static const char SQL[] = "UPDATE experiments SET last_run_created_at = max(last_run_created_at, ?2) WHERE experiment_id = ?1";
+    static const char SQL[] =
+        "UPDATE experiments SET last_run_created_at = max(last_run_created_at, ?2) WHERE experiment_id = ?1";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;

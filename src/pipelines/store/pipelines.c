@@ -99,8 +99,9 @@ static int refuse_with_versions(struct db *db, const char *id, struct err *err)
     int rc = stmt_step(s, err);
     if (rc == 1)
         return err_set(err, ERR_INVALID,
-                       "Failed to delete pipeline with id %s as it has existing pipeline versions (e.g. %s). Set cascade=true to delete all versions", id,
-                       stmt_text(s, 0));
+                       "Failed to delete pipeline with id %s as it has existing pipeline versions (e.g. %s). Set cascade=true to "
+                       "delete all versions",
+                       id, stmt_text(s, 0));
     return rc;
 }
 

@@ -48,8 +48,9 @@ static int source_insert(struct db *db, const char *id, const void *source, size
 
 int version_insert(struct db *db, const struct pipeline_version *v, const void *source, size_t n, struct err *err)
 {
-    static const char SQL[] = "INSERT INTO pipeline_versions (pipeline_version_id, pipeline_id, name, display_name, description,"
-                              " code_source_url, package_url, tags, spec_hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    static const char SQL[] =
+        "INSERT INTO pipeline_versions (pipeline_version_id, pipeline_id, name, display_name, description,"
+        " code_source_url, package_url, tags, spec_hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
@@ -103,8 +104,9 @@ int version_latest(struct db *db, const char *pipeline_id, struct pipeline_versi
 
 int version_update(struct db *db, const char *id, const char *display_name, const char *tags, struct err *err)
 {
-    static const char SQL[] = "UPDATE pipeline_versions SET display_name = coalesce(?2, display_name),"
-                              " tags = CASE WHEN ?3 IS NULL THEN tags WHEN ?3 = '' THEN NULL ELSE ?3 END WHERE pipeline_version_id = ?1";
+    static const char SQL[] =
+        "UPDATE pipeline_versions SET display_name = coalesce(?2, display_name),"
+        " tags = CASE WHEN ?3 IS NULL THEN tags WHEN ?3 = '' THEN NULL ELSE ?3 END WHERE pipeline_version_id = ?1";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;

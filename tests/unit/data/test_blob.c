@@ -34,7 +34,8 @@ static void test_uri(void **state)
         assert_string_equal(k, good[i].key);
         free(s), free(b), free(k);
     }
-    static const char *const bad[] = {"", "/a/b", "s3:/b/k", "s3:///k", "1s://b/k", "s3://b/../k", "s3://b/a//b", "s3://../k", "s3://b/./k"};
+    static const char *const bad[] = {"",          "/a/b",      "s3:/b/k", "s3:///k", "1s://b/k", "s3://b/../k", "s3://b/a//b",
+                                      "s3://../k", "s3://b/./k"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         char *s, *b, *k;
         ERR(e);

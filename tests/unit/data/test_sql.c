@@ -10,7 +10,8 @@
 #include "data/sql.h"
 
 static const struct migration MIGRATIONS[] = {
-    {1, "CREATE TABLE t (k TEXT PRIMARY KEY, n INTEGER, f REAL, b BLOB) WITHOUT ROWID; CREATE TABLE u (x INTEGER NOT NULL CHECK (x > 0));"},
+    {1, "CREATE TABLE t (k TEXT PRIMARY KEY, n INTEGER, f REAL, b BLOB) WITHOUT ROWID; CREATE TABLE u (x INTEGER NOT NULL CHECK "
+        "(x > 0));"},
     {2, "ALTER TABLE t ADD COLUMN extra TEXT; INSERT INTO t (k, n) VALUES ('from-2', 2);"},
 };
 static const char SQL_PUT[] = "INSERT INTO t (k, n) VALUES (?1, ?2)";
@@ -250,7 +251,8 @@ static void test_savepoint(void **state)
     db_close(db);
 }
 
-/* A child commits rows and says so for each; it is killed in the middle. What was said is there, and it is a whole number of commits. */
+/* A child commits rows and says so for each; it is killed in the middle. What was said is there, and it is a whole number of
+ * commits. */
 static void test_killed(void **state)
 {
     AUTOFREE char *path = fs_join(*state, "a.db");

@@ -6,11 +6,12 @@
 #include "base/str.h"
 #include "metadata/schema.h"
 
-const char HELLO_IR[] = "{\"pipelineInfo\":{\"name\":\"hello\"},\"schemaVersion\":\"2.1.0\",\"sdkVersion\":\"kfp-2.17.0\","
-                        "\"components\":{\"comp-say\":{\"executorLabel\":\"exec-say\"}},"
-                        "\"deploymentSpec\":{\"executors\":{\"exec-say\":{\"container\":{\"image\":\"busybox\",\"command\":[\"true\"]}}}},"
-                        "\"root\":{\"dag\":{\"tasks\":{\"say\":{\"componentRef\":{\"name\":\"comp-say\"},\"taskInfo\":{\"name\":\"say\"}}}},"
-                        "\"inputDefinitions\":{\"parameters\":{\"n\":{\"parameterType\":\"NUMBER_INTEGER\",\"isOptional\":true}}}}}";
+const char HELLO_IR[] =
+    "{\"pipelineInfo\":{\"name\":\"hello\"},\"schemaVersion\":\"2.1.0\",\"sdkVersion\":\"kfp-2.17.0\","
+    "\"components\":{\"comp-say\":{\"executorLabel\":\"exec-say\"}},"
+    "\"deploymentSpec\":{\"executors\":{\"exec-say\":{\"container\":{\"image\":\"busybox\",\"command\":[\"true\"]}}}},"
+    "\"root\":{\"dag\":{\"tasks\":{\"say\":{\"componentRef\":{\"name\":\"comp-say\"},\"taskInfo\":{\"name\":\"say\"}}}},"
+    "\"inputDefinitions\":{\"parameters\":{\"n\":{\"parameterType\":\"NUMBER_INTEGER\",\"isOptional\":true}}}}}";
 
 struct ask {
     struct kit *k;
@@ -80,7 +81,8 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
     struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, &e);
     must(db != NULL, &e);
     clock_manual_init(&k->clock, 1764072000LL * NS_PER_S);
-    k->store = (struct store){.writer = db_writer_new(db, "test-writer"), .readers = db_readers_new(path, 4), .clock = &k->clock.clock};
+    k->store =
+        (struct store){.writer = db_writer_new(db, "test-writer"), .readers = db_readers_new(path, 4), .clock = &k->clock.clock};
     const struct pipelines_api_config cfg = {
         .store = &k->store,
         .hooks = {.self = k, .notify = notify, .terminate = terminate, .retry = retry, .remove = drop},
@@ -120,7 +122,8 @@ int kit_teardown(void **state)
     return 0;
 }
 
-struct json *kit_send(struct kit *k, enum http_method method, const char *path, const char *content_type, const void *body, size_t n, int status)
+struct json *kit_send(struct kit *k, enum http_method method, const char *path, const char *content_type, const void *body,
+                      size_t n, int status)
 {
     ERR(e);
     struct ctx ctx = ctx_background();
@@ -142,7 +145,8 @@ struct json *kit_call(struct kit *k, enum http_method method, const char *path, 
     return kit_send(k, method, path, "application/json", body, body ? strlen(body) : 0, status);
 }
 
-struct json *kit_upload(struct kit *k, const char *endpoint, const char *query, const char *file_name, const void *p, size_t n, int status)
+struct json *kit_upload(struct kit *k, const char *endpoint, const char *query, const char *file_name, const void *p, size_t n,
+                        int status)
 {
     BUF(b);
     buf_addf(&b, "--mark\r\nContent-Disposition: form-data; name=\"uploadfile\"; filename=\"%s\"\r\n\r\n", file_name);

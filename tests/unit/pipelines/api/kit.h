@@ -26,12 +26,14 @@ int kit_setup(void **state);
 int kit_teardown(void **state);
 #define WITH_KIT(test) cmocka_unit_test_setup_teardown(test, kit_setup, kit_teardown)
 
-/* Sends a request and expects this status; the answer's JSON document is the caller's to unref. body may be NULL. path may hold a printf form
- * already expanded; it must be percent-encoded. */
+/* Sends a request and expects this status; the answer's JSON document is the caller's to unref. body may be NULL. path may hold a
+ * printf form already expanded; it must be percent-encoded. */
 struct json *kit_call(struct kit *k, enum http_method method, const char *path, const char *body, int status);
-struct json *kit_send(struct kit *k, enum http_method method, const char *path, const char *content_type, const void *body, size_t n, int status);
+struct json *kit_send(struct kit *k, enum http_method method, const char *path, const char *content_type, const void *body,
+                      size_t n, int status);
 /* Uploads a file; query as in "name=x". */
-struct json *kit_upload(struct kit *k, const char *endpoint, const char *query, const char *file_name, const void *p, size_t n, int status);
+struct json *kit_upload(struct kit *k, const char *endpoint, const char *query, const char *file_name, const void *p, size_t n,
+                        int status);
 /* A member of the answer, as text that is freed with the kit's next answer: for ids. Caller frees. */
 char *kit_get(struct json *d, const char *member);
 

@@ -17,20 +17,25 @@ static void test_decoded(void **state)
         {&PJ_EXPERIMENT, "{\"storageState\":\"ARCHIVED\"}", "{\"storage_state\":2}"},
         {&PJ_EXPERIMENT, "{\"storage_state\":99}", "{\"storage_state\":99}"},
         {&PJ_EXPERIMENT, "{\"created_at\":\"2090-01-01T00:00:00.5+01:00\"}", "{\"created_at\":\"2090-01-01T00:00:00.5+01:00\"}"},
-        {&PJ_RUN, "{\"runtimeConfig\":{\"parameters\":{\"displayName\":[1,null]}}}", "{\"runtime_config\":{\"parameters\":{\"displayName\":[1,null]}}}"},
+        {&PJ_RUN, "{\"runtimeConfig\":{\"parameters\":{\"displayName\":[1,null]}}}",
+         "{\"runtime_config\":{\"parameters\":{\"displayName\":[1,null]}}}"},
         {&PJ_RUN, "{\"runtime_config\":{\"parameters\":null}}", "{\"runtime_config\":{}}"},
-        {&PJ_RUN, "{\"runtime_config\":{\"parameters\":{\"i\":9007199254740993}}}", "{\"runtime_config\":{\"parameters\":{\"i\":9007199254740993}}}"},
+        {&PJ_RUN, "{\"runtime_config\":{\"parameters\":{\"i\":9007199254740993}}}",
+         "{\"runtime_config\":{\"parameters\":{\"i\":9007199254740993}}}"},
         {&PJ_RECURRING_RUN, "{\"maxConcurrency\":\"10\"}", "{\"max_concurrency\":10}"},
         {&PJ_RECURRING_RUN, "{\"max_concurrency\":9223372036854775807}", "{\"max_concurrency\":9223372036854775807}"},
         {&PJ_PIPELINE, "{\"tags\":{\"displayName\":\"v\"}}", "{\"tags\":{\"displayName\":\"v\"}}"},
-        {&PJ_FILTER, "{\"predicates\":[{\"stringValue\":\"x\",\"operation\":1}]}", "{\"predicates\":[{\"string_value\":\"x\",\"operation\":1}]}"},
+        {&PJ_FILTER, "{\"predicates\":[{\"stringValue\":\"x\",\"operation\":1}]}",
+         "{\"predicates\":[{\"string_value\":\"x\",\"operation\":1}]}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(got) = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
+        JSON_REF(got)
+        = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
         if (!got)
             fail_msg("%s: %s", cases[i].in, err_text(&e));
-        JSON_REF(want) = json_parse_str(cases[i].out, &e);
+        JSON_REF(want)
+        = json_parse_str(cases[i].out, &e);
         AUTOFREE char *text = jv_text(json_root(got), 0);
         if (!jv_equal(json_root(got), json_root(want)))
             fail_msg("%s: got %s", cases[i].in, text);
@@ -71,7 +76,8 @@ static void test_refused(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(got) = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
+        JSON_REF(got)
+        = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
         if (got)
             fail_msg("%s is accepted", cases[i].in);
         assert_int_equal(e.code, ERR_BAD_REQUEST);

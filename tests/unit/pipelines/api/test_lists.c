@@ -26,7 +26,8 @@ static char *all_pages(struct kit *k, const char *query, int size)
     for (int page = 0; page < 50; page++) {
         AUTOFREE char *enc = token ? url_encode(token) : xstrdup("");
         AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?page_size=%d&page_token=%s&%s", size, enc, query);
-        JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 200);
+        JSON_REF(d)
+        = kit_call(k, HTTP_GET, path, NULL, 200);
         jval *list = jv_get(json_root(d), "experiments");
         assert_true(jv_len(list) <= (size_t)size);
         for (size_t i = 0; i < jv_len(list); i++)
@@ -49,9 +50,11 @@ static void test_pages(void **state)
     } cases[] = {
         {"", "Default,b,B,a,d,C,\xc3\xa9"},
         {"sort_by=created_at%20desc", "\xc3\xa9,C,d,a,B,b,Default"},
-        {"sort_by=name", "a,B,b,C,d,Default,\xc3\xa9"},            /* without regard to case, ties by bytes */
+        {"sort_by=name", "a,B,b,C,d,Default,\xc3\xa9"}, /* without regard to case, ties by bytes */
         {"sortBy=NAME%20DESC", "\xc3\xa9,Default,d,C,b,B,a"},
-        {"sort_by=last_run_created_at&filter=%7B%22predicates%22:%5B%7B%22key%22:%22description%22,%22operation%22:1,%22stringValue%22:%22d1%22%7D%5D%7D", NULL},
+        {"sort_by=last_run_created_at&filter=%7B%22predicates%22:%5B%7B%22key%22:%22description%22,%22operation%22:1,%"
+         "22stringValue%22:%22d1%22%7D%5D%7D",
+         NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *whole = all_pages(k, cases[i].query, 200);
@@ -70,18 +73,21 @@ static void test_pages_hold_still(void **state)
     struct kit *k = *state;
     static const char *const names[] = {"a", "c", "e"}, *const more[] = {"b", "d"};
     add_experiments(k, names, 3);
-    JSON_REF(one) = kit_call(k, HTTP_GET, "/apis/v2beta1/experiments?sort_by=name&page_size=2", NULL, 200);
+    JSON_REF(one)
+    = kit_call(k, HTTP_GET, "/apis/v2beta1/experiments?sort_by=name&page_size=2", NULL, 200);
     AUTOFREE char *token = kit_get(one, "next_page_token");
     AUTOFREE char *enc = url_encode(token);
     add_experiments(k, more, 2);
     AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?page_token=%s&page_size=20", enc);
-    JSON_REF(two) = kit_call(k, HTTP_GET, path, NULL, 200); /* the token alone carries the order */
+    JSON_REF(two)
+    = kit_call(k, HTTP_GET, path, NULL, 200); /* the token alone carries the order */
     jval *list = jv_get(json_root(two), "experiments");
     assert_int_equal(jv_len(list), 2);
     assert_string_equal(jv_str(jv_get(jv_at(list, 0), "display_name")), "Default");
     assert_string_equal(jv_str(jv_get(jv_at(list, 1), "display_name")), "e");
     AUTOFREE char *other = xasprintf("/apis/v2beta1/experiments?page_token=%s&sort_by=name%%20desc", enc);
-    JSON_REF(refused) = kit_call(k, HTTP_GET, other, NULL, 400);
+    JSON_REF(refused)
+    = kit_call(k, HTTP_GET, other, NULL, 400);
     assert_non_null(strstr(jv_str(jv_get(json_root(refused), "message")), "page token does not match"));
     AUTOFREE char *elsewhere = xasprintf("/apis/v2beta1/runs?page_token=%s", enc);
     json_unref(kit_call(k, HTTP_GET, elsewhere, NULL, 400));
@@ -91,7 +97,10 @@ static void test_forged_tokens(void **state)
 {
     struct kit *k = *state;
     static const char *const tokens[] = {
-        "{}", "[]", "null", "not json",
+        "{}",
+        "[]",
+        "null",
+        "not json",
         "{\"kind\":\"Experiment\",\"sort\":\"name; DROP TABLE runs\",\"key\":[\"a\",\"a\"],\"id\":\"x\"}",
         "{\"kind\":\"Experiment\",\"sort\":\"name\",\"key\":[\"a\"],\"id\":\"x\"}",
         "{\"kind\":\"Experiment\",\"sort\":\"name\",\"key\":[[],{}],\"id\":\"x\"}",
@@ -113,12 +122,14 @@ static void test_queries_refused(void **state)
 {
     struct kit *k = *state;
     static const char *const queries[] = {
-        "page_size=-1", "page_size=x", "page_size=", "page_size=99999999999", "page_size=1&page_size=2", "page_size=1&pageSize=1",
-        "sort_by=nope", "sort_by=name%20up", "sort_by=name%20desc%20desc", "sort_by=metric:x", "sort_by=tags.a", "filter=x", "filter=%7B",
+        "page_size=-1",           "page_size=x",  "page_size=",        "page_size=99999999999",      "page_size=1&page_size=2",
+        "page_size=1&pageSize=1", "sort_by=nope", "sort_by=name%20up", "sort_by=name%20desc%20desc", "sort_by=metric:x",
+        "sort_by=tags.a",         "filter=x",     "filter=%7B",
     };
     for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
         AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?%s", queries[i]);
-        JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 400);
+        JSON_REF(d)
+        = kit_call(k, HTTP_GET, path, NULL, 400);
         assert_int_equal(jv_i64_or(jv_get(json_root(d), "code"), 0), 3);
     }
 }
@@ -192,14 +203,16 @@ static void test_filter_sizes(void **state)
     buf_adds(&b, "]}");
     AUTOFREE char *query = filter_query(buf_str(&b));
     AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?%s", query);
-    JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 400);
+    JSON_REF(d)
+    = kit_call(k, HTTP_GET, path, NULL, 400);
     assert_non_null(strstr(jv_str(jv_get(json_root(d), "message")), "101 predicates"));
 }
 
 static void test_tags(void **state)
 {
     struct kit *k = *state;
-    json_unref(kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines", "{\"name\":\"a\",\"tags\":{\"team\":\"ml\",\"q\\\"t\":\"1\"}}", 200));
+    json_unref(
+        kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines", "{\"name\":\"a\",\"tags\":{\"team\":\"ml\",\"q\\\"t\":\"1\"}}", 200));
     json_unref(kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines", "{\"name\":\"b\",\"tags\":{\"team\":\"web\"}}", 200));
     json_unref(kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines", "{\"name\":\"c\"}", 200));
     static const struct {
@@ -217,10 +230,11 @@ static void test_tags(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *query = filter_query(cases[i].filter);
         AUTOFREE char *path = xasprintf("/apis/v2beta1/pipelines?%s", query);
-        JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, cases[i].status);
+        JSON_REF(d)
+        = kit_call(k, HTTP_GET, path, NULL, cases[i].status);
         assert_int_equal(jv_i64_or(jv_get(json_root(d), "total_size"), 0), cases[i].total);
     }
 }
 
-TEST_GROUP(lists, WITH_KIT(test_pages), WITH_KIT(test_pages_hold_still), WITH_KIT(test_forged_tokens), WITH_KIT(test_queries_refused),
-           WITH_KIT(test_filters), WITH_KIT(test_filter_sizes), WITH_KIT(test_tags))
+TEST_GROUP(lists, WITH_KIT(test_pages), WITH_KIT(test_pages_hold_still), WITH_KIT(test_forged_tokens),
+           WITH_KIT(test_queries_refused), WITH_KIT(test_filters), WITH_KIT(test_filter_sizes), WITH_KIT(test_tags))

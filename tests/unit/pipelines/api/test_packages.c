@@ -27,7 +27,8 @@ static void test_multipart(void **state)
         {type, FILE_PART("FileName=a.yaml", "x\r\n-- B\r\n--b") "--B--", "a.yaml", "x\r\n-- B\r\n--b"},
         {type, "preamble\r\n" FILE_PART("filename=a", "x") "--B--", "a", "x"},
         {type, PART("Content-Disposition: form-data; name=\"other\"", "1") FILE_PART("filename=a", "x") "--B--", "a", "x"},
-        {type, PART("content-type: text/plain\r\ncontent-disposition: form-data; name=uploadfile; filename=a", "x") "--B--", "a", "x"},
+        {type, PART("content-type: text/plain\r\ncontent-disposition: form-data; name=uploadfile; filename=a", "x") "--B--", "a",
+         "x"},
         {"multipart/form-data; boundary=\"B\"", FILE_PART("filename=a", "x") "--B--", "a", "x"},
         {type, FILE_PART("x=y", "x") "--B--", NULL, NULL}, /* no file name: a plain field */
         {type, PART("Content-Disposition: form-data; name=\"file\"; filename=a", "x") "--B--", NULL, NULL},
@@ -37,7 +38,8 @@ static void test_multipart(void **state)
         {type, "", NULL, NULL},
         {"multipart/form-data", FILE_PART("filename=a", "x") "--B--", NULL, NULL},
         {"multipart/form-data; boundary=", FILE_PART("filename=a", "x") "--B--", NULL, NULL},
-        {"multipart/form-data; boundary=aaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaab", "x", NULL, NULL},
+        {"multipart/form-data; boundary=aaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaab", "x", NULL,
+         NULL},
         {"application/json", "{}", NULL, NULL},
         {NULL, "{}", NULL, NULL},
     };
@@ -75,9 +77,9 @@ static void test_multipart_many_parts(void **state)
 
 struct member {
     const char *name;
-    const char *text;  /* NULL: size zeros */
+    const char *text; /* NULL: size zeros */
     size_t size;
-    int type;          /* 0: a file */
+    int type; /* 0: a file */
 };
 
 static void pack(bool zip, const struct member *v, size_t n, struct buf *out)
@@ -190,7 +192,8 @@ static void test_plain_files(void **state)
     static const struct {
         const char *name, *data;
         bool good;
-    } cases[] = {{"a.yaml", "PK\3\4", true}, {"a.yml", "", true}, {"a.json", "{}", true}, {"a.txt", "x: 1", false}, {"a", "", false}, {"a.zip", "PK", false}};
+    } cases[] = {{"a.yaml", "PK\3\4", true}, {"a.yml", "", true}, {"a.json", "{}", true},
+                 {"a.txt", "x: 1", false},   {"a", "", false},    {"a.zip", "PK", false}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         BUF(out);
         assert_int_equal(package_unpack(cases[i].name, cases[i].data, strlen(cases[i].data), &out, &e), cases[i].good ? 0 : -1);
@@ -199,5 +202,6 @@ static void test_plain_files(void **state)
     }
 }
 
-TEST_GROUP(packages, cmocka_unit_test(test_multipart), cmocka_unit_test(test_multipart_many_parts), cmocka_unit_test(test_archives),
-           cmocka_unit_test(test_many_members), cmocka_unit_test(test_broken_archives), cmocka_unit_test(test_plain_files))
+TEST_GROUP(packages, cmocka_unit_test(test_multipart), cmocka_unit_test(test_multipart_many_parts),
+           cmocka_unit_test(test_archives), cmocka_unit_test(test_many_members), cmocka_unit_test(test_broken_archives),
+           cmocka_unit_test(test_plain_files))
