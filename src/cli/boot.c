@@ -3,10 +3,13 @@
 
 #include <stdlib.h>
 
-#include "cli/deploy_base.h"
 #include "kube/kind.h"
 #include "kube/object.h"
 #include "value/yaml.h"
+
+/* deploy/base, made by tools/embed.py. */
+extern const char deploy_base_yaml[];
+extern const size_t deploy_base_yaml_len;
 
 /* Creates an object, or brings an existing one to the same content. */
 static int ensure(struct kube *k, const struct ctx *ctx, jval *obj, struct err *err)
@@ -33,7 +36,7 @@ int boot_objects(struct kube *k, const struct ctx *ctx, struct err *err)
 {
     struct json **docs;
     size_t n;
-    if (yaml_parse(deploy_base_yaml, strlen(deploy_base_yaml), NULL, &docs, &n, err) < 0)
+    if (yaml_parse(deploy_base_yaml, deploy_base_yaml_len, NULL, &docs, &n, err) < 0)
         return err_wrap(err, "deploy/base");
     int rc = 0;
     for (size_t i = 0; i < n; i++) {

@@ -200,18 +200,16 @@ static void start_gateway(struct server *s)
     s->gateway = gateway_new(&cfg);
 }
 
-static void each_kind(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg)
-{
-    apiserver_each_kind(((struct server *)self)->apiserver, fn, arg);
-}
+static void kinds_changed(void *controllers) { controllers_kinds_changed(controllers); }
 
 static int start_cluster(struct server *s, struct err *err)
 {
     struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
     struct controllers_config cc = {.kube = s->cluster_kube, .clock = &clock_system, .ca_pem = apiserver_ca_pem(s->apiserver),
-                                    .each_kind = each_kind, .self = s};
+                                    .each_kind = apiserver_each_kind, .self = s->apiserver};
     if (!(s->controllers = controllers_start(&cc, &ctx, err)))
         return -1;
+    apiserver_on_kinds_changed(s->apiserver, kinds_changed, s->controllers);
     if (s->o->no_node)
         return 0;
     if (!(s->scheduler = scheduler_start(s->cluster_kube, &clock_system, err)))
@@ -260,6 +258,8 @@ void server_stop(struct server *s, enum node_stop_mode mode)
     }
     if (s->scheduler)
         scheduler_stop(s->scheduler);
+    if (s->apiserver)
+        apiserver_on_kinds_changed(s->apiserver, NULL, NULL);
     if (s->controllers)
         controllers_stop(s->controllers);
     if (s->http)

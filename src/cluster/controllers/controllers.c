@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/thread.h"
+#include "cluster/controllers/gc.h"
 #include "cluster/controllers/namespace.h"
 #include "kube/informer.h"
 #include "kube/kinds.h"
@@ -11,7 +13,23 @@ struct controllers {
     struct controllers_config cfg;
     struct informer *namespaces, *accounts, *root_cas;
     struct namespace_controller *namespace;
+    struct event_recorder *events;
+    struct gc *gc;
+    struct workqueue *refreshes; /* one key: what is served has changed */
+    pthread_t refresher;
+    bool refreshing;             /* the thread runs */
 };
+
+/* Starting and stopping informers blocks; whoever tells us that kinds changed must not. */
+static void *refresher(void *arg)
+{
+    struct controllers *c = arg;
+    for (char *key; (key = workqueue_take(c->refreshes)); free(key)) {
+        gc_refresh(c->gc);
+        workqueue_finish(c->refreshes, key);
+    }
+    return NULL;
+}
 
 static struct informer *watch(struct controllers *c, const struct kube_res *res, const char *field_selector)
 {
@@ -36,15 +54,31 @@ struct controllers *controllers_start(const struct controllers_config *cfg, cons
             controllers_stop(c);
             return NULL;
         }
+    c->events = event_recorder_new(c->cfg.kube, "garbage-collector-controller", NULL, c->cfg.clock);
+    c->gc = gc_start(&c->cfg, c->events);
+    c->refreshes = workqueue_new(c->cfg.clock, NS_PER_MS);
+    c->refresher = thread_start("kinds-changed", refresher, c);
+    c->refreshing = true;
     return c;
 }
 
-void controllers_kinds_changed(struct controllers *c) { (void)c; }
+void controllers_kinds_changed(struct controllers *c)
+{
+    if (c && c->refreshes)
+        workqueue_add(c->refreshes, "kinds");
+}
 
 void controllers_stop(struct controllers *c)
 {
     if (!c)
         return;
+    if (c->refreshing) {
+        workqueue_shutdown(c->refreshes);
+        pthread_join(c->refresher, NULL);
+        workqueue_free(c->refreshes);
+    }
+    gc_stop(c->gc);
+    event_recorder_free(c->events);
     namespace_controller_stop(c->namespace);
     informer_stop(c->namespaces);
     informer_stop(c->accounts);
