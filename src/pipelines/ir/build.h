@@ -25,7 +25,5 @@ int build_dag_outputs(struct build *b, struct ir_component *c, jval *doc);
 struct cel_program *build_cel(struct build *b, const char *text, bool selector);
 /* Sorted dependencies of a DAG's tasks, cycles among them, cycles and depth of component references, sizes. */
 int check_graph(struct build *b);
-/* Number of a task of a DAG by name, or IR_NONE. */
-int ir_task_at(const struct ir_component *dag, const char *name);
 
 #endif

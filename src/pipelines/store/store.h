@@ -149,7 +149,8 @@ void task_row_clear(struct task_row *t);
     "t.next_attempt_at, t.pod_name, t.pod_uid, t.pods, t.inputs, t.outputs, t.io, t.cache_key, t.cache_parts, t.cached_from, " \
     "t.image"
 void task_row_read(struct stmt *s, struct task_row *out);
-typedef int task_fn(void *self, const struct task_row *t, struct err *err);
+/* The callee may take the row (and leave an empty one); what it leaves is cleared. */
+typedef int task_fn(void *self, struct task_row *t, struct err *err);
 /* Calls fn for each task of a run in order of id (parents before children); a non-zero return stops it and is returned. */
 int tasks_each(struct db *db, const char *run_id, task_fn *fn, void *self, struct err *err);
 int task_get(struct db *db, const char *run_id, const char *task_id, struct task_row *out, struct err *err);

@@ -1,0 +1,141 @@
+/* Importers run here, not in a pod: an artifact that exists somewhere gets a record. Source: pipelines-runtime spec 17. */
+#include <stdlib.h>
+
+#include "pipelines/engine/live.h"
+
+static int import_value(void *self, const struct tmpl_seg *seg, struct buf *out, struct err *err)
+{
+    const struct inst *i = self;
+    if (seg->kind != TMPL_IN_PARAM)
+        return job_placeholder(i, seg->kind, out);
+    int at = ir_param_at(i->c->in_params, i->c->n_in_params, seg->key);
+    if (at == IR_NONE)
+        return 0;
+    if (i->in_params[at])
+        value_as_text(json_root(i->in_params[at]), out);
+    else if (i->c->in_params[at].dflt)
+        value_as_text(i->c->in_params[at].dflt, out);
+    return 1;
+}
+
+static bool nothing(void *self, const char *input) { return false; }
+
+static int expand(struct inst *i, const char *s, size_t n, struct buf *out, struct err *err)
+{
+    ARENA(a);
+    struct tmpl t;
+    struct tmpl_scope sc = {.self = i, .value = import_value, .present = nothing};
+    return tmpl_parse(&a, s, n, &t, err) < 0 ? -1 : tmpl_eval(&t, &sc, out, err);
+}
+
+/* A string that is one placeholder of an input becomes the input's value, with its type; others become text. */
+static jval *whole_input(struct inst *i, const char *s, size_t n)
+{
+    ARENA(a);
+    struct tmpl t;
+    if (tmpl_parse(&a, s, n, &t, NULL) < 0 || t.n != 1 || t.segs[0].kind != TMPL_IN_PARAM)
+        return NULL;
+    int at = ir_param_at(i->c->in_params, i->c->n_in_params, t.segs[0].key);
+    return at == IR_NONE || !i->in_params[at] ? NULL : json_root(i->in_params[at]);
+}
+
+static jmval *expand_json(struct inst *i, struct jm *m, jval *v, struct err *err)
+{
+    if (jv_is(v, J_STRING)) {
+        jval *whole = whole_input(i, jv_str(v), jv_len(v));
+        BUF(b);
+        if (whole)
+            return jm_val(m, whole);
+        return expand(i, jv_str(v), jv_len(v), &b, err) < 0 ? NULL : jm_strn(m, buf_str(&b), b.len);
+    }
+    if (!jv_is(v, J_ARRAY) && !jv_is(v, J_OBJECT))
+        return jm_val(m, v);
+    bool obj = jv_is(v, J_OBJECT);
+    jmval *out = obj ? jm_obj(m) : jm_arr(m);
+    struct jiter it = jv_iter(v);
+    const char *key;
+    jval *x;
+    while (jv_next(&it, &key, &x)) {
+        jmval *e = expand_json(i, m, x, err);
+        if (!e)
+            return NULL;
+        BUF(name);
+        if (obj && expand(i, key, strlen(key), &name, err) < 0)
+            return NULL;
+        if (obj)
+            jm_put(m, out, buf_str(&name), e);
+        else
+            jm_push(out, e);
+    }
+    return out;
+}
+
+static int import_uri(struct inst *i, struct buf *uri, struct err *err)
+{
+    const struct ir_importer *im = i->c->importer;
+    struct tmpl_scope sc = {.self = i, .value = import_value, .present = nothing};
+    if (im->constant) {
+        if (tmpl_eval(&im->uri, &sc, uri, err) < 0)
+            return -1;
+    } else if (i->in_params[im->uri_param]) {
+        value_as_text(json_root(i->in_params[im->uri_param]), uri);
+    } else if (i->c->in_params[im->uri_param].dflt) {
+        value_as_text(i->c->in_params[im->uri_param].dflt, uri);
+    }
+    if (uri->len == 0)
+        return err_set(err, ERR_INVALID, "the URI to import is empty");
+    static const char *const known[] = {"gs://", "s3://", "minio://", "oci://", "azblob://", "file://", "http://", "https://"};
+    for (size_t k = 0; k < ARRAY_LEN(known); k++)
+        if (str_starts(buf_str(uri), known[k]))
+            return 0;
+    return err_set(err, ERR_INVALID, "cannot import %s: its scheme is none of gs, s3, minio, oci, azblob, file, http, https", buf_str(uri));
+}
+
+int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err)
+{
+    const struct ir_importer *im = i->c->importer;
+    BUF(uri);
+    if (import_uri(i, &uri, err) < 0) {
+        err->code = ERR_INVALID;
+        return -1;
+    }
+    if (str_starts(buf_str(&uri), "oci://") && !str_eq(im->schema_title, "system.Model"))
+        return err_set(err, ERR_INVALID, "%s is a container image and can be imported as system.Model only, not %s", buf_str(&uri),
+                       im->schema_title);
+    if (im->to_workspace)
+        return err_set(err, ERR_INVALID, "downloading an imported artifact to the workspace is not served yet; use its path in the step");
+    JM_NEW(m);
+    jmval *root = im->metadata ? expand_json(i, m, im->metadata, err) : jm_obj(m);
+    if (!root)
+        return -1;
+    jm_set_root(m, root);
+    struct json *metadata = jm_freeze(m);
+    AUTOFREE char *text = jv_text(json_root(metadata), JW_COMPACT);
+    struct artlist *list = artlist_new(1);
+    const struct md_artifact like = {
+        .uri = uri.data, .schema_title = (char *)(uintptr_t)im->schema_title, .metadata = text, .pipeline = i->live->run.pipeline_name,
+        .ns = i->live->run.ns ? i->live->run.ns : (char[]){""},
+    };
+    int64_t id = 0;
+    if (!im->reimport && md_artifact_find(db, &like, &id, err) < 0)
+        id = -1;
+    if (id > 0) {
+        list->v[0] = art_ref(live_art(i->live, db, id, err));
+        json_unref(metadata);
+    } else if (id == 0 && md_ids_take(i->live->e->cfg.store->ids, ctx, MD_SEQ_ARTIFACT, 1, &id, err) == 0) {
+        list->v[0] = art_make(i, id, i->c->out_artifacts[0].key, im->schema_title, im->schema_version, buf_str(&uri), metadata);
+    } else {
+        json_unref(metadata);
+    }
+    if (!list->v[0]) {
+        list->n = 0;
+        artlist_unref(list);
+        return -1;
+    }
+    artlist_unref(i->out_artifacts[0]);
+    i->out_artifacts[0] = list;
+    free(i->row.outputs);
+    i->row.outputs = values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts, i->c->n_out_artifacts,
+                                 i->out_artifacts);
+    return 0;
+}

@@ -1,0 +1,247 @@
+/* live.h - a run in memory: what the rows hold, in a form that can be walked. Private to engine/.
+ *
+ * A live run belongs to the worker that has taken its key; nobody else touches it. It is a cache: when a write fails it is dropped and
+ * loaded again. `inst` is one instance of a task:
+ *
+ *   root            the whole pipeline                         up = NULL, t = NULL
+ *   task            a task of its DAG                          up = DAG instance, t = the task
+ *   loop            a task with an iterator                    as task, with one kid for each iteration in progress or done
+ *   iteration       one round of a loop, instance of the same component   up = loop, t = the loop's task, row.iteration_index >= 0
+ *
+ * The kids of a DAG instance are indexed by the task's number, those of a loop by iteration. */
+#ifndef TM_PIPELINES_ENGINE_LIVE_H
+#define TM_PIPELINES_ENGINE_LIVE_H
+
+#include "base/thread.h"
+#include "pipelines/engine/engine.h"
+#include "pipelines/ir/ir.h"
+
+/* An artifact as steps see it. Shared by reference count; belongs to one run's worker. */
+struct art {
+    int refs;
+    struct md_artifact a;
+    struct json *metadata;  /* object */
+    bool fresh;             /* its row is not written yet */
+};
+struct art *art_ref(struct art *a);
+void art_unref(struct art *a);
+
+/* What is bound to an artifact input or output. NULL pointer: nothing; n == 0: an empty list. */
+struct artlist {
+    int refs;
+    int n;
+    struct art *v[];
+};
+struct artlist *artlist_new(int n); /* elements to be filled by the caller */
+struct artlist *artlist_ref(struct artlist *l);
+void artlist_unref(struct artlist *l);
+
+struct live;
+struct inst {
+    struct task_row row;
+    struct live *live;
+    struct inst *up;
+    const struct ir_task *t;
+    const struct ir_component *c;
+    bool is_loop;
+    /* Values by the component's tables; NULL: absent. Outputs are there once settled. */
+    struct json **in_params, **out_params;
+    struct artlist **in_artifacts, **out_artifacts;
+    struct inst **kids;
+    int n_kids;
+    int active, next_iter;     /* loop: iterations in progress, first one not started */
+    struct json *items;        /* loop: array of items (parameters); artifacts use in_artifacts */
+    bool dirty;                /* the row must be written */
+    bool is_new;               /* the row is not there yet: input links are to be written with it */
+    bool touched;              /* DAG or loop: something below settled since the last look */
+    bool started;              /* STARTING: runtime.start was called and answered 0 in this process */
+    bool stopping;             /* runtime.stop was called */
+    bool clean_up;             /* settled in this turn: its task directory can go once that is durable */
+    size_t leaf_at;            /* 1 + position in live.leaves, 0: not there */
+    int64_t first_started_ns;  /* start of the first attempt, for backoffMaxDuration */
+};
+
+/* Something to write beside the rows of the instances. */
+struct pending_link {
+    struct md_link l;
+    struct pending_link *next;
+};
+struct cache_entry {
+    char *key, *parts, *outputs;
+    int64_t task_id;
+    struct cache_entry *next;
+};
+
+struct live {
+    struct engine *e;
+    struct run run;
+    struct ir_pipeline *ir;
+    struct json *parameters;   /* of the run; NULL: none */
+    struct inst *root;
+    bool cancelling;           /* the user ended it */
+    bool expired;              /* pipelineConfig.activeDeadlineSeconds is over */
+    int64_t cancel_ns;         /* when that was noticed */
+    enum run_state want;       /* state to be written with the next transaction; RUN_STATE_UNSPECIFIED: as it is */
+    struct inst **changed;     /* dirty instances */
+    size_t n_changed, cap_changed;
+    struct art **new_arts;
+    size_t n_new_arts, cap_new_arts;
+    struct pending_link *links;
+    struct cache_entry *cache;
+    bool grace_over;           /* exit tasks of a terminated run have had their time */
+    int64_t wake_ns;           /* wall time of the next thing to do by itself; 0: none */
+    struct inst **leaves;      /* leaf instances with an attempt in progress */
+    size_t n_leaves, cap_leaves;
+    struct live_art *arts;     /* by id: artifacts that were loaded or made (load.c) */
+};
+
+/* ---- load.c: rows to memory ------------------------------------------------------------------------------------ */
+
+struct live *live_load(struct engine *e, const struct ctx *ctx, struct db *db, struct run *run /* taken over */, struct err *err);
+void live_free(struct live *l);
+struct inst *inst_new(struct live *l, struct inst *up, const struct ir_task *t, const struct ir_component *c);
+void inst_free(struct inst *i); /* with its kids; leaves the parent's table as it is */
+/* The artifact with this id, read if need be. A borrowed pointer, NULL on error. */
+struct art *live_art(struct live *l, struct db *db, int64_t id, struct err *err);
+void live_add_art(struct live *l, struct art *a); /* makes it findable; keeps a reference */
+void live_add_leaf(struct live *l, struct inst *i);
+void live_drop_leaf(struct live *l, struct inst *i);
+/* Values as the row's JSON text, and back. */
+char *values_text(const struct ir_param *params, int n_params, struct json **pv, const struct ir_artifact *arts, int n_arts, struct artlist **av);
+int values_parse(struct live *l, struct db *db, const char *text, const struct ir_param *params, int n_params, struct json **pv,
+                 const struct ir_artifact *arts, int n_arts, struct artlist **av, struct err *err);
+
+/* ---- state.c: the one transition function ---------------------------------------------------------------------- */
+
+/* Moves an instance to a state at `now`; asserts that the table in store.h allows it. message (copied) goes with FAILED, CANCELED, SKIPPED. */
+void inst_move(struct inst *i, enum task_state to, int64_t now_ns, int code, const char *message);
+void inst_dirty(struct inst *i);
+bool inst_is_leaf(const struct inst *i);
+/* Retry policy that counts for this instance: its own or that of the task that made its DAG, and so on up. NULL: none. */
+const struct ir_retry *inst_retry(const struct inst *i);
+/* Sets the run's next state. */
+void live_want(struct live *l, enum run_state s, int code, const char *message);
+void live_wake_at(struct live *l, int64_t wall_ns);
+
+/* ---- dag.c: what follows from what ------------------------------------------------------------------------------ */
+
+/* Moves everything below the root that can be moved. */
+int live_advance(struct live *l, const struct ctx *ctx, struct db *db, struct err *err);
+/* Makes the instance of the root. */
+int live_begin(struct live *l, const struct ctx *ctx, struct db *db, struct err *err);
+
+/* ---- resolve.c: inputs ------------------------------------------------------------------------------------------ */
+
+/* Binds, selects, substitutes and fits all inputs of a waiting instance, and evaluates its condition. 0: in_params, in_artifacts and row.inputs
+ * are set, *go says what the condition said. -1 with ERR_INVALID: the task fails with this message; other codes: our own trouble. */
+int resolve_inputs(struct inst *i, struct db *db, bool *go, struct err *err);
+/* Inputs of iteration n of a loop. */
+int resolve_iteration(struct inst *loop, struct inst *iter, int n, struct err *err);
+/* The items of a loop whose inputs are resolved: their number, or -1 with ERR_INVALID. */
+int resolve_items(struct inst *loop, struct err *err);
+/* The status object of a task for its exit task. */
+struct json *final_status(const struct inst *of, const struct inst *reader);
+/* A KubernetesExecutorConfig with its references replaced by their values. NULL on error; *out may be NULL when there is none. */
+int resolve_kubernetes(struct inst *i, struct json **out, struct err *err);
+int resolve_root(struct inst *root, struct err *err);
+/* Appends the value of a placeholder that names the job or the task; false: it is none of these. */
+bool job_placeholder(const struct inst *i, enum tmpl_kind kind, struct buf *out);
+
+/* ---- outputs.c: what DAGs and loops hand out -------------------------------------------------------------------- */
+
+void collect_dag(struct inst *dag);
+void collect_loop(struct inst *loop);
+
+/* ---- execution.c: container tasks ------------------------------------------------------------------------------- */
+
+/* Everything that one attempt of a container task is made of; made anew for each attempt, always the same. */
+struct execution {
+    struct launch_task task;
+    struct json *env, *resources, *kubernetes;
+    char *image;
+    char *dir;               /* host directory of the attempt */
+    struct task_mount *mounts;
+    size_t n_mounts;
+};
+int execution_make(struct inst *i, struct execution *out, struct err *err);
+void execution_clear(struct execution *x);
+/* Executor input as a document. */
+struct json *executor_input(struct inst *i, struct err *err);
+char *output_uri(const struct inst *i, const char *key);   /* caller frees */
+char *local_path(const char *uri);                         /* caller frees; NULL: no local form */
+char *artifact_path(const struct art *a);                  /* where a container sees it; caller frees; NULL: nowhere */
+char *executor_output_file(const struct inst *i);
+char *attempt_dir(const struct inst *i);
+char *run_dir(const struct live *l);
+void pod_name_of(const struct inst *i, char out[64]);
+
+/* ---- prelude.c --------------------------------------------------------------------------------------------------- */
+
+/* Recognises the generated `pip install` prelude in argv: index of the inner command, 0 when there is none; requirements are added. */
+int prelude_find(const struct strlist *argv, struct strlist *requirements);
+
+/* ---- collect.c: results of attempts ------------------------------------------------------------------------------ */
+
+/* Turns a result into outputs of the instance. -1 with ERR_INVALID: the attempt failed with this message. */
+int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err);
+
+/* A new artifact of an instance, to be written with the next transaction. The caller owns one reference. */
+struct art *art_make(struct inst *i, int64_t id, const char *name, const char *title, const char *version, const char *uri,
+                     struct json *metadata /* taken over */);
+
+/* ---- importer.c --------------------------------------------------------------------------------------------------- */
+
+int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err);
+
+/* ---- cache.c ------------------------------------------------------------------------------------------------------ */
+
+/* Computes row.cache_key and row.cache_parts (nothing when caching is off for the task). */
+int cache_fingerprint(struct inst *i, struct err *err);
+/* 1: outputs are set from an earlier execution; 0: no entry. */
+int cache_lookup(struct inst *i, struct db *db, struct err *err);
+void cache_remember(struct inst *i);
+int cache_put(struct db *db, const struct live *l, const struct cache_entry *c, int64_t now_ns, struct err *err);
+
+/* ---- attempt.c: attempts and pods --------------------------------------------------------------------------------- */
+
+/* Looks at each attempt in progress and moves its instance. */
+int live_observe(struct live *l, const struct ctx *ctx, struct err *err);
+/* Starts and stops what the stored state asks for. *again: something changed that wants another round. */
+int live_act(struct live *l, const struct ctx *ctx, bool *again, struct err *err);
+/* Gives new attempts their pod names; before they are written. */
+void live_name_attempts(struct live *l);
+/* Decides what follows a failed attempt: another one after a delay, or the end. */
+void attempt_failed(struct inst *i, int64_t now_ns, int code, const char *message);
+
+/* ---- commit.c ------------------------------------------------------------------------------------------------------ */
+
+/* Writes all that changed in one transaction. ERR_CONFLICT: the run was changed by somebody else, load it again. */
+int live_commit(struct live *l, const struct ctx *ctx, struct err *err);
+void live_link_inputs(struct inst *i, enum md_io io);
+void live_link_outputs(struct inst *i);
+void commit_forget(struct live *l); /* frees what waits to be written */
+
+/* ---- the engine ----------------------------------------------------------------------------------------------------- */
+
+struct engine {
+    struct engine_config cfg;
+    struct task_runtime rt;
+    pthread_mutex_t lock;       /* guards runs and irs */
+    struct strmap runs;         /* run id -> struct live, between turns */
+    struct strmap irs;          /* spec hash -> struct ir_pipeline */
+    struct pods *pods;          /* the runtime through kube; NULL when another one was given */
+    struct controller_run *controller;
+    char *own_strings[8];
+};
+/* What a root task is called: a literal in many places otherwise. */
+#define ROOT_NAME "root"
+#define WORKSPACE_PATH "/kfp-workspace"
+int64_t engine_now(const struct engine *e);
+/* Compiled pipelines by content, shared between runs; both give or take a reference of the caller's own. */
+struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);
+void engine_keep_ir(struct engine *e, const char *hash, struct ir_pipeline *p);
+
+/* google.rpc.Code numbers used in errors of tasks and runs. */
+enum rpc_code { RPC_CANCELLED = 1, RPC_UNKNOWN = 2, RPC_INVALID_ARGUMENT = 3, RPC_DEADLINE_EXCEEDED = 4, RPC_INTERNAL = 13 };
+
+#endif

@@ -1,0 +1,94 @@
+/* Names of things: pods, directories, URIs, paths inside containers. All derive from stored fields, never from chance. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/fs.h"
+#include "pipelines/engine/live.h"
+#include "pipelines/store/hash.h"
+
+/* Run id, path, retry of the run and attempt make the name; the readable part is for people. */
+void pod_name_of(const struct inst *i, char out[64])
+{
+    const struct run *r = &i->live->run;
+    char hash[HASH_TEXT];
+    AUTOFREE char *id = xasprintf("%s %s %lld %d", r->run_id, i->row.path, (long long)r->generation, i->row.attempt);
+    sha256_hex(id, strlen(id), hash);
+    char task[64];
+    size_t n = 0, room = 63 - 1 - 8 - 1;
+    size_t run_len = strlen(r->name);
+    room = run_len + 1 < room ? room - run_len - 1 : 0;
+    for (const char *p = i->row.name; *p && n < room && n < sizeof task - 1; p++) {
+        char c = *p;
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        if (word || (n > 0 && task[n - 1] != '-'))
+            task[n++] = word ? c : '-';
+    }
+    while (n > 0 && task[n - 1] == '-')
+        n--;
+    task[n] = 0;
+    snprintf(out, 64, "%.40s%s%s-%.8s", r->name, n ? "-" : "", task, hash);
+}
+
+char *run_dir(const struct live *l) { return xasprintf("%s/engine/%s", l->e->cfg.data_dir, l->run.run_id); }
+
+char *attempt_dir(const struct inst *i)
+{
+    return xasprintf("%s/engine/%s/%s/%lld-%d", i->live->e->cfg.data_dir, i->live->run.run_id, i->row.task_id,
+                     (long long)i->live->run.generation, i->row.attempt);
+}
+
+/* The four schemes that every released SDK maps to a path. */
+char *local_path(const char *uri)
+{
+    static const char *const map[][2] = {{"gs://", "/gcs/"}, {"minio://", "/minio/"}, {"s3://", "/s3/"}};
+    for (size_t k = 0; k < ARRAY_LEN(map); k++)
+        if (str_starts(uri, map[k][0]))
+            return xasprintf("%s%s", map[k][1], uri + strlen(map[k][0]));
+    if (!str_starts(uri, "oci://"))
+        return NULL;
+    char *image = xstrdup(uri + strlen("oci://"));
+    for (char *p = image; *p; p++)
+        if (*p == '/')
+            *p = '_';
+    char *path = xasprintf("/oci/%s/models", image);
+    free(image);
+    return path;
+}
+
+char *artifact_path(const struct art *a)
+{
+    if (!str_empty(a->a.custom_path))
+        return xstrdup(a->a.custom_path);
+    char *path = local_path(a->a.uri);
+    if (!path || !jv_bool(jv_get(json_root(a->metadata), "_kfp_workspace"), false))
+        return path;
+    char *in = xasprintf(WORKSPACE_PATH "/.artifacts%s", path);
+    free(path);
+    return in;
+}
+
+/* The root may carry a query string (endpoint, region); URIs of artifacts do not. */
+static char *task_root(const struct inst *i)
+{
+    const struct run *r = &i->live->run;
+    const char *root = r->pipeline_root ? r->pipeline_root : "";
+    size_t n = strcspn(root, "?");
+    while (n > 0 && root[n - 1] == '/')
+        n--;
+    return xasprintf("%.*s/%s/%s/%s/%s", (int)n, root, r->pipeline_name, r->run_id, i->row.name, i->row.task_id);
+}
+
+char *output_uri(const struct inst *i, const char *key)
+{
+    AUTOFREE char *root = task_root(i);
+    return str_empty(key) ? xstrdup(root) : xasprintf("%s/%s", root, key);
+}
+
+char *executor_output_file(const struct inst *i)
+{
+    AUTOFREE char *root = task_root(i);
+    AUTOFREE char *local = local_path(root);
+    return local ? xasprintf("%s/output_metadata.json", local) : xstrdup("/tmp/kfp_outputs/output_metadata.json");
+}
