@@ -18,7 +18,7 @@ struct listing_job {
     jmval *list;
 };
 
-static int add_step(void *self, const struct task_row *t, struct err *err)
+static int add_step(void *self, struct task_row *t, struct err *err)
 {
     struct listing_job *j = self;
     if (t->type != TASK_RUNTIME && t->type != TASK_IMPORTER)

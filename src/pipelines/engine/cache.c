@@ -46,7 +46,7 @@ static void part_outputs(struct inst *i, struct jm *m, jmval *parts)
         const struct ir_artifact *a = &i->c->out_artifacts[k];
         jmval *e = jm_obj(om);
         jm_put(om, e, "type", jm_str(om, a->schema_title));
-        jm_put(om, e, "metadata", a->metadata ? jm_val(om, a->metadata) : jm_null(om));
+        jm_put(om, e, ART_METADATA, a->metadata ? jm_val(om, a->metadata) : jm_null(om));
         jm_put(om, o, a->key, e);
     }
     jmv_write(o, JW_COMPACT | JW_SORTED, &text);

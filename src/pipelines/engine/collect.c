@@ -151,7 +151,7 @@ struct art *art_make(struct inst *i, int64_t id, const char *name, const char *t
 static int collect_one(struct inst *i, int k, int n, int64_t id, jval *given, const struct launch_result *r, struct artlist *list,
                        struct err *err)
 {
-    static const char *const names[] = {"name", "type", "uri", "properties", "customProperties", "custom_properties", "metadata",
+    static const char *const names[] = {"name", "type", "uri", "properties", "customProperties", "custom_properties", ART_METADATA,
                                         "customPath", "custom_path", NULL};
     const struct ir_artifact *decl = &i->c->out_artifacts[k];
     if (given && check_names(given, decl->key, names, err) < 0)
@@ -159,7 +159,7 @@ static int collect_one(struct inst *i, int k, int n, int64_t id, jval *given, co
     AUTOFREE char *dflt = output_uri(i, decl->key);
     const char *uri = jv_str(jv_get(given, "uri")), *custom = jv_str(field(given, "customPath", "custom_path"));
     struct art *a = art_make(i, id, n == 0 ? decl->key : jv_str_or(jv_get(given, "name"), decl->key), decl->schema_title, decl->schema_version,
-                             str_empty(uri) ? dflt : uri, merged_metadata(decl, jv_get(given, "metadata"), decl->key));
+                             str_empty(uri) ? dflt : uri, merged_metadata(decl, jv_get(given, ART_METADATA), decl->key));
     a->a.custom_path = str_empty(custom) ? NULL : xstrdup(custom);
     const struct launch_result_artifact *f = result_artifact(r, decl->key);
     if (n == 0 && f && f->exists)

@@ -385,8 +385,6 @@ void engine_stop(struct engine *e)
 {
     if (!e)
         return;
-    if (e->pods)
-        pods_stop(e->pods);
     if (e->controller)
         controller_stop(e->controller);
     engine_free(e);

@@ -46,7 +46,7 @@ jmval *input_artifact_json(struct jm *m, const struct art *a)
     jmval *metadata = plain_numbers(m, json_root(a->metadata));
     if (!jmv_get(metadata, "display_name"))
         jm_put(m, metadata, "display_name", jm_str(m, a->a.name));
-    jm_put(m, o, "metadata", metadata);
+    jm_put(m, o, ART_METADATA, metadata);
     if (!str_empty(a->a.custom_path))
         jm_put(m, o, "customPath", jm_str(m, a->a.custom_path));
     return o;
@@ -59,7 +59,7 @@ jmval *output_artifact_json(struct jm *m, const struct inst *i, const struct ir_
     jm_put(m, o, "name", jm_str(m, out->key));
     jm_put(m, o, "type", type_json(m, out->schema_title, out->schema_version));
     jm_put(m, o, "uri", jm_str(m, uri));
-    jm_put(m, o, "metadata", out->metadata ? plain_numbers(m, out->metadata) : jm_obj(m));
+    jm_put(m, o, ART_METADATA, out->metadata ? plain_numbers(m, out->metadata) : jm_obj(m));
     return o;
 }
 

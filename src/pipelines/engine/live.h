@@ -236,6 +236,7 @@ struct engine {
 /* What a root task is called: a literal in many places otherwise. */
 #define ROOT_NAME "root"
 #define WORKSPACE_PATH "/kfp-workspace"
+#define ART_METADATA "metadata" /* member of an artifact in JSON; no Kubernetes object has to do with it */
 int64_t engine_now(const struct engine *e);
 /* Compiled pipelines by content, shared between runs; both give or take a reference of the caller's own. */
 struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);

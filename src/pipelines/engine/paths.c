@@ -1,5 +1,4 @@
 /* Names of things: pods, directories, URIs, paths inside containers. All derive from stored fields, never from chance. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/fs.h"
@@ -15,7 +14,7 @@ void pod_name_of(const struct inst *i, char out[64])
     sha256_hex(id, strlen(id), hash);
     char task[64];
     size_t n = 0, room = 63 - 1 - 8 - 1;
-    size_t run_len = strlen(r->name);
+    size_t run_len = strnlen(r->name, 40);
     room = run_len + 1 < room ? room - run_len - 1 : 0;
     for (const char *p = i->row.name; *p && n < room && n < sizeof task - 1; p++) {
         char c = *p;
@@ -28,7 +27,9 @@ void pod_name_of(const struct inst *i, char out[64])
     while (n > 0 && task[n - 1] == '-')
         n--;
     task[n] = 0;
-    snprintf(out, 64, "%.40s%s%s-%.8s", r->name, n ? "-" : "", task, hash);
+    AUTOFREE char *name = xasprintf("%.40s%s%s-%.8s", r->name, n ? "-" : "", task, hash);
+    ASSERT(strlen(name) < 64);
+    strcpy(out, name);
 }
 
 char *run_dir(const struct live *l) { return xasprintf("%s/engine/%s", l->e->cfg.data_dir, l->run.run_id); }

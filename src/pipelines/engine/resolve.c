@@ -366,7 +366,7 @@ static jmval *artifact_json(struct jm *m, const struct art *a)
     jm_put(m, o, "uri", jm_str(m, a->a.uri));
     jm_put(m, type, "schema_title", jm_str(m, a->a.schema_title));
     jm_put(m, o, "type", type);
-    jm_put(m, o, "metadata", jm_val(m, json_root(a->metadata)));
+    jm_put(m, o, ART_METADATA, jm_val(m, json_root(a->metadata)));
     return o;
 }
 

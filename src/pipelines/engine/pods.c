@@ -1,0 +1,184 @@
+#include "pipelines/engine/pods.h"
+
+#include <stdlib.h>
+
+#include "kube/fields.h"
+#include "kube/kinds.h"
+#include "kube/object.h"
+
+#define RUN_LABEL "pipeline/runid"
+#define TAIL_MAX  (64u << 10)
+
+struct pods {
+    struct kube *kube;
+    const char *agent_path;
+    struct informer *informer;
+};
+
+void attempt_view_clear(struct attempt_view *v)
+{
+    free(v->pod_uid);
+    free(v->reason);
+    free(v->message);
+    *v = (struct attempt_view){0};
+}
+
+/* ---- starting and stopping ------------------------------------------------------------------------------------ */
+
+static int start(void *self, const struct ctx *ctx, const struct task_start *t, struct err *err)
+{
+    struct pods *p = self;
+    ERR(e);
+    JSON_REF(pod) = pod_make(t, p->agent_path, err);
+    if (!pod)
+        return -1;
+    JSON_REF(made) = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), NULL, &e);
+    if (made || e.code == ERR_EXISTS)
+        return 0;
+    return err_move(err, &e);
+}
+
+static int stop(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, struct err *err)
+{
+    struct pods *p = self;
+    ERR(e);
+    if (kube_delete(p->kube, ctx, &KUBE_PODS, ns, pod_name, NULL, NULL, &e) == 0 || e.code == ERR_NOT_FOUND)
+        return 0;
+    return err_move(err, &e);
+}
+
+static int tail(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, int lines, struct buf *out, struct err *err)
+{
+    struct pods *p = self;
+    const struct kube_log_opts lo = {.container = "main", .tail_lines = lines};
+    return kube_logs(p->kube, ctx, ns, pod_name, &lo, TAIL_MAX, out, err);
+}
+
+static int forget(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
+{
+    struct pods *p = self;
+    size_t n = 0;
+    struct json **all = informer_list(p->informer, &n);
+    int rc = 0, left = 0;
+    for (size_t k = 0; k < n; k++) {
+        jval *pod = json_root(all[k]);
+        if (str_eq(obj_label(pod, RUN_LABEL), run_id)) {
+            left++;
+            if (rc == 0 && !obj_deleting(pod))
+                rc = stop(p, ctx, obj_namespace(pod), obj_name(pod), err);
+        }
+        json_unref(all[k]);
+    }
+    free(all);
+    return rc < 0 ? -1 : left > 0;
+}
+
+/* ---- looking -------------------------------------------------------------------------------------------------- */
+
+/* Waiting reasons that do not pass by themselves. A pull that failed once may have been a hiccup: its back-off comes next. */
+static bool is_hopeless(const char *reason)
+{
+    static const char *const reasons[] = {"ErrImageNeverPull", "InvalidImageName", "ImagePullBackOff", "CreateContainerConfigError",
+                                          "CreateContainerError", "RunContainerError"};
+    for (size_t k = 0; k < ARRAY_LEN(reasons); k++)
+        if (str_eq(reason, reasons[k]))
+            return true;
+    return false;
+}
+
+static char *copy_or_null(const char *s) { return str_empty(s) ? NULL : xstrdup(s); }
+
+static jval *main_status(jval *status)
+{
+    jval *list = pod_status_container_statuses(status);
+    for (size_t k = 0; k < jv_len(list); k++)
+        if (str_eq(container_status_name(jv_at(list, k)), "main"))
+            return jv_at(list, k);
+    return NULL;
+}
+
+static void view_of(jval *pod, struct attempt_view *v)
+{
+    jval *status = pod_status(pod);
+    const char *phase = pod_status_phase(status);
+    jval *state = container_status_state(main_status(status));
+    jval *ended = container_state_terminated(state), *waiting = container_state_waiting(state);
+    v->exit_code = -1;
+    v->pod_uid = copy_or_null(obj_uid(pod));
+    v->deleting = obj_deleting(pod);
+    if (str_eq(phase, "Succeeded") || str_eq(phase, "Failed")) {
+        v->phase = ATTEMPT_ENDED;
+        v->succeeded = str_eq(phase, "Succeeded");
+        v->exit_code = (int)container_state_terminated_exit_code(ended, -1);
+        const char *reason = pod_status_reason(status), *why = container_state_terminated_reason(ended);
+        if (str_empty(reason) && !str_eq(why, "Error") && !str_eq(why, "Completed"))
+            reason = why;
+        v->reason = copy_or_null(reason);
+        v->message = copy_or_null(pod_status_message(status));
+        if (!v->message)
+            v->message = copy_or_null(container_state_terminated_message(ended));
+        return;
+    }
+    v->phase = container_state_running(state) || ended ? ATTEMPT_RUNNING : ATTEMPT_PENDING;
+    v->reason = copy_or_null(container_state_waiting_reason(waiting));
+    v->message = copy_or_null(container_state_waiting_message(waiting));
+    v->hopeless = is_hopeless(v->reason);
+}
+
+static int observe(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, struct attempt_view *out, struct err *err)
+{
+    struct pods *p = self;
+    *out = (struct attempt_view){.phase = ATTEMPT_MISSING, .exit_code = -1};
+    AUTOFREE char *key = obj_key_of(ns, pod_name);
+    JSON_REF(pod) = informer_get(p->informer, key);
+    if (!pod) {
+        /* The cache may be behind: what is about to be taken for lost is asked for once more. */
+        ERR(e);
+        pod = kube_get(p->kube, ctx, &KUBE_PODS, ns, pod_name, NULL, &e);
+        if (!pod && e.code != ERR_NOT_FOUND)
+            return err_move(err, &e);
+    }
+    if (pod)
+        view_of(json_root(pod), out);
+    return 0;
+}
+
+/* ---- wiring --------------------------------------------------------------------------------------------------- */
+
+static void map_pod(void *self, struct json *old, struct json *now, struct workqueue *q)
+{
+    const char *run = obj_label(json_root(now ? now : old), RUN_LABEL);
+    if (!str_empty(run))
+        workqueue_add(q, run);
+}
+
+struct pods *pods_new(struct kube *kube, const struct clock *clock, const char *agent_path)
+{
+    struct pods *p = xcalloc(1, sizeof *p);
+    p->kube = kube;
+    p->agent_path = agent_path;
+    const struct informer_config cfg = {.kube = kube, .res = &KUBE_PODS, .label_selector = RUN_LABEL, .clock = clock};
+    p->informer = informer_new(&cfg);
+    return p;
+}
+
+void pods_free(struct pods *p)
+{
+    if (!p)
+        return;
+    informer_stop(p->informer);
+    free(p);
+}
+
+struct task_runtime pods_runtime(struct pods *p)
+{
+    return (struct task_runtime){.self = p, .start = start, .observe = observe, .stop = stop, .tail = tail, .forget = forget};
+}
+
+struct controller_source pods_source(struct pods *p) { return (struct controller_source){.informer = p->informer, .map = map_pod}; }
+
+int pods_start(struct pods *p, const struct ctx *ctx, struct err *err)
+{
+    informer_start(p->informer);
+    return informer_wait_synced(p->informer, ctx, err);
+}

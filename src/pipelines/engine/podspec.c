@@ -1,0 +1,166 @@
+/* The pod of an attempt. Source: pipelines-runtime spec 13. */
+#include "pipelines/engine/podspec.h"
+
+#include <stdlib.h>
+
+#include "kube/fields.h"
+#include "pipelines/engine/pods.h"
+
+jmval *pod_volume(struct pod_build *b, const char *name)
+{
+    jmval *list = pod_spec_make_volumes(b->m, b->spec);
+    for (size_t k = 0; k < jmv_len(list); k++)
+        if (str_eq(jmv_str(volume_mut_name(jmv_at(list, k))), name))
+            return NULL;
+    jmval *v = jm_obj(b->m);
+    volume_set_name(b->m, v, name);
+    jm_push(list, v);
+    return v;
+}
+
+void pod_mount(struct pod_build *b, const char *volume, const char *path, const char *sub_path, bool read_only)
+{
+    jmval *v = jm_obj(b->m);
+    volume_mount_set_name(b->m, v, volume);
+    volume_mount_set_mount_path(b->m, v, path);
+    if (!str_empty(sub_path))
+        volume_mount_set_sub_path(b->m, v, sub_path);
+    if (read_only)
+        volume_mount_set_read_only(b->m, v, true);
+    jm_push(container_make_volume_mounts(b->m, b->main), v);
+}
+
+static void host_mount(struct pod_build *b, const char *name, const char *host, const char *path, const char *type, bool read_only)
+{
+    jmval *v = pod_volume(b, name);
+    jmval *source = volume_make_host_path(b->m, v);
+    host_path_volume_source_set_path(b->m, source, host);
+    host_path_volume_source_set_type(b->m, source, type);
+    pod_mount(b, name, path, NULL, read_only);
+}
+
+static void scratch(struct pod_build *b)
+{
+    static const char *const dirs[][2] = {
+        {"gcs-scratch", "/gcs"}, {"s3-scratch", "/s3"}, {"minio-scratch", "/minio"}, {"dot-local-scratch", "/.local"},
+        {"dot-cache-scratch", "/.cache"}, {"dot-config-scratch", "/.config"}, {"kfp-launcher", "/kfp-launcher"},
+    };
+    for (size_t k = 0; k < ARRAY_LEN(dirs); k++) {
+        volume_make_empty_dir(b->m, pod_volume(b, dirs[k][0]));
+        pod_mount(b, dirs[k][0], dirs[k][1], NULL, false);
+    }
+}
+
+/* Shallow paths first, so that a mount never hides one below it. */
+static int by_path(const void *a, const void *b)
+{
+    return strcmp((*(const struct task_mount *const *)a)->container_path, (*(const struct task_mount *const *)b)->container_path);
+}
+
+static void mounts(struct pod_build *b, const char *agent_path)
+{
+    host_mount(b, "tidemill-agent", agent_path, LAUNCH_AGENT, "File", true);
+    host_mount(b, "tidemill-task", b->t->task_dir, LAUNCH_DIR, "Directory", false);
+    AUTOFREE const struct task_mount **order = xcalloc(b->t->n_mounts + 1, sizeof *order);
+    for (size_t k = 0; k < b->t->n_mounts; k++)
+        order[k] = &b->t->mounts[k];
+    qsort(order, b->t->n_mounts, sizeof *order, by_path);
+    for (size_t k = 0; k < b->t->n_mounts; k++) {
+        AUTOFREE char *name = xasprintf("artifact-%zu", k);
+        host_mount(b, name, order[k]->host_path, order[k]->container_path, order[k]->is_file ? "File" : "Directory", order[k]->read_only);
+    }
+}
+
+static void field_env(struct pod_build *b, const char *name, const char *path)
+{
+    jmval *e = jm_obj(b->m);
+    env_var_set_name(b->m, e, name);
+    jmval *ref = env_var_source_make_field_ref(b->m, env_var_make_value_from(b->m, e));
+    object_field_selector_set_field_path(b->m, ref, path);
+    jm_push(container_make_env(b->m, b->main), e);
+}
+
+static void env(struct pod_build *b)
+{
+    jmval *list = container_make_env(b->m, b->main);
+    struct jiter it = jv_iter(b->t->env);
+    jval *v;
+    while (jv_next(&it, NULL, &v))
+        jm_push(list, jm_val(b->m, v));
+    field_env(b, "KFP_POD_NAME", "metadata.name");
+    field_env(b, "KFP_POD_UID", "metadata.uid");
+    if (b->t->has_retry) {
+        jmval *e = jm_obj(b->m);
+        env_var_set_name(b->m, e, "KFP_RETRY_INDEX");
+        jm_put(b->m, e, "value", jm_strf(b->m, "%d", b->t->attempt));
+        jm_push(list, e);
+    }
+    jmval *from = jm_obj(b->m);
+    jmval *ref = env_from_source_make_config_map_ref(b->m, from);
+    config_map_env_source_set_name(b->m, ref, "metadata-grpc-configmap");
+    config_map_env_source_set_optional(b->m, ref, true);
+    jm_push(container_make_env_from(b->m, b->main), from);
+}
+
+static void security(struct pod_build *b)
+{
+    jmval *sc = container_make_security_context(b->m, b->main);
+    security_context_set_allow_privilege_escalation(b->m, sc, false);
+    jm_push(capabilities_make_drop(b->m, security_context_make_capabilities(b->m, sc)), jm_str(b->m, "ALL"));
+    seccomp_profile_set_type(b->m, security_context_make_seccomp_profile(b->m, sc), "RuntimeDefault");
+}
+
+static void container(struct pod_build *b)
+{
+    container_set_name(b->m, b->main, "main");
+    container_set_image(b->m, b->main, b->t->image);
+    jmval *command = container_make_command(b->m, b->main);
+    jm_push(command, jm_str(b->m, LAUNCH_AGENT));
+    jm_push(command, jm_str(b->m, "launch"));
+    if (jv_len(b->t->resources) > 0)
+        container_set_resources(b->m, b->main, jm_val(b->m, b->t->resources));
+    env(b);
+    security(b);
+}
+
+/* Ours win over the user's. */
+static void system_metadata(struct pod_build *b)
+{
+    struct jm *m = b->m;
+    const struct task_start *t = b->t;
+    jmval *meta = pod_make_metadata(m, b->pod);
+    object_meta_set_name(m, meta, t->pod_name);
+    object_meta_set_namespace(m, meta, t->ns);
+    jmval *labels = object_meta_make_labels(m, meta), *notes = object_meta_make_annotations(m, meta);
+    jm_put(m, labels, "pipeline/runid", jm_str(m, t->run_id));
+    jm_put(m, labels, "pipelines.kubeflow.org/v2_component", jm_str(m, "true"));
+    jm_put(m, notes, "pipelines.kubeflow.org/v2_component", jm_str(m, "true"));
+    jm_put(m, notes, "pipelines.kubeflow.org/runtime-role", jm_str(m, "launcher"));
+    jm_put(m, notes, "sidecar.istio.io/inject", jm_str(m, "false"));
+    jm_put(m, notes, "pipelines.kubeflow.org/run_name", jm_str(m, t->run_display_name ? t->run_display_name : ""));
+    jm_put(m, notes, "pipelines.kubeflow.org/task_name", jm_str(m, t->task_name));
+}
+
+struct json *pod_make(const struct task_start *t, const char *agent_path, struct err *err)
+{
+    JM_NEW(m);
+    struct pod_build b = {.m = m, .t = t, .err = err};
+    b.pod = jm_obj(m);
+    jm_set_root(m, b.pod);
+    pod_set_api_version(m, b.pod, "v1");
+    pod_set_kind(m, b.pod, "Pod");
+    pod_make_metadata(m, b.pod);
+    b.spec = pod_make_spec(m, b.pod);
+    b.main = jm_obj(m);
+    jm_push(pod_spec_make_containers(m, b.spec), b.main);
+    pod_spec_set_restart_policy(m, b.spec, "Never");
+    pod_spec_set_service_account_name(m, b.spec, str_empty(t->service_account) ? "pipeline-runner" : t->service_account);
+    pod_spec_set_enable_service_links(m, b.spec, false);
+    container(&b);
+    scratch(&b);
+    mounts(&b, agent_path);
+    if (t->kubernetes && pod_apply_config(&b, t->kubernetes) < 0)
+        return NULL;
+    system_metadata(&b);
+    return jm_freeze(m);
+}

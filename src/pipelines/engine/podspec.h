@@ -1,0 +1,20 @@
+/* podspec.h - the pod of an attempt, part by part. Private to engine/. */
+#ifndef TM_PIPELINES_ENGINE_PODSPEC_H
+#define TM_PIPELINES_ENGINE_PODSPEC_H
+
+#include "pipelines/engine/runtime.h"
+
+/* A pod being made. */
+struct pod_build {
+    struct jm *m;
+    jmval *pod, *spec, *main;  /* main: the container */
+    const struct task_start *t;
+    struct err *err;
+};
+/* A volume with this name, once; NULL when it is there already. */
+jmval *pod_volume(struct pod_build *b, const char *name);
+void pod_mount(struct pod_build *b, const char *volume, const char *path, const char *sub_path, bool read_only);
+/* Applies the task's KubernetesExecutorConfig (references already replaced by values). */
+int pod_apply_config(struct pod_build *b, jval *config);
+
+#endif
