@@ -20,7 +20,7 @@ static void tasks_clear(struct tasks *t)
 static char *copy(const char *s) { return xstrdup(s); }
 
 /* Keeps what is shown of a row. */
-static int keep_task(void *self, const struct task_row *t, struct err *err)
+static int keep_task(void *self, struct task_row *t, struct err *err)
 {
     struct tasks *all = self;
     if (all->n == all->cap) {

@@ -144,7 +144,7 @@ struct node_search {
     char *pod;
 };
 
-static int match_node(void *self, const struct task_row *t, struct err *err)
+static int match_node(void *self, struct task_row *t, struct err *err)
 {
     struct node_search *s = self;
     bool hit = str_eq(t->pod_name, s->wanted) || str_eq(t->task_id, s->wanted) || str_eq(t->name, s->wanted) ||
