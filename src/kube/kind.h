@@ -125,6 +125,22 @@ bool kind_has_verb(const struct kind *k, unsigned verb);
 char *kind_api_version(const struct kind *k);
 bool kube_res_equal(const struct kube_res *a, const struct kube_res *b); /* by content */
 
+/* Order of preference of version names: GA before beta before alpha, higher numbers first, other names last and by the alphabet. */
+int kind_version_cmp(const char *a, const char *b);
+
 #define KINDS_EACH(k) (const struct kind *k = kube_builtin_kinds; k < kube_builtin_kinds + kube_n_builtin_kinds; k++)
+
+/* ---- kinds of definitions ------------------------------------------------------------------------------------------------ */
+
+struct kind_custom {
+    const char *group, *version, *plural, *singular, *kind, *list_kind;
+    const char *const *short_names, *const *categories; /* n_ of them; may be NULL */
+    size_t n_short_names, n_categories;
+    bool namespaced, status, scale; /* the last two: subresources */
+    const char *hash;               /* see struct kind */
+};
+/* A served, durable kind with all verbs and no type. Everything is copied; the caller owns it and gives it back with kind_free. */
+struct kind *kind_new(const struct kind_custom *c);
+void kind_free(struct kind *k);     /* NULL is fine; not for built-in kinds */
 
 #endif

@@ -3,10 +3,12 @@
 UNIT_MAIN(
     RUN_GROUP(decode),
     RUN_GROUP(defaults),
+    RUN_GROUP(discovery),
     RUN_GROUP(events),
     RUN_GROUP(informer),
     RUN_GROUP(kind),
     RUN_GROUP(object),
+    RUN_GROUP(openapi),
     RUN_GROUP(protobuf),
     RUN_GROUP(selector),
     RUN_GROUP(strategic),
