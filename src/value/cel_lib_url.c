@@ -58,7 +58,7 @@ static bool host_ok(struct part h)
 static bool parse(val v, struct url *u)
 {
     const char *s = v->s, *end = v->s + v->n;
-    *u = (struct url){.whole = {v->s, v->n}};
+    *u = (struct url){.whole = {v->s, v->n}, .scheme = {"", 0}, .host = {"", 0}, .query = {"", 0}};
     if (v->n == 0 || !escapes_ok(u->whole))
         return false;
     if (*s != '/') {
@@ -125,7 +125,7 @@ static val get(struct cel_call *c)
         if (p.n >= 2 && p.s[0] == '[')
             p = (struct part){p.s + 1, p.n - 2};
     }
-    return cel_mk_copy(c->run, CEL_STRING, p.n ? p.s : "", p.n);
+    return cel_mk_copy(c->run, CEL_STRING, p.s, p.n);
 }
 
 static void decode(struct part p, struct buf *out)
