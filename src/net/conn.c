@@ -101,7 +101,6 @@ static void free_when_done(struct conn *c)
     struct loop *l = c->loop;
     if (c->x) {
         conn_body_uncharge(c);
-        loop_cancel_put(l, c->x->cancel);
         exchange_free(c->x);
     }
     LIST_REMOVE(c, all);
@@ -134,8 +133,8 @@ void conn_close(struct conn *c)
     if (c->is_dirty)
         TAILQ_REMOVE(&c->loop->dirty, c, dirty);
     c->is_dirty = false;
-    if (c->busy && c->x->cancel)
-        cancel_raise(c->x->cancel);
+    if (c->busy)
+        cancel_gone(c->x);
     uv_close((uv_handle_t *)&c->poll, on_closed);
     uv_close((uv_handle_t *)&c->timer, on_closed);
     SSL_free(TAKE(c->ssl));
@@ -166,7 +165,6 @@ void conn_next(struct conn *c)
     struct loop *l = c->loop;
     if (c->x) {
         conn_body_uncharge(c);
-        loop_cancel_put(l, c->x->cancel);
         exchange_free(TAKE(c->x));
     }
     if (c->close_after || l->stopping) {
@@ -205,7 +203,7 @@ void conn_deadline(struct conn *c, int64_t ms)
     uint64_t now = uv_now(&c->loop->uv);
     c->deadline = ms > 0 ? now + (uint64_t)ms : 0;
     if (!c->deadline || (c->timer_due && c->timer_due <= c->deadline))
-        return; /* a shorter one does restart it */
+        return;
     c->timer_due = c->deadline;
     uv_timer_start(&c->timer, on_timer, (uint64_t)ms, 0);
 }

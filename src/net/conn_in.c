@@ -165,8 +165,11 @@ static void work(void *arg)
 {
     struct exchange *x = arg;
     struct loop *l = x->conn->loop;
-    exchange_run(x);
-    respond_read_first(x);
+    if (cancel_begin(x)) {
+        exchange_run(x);
+        respond_read_first(x);
+        cancel_end(x);
+    }
     loop_post(l, &x->post);
 }
 
@@ -177,7 +180,6 @@ static void dispatch(struct conn *c)
     c->state = CONN_HANDLING;
     conn_deadline(c, 0);
     h1_reset(c->h1, false); /* a connection that waits or streams holds no more than it needs */
-    x->cancel = loop_cancel_get(l);
     x->post.fn = on_answered;
     c->busy = true;
     if (!pool_submit(l->server->workers, work, x)) {

@@ -67,7 +67,8 @@ struct exchange {
     struct http_res res;
     struct buf body;             /* of the request */
     size_t body_charged;         /* counted in the server's bytes in flight */
-    struct cancel *cancel;
+    struct cancel *cancel;       /* while the handler runs; this and gone under the server's cancel_lock */
+    bool gone;                   /* the connection was lost */
     const struct api_table *table;
     struct route_match match;
     enum route_result found;

@@ -112,8 +112,8 @@ struct loop {
     struct post *inbox, **inbox_tail;
     LIST_HEAD(, conn) conns;
     TAILQ_HEAD(conn_queue, conn) dirty;
-    struct cancel_node *cancels;       /* free ones */
     bool stopping, finished;
+    uint64_t warned;                   /* when loop_may_warn last said yes */
     struct post stop_post;
     int64_t grace_ms;
     int64_t date_s;
@@ -130,6 +130,8 @@ struct http_server {
     pthread_mutex_t lock;              /* guards listeners (the list) and tables */
     struct listener *listeners;
     struct api_table *tables;
+    pthread_mutex_t cancel_lock;       /* guards cancels, and cancel and gone of each exchange */
+    struct cancel_node *cancels;       /* free ones */
     atomic_size_t n_conns, body_bytes;
     atomic_uint next_loop;
     atomic_bool stopping;
@@ -140,8 +142,13 @@ int loop_init(struct loop *l, struct http_server *s, unsigned index, struct err 
 void *loop_main(void *loop);
 void loop_post(struct loop *l, struct post *p);   /* any thread */
 void loop_free(struct loop *l);
-struct cancel *loop_cancel_get(struct loop *l);
-void loop_cancel_put(struct loop *l, struct cancel *c);
+bool loop_may_warn(struct loop *l);               /* at most once a second: who floods us must not flood the log */
+
+/* cancel.c: the cancel of ctx, for as long as a handler runs */
+bool cancel_begin(struct exchange *x);            /* on the worker; false: the client is gone already, do not run */
+void cancel_end(struct exchange *x);
+void cancel_gone(struct exchange *x);             /* on the loop: the connection is lost */
+void cancel_free_all(struct http_server *s);
 const char *loop_date(struct loop *l);
 void loop_maybe_finish(struct loop *l);
 

@@ -164,7 +164,8 @@ static void hand_over(struct loop *here, struct listener *ln, int fd)
     struct http_server *s = ln->server;
     if (atomic_fetch_add(&s->n_conns, 1) >= s->limits.max_connections) {
         atomic_fetch_sub(&s->n_conns, 1);
-        log_warn("a connection was refused: there are %zu already", s->limits.max_connections);
+        if (loop_may_warn(here))
+            log_warn("connections are refused: there are %zu already", s->limits.max_connections);
         close(fd);
         return;
     }
@@ -183,7 +184,8 @@ static void hand_over(struct loop *here, struct listener *ln, int fd)
 /* No descriptor is left: the spare one is given up to take and close the connection, else the loop would spin on it. */
 static void refuse_one(struct loop *l, struct listener *ln)
 {
-    log_warn("a connection was refused: the process has no file descriptors left (raise `ulimit -n`)");
+    if (loop_may_warn(l))
+        log_warn("connections are refused: the process has no file descriptors left (raise `ulimit -n`)");
     base_closep(&l->spare_fd);
     int fd = accept4(ln->fd, NULL, NULL, SOCK_CLOEXEC);
     base_closep(&fd);

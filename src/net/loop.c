@@ -102,46 +102,17 @@ void loop_free(struct loop *l)
 {
     int rc = uv_loop_close(&l->uv);
     ASSERT(rc == 0);
-    while (l->cancels) {
-        struct cancel_node *n = l->cancels;
-        l->cancels = n->next;
-        cancel_close(&n->cancel);
-        free(n);
-    }
     base_closep(&l->spare_fd);
     pthread_mutex_destroy(&l->lock);
 }
 
-/* Cancels are kept for the next request: each has an eventfd, for handlers that call out. NULL when there is no descriptor left. */
-struct cancel *loop_cancel_get(struct loop *l)
+bool loop_may_warn(struct loop *l)
 {
-    struct cancel_node *n = l->cancels;
-    if (n) {
-        l->cancels = n->next;
-        return &n->cancel;
-    }
-    n = xcalloc(1, sizeof *n);
-    ERR(e);
-    if (cancel_init(&n->cancel, &e) < 0) {
-        log_warn("a request runs without a way to cancel it: %s", err_text(&e));
-        free(n);
-        return NULL;
-    }
-    return &n->cancel;
-}
-
-void loop_cancel_put(struct loop *l, struct cancel *c)
-{
-    if (!c)
-        return;
-    struct cancel_node *n = CONTAINER_OF(c, struct cancel_node, cancel);
-    if (atomic_load(&c->raised)) {
-        cancel_close(c);
-        free(n);
-        return;
-    }
-    n->next = l->cancels;
-    l->cancels = n;
+    uint64_t now = uv_now(&l->uv);
+    if (l->warned && now - l->warned < 1000)
+        return false;
+    l->warned = now;
+    return true;
 }
 
 const char *loop_date(struct loop *l)

@@ -33,6 +33,7 @@ struct http_server *http_server_new(const struct server_limits *limits, struct e
         s->limits = *limits;
     fill_limits(&s->limits);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->cancel_lock, NULL);
     for (unsigned i = 0; i < N_LOOPS; i++)
         if (loop_init(&s->loops[i], s, i, err) < 0) {
             while (i-- > 0) {
@@ -226,6 +227,8 @@ void http_server_stop(struct http_server *s, int64_t grace_ms)
         route_table_free(t->routes);
         free(t);
     }
+    cancel_free_all(s);
+    pthread_mutex_destroy(&s->cancel_lock);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
