@@ -21,6 +21,7 @@ struct h1 {
     size_t n_fields, cap_fields;
     size_t head_bytes;     /* counted against limits.max_bytes */
     size_t target_len;
+    enum { LINE, CR, LINE_END, BLANK_CR, HEAD_END } eol; /* where the head stands, see strict_lines */
     bool in_name, head_done, no_body, done, stopped;
     bool keep_alive, has_body;
     int64_t content_length;
@@ -92,6 +93,8 @@ static int on_name_complete(llhttp_t *ll)
         return 0;
     if (h->n_fields >= h->limits.max_fields)
         return refuse(h, 431, "there are too many header fields");
+    if (!h->in_name || h->fields[h->n_fields].name == h->text.len)
+        return refuse(h, 400, "a header field has no name");
     buf_addc(&h->text, '\0');
     h->fields[h->n_fields].value = h->text.len;
     h->in_name = false;
@@ -215,6 +218,7 @@ void h1_reset(struct h1 *h, bool no_body)
     h->fields = NULL;
     h->n_fields = h->cap_fields = h->head_bytes = h->target_len = 0;
     h->in_name = h->head_done = h->done = h->stopped = h->keep_alive = h->has_body = false;
+    h->eol = LINE;
     h->no_body = no_body;
     h->content_length = -1;
     h->status = 0;
@@ -242,11 +246,47 @@ static const char *why(llhttp_errno_t e, const char *reason)
     }
 }
 
+/* llhttp takes a lone CR or LF for the end of a line here and there, and joins lines that start with a blank (obs-fold). Another server in front of us may
+ * read the same bytes differently: that is how requests are smuggled. So the lines of a request's head are checked before it sees them. */
+static bool strict_lines(struct h1 *h, const char *p, size_t n)
+{
+    for (size_t i = 0; i < n && h->eol != HEAD_END; i++) {
+        char c = p[i];
+        switch (h->eol) {
+        case LINE_END:
+            if (c == ' ' || c == '\t')
+                return false;
+            if (c == '\r') {
+                h->eol = BLANK_CR;
+                break;
+            }
+            /* fallthrough */
+        case LINE:
+            if (c == '\n')
+                return false;
+            h->eol = c == '\r' ? CR : LINE;
+            break;
+        case CR:
+        case BLANK_CR:
+            if (c != '\n')
+                return false;
+            h->eol = h->eol == CR ? LINE_END : HEAD_END;
+            break;
+        case HEAD_END: break;
+        }
+    }
+    return true;
+}
+
 enum h1_result h1_feed(struct h1 *h, const char *p, size_t n, size_t *used)
 {
     *used = n;
     if (n == 0)
         return H1_MORE;
+    if (h->ll.type == HTTP_REQUEST && !strict_lines(h, p, n)) {
+        refuse(h, 400, "lines must end with CR LF, and may not be folded");
+        return H1_ERROR;
+    }
     llhttp_errno_t e = llhttp_execute(&h->ll, p, n);
     if (e == HPE_OK)
         return H1_MORE;
