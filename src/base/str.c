@@ -6,7 +6,6 @@
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
-#define HASH_FUNCTION HASH_FNV /* the default has fall-throughs that clang warns of */
 #include <uthash.h>
 
 bool str_ends(const char *s, const char *suffix)

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#define HASH_FUNCTION HASH_FNV /* the default has fall-throughs that clang warns of */
 #include <uthash.h>
 #include <yaml.h>
 
