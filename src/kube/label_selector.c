@@ -261,7 +261,8 @@ static int parse_all(struct lexer *l, struct label_selector *s, struct err *err)
         if (value_tok(l) != T_IDENT && l->tok != T_NOT)
             return expected(l, "identifier after ','", err);
     }
-    qsort(s->req, s->n, sizeof *s->req, by_key);
+    if (s->n)
+        qsort(s->req, s->n, sizeof *s->req, by_key);
     return 0;
 }
 
@@ -288,7 +289,8 @@ struct label_selector *label_selector_from_map(jval *map)
         r->single = true;
         add_value(r, jv_str_or(v, ""));
     }
-    qsort(s->req, s->n, sizeof *s->req, by_key);
+    if (s->n)
+        qsort(s->req, s->n, sizeof *s->req, by_key);
     return s;
 }
 
@@ -329,7 +331,8 @@ struct label_selector *label_selector_from(jval *obj, struct err *err)
     while (jv_next(&it, NULL, &e))
         if (add_expression(s, e, err) < 0)
             return NULL;
-    qsort(s->req, s->n, sizeof *s->req, by_key);
+    if (s->n)
+        qsort(s->req, s->n, sizeof *s->req, by_key);
     return TAKE(s);
 }
 

@@ -209,6 +209,8 @@ static void test_maps_of_lists_and_raw(void **state)
     expect("controllerrevision", "apps/v1", "ControllerRevision", &rev, "{\"data\":{\"a\":[1.50]},\"revision\":4}");
 }
 
+#define BYTES(s) s, sizeof(s) - 1
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -216,16 +218,16 @@ static void test_refused(void **state)
         const char *bytes;
         size_t n;
     } t[] = {
-        {"", 0}, {"k8s", 3}, {"k8s\0", 4}, {"json{}", 6},
-        {"k8s\0\xff\xff\xff", 7},                                           /* cut tag */
-        {"k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x0d\x0a\x03\x0a\x01", 29}, /* cut message */
-        {"k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x0a\x05", 25}, /* length beyond the message */
-        {"k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x08\x05", 25}, /* metadata as a number */
-        {"k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x0b\x0c", 25}, /* a group */
-        {"k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x05\x0a\x03\x0a\x01\xff", 28}, /* no UTF-8 */
-        {"k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x00\x00", 25}, /* field 0 */
-        {"k8s\0\x0a\x0a\x0a\x02v1\x12\x04Nope\x12\x00", 18},                /* unknown kind */
-        {"k8s\0\x0a\x0c\x0a\x02v1\x12\x06Secret\x12\x00", 20},              /* another kind */
+        {BYTES("")}, {BYTES("k8s")}, {BYTES("k8s\0")}, {BYTES("json{}")},
+        {BYTES("k8s\0\xff\xff\xff")},                                           /* cut tag */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x0d\x0a\x03\x0a\x01")}, /* cut message */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x0a\x05")}, /* length beyond the message */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x08\x05")}, /* metadata as a number */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x0b\x0c")}, /* a group */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x05\x0a\x03\x0a\x01\xff")}, /* no UTF-8 */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x00\x00")}, /* field 0 */
+        {BYTES("k8s\0\x0a\x0a\x0a\x02v1\x12\x04Nope\x12\x00")},                /* unknown kind */
+        {BYTES("k8s\0\x0a\x0c\x0a\x02v1\x12\x06Secret\x12\x00")},              /* another kind */
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         ERR(e);
