@@ -232,8 +232,10 @@ static void check_versions(struct faults *f, jval *versions, bool alike)
     }
     if (!unique)
         fault_invalid(f, "versions", versions, "must contain unique version names");
-    if (storage != 1)
+    if (storage != 1 && n > 0)
         fault_invalid(f, "versions", versions, "must have exactly one version marked as storage version");
+    else if (n == 0) /* whether given empty or not at all */
+        fault_add(f, "FieldValueInvalid", "versions", "Invalid value: []: must have exactly one version marked as storage version");
     if (n > 0) {
         const char *first = jv_str_or(jv_get(jv_at(versions, 0), "name"), "");
         validate_name(f, "version", first, name_dns1035_label(first));

@@ -148,8 +148,8 @@ static struct schema_node *compile(struct schema *s, jval *v, unsigned depth, st
     read_keywords(n, v);
     jval *rules = jv_get(v, "x-kubernetes-validations");
     s->has_rules |= jv_len(rules) > 0;
-    if ((n->pattern && !str_empty(n->pattern) && !(n->regex = regex_compile(n->pattern, err))) ||
-        schema_rules_compile(n, rules, err) < 0 || compile_children(s, n, v, depth + 1, err) < 0) {
+    if ((!str_empty(n->pattern) && !(n->regex = regex_compile(n->pattern, err))) || schema_rules_compile(n, rules, err) < 0 ||
+        compile_children(s, n, v, depth + 1, err) < 0) {
         node_free(n);
         return NULL;
     }

@@ -96,7 +96,7 @@ int schema_rules_compile(struct schema_node *n, jval *rules, struct err *err)
     n->n_rules = len;
     for (size_t i = 0; i < len; i++)
         if (compile_rule(&n->rules[i], jv_at(rules, i), err) < 0)
-            return err_wrap(err, "x-kubernetes-validations[%zu].rule", i);
+            return -1;
     return 0;
 }
 

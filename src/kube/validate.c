@@ -216,8 +216,10 @@ static void check_node(struct faults *f, jval *o)
 {
     check_taints(f, node_spec_taints(node_spec(o)));
     jval *cidrs = node_spec_pod_cidrs(node_spec(o));
-    for (size_t i = 0, n = jv_is(cidrs, J_ARRAY) ? jv_len(cidrs) : 0; i < n; i++) {
-        const char *text = jv_str_or(jv_at(cidrs, i), "");
+    const char *only = node_spec_pod_cidr(node_spec(o)); /* the first of podCIDRs, by its old name */
+    size_t n = jv_is(cidrs, J_ARRAY) ? jv_len(cidrs) : 0;
+    for (size_t i = 0; i < n || (i == 0 && !str_empty(only)); i++) {
+        const char *text = n ? jv_str_or(jv_at(cidrs, i), "") : only;
         size_t at = validate_push_item(f, "spec.podCIDRs", i);
         if (!validate_is_cidr(text))
             fault_invalid_str(f, NULL, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
@@ -294,6 +296,12 @@ static const struct rules *rules_of(const struct kube_res *res)
     return NULL;
 }
 
+/* Events answer with their first name, whichever face they were sent to. */
+static int done(struct faults *f, const struct kube_res *res, jval *obj, struct err *err)
+{
+    return faults_done(f, str_eq(res->kind, "Event") && str_eq(res->group, "events.k8s.io") ? "" : res->group, res->kind, obj_name(obj), err);
+}
+
 int validate_create(const struct kube_res *res, jval *obj, struct err *err)
 {
     FAULTS(f);
@@ -301,7 +309,7 @@ int validate_create(const struct kube_res *res, jval *obj, struct err *err)
     validate_metadata_create(&f, res, obj);
     if (r && r->check)
         r->check(&f, obj);
-    return faults_done(&f, res->group, res->kind, obj_name(obj), err);
+    return done(&f, res, obj, err);
 }
 
 int validate_update(const struct kube_res *res, const char *subresource, jval *old, jval *now, struct err *err)
@@ -317,5 +325,5 @@ int validate_update(const struct kube_res *res, const char *subresource, jval *o
         r->check(&f, now);
     if (str_eq(subresource, "status") && str_eq(res->kind, "Pod") && !*res->group)
         validate_pod_status_update(&f, old, now);
-    return faults_done(&f, res->group, res->kind, obj_name(now), err);
+    return done(&f, res, now, err);
 }
