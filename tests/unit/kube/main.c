@@ -10,6 +10,9 @@ UNIT_MAIN(
     RUN_GROUP(object),
     RUN_GROUP(openapi),
     RUN_GROUP(protobuf),
+    RUN_GROUP(schema),
     RUN_GROUP(selector),
     RUN_GROUP(strategic),
+    RUN_GROUP(table),
+    RUN_GROUP(validate),
 )
