@@ -4,7 +4,6 @@
 
 #include <sqlite3.h>
 /* The default hash function has fall-throughs that clang warns of. */
-#define HASH_FUNCTION HASH_FNV
 #include <uthash.h>
 
 #include "data/sql.h"
