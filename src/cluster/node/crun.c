@@ -149,6 +149,9 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
     return &c->base;
 }
 
+char *runtime_crun_gateway(struct runtime *r) { return xstrdup(podnet_gateway(crun_of(r)->net)); }
+char *runtime_crun_instance(struct runtime *r) { return xstrdup(crun_of(r)->instance); }
+
 /* ---- exits -------------------------------------------------------------------------------------------------------------- */
 
 static bool is_id(const char *s) { return strlen(s) == ID_LEN && strspn(s, "0123456789abcdef") == ID_LEN; }
@@ -563,8 +566,6 @@ static int tmpfs(struct runtime *r, const char *path, const char *options, int *
 static int remove_tree(struct runtime *r, const char *path, struct err *err)
 {
     HELPER_ANSWER(a);
-    if (!fs_exists(path))
-        return 0;
     if (helper_ask(crun_of(r)->helper, HELPER_REMOVE, &a, err, path, NULL) < 0)
         return -1;
     return a.rc == 0 ? 0 : err_set(err, ERR_IO, "%s", a.text);

@@ -119,6 +119,8 @@ struct runtime {
 struct node_config;
 /* Does not touch the machine before the first ready(). */
 struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err);
+char *runtime_crun_gateway(struct runtime *r);   /* the bridge's address; the caller frees */
+char *runtime_crun_instance(struct runtime *r);  /* what its things are called on the machine; the caller frees */
 
 /* How a scripted container behaves; asked once at its start. */
 struct script {

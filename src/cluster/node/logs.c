@@ -1,0 +1,481 @@
+#include "cluster/node/logs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "base/timefmt.h"
+#include "kube/fields.h"
+#include "kube/object.h"
+
+#define LOG_ROOM "node"
+#include "base/log.h"
+
+enum { CHUNK = 65536, HEAD_MAX = 64 };
+#define ROTATE_SLOW (5 * NS_PER_S)
+#define ROTATE_FAST (NS_PER_S / 5)
+
+/* A container that writes now. */
+struct writer {
+    char *path, *cid, *bundle;
+    int64_t seen; /* size at the last look */
+};
+
+struct reader {
+    struct node_log base;
+    struct logs *logs;
+    struct reader *next;          /* followers */
+    char *key, *path, *dir;       /* key "<uid>/<container>" */
+    int fd, watch;
+    struct kube_log_opts opts;
+    int64_t since_ns, left;       /* left: bytes of limit_bytes, -1: no limit */
+    bool in_line, skip_line;      /* the last record was a part; and it was left out */
+    struct buf in;                /* bytes of an unfinished record */
+    void (*notify)(void *arg);
+    void *arg;
+};
+
+struct logs {
+    struct logs_config cfg;
+    char *dir;
+    pthread_mutex_t lock;         /* all below */
+    struct strmap writers;        /* key -> struct writer */
+    struct reader *followers;
+    int inotify, wake;
+    pthread_t thread;
+    bool has_thread;
+};
+
+static void writer_free(void *p)
+{
+    struct writer *w = p;
+    free(w->path);
+    free(w->cid);
+    free(w->bundle);
+    free(w);
+}
+
+struct logs *logs_new(const struct logs_config *cfg)
+{
+    struct logs *l = xcalloc(1, sizeof *l);
+    l->cfg = *cfg;
+    l->dir = xstrdup(cfg->dir);
+    l->writers = STRMAP_INIT(writer_free);
+    l->inotify = l->wake = -1;
+    pthread_mutex_init(&l->lock, NULL);
+    return l;
+}
+
+/* ---- who writes, who follows --------------------------------------------------------------------------------------------- */
+
+void logs_running(struct logs *l, const char *pod_uid, const char *container, const char *path, const char *cid, const char *bundle, bool runs)
+{
+    AUTOFREE char *key = xasprintf("%s/%s", pod_uid, container);
+    LOCK_GUARD(&l->lock);
+    if (runs) {
+        struct writer *w = xcalloc(1, sizeof *w);
+        w->path = xstrdup(path);
+        w->cid = xstrdup(cid);
+        w->bundle = xstrdup(bundle);
+        strmap_put(&l->writers, key, w);
+        return;
+    }
+    strmap_del(&l->writers, key);
+    for (struct reader *r = l->followers; r; r = r->next)
+        if (str_eq(r->key, key))
+            r->notify(r->arg);
+}
+
+static bool still_written(struct logs *l, const struct reader *r)
+{
+    LOCK_GUARD(&l->lock);
+    const struct writer *w = strmap_get(&l->writers, r->key);
+    return w && str_eq(w->path, r->path);
+}
+
+static void *watch_main(void *arg)
+{
+    struct logs *l = arg;
+    int in = l->inotify, wake = l->wake; /* set before this thread began, closed after it was joined */
+    for (;;) {
+        struct pollfd p[] = {{.fd = in, .events = POLLIN}, {.fd = wake, .events = POLLIN}};
+        char events[8192] __attribute__((aligned(8)));
+        if (poll(p, ARRAY_LEN(p), -1) < 0 && errno != EINTR)
+            return NULL;
+        if (p[1].revents)
+            return NULL;
+        ssize_t n = read(in, events, sizeof events);
+        LOCK_GUARD(&l->lock);
+        for (char *at = events; n > 0 && at < events + n;) {
+            struct inotify_event e;
+            memcpy(&e, at, sizeof e);
+            for (struct reader *r = l->followers; r; r = r->next)
+                if (r->watch == e.wd)
+                    r->notify(r->arg);
+            at += sizeof e + e.len;
+        }
+    }
+}
+
+static int follow_start(struct logs *l, struct reader *r, struct err *err)
+{
+    LOCK_GUARD(&l->lock);
+    if (!l->has_thread) {
+        l->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        l->wake = eventfd(0, EFD_CLOEXEC);
+        if (l->inotify < 0 || l->wake < 0)
+            return err_errno(err, "watching logs");
+        l->thread = thread_start("node-logs", watch_main, l);
+        l->has_thread = true;
+    }
+    r->watch = inotify_add_watch(l->inotify, r->dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO);
+    if (r->watch < 0)
+        return err_errno(err, "watching %s", r->dir);
+    r->next = l->followers;
+    l->followers = r;
+    return 0;
+}
+
+static void follow_stop(struct logs *l, struct reader *r)
+{
+    LOCK_GUARD(&l->lock);
+    bool shared = false;
+    for (struct reader **p = &l->followers; *p; p = &(*p)->next)
+        if (*p == r) {
+            *p = r->next;
+            break;
+        }
+    for (struct reader *o = l->followers; o; o = o->next)
+        shared |= o->watch == r->watch;
+    if (r->watch >= 0 && !shared)
+        inotify_rm_watch(l->inotify, r->watch);
+}
+
+void logs_free(struct logs *l)
+{
+    if (!l)
+        return;
+    if (l->has_thread) {
+        uint64_t one = 1;
+        ASSERT(write(l->wake, &one, sizeof one) == sizeof one);
+        pthread_join(l->thread, NULL);
+    }
+    if (l->inotify >= 0)
+        close(l->inotify);
+    if (l->wake >= 0)
+        close(l->wake);
+    strmap_free(&l->writers);
+    pthread_mutex_destroy(&l->lock);
+    free(l->dir);
+    free(l);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------------ */
+
+/* One record without its newline. Bytes that are no record (a file cut in a crash) are left out. */
+static void put_record(struct reader *r, const char *s, size_t n, struct buf *out)
+{
+    const char *end = s + n, *stream = memchr(s, ' ', n < HEAD_MAX ? n : HEAD_MAX);
+    const char *tag = stream ? memchr(stream + 1, ' ', (size_t)(end - stream - 1)) : NULL;
+    const char *text = tag ? memchr(tag + 1, ' ', (size_t)(end - tag - 1)) : NULL;
+    if (!text || text - tag != 2 || (tag[1] != 'F' && tag[1] != 'P'))
+        return;
+    bool begins = !r->in_line;
+    r->in_line = tag[1] == 'P';
+    AUTOFREE char *time = xstrndup(s, (size_t)(stream - s));
+    if (begins) {
+        int64_t at;
+        r->skip_line = r->since_ns && time_parse(time, &at) && at < r->since_ns;
+    }
+    if (r->skip_line)
+        return;
+    size_t before = out->len;
+    if (begins && r->opts.timestamps) {
+        int64_t at;
+        char z[TIME_TEXT_MAX];
+        buf_addf(out, "%s ", time_parse(time, &at) ? time_format(z, at, TIME_NANOS_TRIMMED) : time);
+    }
+    buf_add(out, text + 1, (size_t)(end - text - 1));
+    if (!r->in_line)
+        buf_addc(out, '\n');
+    if (r->left >= 0) {
+        size_t added = out->len - before;
+        if ((int64_t)added > r->left) {
+            out->len = before + (size_t)r->left;
+            out->data[out->len] = 0;
+            added = (size_t)r->left;
+        }
+        r->left -= (int64_t)added;
+    }
+}
+
+/* Bytes from the file into records. 1: something was read; 0: its end. */
+static int read_some(struct reader *r, size_t max, struct buf *out, struct err *err)
+{
+    size_t want = max < CHUNK ? (max ? max : 1) : CHUNK;
+    buf_reserve(&r->in, want);
+    ssize_t n = r->fd < 0 ? 0 : read(r->fd, r->in.data + r->in.len, want);
+    if (n < 0)
+        return err_errno(err, "reading %s", r->path);
+    r->in.len += (size_t)n;
+    size_t used = 0;
+    while (r->left != 0) {
+        const char *s = r->in.data + used, *nl = memchr(s, '\n', r->in.len - used);
+        if (!nl)
+            break;
+        put_record(r, s, (size_t)(nl - s), out);
+        used = (size_t)(nl - r->in.data) + 1;
+    }
+    buf_consume(&r->in, used);
+    return n > 0;
+}
+
+/* The path names another file than the one we have open: it was rotated, or has come to be. */
+static bool next_file(struct reader *r)
+{
+    struct stat have, now;
+    if (stat(r->path, &now) < 0 || (r->fd >= 0 && fstat(r->fd, &have) == 0 && have.st_ino == now.st_ino && have.st_dev == now.st_dev))
+        return false;
+    int fd = open(r->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = fd;
+    buf_reset(&r->in);
+    return true;
+}
+
+static int log_read(struct node_log *log, size_t max, struct buf *out, struct err *err)
+{
+    struct reader *r = CONTAINER_OF(log, struct reader, base);
+    /* Asked before reading: what is written until the container ends is in the file by then. */
+    bool written = r->opts.follow && still_written(r->logs, r);
+    int rc = read_some(r, max, out, err);
+    if (rc < 0)
+        return -1;
+    if (r->left == 0)
+        return 2;
+    if (rc > 0 || (r->opts.follow && next_file(r)))
+        return 1;
+    return written ? 0 : 2;
+}
+
+static void log_close(struct node_log *log)
+{
+    struct reader *r = CONTAINER_OF(log, struct reader, base);
+    if (r->opts.follow)
+        follow_stop(r->logs, r);
+    if (r->fd >= 0)
+        close(r->fd);
+    buf_free(&r->in);
+    free(r->key);
+    free(r->path);
+    free(r->dir);
+    free(r);
+}
+
+/* Whether the record that begins there ends a line (F). */
+static bool ends_line(int fd, off_t begin)
+{
+    char head[HEAD_MAX + 1] = "";
+    ssize_t n = pread(fd, head, HEAD_MAX, begin);
+    head[n > 0 ? n : 0] = 0;
+    const char *stream = strchr(head, ' '), *tag = stream ? strchr(stream + 1, ' ') : NULL;
+    return tag && tag[1] == 'F';
+}
+
+/* Places the file where its last n lines begin, going back from the end: behind the record that ends the line before them. */
+static void seek_tail(int fd, int64_t lines)
+{
+    off_t at = lseek(fd, 0, SEEK_END), record_end = -1, start = 0;
+    AUTOFREE char *chunk = xmalloc(CHUNK);
+    int64_t seen = 0;
+    bool found = lines == 0;
+    if (found)
+        start = at;
+    while (at > 0 && !found) {
+        off_t from = at > CHUNK ? at - CHUNK : 0;
+        ssize_t n = pread(fd, chunk, (size_t)(at - from), from);
+        if (n <= 0)
+            break;
+        for (ssize_t i = n - 1; i >= 0 && !found; i--) {
+            if (chunk[i] != '\n')
+                continue;
+            if (record_end >= 0 && ends_line(fd, from + i + 1) && ++seen > lines) {
+                start = record_end + 1;
+                found = true;
+            }
+            record_end = from + i;
+        }
+        at = from;
+    }
+    if (!found && record_end >= 0 && ends_line(fd, 0) && ++seen > lines)
+        start = record_end + 1;
+    lseek(fd, start, SEEK_SET);
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------------------------------- */
+
+static jval *named(jval *list, const char *name)
+{
+    for (size_t i = 0; i < jv_len(list); i++)
+        if (str_eq(jv_str(jv_get(jv_at(list, i), "name")), name))
+            return jv_at(list, i);
+    return NULL;
+}
+
+/* Which attempt's log is asked for; -1 with Kubernetes' text when there is none. */
+static int which_attempt(jval *pod, const struct kube_log_opts *opts, int64_t *attempt, struct err *err)
+{
+    jval *spec = pod_spec(pod), *status = pod_status(pod);
+    if (!named(pod_spec_containers(spec), opts->container) && !named(pod_spec_init_containers(spec), opts->container))
+        return err_set(err, ERR_BAD_REQUEST, "container %s is not valid for pod %s", opts->container, obj_name(pod));
+    jval *st = named(pod_status_container_statuses(status), opts->container);
+    if (!st)
+        st = named(pod_status_init_container_statuses(status), opts->container);
+    jval *state = container_status_state(st), *waiting = container_state_waiting(state);
+    bool before = container_state_terminated(container_status_last_state(st)) != NULL;
+    *attempt = container_status_restart_count(st, 0);
+    if (opts->previous) {
+        if (!before || *attempt < 1)
+            return err_set(err, ERR_BAD_REQUEST, "previous terminated container \"%s\" in pod \"%s\" not found", opts->container,
+                           obj_name(pod));
+        --*attempt;
+        return 0;
+    }
+    if (st && !waiting && (container_state_running(state) || container_state_terminated(state)))
+        return 0;
+    if (before && *attempt > 0) {
+        --*attempt;
+        return 0;
+    }
+    const char *reason = container_state_waiting_reason(waiting);
+    return err_set(err, ERR_BAD_REQUEST, "container \"%s\" in pod \"%s\" is waiting to start: %s", opts->container, obj_name(pod),
+                   reason ? reason : "ContainerCreating");
+}
+
+struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts, void (*notify)(void *arg),
+                           void *arg, struct err *err)
+{
+    int64_t attempt = 0;
+    if (which_attempt(pod, opts, &attempt, err) < 0)
+        return NULL;
+    struct reader *r = xcalloc(1, sizeof *r);
+    r->base = (struct node_log){.read = log_read, .close = log_close};
+    r->logs = l;
+    r->opts = *opts;
+    r->opts.container = NULL;
+    r->opts.follow = opts->follow && notify && !opts->previous;
+    r->left = opts->limit_bytes > 0 ? opts->limit_bytes : -1;
+    r->since_ns = opts->since_time_ns ? opts->since_time_ns : opts->since_seconds ? ctx_now_ns(ctx) - opts->since_seconds * NS_PER_S : 0;
+    r->notify = notify;
+    r->arg = arg;
+    r->watch = -1;
+    r->key = xasprintf("%s/%s", obj_uid(pod), opts->container);
+    r->dir = xasprintf("%s/pods/%s_%s_%s/%s", l->dir, obj_namespace(pod), obj_name(pod), obj_uid(pod), opts->container);
+    r->path = xasprintf("%s/%lld.log", r->dir, (long long)attempt);
+    r->fd = open(r->path, O_RDONLY | O_CLOEXEC);
+    if (r->fd < 0 && errno != ENOENT) {
+        err_errno(err, "opening the log of container %s", opts->container);
+        r->opts.follow = false;
+        log_close(&r->base);
+        return NULL;
+    }
+    if (r->fd >= 0 && opts->tail_lines >= 0)
+        seek_tail(r->fd, opts->tail_lines);
+    if (r->opts.follow && (!fs_is_dir(r->dir) || follow_start(l, r, err) < 0)) {
+        r->opts.follow = false;
+        if (fs_is_dir(r->dir)) {
+            log_close(&r->base);
+            return NULL;
+        }
+    }
+    return &r->base;
+}
+
+/* ---- rotation ---------------------------------------------------------------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Older files of one log beyond the number that is kept. Their names end in the time, so that they sort. */
+static void drop_old(const struct logs *l, const char *path)
+{
+    AUTOFREE char *dir = xstrdup(path);
+    char *base = strrchr(dir, '/');
+    *base++ = 0;
+    STRLIST(old);
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.')
+            strlist_add(&old, e->d_name);
+    if (d)
+        closedir(d);
+    if (old.n)
+        qsort(old.v, old.n, sizeof *old.v, by_name);
+    for (size_t i = 0; i + l->cfg.max_files <= old.n + 1 && i < old.n; i++) {
+        if (old.n - i < l->cfg.max_files)
+            break;
+        AUTOFREE char *file = fs_join(dir, old.v[i]);
+        unlink(file);
+    }
+}
+
+static void rotate(struct logs *l, const struct writer *w)
+{
+    char stamp[TIME_TEXT_MAX];
+    ERR(e);
+    AUTOFREE char *to = xasprintf("%s.%s", w->path, time_format(stamp, l->cfg.clock->wall_ns(l->cfg.clock), TIME_MICROS));
+    if (rename(w->path, to) < 0) {
+        log_warn("rotating %s: %s", w->path, strerror(errno));
+        return;
+    }
+    if (l->cfg.reopen(l->cfg.self, w->cid, w->bundle, &e) < 0) {
+        log_warn("rotating %s: %s", w->path, err_text(&e));
+        rename(to, w->path);
+        return;
+    }
+    drop_old(l, w->path);
+}
+
+int64_t logs_rotate(struct logs *l)
+{
+    struct writer *due = NULL;
+    size_t n = 0;
+    bool fast = false, any = false;
+    {
+        LOCK_GUARD(&l->lock);
+        for (struct strmap_entry *e = strmap_first(&l->writers); e; e = strmap_next(e)) {
+            struct writer *w = e->value;
+            struct stat st;
+            any = true;
+            if (stat(w->path, &st) < 0)
+                continue;
+            fast |= st.st_size - w->seen > l->cfg.max_bytes / 50;
+            w->seen = st.st_size;
+            if (st.st_size <= l->cfg.max_bytes)
+                continue;
+            w->seen = 0;
+            due = xreallocarray(due, n + 1, sizeof *due);
+            due[n++] = (struct writer){.path = xstrdup(w->path), .cid = xstrdup(w->cid), .bundle = xstrdup(w->bundle)};
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        rotate(l, &due[i]);
+        free(due[i].path);
+        free(due[i].cid);
+        free(due[i].bundle);
+    }
+    free(due);
+    return !any ? 0 : fast ? ROTATE_FAST : ROTATE_SLOW;
+}

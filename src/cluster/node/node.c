@@ -1,0 +1,588 @@
+#include "cluster/node/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "cluster/node/logs.h"
+#include "cluster/node/node_object.h"
+#include "cluster/node/nodedb.h"
+#include "cluster/node/pod.h"
+#include "cluster/node/podnet.h"
+#include "cluster/node/proc.h"
+#include "kube/controller.h"
+#include "kube/events.h"
+#include "kube/fields.h"
+#include "kube/kinds.h"
+#include "kube/object.h"
+
+#define LOG_ROOM "node"
+#include "base/log.h"
+
+enum { WORKERS = 6, MAX_PODS = 500, LOG_FILES = 5 };
+#define LOG_BYTES      (10LL << 20)
+#define BACKOFF_BASE   (10 * NS_PER_S)
+#define RETRY_BASE     (NS_PER_S / 1000)
+#define READY_RETRY    (5 * NS_PER_S)
+#define REMOVE_GRACE   (3 * NS_PER_S)
+
+struct node {
+    char *name, *node_dir, *log_dir, *agent_path, *gateway;
+    struct kube *kube;
+    const struct clock *clock;
+    unsigned max_pods;
+    struct machine machine;
+    struct runtime *runtime;
+    struct nodedb *db;
+    struct logs *logs;
+    struct event_recorder *events;
+    struct informer *pods;
+    struct controller_run *run;
+    struct pod_host host;
+    struct node_api api;
+    struct cancel cancel;
+    pthread_t keeper;
+
+    pthread_mutex_t lock;      /* all below; never held while a pod is synced */
+    pthread_cond_t changed;
+    bool ready, decided, stopping;
+    char *why;                 /* not ready: the cure */
+    struct strmap records;     /* uid -> struct pod; a pod itself belongs to the worker that has its key */
+    struct strmap by_key;      /* key -> struct pod, further ones of the same key behind it */
+    struct strmap by_cid;      /* container id -> key, owned */
+    size_t n_running;
+};
+
+/* ---- what pods ask of the node (struct pod_host) ------------------------------------------------------------------------- */
+
+static void track(void *self, const char *cid, const char *key)
+{
+    struct node *n = self;
+    LOCK_GUARD(&n->lock);
+    strmap_put(&n->by_cid, cid, xstrdup(key));
+}
+
+static void untrack(void *self, const char *cid)
+{
+    struct node *n = self;
+    LOCK_GUARD(&n->lock);
+    strmap_del(&n->by_cid, cid);
+}
+
+static void running(void *self, const struct pod *p, const struct box *b, bool runs)
+{
+    struct node *n = self;
+    AUTOFREE char *dir = pod_log_dir(&n->host, p, b->name), *path = xasprintf("%s/%d.log", dir, b->attempt);
+    AUTOFREE char *bundle = pod_bundle(&n->host, p, b);
+    logs_running(n->logs, p->uid, b->name, path, b->cid, bundle, runs);
+    if (!runs)
+        return;
+    LOCK_GUARD(&n->lock);
+    n->n_running++;
+    pthread_cond_broadcast(&n->changed); /* logs are to be looked after */
+}
+
+/* From the runtime: something ended. */
+static void exited(void *self, const char *cid)
+{
+    struct node *n = self;
+    /* Under the lock: once we are stopping, the queue may be gone. */
+    LOCK_GUARD(&n->lock);
+    const char *key = strmap_get(&n->by_cid, cid);
+    if (key && n->run && !n->stopping)
+        workqueue_add(controller_queue(n->run), key);
+}
+
+static int reopen_log(void *self, const char *cid, const char *bundle, struct err *err)
+{
+    struct node *n = self;
+    struct container_ref ref = {.id = cid, .bundle = bundle};
+    return n->runtime->ops->reopen_log(n->runtime, &ref, err);
+}
+
+/* ---- the controller -------------------------------------------------------------------------------------------------------- */
+
+/* The records that have this key, one for each uid. They are this worker's while it has the key. */
+static size_t records_of(struct node *n, const char *key, struct pod ***out)
+{
+    size_t count = 0;
+    *out = NULL;
+    LOCK_GUARD(&n->lock);
+    for (struct pod *p = strmap_get(&n->by_key, key); p; p = p->next_of_key) {
+        *out = xreallocarray(*out, count + 1, sizeof **out);
+        (*out)[count++] = p;
+    }
+    return count;
+}
+
+/* Lock held. */
+static void add_record(struct node *n, struct pod *p)
+{
+    p->next_of_key = strmap_get(&n->by_key, p->key);
+    strmap_put(&n->by_key, p->key, p);
+    strmap_put(&n->records, p->uid, p);
+}
+
+static void drop_record(struct node *n, struct pod *p)
+{
+    {
+        LOCK_GUARD(&n->lock);
+        for (size_t i = 0; i < p->n_boxes; i++)
+            if (p->boxes[i].cid)
+                strmap_del(&n->by_cid, p->boxes[i].cid);
+        struct pod *first = strmap_get(&n->by_key, p->key);
+        if (first != p) {
+            while (first->next_of_key != p)
+                first = first->next_of_key;
+            first->next_of_key = p->next_of_key;
+        } else if (p->next_of_key) {
+            strmap_put(&n->by_key, p->key, p->next_of_key);
+        } else {
+            strmap_del(&n->by_key, p->key);
+        }
+        strmap_del(&n->records, p->uid);
+    }
+    pod_free(p);
+}
+
+static bool is_terminal(jval *pod)
+{
+    const char *phase = pod_status_phase(pod_status(pod));
+    return str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
+}
+
+/* Every pod that is bound to us is known by a record but those that ended before this node's memory began. */
+static struct pod *record_for(struct node *n, struct json *obj)
+{
+    struct pod *p = strmap_get(&n->records, obj_uid(json_root(obj)));
+    if (!p) {
+        p = pod_new(&n->host, obj);
+        if (is_terminal(json_root(obj)))
+            p->state = POD_GONE;
+        add_record(n, p);
+    }
+    return p;
+}
+
+static int sync_one(struct node *n, const struct ctx *ctx, struct pod *p, struct reconcile_result *res, struct err *err)
+{
+    int64_t wake;
+    bool forget;
+    int rc = pod_sync(&n->host, ctx, p, &wake, &forget, err);
+    if (rc == 0 && wake && (!res->again_after_ns || wake < res->again_after_ns))
+        res->again_after_ns = wake;
+    if (rc == 0 && forget)
+        drop_record(n, p);
+    return rc;
+}
+
+static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
+{
+    struct node *n = self;
+    {
+        LOCK_GUARD(&n->lock);
+        if (!n->ready || n->stopping)
+            return 0; /* all keys are queued once it is */
+    }
+    JSON_REF(obj) = informer_get(n->pods, key);
+    if (obj && !str_eq(pod_spec_node_name(pod_spec(json_root(obj))), n->name)) {
+        json_unref(obj);
+        obj = NULL;
+    }
+    if (obj) {
+        LOCK_GUARD(&n->lock);
+        record_for(n, obj);
+    }
+    AUTOFREE struct pod **records = NULL;
+    size_t count = records_of(n, key, &records);
+    int rc = 0;
+    /* Of two pods of one name the older one goes first: it has lost its object. */
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < count && rc == 0; i++) {
+            bool current = obj && str_eq(records[i]->uid, obj_uid(json_root(obj)));
+            if (current != (pass == 1))
+                continue;
+            pod_set_object(records[i], current ? obj : NULL);
+            rc = sync_one(n, ctx, records[i], res, err);
+        }
+    return rc;
+}
+
+/* ---- rows of an earlier life ---------------------------------------------------------------------------------------------------- */
+
+static void load_pod(void *self, const struct pod_row *r)
+{
+    struct node *n = self;
+    struct pod *p = pod_from_row(&n->host, r);
+    LOCK_GUARD(&n->lock);
+    add_record(n, p);
+}
+
+struct loaded_box {
+    struct container_row row;
+};
+struct loaded {
+    struct loaded_box *v;
+    size_t n;
+};
+
+static void load_box(void *self, const struct container_row *r)
+{
+    struct loaded *l = self;
+    l->v = xreallocarray(l->v, l->n + 1, sizeof *l->v);
+    struct container_row *c = &l->v[l->n++].row;
+    *c = *r;
+    c->pod_uid = xstrdup(r->pod_uid);
+    c->name = xstrdup(r->name);
+    c->cid = xstrdup(r->cid);
+    c->reason = xstrdup(r->reason);
+    c->message = xstrdup(r->message);
+    c->last = xstrdup(r->last);
+}
+
+static int load(struct node *n, struct err *err)
+{
+    struct loaded l = {0};
+    bool new_boot;
+    if (nodedb_new_boot(n->db, n->machine.boot_id, &new_boot, err) < 0 || nodedb_each_pod(n->db, load_pod, n, err) < 0 ||
+        nodedb_each_container(n->db, load_box, &l, err) < 0)
+        return -1;
+    for (size_t i = 0; i < l.n; i++) {
+        struct container_row *r = &l.v[i].row;
+        struct pod *p = strmap_get(&n->records, r->pod_uid);
+        if (p)
+            pod_add_row(&n->host, p, r);
+        free(r->pod_uid);
+        free(r->name);
+        free(r->cid);
+        free(r->reason);
+        free(r->message);
+        free(r->last);
+    }
+    free(l.v);
+    if (new_boot) {
+        /* Networks and memory of before are gone: pods that go on are set up anew. */
+        for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e)) {
+            struct pod *p = e->value;
+            p->has_sandbox = false;
+            if (p->state == POD_INIT || p->state == POD_RUN)
+                p->state = POD_SETUP;
+        }
+    }
+    return 0;
+}
+
+static int adopt_sandboxes(struct node *n, struct err *err)
+{
+    const struct sandbox **used = xcalloc(strmap_count(&n->records) + 1, sizeof *used);
+    size_t count = 0;
+    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e)) {
+        struct pod *p = e->value;
+        if (p->has_sandbox)
+            used[count++] = &p->sandbox;
+    }
+    int rc = n->runtime->ops->sandbox_adopt(n->runtime, used, count, err);
+    free(used);
+    return rc;
+}
+
+/* ---- the keeper: makes the node ready, then looks after logs ------------------------------------------------------------------------ */
+
+static void enqueue_all(struct node *n)
+{
+    size_t count;
+    struct json **list = informer_list(n->pods, &count);
+    for (size_t i = 0; i < count; i++) {
+        AUTOFREE char *key = obj_key(json_root(list[i]));
+        workqueue_add(controller_queue(n->run), key);
+        json_unref(list[i]);
+    }
+    free(list);
+    LOCK_GUARD(&n->lock);
+    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e))
+        workqueue_add(controller_queue(n->run), ((struct pod *)e->value)->key);
+}
+
+static int make_ready(struct node *n, char **version, struct err *err)
+{
+    AUTOFREE char *mem = fs_join(n->node_dir, "mem");
+    if (n->runtime->ops->ready(n->runtime, version, err) < 0)
+        return -1;
+    if (n->host.mem_fd < 0 && n->runtime->ops->tmpfs(n->runtime, mem, "mode=711", &n->host.mem_fd, err) < 0)
+        return -1;
+    return adopt_sandboxes(n, err);
+}
+
+/* One try. The Node object says how it went. */
+static bool try_ready(struct node *n, const struct ctx *ctx)
+{
+    AUTOFREE char *version = NULL;
+    ERR(e);
+    ERR(reg);
+    bool ok = make_ready(n, &version, &e) == 0;
+    struct node_facts f = {.machine = &n->machine, .name = n->name, .runtime_version = version ? version : "", .max_pods = n->max_pods,
+                           .not_ready = ok ? NULL : err_text(&e)};
+    bool registered = node_register(n->kube, ctx, &f, &reg) == 0;
+    if (!registered)
+        log_warn("%s", err_text(&reg));
+    LOCK_GUARD(&n->lock);
+    if (!ok && !str_eq(n->why, err_text(&e)))
+        log_warn("pods cannot run here: %s", err_text(&e));
+    free(n->why);
+    n->why = ok ? NULL : xstrdup(err_text(&e));
+    n->ready = ok && registered;
+    n->decided |= registered;
+    pthread_cond_broadcast(&n->changed);
+    return n->ready;
+}
+
+/* Sleeps until then, or until the node changes (stops, a container starts). */
+static void keeper_wait(struct node *n, int64_t ns)
+{
+    LOCK_GUARD(&n->lock);
+    if (n->stopping)
+        return;
+    if (ns)
+        thread_cond_wait_until(&n->changed, &n->lock, clock_system.mono_ns(&clock_system) + ns);
+    else if (!n->n_running)
+        pthread_cond_wait(&n->changed, &n->lock);
+}
+
+static void *keeper_main(void *arg)
+{
+    struct node *n = arg;
+    struct ctx ctx = ctx_background();
+    ctx.clock = n->clock;
+    ctx.cancel = &n->cancel;
+    ctx.who = n->kube->who;
+    ERR(e);
+    if (informer_wait_synced(n->pods, &ctx, &e) < 0)
+        return NULL;
+    bool ready = false;
+    for (;;) {
+        {
+            LOCK_GUARD(&n->lock);
+            if (n->stopping)
+                return NULL;
+        }
+        if (!ready) {
+            ready = try_ready(n, &ctx);
+            if (ready)
+                enqueue_all(n);
+            else
+                keeper_wait(n, READY_RETRY);
+            continue;
+        }
+        {
+            LOCK_GUARD(&n->lock);
+            n->n_running = 0;
+        }
+        keeper_wait(n, logs_rotate(n->logs));
+    }
+}
+
+/* ---- start ----------------------------------------------------------------------------------------------------------------------------- */
+
+static struct node_log *log_open(void *self, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts, void (*notify)(void *arg),
+                                 void *arg, struct err *err)
+{
+    return logs_open(((struct node *)self)->logs, ctx, pod, opts, notify, arg, err);
+}
+
+static void node_free(struct node *n)
+{
+    logs_free(n->logs);
+    nodedb_close(n->db);
+    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e))
+        pod_free(e->value);
+    strmap_free(&n->records);
+    strmap_free(&n->by_key);
+    strmap_free(&n->by_cid);
+    machine_free(&n->machine);
+    if (n->host.mem_fd >= 0)
+        close(n->host.mem_fd);
+    cancel_close(&n->cancel);
+    pthread_mutex_destroy(&n->lock);
+    pthread_cond_destroy(&n->changed);
+    free(n->name);
+    free(n->node_dir);
+    free(n->log_dir);
+    free(n->agent_path);
+    free(n->gateway);
+    free(n->why);
+    free(n);
+}
+
+static int check_config(const struct node_config *cfg, struct err *err)
+{
+    if (str_empty(cfg->data_dir) || cfg->data_dir[0] != '/' || strpbrk(cfg->data_dir, ":,\\"))
+        return err_set(err, ERR_BAD_REQUEST, "data directory \"%s\" must be an absolute path without ':', ',' and '\\'",
+                       cfg->data_dir ? cfg->data_dir : "");
+    if (cfg->agent_path && access(cfg->agent_path, X_OK) < 0)
+        return err_errno(err, "the agent %s cannot be executed", cfg->agent_path);
+    return 0;
+}
+
+static void fill_host(struct node *n, const struct node_config *cfg)
+{
+    n->host = (struct pod_host){
+        .kube = n->kube, .runtime = n->runtime, .db = n->db, .events = n->events, .clock = n->clock, .node_name = n->name,
+        .node_dir = n->node_dir, .log_dir = n->log_dir, .agent_path = n->agent_path, .host_ip = n->machine.ip, .gateway = n->gateway,
+        .node_cpu_milli = n->machine.cpu_milli, .node_memory = n->machine.memory,
+        .backoff_base_ns = cfg->backoff_base_ns ? cfg->backoff_base_ns : BACKOFF_BASE, .mem_fd = -1, .track = track, .untrack = untrack,
+        .running = running, .self = n,
+    };
+}
+
+static int open_parts(struct node *n, const struct node_config *cfg, struct err *err)
+{
+    AUTOFREE char *db = fs_join(n->node_dir, "node.db"), *logs = fs_join(n->log_dir, "pods"), *pods = fs_join(n->node_dir, "pods");
+    if (fs_mkdir_p(n->node_dir, 0700, err) < 0 || fs_mkdir_p(logs, 0755, err) < 0 || fs_mkdir_p(pods, 0711, err) < 0 ||
+        cancel_init(&n->cancel, err) < 0)
+        return -1;
+    n->db = nodedb_open(db, err);
+    if (!n->db)
+        return -1;
+    n->runtime = cfg->runtime ? cfg->runtime : runtime_crun_new(cfg, err);
+    if (!n->runtime)
+        return -1;
+    n->gateway = cfg->runtime ? xstrdup("127.0.0.1") : runtime_crun_gateway(n->runtime);
+    n->runtime->exited = exited;
+    n->runtime->self = n;
+    n->logs = logs_new(&(struct logs_config){.dir = n->log_dir, .clock = n->clock, .max_bytes = cfg->log_max_bytes ? cfg->log_max_bytes : LOG_BYTES,
+                                             .max_files = cfg->log_max_files ? cfg->log_max_files : LOG_FILES, .reopen = reopen_log, .self = n});
+    n->events = event_recorder_new(n->kube, "kubelet", n->name, n->clock);
+    fill_host(n, cfg);
+    return load(n, err);
+}
+
+static void start_watching(struct node *n)
+{
+    AUTOFREE char *selector = xasprintf("spec.nodeName=%s", n->name);
+    n->pods = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_PODS, .field_selector = selector, .clock = n->clock});
+    struct controller_source source = {.informer = n->pods};
+    const struct controller c = {.name = "node", .sources = &source, .n_sources = 1, .workers = WORKERS, .reconcile = reconcile};
+    n->run = controller_start(&c, n, n->clock, RETRY_BASE);
+    informer_start(n->pods);
+    n->keeper = thread_start("node-keeper", keeper_main, n);
+}
+
+struct node *node_start(const struct node_config *cfg, struct kube *kube, struct err *err)
+{
+    if (check_config(cfg, err) < 0)
+        return NULL;
+    struct node *n = xcalloc(1, sizeof *n);
+    n->kube = kube;
+    n->clock = cfg->clock ? cfg->clock : &clock_system;
+    n->max_pods = cfg->max_pods ? cfg->max_pods : MAX_PODS;
+    n->host.mem_fd = -1;
+    n->records = STRMAP_INIT(NULL);
+    n->by_key = STRMAP_INIT(NULL);
+    n->by_cid = STRMAP_INIT(free);
+    pthread_mutex_init(&n->lock, NULL);
+    thread_cond_init(&n->changed);
+    machine_read(&n->machine, cfg->data_dir);
+    n->name = xstrdup(cfg->node_name ? cfg->node_name : n->machine.host_name);
+    n->node_dir = fs_join(cfg->data_dir, "node");
+    n->log_dir = fs_join(cfg->data_dir, "logs");
+    n->agent_path = xstrdup(cfg->agent_path);
+    n->api = (struct node_api){.self = n, .log_open = log_open};
+    if (open_parts(n, cfg, err) < 0) {
+        event_recorder_free(n->events);
+        if (n->runtime && n->runtime != cfg->runtime)
+            n->runtime->ops->stop(n->runtime, false);
+        node_free(n);
+        return NULL;
+    }
+    start_watching(n);
+    return n;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* Ends every pod: they get a moment, then SIGKILL. The workers have stopped: the records are ours. */
+static void end_pods(struct node *n)
+{
+    struct ctx ctx = ctx_background();
+    ctx.who = n->kube->who;
+    ctx.clock = n->clock;
+    int64_t until = clock_system.mono_ns(&clock_system) + REMOVE_GRACE;
+    STRLIST(uids);
+    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e))
+        strlist_add(&uids, e->key);
+    for (bool alive = true; alive;) {
+        int64_t now = clock_system.mono_ns(&clock_system);
+        alive = false;
+        for (size_t i = 0; i < uids.n; i++) {
+            struct pod *p = strmap_get(&n->records, uids.v[i]);
+            struct reconcile_result res = {0};
+            ERR(e);
+            if (!p || p->state == POD_GONE)
+                continue;
+            pod_evict(p, "Terminated", "Pod was terminated in response to imminent node shutdown.");
+            int64_t mono = n->clock->mono_ns(n->clock);
+            if (!p->kill_mono_ns || p->kill_mono_ns > mono + REMOVE_GRACE)
+                p->kill_mono_ns = mono + REMOVE_GRACE;
+            if (sync_one(n, &ctx, p, &res, &e) < 0)
+                log_warn("ending pod %s: %s", uids.v[i], err_text(&e));
+            p = strmap_get(&n->records, uids.v[i]);
+            alive |= p && p->state != POD_GONE;
+        }
+        if (alive && now > until + REMOVE_GRACE) {
+            log_error("some pods did not end in time");
+            break;
+        }
+        if (alive)
+            usleep(10000);
+    }
+}
+
+void node_stop(struct node *n, enum node_stop_mode mode)
+{
+    {
+        LOCK_GUARD(&n->lock);
+        n->stopping = true;
+        pthread_cond_broadcast(&n->changed);
+    }
+    cancel_raise(&n->cancel);
+    pthread_join(n->keeper, NULL);
+    controller_stop(n->run);
+    informer_stop(n->pods);
+    if (mode == NODE_REMOVE && n->ready)
+        end_pods(n);
+    event_recorder_flush(n->events, 500);
+    event_recorder_free(n->events);
+    n->runtime->ops->stop(n->runtime, mode == NODE_REMOVE);
+    node_free(n);
+}
+
+/* ---- questions --------------------------------------------------------------------------------------------------------------------------- */
+
+const struct node_api *node_api(struct node *n) { return &n->api; }
+const char *node_name(struct node *n) { return n->name; }
+
+bool node_ready(struct node *n, char **why)
+{
+    LOCK_GUARD(&n->lock);
+    if (why)
+        *why = n->ready ? NULL : xstrdup(n->why ? n->why : "the node is starting");
+    return n->ready;
+}
+
+int node_wait_ready(struct node *n, const struct ctx *ctx, struct err *err)
+{
+    LOCK_GUARD(&n->lock);
+    while (!n->decided && !n->stopping) {
+        if (ctx_check(ctx, err) < 0)
+            return -1;
+        thread_cond_wait_until(&n->changed, &n->lock, clock_system.mono_ns(&clock_system) + 50 * NS_PER_MS);
+    }
+    return n->ready ? 0 : err_set(err, ERR_PRECONDITION, "%s", n->why ? n->why : "the node is stopping");
+}

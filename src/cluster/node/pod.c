@@ -1,0 +1,488 @@
+#include "cluster/node/pod.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/timefmt.h"
+#include "cluster/node/volumes.h"
+#include "kube/fields.h"
+#include "kube/kinds.h"
+#include "kube/object.h"
+
+#define LOG_ROOM "node"
+#include "base/log.h"
+
+#define SETUP_RETRY_FIRST (NS_PER_S / 2)
+#define SETUP_RETRY_MAX   (122 * NS_PER_S)
+#define FORCED_GRACE      (2 * NS_PER_S) /* of a pod whose object is gone already */
+enum { GRACE_DEFAULT_S = 30, STEPS_MAX = 64 };
+
+/* ---- records --------------------------------------------------------------------------------------------------------------- */
+
+static struct box *add_box(struct pod *p, const char *name, bool init)
+{
+    p->boxes = xreallocarray(p->boxes, p->n_boxes + 1, sizeof *p->boxes);
+    struct box *b = &p->boxes[p->n_boxes++];
+    *b = (struct box){.name = xstrdup(name), .init = init};
+    p->n_init += init;
+    return b;
+}
+
+static struct box *box_named(struct pod *p, const char *name)
+{
+    for (size_t i = 0; i < p->n_boxes; i++)
+        if (str_eq(p->boxes[i].name, name))
+            return &p->boxes[i];
+    return NULL;
+}
+
+/* The boxes in the order of the spec; those that rows brought keep their content. */
+static void order_boxes(struct pod *p)
+{
+    jval *spec = pod_spec(json_root(p->obj));
+    jval *lists[] = {pod_spec_init_containers(spec), pod_spec_containers(spec)};
+    struct pod sorted = {0};
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < jv_len(lists[l]); i++) {
+            const char *name = container_name(jv_at(lists[l], i));
+            struct box *have = box_named(p, name), *b = add_box(&sorted, name, l == 0);
+            if (have) {
+                free(b->name);
+                *b = *have;
+                b->init = l == 0;
+                have->name = NULL;
+            }
+        }
+    /* A box that lost its name was moved; the others have no container in the spec (which cannot lose one). */
+    free(p->boxes);
+    p->boxes = sorted.boxes;
+    p->n_boxes = sorted.n_boxes;
+    p->n_init = sorted.n_init;
+}
+
+struct pod *pod_new(const struct pod_host *h, struct json *obj)
+{
+    struct pod *p = xcalloc(1, sizeof *p);
+    jval *o = json_root(obj);
+    p->key = obj_key(o);
+    p->uid = xstrdup(obj_uid(o));
+    p->ns = xstrdup(obj_namespace(o));
+    p->name = xstrdup(obj_name(o));
+    p->obj = json_ref(obj);
+    p->started_ns = h->clock->wall_ns(h->clock);
+    order_boxes(p);
+    return p;
+}
+
+struct pod *pod_from_row(const struct pod_host *h, const struct pod_row *r)
+{
+    struct pod *p = xcalloc(1, sizeof *p);
+    p->uid = xstrdup(r->uid);
+    p->ns = xstrdup(r->ns);
+    p->name = xstrdup(r->name);
+    p->key = xasprintf("%s/%s", r->ns, r->name);
+    p->state = (enum pod_state)r->state;
+    p->started_ns = r->started_ns;
+    p->reason = xstrdup(r->reason);
+    p->message = xstrdup(r->message);
+    if (r->sandbox) {
+        p->has_sandbox = true;
+        p->sandbox = (struct sandbox){.name = xstrdup(r->sandbox), .ip = xstrdup(r->ip), .net_path = xstrdup(r->net_path),
+                                      .ipc_path = xstrdup(r->ipc_path)};
+    } else if (r->ip) {
+        p->sandbox.ip = xstrdup(r->ip);
+    }
+    p->adopted = true;
+    return p;
+}
+
+void pod_add_row(const struct pod_host *h, struct pod *p, const struct container_row *r)
+{
+    struct box *b = add_box(p, r->name, r->init);
+    b->attempt = r->attempt;
+    b->state = (enum box_state)r->state;
+    b->cid = xstrdup(r->cid);
+    b->started_ns = r->started_ns;
+    b->finished_ns = r->finished_ns;
+    b->exit_code = r->exit_code;
+    b->reason = xstrdup(r->reason);
+    b->message = xstrdup(r->message);
+    b->last = xstrdup(r->last);
+    b->backoff_ns = r->backoff_ns;
+    if (b->cid && (b->state == BOX_PREPARED || b->state == BOX_RUNNING)) {
+        h->track(h->self, b->cid, p->key);
+        h->running(h->self, p, b, b->state == BOX_RUNNING);
+    }
+}
+
+void pod_free(struct pod *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->n_boxes; i++) {
+        struct box *b = &p->boxes[i];
+        free(b->name);
+        free(b->cid);
+        free(b->reason);
+        free(b->message);
+        free(b->last);
+        free(b->image_id);
+        free(b->wait_reason);
+        free(b->wait_message);
+    }
+    free(p->boxes);
+    free(p->key);
+    free(p->uid);
+    free(p->ns);
+    free(p->name);
+    free(p->reason);
+    free(p->message);
+    json_unref(p->obj);
+    sandbox_free(&p->sandbox);
+    free(p);
+}
+
+void pod_set_object(struct pod *p, struct json *obj)
+{
+    if (!obj) {
+        p->object_gone = true;
+        return;
+    }
+    bool first = !p->obj;
+    if (p->obj && obj_rv(json_root(p->obj)) > obj_rv(json_root(obj)))
+        return;
+    struct json *old = p->obj;
+    p->obj = json_ref(obj);
+    json_unref(old);
+    if (first)
+        order_boxes(p);
+}
+
+void pod_evict(struct pod *p, const char *reason, const char *message)
+{
+    if (p->reason || p->state >= POD_STOPPING)
+        return;
+    p->reason = xstrdup(reason);
+    p->message = xstrdup(message);
+}
+
+static int save(const struct pod_host *h, const struct pod *p, struct err *err)
+{
+    struct pod_row r = {.uid = p->uid, .ns = p->ns, .name = p->name, .state = p->state, .ip = p->sandbox.ip, .started_ns = p->started_ns,
+                        .reason = p->reason, .message = p->message};
+    if (p->has_sandbox) {
+        r.sandbox = p->sandbox.name;
+        r.net_path = p->sandbox.net_path;
+        r.ipc_path = p->sandbox.ipc_path;
+    }
+    return nodedb_put_pod(h->db, &r, err);
+}
+
+/* ---- what is asked -------------------------------------------------------------------------------------------------------- */
+
+static bool asked_to_end(const struct pod *p) { return p->object_gone || p->reason || obj_deleting(json_root(p->obj)); }
+
+static int64_t grace_ns(const struct pod *p)
+{
+    if (p->object_gone)
+        return FORCED_GRACE;
+    jval *o = json_root(p->obj);
+    int64_t s = obj_deleting(o) ? object_meta_deletion_grace_period_seconds(obj_meta(o), GRACE_DEFAULT_S)
+                                : pod_spec_termination_grace_period_seconds(pod_spec(o), GRACE_DEFAULT_S);
+    if (s < 0)
+        s = 0;
+    if (s > INT32_MAX)
+        s = INT32_MAX;
+    return s * NS_PER_S;
+}
+
+/* activeDeadlineSeconds is counted from the start of the pod. */
+static void check_deadline(const struct pod_host *h, struct pod *p, int64_t *wake)
+{
+    int64_t s = pod_spec_active_deadline_seconds(pod_spec(json_root(p->obj)), 0);
+    if (s <= 0 || s > INT32_MAX || p->state >= POD_STOPPING || p->reason)
+        return;
+    int64_t left = p->started_ns + s * NS_PER_S - h->clock->wall_ns(h->clock);
+    if (left > 0) {
+        if (*wake == 0 || left < *wake)
+            *wake = left;
+        return;
+    }
+    pod_evict(p, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
+}
+
+static void wake_at(const struct pod_host *h, int64_t *wake, int64_t mono)
+{
+    int64_t left = mono - h->clock->mono_ns(h->clock);
+    if (left < 1)
+        left = 1;
+    if (*wake == 0 || left < *wake)
+        *wake = left;
+}
+
+static bool restarts(const struct pod *p, const struct box *b)
+{
+    const char *policy = pod_spec_restart_policy(pod_spec(json_root(p->obj)));
+    if (str_eq(policy, "Never"))
+        return false;
+    return b->init || str_eq(policy, "OnFailure") ? b->exit_code != 0 : true;
+}
+
+/* ---- steps: each does what it can and returns the next state, or its own to wait; -1 is an error ------------------------------------- */
+
+typedef int step_fn(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err);
+
+static int step_new(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    return asked_to_end(p) ? POD_ENDED : POD_SETUP;
+}
+
+static int make_pod(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct err *err)
+{
+    AUTOFREE char *dir = pod_dir(h, p), *volumes = fs_join(dir, "volumes"), *mem = pod_mem_dir(h, p);
+    if (volumes_check(json_root(p->obj), err) < 0 || fs_mkdir_p(volumes, 0755, err) < 0)
+        return -1;
+    if (!p->has_sandbox) {
+        sandbox_free(&p->sandbox);
+        if (h->runtime->ops->sandbox_up(h->runtime, p->uid, pod_spec_host_network(pod_spec(json_root(p->obj)), false), &p->sandbox, err) < 0)
+            return -1;
+        p->has_sandbox = true;
+        if (save(h, p, err) < 0)
+            return -1;
+    }
+    struct pod_facts facts = pod_facts(h, p);
+    struct volumes_at at = {.kube = h->kube, .runtime = h->runtime, .ctx = ctx, .facts = &facts, .pod_dir = dir, .mem_dir = mem,
+                            .mem_fd = h->mem_fd,
+                            .fs_group = pod_security_context_fs_group(pod_spec_security_context(pod_spec(json_root(p->obj))), -1)};
+    int64_t refresh;
+    if (volumes_make(&at, &refresh, err) < 0)
+        return -1;
+    p->refresh_mono_ns = refresh ? h->clock->mono_ns(h->clock) + refresh : 0;
+    return pod_write_etc(h, p, err);
+}
+
+static int step_setup(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    ERR(e);
+    if (asked_to_end(p))
+        return POD_ENDED;
+    if (p->setup_retry_mono_ns > h->clock->mono_ns(h->clock)) {
+        wake_at(h, wake, p->setup_retry_mono_ns);
+        return POD_SETUP;
+    }
+    if (make_pod(h, ctx, p, &e) == 0)
+        return p->n_init ? POD_INIT : POD_RUN;
+    const char *reason = p->has_sandbox || e.code == ERR_PRECONDITION ? "FailedMount" : "FailedCreatePodSandBox";
+    event_record(h->events, json_root(p->obj), &KUBE_PODS, "Warning", reason, "%s", err_text(&e));
+    log_debug("pod %s: %s", p->key, err_text(&e));
+    p->setup_wait_ns = p->setup_wait_ns ? p->setup_wait_ns * 2 : SETUP_RETRY_FIRST;
+    if (p->setup_wait_ns > SETUP_RETRY_MAX)
+        p->setup_wait_ns = SETUP_RETRY_MAX;
+    p->setup_retry_mono_ns = h->clock->mono_ns(h->clock) + p->setup_wait_ns;
+    wake_at(h, wake, p->setup_retry_mono_ns);
+    return POD_SETUP;
+}
+
+/* Starts a waiting container if it may be started now. */
+static int go_on(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, int64_t *wake, struct err *err)
+{
+    if (b->state == BOX_WAITING && b->retry_mono_ns <= h->clock->mono_ns(h->clock) && box_start(h, ctx, p, b, err) < 0)
+        return -1;
+    if (b->state == BOX_WAITING && b->retry_mono_ns)
+        wake_at(h, wake, b->retry_mono_ns);
+    return 0;
+}
+
+static int step_init(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    if (asked_to_end(p))
+        return POD_STOPPING;
+    for (size_t i = 0; i < p->n_init; i++) {
+        struct box *b = &p->boxes[i];
+        if (b->state == BOX_EXITED && b->exit_code == 0)
+            continue;
+        if (b->state == BOX_EXITED && !restarts(p, b))
+            return POD_ENDED;
+        if (b->state == BOX_EXITED && box_restart(h, ctx, p, b, err) < 0)
+            return -1;
+        if (go_on(h, ctx, p, b, wake, err) < 0)
+            return -1;
+        /* An end that is known at once (it could not be started) is taken at the next turn. */
+        if (b->state == BOX_EXITED)
+            wake_at(h, wake, 0);
+        return POD_INIT;
+    }
+    return POD_RUN;
+}
+
+static int step_run(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    bool alive = false;
+    if (asked_to_end(p))
+        return POD_STOPPING;
+    for (size_t i = p->n_init; i < p->n_boxes; i++) {
+        struct box *b = &p->boxes[i];
+        if (b->state == BOX_EXITED && restarts(p, b) && box_restart(h, ctx, p, b, err) < 0)
+            return -1;
+        if (go_on(h, ctx, p, b, wake, err) < 0)
+            return -1;
+        if (b->state == BOX_EXITED && restarts(p, b))
+            wake_at(h, wake, 0);
+        alive |= b->state != BOX_EXITED || restarts(p, b);
+    }
+    return alive ? POD_RUN : POD_ENDED;
+}
+
+static int kill_all(const struct pod_host *h, struct pod *p, int sig, struct err *err)
+{
+    for (size_t i = 0; i < p->n_boxes; i++) {
+        struct box *b = &p->boxes[i];
+        AUTOFREE char *bundle = pod_bundle(h, p, b);
+        struct container_ref ref = {.id = b->cid, .bundle = bundle};
+        if ((b->state != BOX_RUNNING && b->state != BOX_PREPARED) || !b->cid)
+            continue;
+        if (h->runtime->ops->signal(h->runtime, &ref, sig, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int step_stopping(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    int64_t now = h->clock->mono_ns(h->clock), grace = grace_ns(p);
+    bool alive = false;
+    for (size_t i = 0; i < p->n_boxes; i++)
+        alive |= p->boxes[i].state == BOX_RUNNING || p->boxes[i].state == BOX_PREPARED;
+    if (!alive)
+        return POD_ENDED;
+    /* A later request may shorten the grace, never lengthen it. */
+    if (!p->kill_mono_ns || now + grace < p->kill_mono_ns)
+        p->kill_mono_ns = now + grace;
+    if (!p->term_sent && grace > 0) {
+        for (size_t i = 0; i < p->n_boxes && p->obj; i++)
+            if (p->boxes[i].state == BOX_RUNNING) {
+                AUTOFREE char *field = xasprintf("spec.containers{%s}", p->boxes[i].name);
+                event_record_field(h->events, json_root(p->obj), &KUBE_PODS, field, "Normal", "Killing", "Stopping container %s",
+                                   p->boxes[i].name);
+            }
+        if (kill_all(h, p, SIGTERM, err) < 0)
+            return -1;
+    }
+    p->term_sent = true;
+    if (p->kill_mono_ns <= now) {
+        if (kill_all(h, p, SIGKILL, err) < 0)
+            return -1;
+        p->kill_sent = true;
+        wake_at(h, wake, now + NS_PER_S);
+        return POD_STOPPING;
+    }
+    wake_at(h, wake, p->kill_mono_ns);
+    return POD_STOPPING;
+}
+
+/* Everything but the logs. Each part may have been taken back already. */
+static int take_back(const struct pod_host *h, struct pod *p, struct err *err)
+{
+    AUTOFREE char *dir = pod_dir(h, p), *mem = pod_mem_dir(h, p);
+    for (size_t i = 0; i < p->n_boxes; i++) {
+        AUTOFREE char *bundle = pod_bundle(h, p, &p->boxes[i]);
+        struct container_ref ref = {.id = p->boxes[i].cid, .bundle = bundle};
+        if (!ref.id)
+            continue;
+        if (h->runtime->ops->remove(h->runtime, &ref, err) < 0)
+            return -1;
+        h->untrack(h->self, ref.id);
+    }
+    FAULT("node.pod.removed");
+    if (p->has_sandbox && h->runtime->ops->sandbox_down(h->runtime, p->uid, &p->sandbox, err) < 0)
+        return -1;
+    p->has_sandbox = false;
+    if (h->runtime->ops->remove_tree(h->runtime, dir, err) < 0)
+        return -1;
+    if (faccessat(h->mem_fd, p->uid, F_OK, 0) < 0)
+        return 0;
+    return h->runtime->ops->remove_tree(h->runtime, mem, err);
+}
+
+static int step_ended(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    if (pod_write_status(h, ctx, p, err) < 0 || take_back(h, p, err) < 0)
+        return -1;
+    return POD_GONE;
+}
+
+static int step_gone(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    static const int64_t now = 0;
+    if (p->object_gone || !obj_deleting(json_root(p->obj)))
+        return POD_GONE;
+    ERR(e);
+    struct kube_opts opts = {.grace_seconds = &now, .precondition_uid = p->uid};
+    if (kube_delete(h->kube, ctx, &KUBE_PODS, p->ns, p->name, &opts, NULL, &e) < 0 && e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT)
+        return err_move(err, &e);
+    return POD_GONE;
+}
+
+static step_fn *const steps[] = {
+    [POD_NEW] = step_new,           [POD_SETUP] = step_setup, [POD_INIT] = step_init, [POD_RUN] = step_run,
+    [POD_STOPPING] = step_stopping, [POD_ENDED] = step_ended, [POD_GONE] = step_gone,
+};
+
+static int forget_pod(const struct pod_host *h, struct pod *p, struct err *err)
+{
+    AUTOFREE char *logs = pod_log_dir(h, p, NULL);
+    if (fs_rm_rf(logs, err) < 0)
+        return -1;
+    return nodedb_del_pod(h->db, p->uid, err);
+}
+
+static int refresh_volumes(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake)
+{
+    ERR(e);
+    if (p->state != POD_INIT && p->state != POD_RUN)
+        return 0;
+    if (p->refresh_mono_ns && p->refresh_mono_ns <= h->clock->mono_ns(h->clock) && make_pod(h, ctx, p, &e) < 0) {
+        log_warn("refreshing the volumes of pod %s: %s", p->key, err_text(&e));
+        p->refresh_mono_ns = h->clock->mono_ns(h->clock) + 30 * NS_PER_S;
+    }
+    if (p->refresh_mono_ns)
+        wake_at(h, wake, p->refresh_mono_ns);
+    return 0;
+}
+
+int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, bool *forget, struct err *err)
+{
+    *wake = 0;
+    *forget = false;
+    /* A row whose object was gone before we came back: there is nothing to read any more, only to take back. */
+    if (!p->obj)
+        p->object_gone = true;
+    for (size_t i = 0; i < p->n_boxes; i++)
+        if (box_observe(h, p, &p->boxes[i], err) < 0)
+            return -1;
+    p->adopted = false;
+    if (p->obj)
+        check_deadline(h, p, wake);
+    for (int i = 0; i < STEPS_MAX; i++) {
+        int next = steps[p->state](h, ctx, p, wake, err);
+        if (next < 0)
+            return -1;
+        if (next == (int)p->state)
+            break;
+        p->state = (enum pod_state)next;
+        if (save(h, p, err) < 0)
+            return -1;
+    }
+    if (p->obj)
+        refresh_volumes(h, ctx, p, wake);
+    if (p->object_gone && p->state == POD_GONE) {
+        *forget = true;
+        return forget_pod(h, p, err);
+    }
+    return p->state == POD_GONE ? 0 : pod_write_status(h, ctx, p, err);
+}

@@ -1,0 +1,137 @@
+/* pod.h - the pod worker: makes one pod as its object says, level-triggered.
+ *
+ * A `struct pod` is what this node knows of one pod (by uid) beyond its object; its fields that must outlive us are rows of node.db. It belongs to
+ * the worker that has its key (the queue gives a key to one worker at a time). pod_sync() looks at what is, takes the steps that can be taken now, writes
+ * the status if it changed, and says when to be called again at the latest. Killed anywhere and called again it ends in the same state.
+ *
+ *   state       what is done in it                                    leaves to
+ *   ---------   ---------------------------------------------------   ------------------------------------------------------------
+ *   NEW         nothing is made yet                                   SETUP; ENDED if it is being deleted
+ *   SETUP       directories, volumes, network; again until it works   INIT; ENDED if it is being deleted or its time is over
+ *   INIT        init containers, one after the other                  RUN when all ended with 0; ENDED when one failed for good;
+ *                                                                     STOPPING if it is being deleted or its time is over
+ *   RUN         regular containers, restarted by policy               ENDED when none runs nor will; STOPPING as above
+ *   STOPPING    SIGTERM, and SIGKILL when the grace is over           ENDED when none runs
+ *   ENDED       final status is made durable, then everything is      GONE
+ *               taken back but the logs
+ *   GONE        the object is deleted if that was asked               (forgotten, logs removed, once the object is gone)
+ *
+ *   container   means                                                 leaves to
+ *   ---------   ---------------------------------------------------   ------------------------------------------------------------
+ *   WAITING     not started, or waiting for its next attempt          PREPARED (row first, then created)
+ *   PREPARED    being created; nothing of it has run                  RUNNING (row first, then started); EXITED: cannot be started;
+ *                                                                     WAITING: our own failure, tried again
+ *   RUNNING     started, or about to be                               EXITED
+ *   EXITED      ended, its code is known (or known to be lost)        WAITING, next attempt, by restart policy
+ */
+#ifndef TM_NODE_POD_H
+#define TM_NODE_POD_H
+
+#include "cluster/node/env.h"
+#include "cluster/node/nodedb.h"
+#include "cluster/node/runtime.h"
+#include "kube/events.h"
+#include "kube/kube.h"
+
+enum pod_state { POD_NEW, POD_SETUP, POD_INIT, POD_RUN, POD_STOPPING, POD_ENDED, POD_GONE };
+enum box_state { BOX_WAITING, BOX_PREPARED, BOX_RUNNING, BOX_EXITED };
+
+/* One container of a pod, in its current attempt. */
+struct box {
+    char *name;
+    bool init;
+    int attempt;                 /* status.restartCount */
+    enum box_state state;
+    char *cid;                   /* NULL before the first attempt is prepared */
+    int64_t started_ns, finished_ns; /* wall clock */
+    int exit_code;               /* BOX_EXITED */
+    char *reason, *message;      /* of state.terminated */
+    char *last;                  /* JSON of lastState.terminated; NULL: none */
+    char *image_id;
+    char *wait_reason, *wait_message; /* BOX_WAITING: why; NULL: the usual */
+    int64_t backoff_ns;          /* the wait before the next attempt */
+    int64_t retry_mono_ns;       /* not before this; 0: now */
+    int64_t retry_wait_ns;       /* doubles with each failure of ours */
+    bool created_event;
+};
+
+struct pod {
+    struct pod *next_of_key;     /* the node's index */
+    char *key, *uid, *ns, *name;
+    struct json *obj;            /* newest known */
+    bool object_gone;            /* deleted from the API */
+    enum pod_state state;
+    struct sandbox sandbox;
+    bool has_sandbox;
+    int64_t started_ns;
+    char *reason, *message;      /* status.reason when we ended it */
+    struct box *boxes;           /* init containers first, in order */
+    size_t n_boxes, n_init;
+    bool adopted;                /* from a row of an earlier life, not looked at yet */
+    bool term_sent, kill_sent;
+    int64_t kill_mono_ns;        /* when the grace is over */
+    int64_t setup_retry_mono_ns, setup_wait_ns;
+    int64_t refresh_mono_ns;     /* token volumes; 0: never */
+};
+
+/* What pods need of the node. Everything here lives longer than any pod and may be used by all workers. */
+struct pod_host {
+    struct kube *kube;
+    struct runtime *runtime;
+    struct nodedb *db;
+    struct event_recorder *events;
+    const struct clock *clock;
+    const char *node_name, *node_dir, *log_dir, *agent_path, *host_ip, *gateway;
+    int64_t node_cpu_milli, node_memory;
+    int64_t backoff_base_ns;
+    int mem_fd;                  /* <node>/mem */
+    /* Tells whose exit to report to whom, and what logs may be followed. */
+    void (*track)(void *self, const char *cid, const char *key);
+    void (*untrack)(void *self, const char *cid);
+    void (*running)(void *self, const struct pod *p, const struct box *b, bool runs);
+    void *self;
+};
+
+struct pod *pod_new(const struct pod_host *h, struct json *obj);                   /* a reference is taken */
+struct pod *pod_from_row(const struct pod_host *h, const struct pod_row *r);
+void pod_add_row(const struct pod_host *h, struct pod *p, const struct container_row *r);
+void pod_free(struct pod *p);
+/* The newest object; NULL when it is gone. */
+void pod_set_object(struct pod *p, struct json *obj);
+
+/* *wake_ns: again after so long; 0: when something happens. *forget: nothing is left of it. -1: try again soon. */
+int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake_ns, bool *forget, struct err *err);
+/* Asks for an end of everything that runs, for a node that goes away; pod_sync then does it. */
+void pod_evict(struct pod *p, const char *reason, const char *message);
+
+/* ---- parts of it (pod_*.c) ------------------------------------------------------------------------------------------- */
+
+/* pod_spec.c: what the runtime is told. */
+int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const struct pod *p, const struct box *b,
+                       const struct image_info *image, struct container_spec *out, struct err *err);
+struct pod_facts pod_facts(const struct pod_host *h, const struct pod *p);
+jval *pod_box_container(const struct pod *p, const struct box *b); /* its entry in the spec; NULL when it has none */
+char *pod_dir(const struct pod_host *h, const struct pod *p);
+char *pod_mem_dir(const struct pod_host *h, const struct pod *p);
+char *pod_bundle(const struct pod_host *h, const struct pod *p, const struct box *b);
+char *pod_log_dir(const struct pod_host *h, const struct pod *p, const char *container); /* container NULL: of the pod */
+char *pod_hostname(const struct pod *p);
+/* Files of its own in <pod dir>/etc. */
+int pod_write_etc(const struct pod_host *h, const struct pod *p, struct err *err);
+const char *pod_qos(jval *pod);
+
+/* pod_box.c: one container. */
+int box_start(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, struct err *err);
+int box_observe(const struct pod_host *h, struct pod *p, struct box *b, struct err *err);
+/* Ends the attempt and readies the next one: back-off as Kubernetes has it. */
+int box_restart(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, struct err *err);
+int box_save(const struct pod_host *h, const struct pod *p, const struct box *b, struct err *err);
+int box_remove(const struct pod_host *h, struct pod *p, struct box *b, struct err *err);
+
+/* pod_status.c: the status subresource. */
+int pod_write_status(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct err *err);
+void box_terminated(struct jm *m, jmval *out, const struct box *b);
+/* The status that the record means, from the one that the object has. For tests. */
+struct json *pod_build_status(const struct pod_host *h, const struct pod *p);
+
+#endif

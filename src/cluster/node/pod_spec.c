@@ -1,0 +1,366 @@
+/* What the runtime is told about a container, from the pod's object. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "cluster/node/oci.h"
+#include "cluster/node/pod.h"
+#include "cluster/node/podnet.h"
+#include "cluster/node/volumes.h"
+#include "kube/fields.h"
+#include "kube/kinds.h"
+#include "kube/object.h"
+#include "value/quantity.h"
+
+enum { SHARES_MIN = 2, SHARES_MAX = 262144, OOM_GUARANTEED = -997, OOM_BEST_EFFORT = 1000, HOSTNAME_MAX = 63 };
+
+struct pod_facts pod_facts(const struct pod_host *h, const struct pod *p)
+{
+    return (struct pod_facts){.pod = json_root(p->obj), .pod_ip = p->sandbox.ip, .host_ip = h->host_ip, .node_name = h->node_name,
+                              .node_cpu_milli = h->node_cpu_milli, .node_memory = h->node_memory};
+}
+
+jval *pod_box_container(const struct pod *p, const struct box *b)
+{
+    jval *spec = pod_spec(json_root(p->obj));
+    jval *list = b->init ? pod_spec_init_containers(spec) : pod_spec_containers(spec);
+    for (size_t i = 0; i < jv_len(list); i++)
+        if (str_eq(container_name(jv_at(list, i)), b->name))
+            return jv_at(list, i);
+    return NULL;
+}
+
+/* ---- places ----------------------------------------------------------------------------------------------------------- */
+
+char *pod_dir(const struct pod_host *h, const struct pod *p) { return xasprintf("%s/pods/%s", h->node_dir, p->uid); }
+char *pod_mem_dir(const struct pod_host *h, const struct pod *p) { return xasprintf("%s/mem/%s", h->node_dir, p->uid); }
+
+char *pod_bundle(const struct pod_host *h, const struct pod *p, const struct box *b)
+{
+    return xasprintf("%s/pods/%s/containers/%s/%d", h->node_dir, p->uid, b->name, b->attempt);
+}
+
+char *pod_log_dir(const struct pod_host *h, const struct pod *p, const char *container)
+{
+    return xasprintf("%s/pods/%s_%s_%s%s%s", h->log_dir, p->ns, p->name, p->uid, container ? "/" : "", container ? container : "");
+}
+
+char *pod_hostname(const struct pod *p)
+{
+    const char *given = pod_spec_hostname(pod_spec(json_root(p->obj)));
+    char *name = xstrndup(str_empty(given) ? p->name : given, HOSTNAME_MAX);
+    for (size_t n = strlen(name); n > 0 && !isalnum((unsigned char)name[n - 1]); n--)
+        name[n - 1] = 0;
+    return name;
+}
+
+/* ---- files of the pod ----------------------------------------------------------------------------------------------------- */
+
+static int put(const char *dir, const char *name, const char *text, struct err *err)
+{
+    AUTOFREE char *path = fs_join(dir, name);
+    AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    return fd < 0 ? err_errno(err, "writing %s", path) : fs_write(fd, text, strlen(text), err);
+}
+
+static void add_hosts(const struct pod *p, struct buf *b)
+{
+    jval *spec = pod_spec(json_root(p->obj)), *aliases = pod_spec_host_aliases(spec);
+    AUTOFREE char *hostname = pod_hostname(p);
+    const char *subdomain = pod_spec_subdomain(spec);
+    if (!pod_spec_host_network(spec, false)) {
+        buf_adds(b, "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        if (str_empty(subdomain))
+            buf_addf(b, "%s\t%s\n", p->sandbox.ip, hostname);
+        else
+            buf_addf(b, "%s\t%s.%s.%s.svc.cluster.local\t%s\n", p->sandbox.ip, hostname, subdomain, p->ns, hostname);
+    } else {
+        fs_read("/etc/hosts", 1 << 20, b, NULL);
+    }
+    for (size_t i = 0; i < jv_len(aliases); i++) {
+        jval *names = host_alias_hostnames(jv_at(aliases, i));
+        buf_addf(b, "%s", host_alias_ip(jv_at(aliases, i)));
+        for (size_t j = 0; j < jv_len(names); j++)
+            buf_addf(b, "\t%s", jv_str_or(jv_at(names, j), ""));
+        buf_addc(b, '\n');
+    }
+}
+
+/* There is no cluster DNS yet: dnsPolicy ClusterFirst is what Default is, the machine's own resolvers. */
+static int add_resolv(const struct pod_host *h, const struct pod *p, struct buf *b, struct err *err)
+{
+    jval *spec = pod_spec(json_root(p->obj)), *cfg = pod_spec_dns_config(spec);
+    jval *servers = pod_dns_config_nameservers(cfg), *searches = pod_dns_config_searches(cfg), *options = pod_dns_config_options(cfg);
+    if (!str_eq(pod_spec_dns_policy(spec), "None")) {
+        AUTOFREE char *machine = podnet_resolv_conf(h->gateway, err);
+        if (!machine)
+            return -1;
+        buf_adds(b, machine);
+    }
+    for (size_t i = 0; i < jv_len(servers); i++)
+        buf_addf(b, "nameserver %s\n", jv_str_or(jv_at(servers, i), ""));
+    for (size_t i = 0; i < jv_len(searches); i++)
+        buf_addf(b, "%s%s", i ? " " : "search ", jv_str_or(jv_at(searches, i), ""));
+    if (jv_len(searches))
+        buf_addc(b, '\n');
+    for (size_t i = 0; i < jv_len(options); i++) {
+        const char *value = pod_dns_config_option_value(jv_at(options, i));
+        buf_addf(b, "options %s%s%s\n", pod_dns_config_option_name(jv_at(options, i)), value ? ":" : "", value ? value : "");
+    }
+    return 0;
+}
+
+int pod_write_etc(const struct pod_host *h, const struct pod *p, struct err *err)
+{
+    AUTOFREE char *dir = pod_dir(h, p), *etc = fs_join(dir, "etc"), *hostname = pod_hostname(p);
+    AUTOFREE char *line = xasprintf("%s\n", hostname);
+    BUF(hosts);
+    BUF(resolv);
+    add_hosts(p, &hosts);
+    if (add_resolv(h, p, &resolv, err) < 0 || fs_mkdir_p(etc, 0755, err) < 0 || put(etc, "hosts", buf_str(&hosts), err) < 0 ||
+        put(etc, "resolv.conf", buf_str(&resolv), err) < 0)
+        return -1;
+    return put(etc, "hostname", line, err);
+}
+
+/* ---- resources --------------------------------------------------------------------------------------------------------------- */
+
+static bool resource(jval *map, const char *key, struct quantity *q)
+{
+    const char *s = jv_str(jv_get(map, key));
+    return s && quantity_parse(s, q, NULL) == 0;
+}
+
+/* Guaranteed: every container has limits of cpu and memory and requests equal to them; BestEffort: nobody has anything. */
+const char *pod_qos(jval *pod)
+{
+    jval *lists[] = {pod_spec_containers(pod_spec(pod)), pod_spec_init_containers(pod_spec(pod))};
+    static const char *const names[] = {"cpu", "memory"};
+    bool any = false, guaranteed = true;
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < jv_len(lists[l]); i++) {
+            jval *res = container_resources(jv_at(lists[l], i));
+            for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+                struct quantity limit, request;
+                bool has_limit = resource(resource_requirements_limits(res), names[k], &limit) && limit.nano > 0;
+                bool has_request = resource(resource_requirements_requests(res), names[k], &request) && request.nano > 0;
+                any |= has_limit || has_request;
+                guaranteed &= has_limit && (!has_request || quantity_cmp(&limit, &request) == 0);
+            }
+        }
+    return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
+}
+
+static void set_resources(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s)
+{
+    jval *res = container_resources(container), *limits = resource_requirements_limits(res), *requests = resource_requirements_requests(res);
+    struct quantity q;
+    int64_t milli = 0, bytes = 0;
+    const char *qos = pod_qos(json_root(p->obj));
+    if (resource(requests, "cpu", &q) || resource(limits, "cpu", &q))
+        milli = quantity_milli(&q);
+    if (resource(requests, "memory", &q) || resource(limits, "memory", &q))
+        bytes = quantity_value(&q);
+    s->cpu_shares = milli * 1024 / 1000;
+    if (s->cpu_shares < SHARES_MIN)
+        s->cpu_shares = SHARES_MIN;
+    if (s->cpu_shares > SHARES_MAX)
+        s->cpu_shares = SHARES_MAX;
+    /* The kernel takes no quota below 1 ms. */
+    if (resource(limits, "cpu", &q) && quantity_milli(&q) > 0)
+        s->cpu_quota_us = quantity_milli(&q) < 10 ? 1000 : quantity_milli(&q) * 100;
+    if (resource(limits, "memory", &q))
+        s->memory_limit = quantity_value(&q);
+    if (str_eq(qos, "Guaranteed")) {
+        s->oom_score_adj = OOM_GUARANTEED;
+    } else if (str_eq(qos, "BestEffort")) {
+        s->oom_score_adj = OOM_BEST_EFFORT;
+    } else {
+        int64_t adj = h->node_memory > 0 ? 1000 - (int64_t)((__int128)1000 * bytes / h->node_memory) : 999;
+        s->oom_score_adj = adj < 3 ? 3 : adj > 999 ? 999 : (int)adj;
+    }
+}
+
+/* ---- security -------------------------------------------------------------------------------------------------------------------- */
+
+static int set_user(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s, char **home, struct err *err)
+{
+    jval *psc = pod_spec_security_context(pod_spec(json_root(p->obj))), *sc = container_security_context(container);
+    jval *groups = pod_security_context_supplemental_groups(psc);
+    int64_t gid, fs_group = pod_security_context_fs_group(psc, -1);
+    s->uid = security_context_run_as_user(sc, pod_security_context_run_as_user(psc, 0));
+    h->runtime->ops->user(h->runtime, container_image(container), s->uid, home, &gid);
+    s->gid = security_context_run_as_group(sc, pod_security_context_run_as_group(psc, gid));
+    if (security_context_run_as_non_root(sc, pod_security_context_run_as_non_root(psc, false)) && s->uid == 0)
+        return err_set(err, ERR_PRECONDITION, "container has runAsNonRoot and image will run as root (pod: \"%s_%s(%s)\", container: %s)",
+                       p->name, p->ns, p->uid, container_name(container));
+    for (size_t i = 0; i < jv_len(groups); i++)
+        strlist_addf(&s->groups, "%lld", (long long)jv_i64_or(jv_at(groups, i), 0));
+    if (fs_group >= 0)
+        strlist_addf(&s->groups, "%lld", (long long)fs_group);
+    return 0;
+}
+
+static const char **texts(jval *list)
+{
+    const char **v = xcalloc(jv_len(list) + 1, sizeof *v);
+    for (size_t i = 0; i < jv_len(list); i++)
+        v[i] = jv_str_or(jv_at(list, i), "");
+    return v;
+}
+
+static int set_security(const struct pod *p, jval *container, struct container_spec *s, struct err *err)
+{
+    jval *psc = pod_spec_security_context(pod_spec(json_root(p->obj))), *sc = container_security_context(container);
+    jval *caps = security_context_capabilities(sc), *add = capabilities_add(caps), *drop = capabilities_drop(caps);
+    AUTOFREE const char **added = texts(add), **dropped = texts(drop);
+    jval *profile = security_context_seccomp_profile(sc);
+    const char *type = seccomp_profile_type(profile ? profile : pod_security_context_seccomp_profile(psc));
+    s->privileged = security_context_privileged(sc, false);
+    s->no_new_privs = !security_context_allow_privilege_escalation(sc, true);
+    s->readonly_root = security_context_read_only_root_filesystem(sc, false);
+    oci_capabilities(added, jv_len(add), dropped, jv_len(drop), s->privileged, &s->caps);
+    if (str_eq(type, "Localhost"))
+        return err_set(err, ERR_PRECONDITION, "seccompProfile Localhost is not served by this node yet; use RuntimeDefault or Unconfined");
+    s->seccomp_default = !str_eq(type, "Unconfined");
+    return 0;
+}
+
+/* ---- mounts ------------------------------------------------------------------------------------------------------------------------ */
+
+static void add_etc(const struct pod_host *h, const struct pod *p, struct container_spec *s)
+{
+    static const char *const names[] = {"hosts", "resolv.conf", "hostname"};
+    AUTOFREE char *dir = pod_dir(h, p);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        AUTOFREE char *source = xasprintf("%s/etc/%s", dir, names[i]), *target = fs_join("/etc", names[i]);
+        container_spec_mount(s, MOUNT_BIND, source, target, s->readonly_root);
+    }
+}
+
+/* Containers of one pod share their /dev/shm; a pod of one container has it to itself, with a limit. */
+static int add_shm(const struct pod_host *h, const struct pod *p, struct container_spec *s, struct err *err)
+{
+    if (p->n_boxes == 1) {
+        container_spec_mount(s, MOUNT_TMPFS, "mode=1777 size=65536k noexec", "/dev/shm", false);
+        return 0;
+    }
+    AUTOFREE char *name = xasprintf("%s/.shm", p->uid), *dir = pod_mem_dir(h, p), *path = fs_join(dir, ".shm");
+    if ((mkdirat(h->mem_fd, p->uid, 0755) < 0 && errno != EEXIST) || (mkdirat(h->mem_fd, name, 0777) < 0 && errno != EEXIST) ||
+        fchmodat(h->mem_fd, name, 01777, 0) < 0)
+        return err_errno(err, "making the pod's shared memory");
+    container_spec_mount(s, MOUNT_BIND, path, "/dev/shm", false);
+    return 0;
+}
+
+static int add_termination_log(jval *container, struct container_spec *s, struct err *err)
+{
+    const char *path = container_termination_message_path(container);
+    AUTOFREE char *file = fs_join(s->bundle, "termination-log");
+    AUTOCLOSE int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0 || fchmod(fd, 0666) < 0)
+        return err_errno(err, "making %s", file);
+    container_spec_mount(s, MOUNT_BIND, file, str_empty(path) ? "/dev/termination-log" : path, false);
+    return 0;
+}
+
+static int add_volumes(const struct volumes_at *at, jval *container, const struct strmap *vars, struct container_spec *s, struct err *err)
+{
+    jval *mounts = container_volume_mounts(container);
+    for (size_t i = 0; i < jv_len(mounts); i++) {
+        jval *m = jv_at(mounts, i);
+        bool readonly;
+        AUTOFREE char *source = volumes_source(at, m, vars, &readonly, err);
+        if (!source)
+            return -1;
+        const char *path = volume_mount_mount_path(m);
+        AUTOFREE char *target = path[0] == '/' ? xstrdup(path) : fs_join("/", path);
+        container_spec_mount(s, MOUNT_BIND, source, target, readonly);
+    }
+    if (jv_len(container_volume_devices(container)))
+        return err_set(err, ERR_PRECONDITION, "volumeDevices are not served by this node yet");
+    return 0;
+}
+
+static int by_depth(const void *a, const void *b)
+{
+    const struct container_mount *x = a, *y = b;
+    size_t dx = 0, dy = 0;
+    for (const char *s = x->target; *s; s++)
+        dx += *s == '/';
+    for (const char *s = y->target; *s; s++)
+        dy += *s == '/';
+    return dx < dy ? -1 : dx > dy ? 1 : strcmp(x->target, y->target);
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------------------------- */
+
+/* What would change the meaning of a pod is refused, not passed over. */
+static int check_served(const struct pod *p, jval *container, bool init, struct err *err)
+{
+    jval *spec = pod_spec(json_root(p->obj));
+    const struct {
+        bool asked;
+        const char *what;
+    } checks[] = {
+        {init && !str_empty(container_restart_policy(container)), "an init container with restartPolicy (a sidecar)"},
+        {container_liveness_probe(container) != NULL, "livenessProbe"},
+        {container_startup_probe(container) != NULL, "startupProbe"},
+        {container_readiness_probe(container) != NULL, "readinessProbe"},
+        {container_lifecycle(container) != NULL, "lifecycle"},
+        {pod_spec_share_process_namespace(spec, false), "shareProcessNamespace"},
+        {pod_spec_host_pid(spec, false), "hostPID"},
+        {pod_spec_host_ipc(spec, false), "hostIPC"},
+        {!pod_spec_host_users(spec, true), "hostUsers: false"},
+        {!str_empty(pod_spec_runtime_class_name(spec)), "runtimeClassName"},
+        {jv_len(pod_security_context_sysctls(pod_spec_security_context(spec))) > 0, "sysctls"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++)
+        if (checks[i].asked)
+            return err_set(err, ERR_PRECONDITION, "%s is not served by this node yet", checks[i].what);
+    return 0;
+}
+
+int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const struct pod *p, const struct box *b,
+                       const struct image_info *image, struct container_spec *s, struct err *err)
+{
+    jval *c = pod_box_container(p, b), *spec = pod_spec(json_root(p->obj));
+    if (!c)
+        return err_set(err, ERR_PRECONDITION, "container %s is not in the pod", b->name);
+    struct pod_facts facts = pod_facts(h, p);
+    AUTOFREE char *dir = pod_dir(h, p), *mem = pod_mem_dir(h, p), *home = NULL;
+    struct volumes_at at = {.kube = h->kube, .runtime = h->runtime, .ctx = ctx, .facts = &facts, .pod_dir = dir, .mem_dir = mem,
+                            .mem_fd = h->mem_fd};
+    CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
+    STRLIST(skipped);
+    s->hostname = pod_hostname(p);
+    s->sandbox = &p->sandbox;
+    s->host_network = pod_spec_host_network(spec, false);
+    s->tty = container_tty(c, false);
+    s->stdin_open = container_stdin(c, false);
+    if (check_served(p, c, b->init, err) < 0 || set_user(h, p, c, s, &home, err) < 0 || set_security(p, c, s, err) < 0 ||
+        env_build(h->kube, ctx, &facts, c, image, s->hostname, home, &vars, &skipped, err) < 0 ||
+        env_command(c, image, &vars, &s->args, err) < 0)
+        return -1;
+    for (size_t i = 0; i < skipped.n; i++)
+        event_record_field(h->events, json_root(p->obj), &KUBE_PODS, NULL, "Warning", "InvalidEnvironmentVariableNames", "%s", skipped.v[i]);
+    for (struct strmap_entry *e = strmap_first(&vars); e; e = strmap_next(e))
+        strlist_addf(&s->env, "%s=%s", e->key, (const char *)e->value);
+    const char *cwd = container_working_dir(c);
+    AUTOFREE char *expanded = str_empty(cwd) ? xstrdup(image->cwd ? image->cwd : "/") : env_expand(cwd, &vars);
+    s->cwd = TAKE(expanded);
+    set_resources(h, p, c, s);
+    add_etc(h, p, s);
+    if (h->agent_path)
+        container_spec_mount(s, MOUNT_BIND, h->agent_path, "/tidemill/agent", true);
+    if (add_shm(h, p, s, err) < 0 || add_termination_log(c, s, err) < 0 || add_volumes(&at, c, &vars, s, err) < 0)
+        return -1;
+    qsort(s->mounts, s->n_mounts, sizeof *s->mounts, by_depth);
+    return 0;
+}
