@@ -8,13 +8,13 @@
 /* The path to a value, as a chain on the stack: it costs nothing until somebody asks for the text. */
 struct at {
     const struct at *up;
-    const char *name; /* member; NULL: element */
+    const char *name;          /* member or key; NULL: element */
     size_t index;
+    const struct ktype *owner; /* of a member: the struct it is in; NULL: key or element */
 };
 
 struct decoder {
     struct jm *m;
-    const char *root;        /* name of the outermost type, for messages */
     struct strlist *unknown; /* NULL: do not collect */
     struct err *err;
     bool merged;             /* see decode_merged */
@@ -30,6 +30,16 @@ static void path_text(const struct at *at, struct buf *out)
     if (!at->name)
         buf_addf(out, "[%zu]", at->index);
     else
+        buf_addf(out, "%s%s", out->len ? "." : "", at->name);
+}
+
+/* The path as Go's decoder gives it: names of fields only. */
+static void go_path(const struct at *at, struct buf *out)
+{
+    if (!at)
+        return;
+    go_path(at->up, out);
+    if (at->owner)
         buf_addf(out, "%s%s", out->len ? "." : "", at->name);
 }
 
@@ -62,13 +72,15 @@ static int wrong_type(struct decoder *d, const struct at *at, jval *v, const cha
 {
     if (d->merged)
         return wrong_shape(d, v, want);
-    BUF(path);
     const char *got = jtype_name(jv_type(v));
-    path_text(at, &path);
-    if (jv_is(v, J_NUMBER) && strcmp(want, "string"))
-        return err_set(d->err, ERR_BAD_REQUEST, "json: cannot unmarshal number %s into Go struct field %s.%s of type %s", jv_num_text(v),
-                       d->root, buf_str(&path), want);
-    return err_set(d->err, ERR_BAD_REQUEST, "json: cannot unmarshal %s into Go struct field %s.%s of type %s", got, d->root,
+    bool number = jv_is(v, J_NUMBER) && (!strncmp(want, "int", 3) || !strcmp(want, "float64"));
+    const struct at *member = at;
+    while (member && !member->owner)
+        member = member->up;
+    BUF(path);
+    go_path(member, &path);
+    return err_set(d->err, ERR_BAD_REQUEST, "json: cannot unmarshal %s%s%s into Go %s%s%s%s of type %s", got, number ? " " : "",
+                   number ? jv_num_text(v) : "", member ? "struct field " : "value", member ? member->owner->name : "", member ? "." : "",
                    buf_str(&path), want);
 }
 
@@ -219,7 +231,7 @@ static int decode_union(struct decoder *d, const struct at *at, const struct kfi
     struct jiter it = jv_iter(v);
     jval *x;
     for (size_t i = 0; jv_next(&it, NULL, &x); i++) {
-        struct at here = {at, NULL, i};
+        struct at here = {at, NULL, i, NULL};
         jmval *e = NULL;
         if (f->form == KFORM_SCHEMAORARRAY ? decode_struct(&quiet, &here, f->type, x, &e) : decode_string(&quiet, &here, x, &e))
             return -1;
@@ -305,15 +317,25 @@ static int zero_of(struct decoder *d, const struct kfield *f, jmval **out)
     }
 }
 
+/* "[]v1.Container", "map[string]string" */
+static int wrong_container(struct decoder *d, const struct at *at, jval *v, const struct kfield *f, const char *kind, const char *prefix)
+{
+    static const char *const names[] = {[KFORM_INT32] = "int32", [KFORM_INT64] = "int64", [KFORM_BOOL] = "bool", [KFORM_DOUBLE] = "float64",
+                                        [KFORM_BYTES] = "[]uint8", [KFORM_QUANTITY] = "resource.Quantity", [KFORM_RAW] = "v1.JSON"};
+    const char *name = f->form < ARRAY_LEN(names) && names[f->form] ? names[f->form] : "string";
+    AUTOFREE char *want = f->type ? xasprintf("%sv1.%s", prefix, f->type->name) : xasprintf("%s%s", prefix, name);
+    return wrong_type(d, at, v, d->merged ? kind : want);
+}
+
 static int decode_list(struct decoder *d, const struct at *at, const struct kfield *f, jval *v, jmval **out)
 {
     if (!jv_is(v, J_ARRAY))
-        return wrong_type(d, at, v, d->merged ? "slice" : f->type ? f->type->name : "[]string");
+        return wrong_container(d, at, v, f, "slice", "[]");
     jmval *arr = jm_arr(d->m);
     struct jiter it = jv_iter(v);
     jval *x;
     for (size_t i = 0; jv_next(&it, NULL, &x); i++) {
-        struct at here = {at, NULL, i};
+        struct at here = {at, NULL, i, NULL};
         jmval *e = NULL;
         if (jv_present(x) && decode_one(d, &here, f, x, &e) < 0)
             return -1;
@@ -328,13 +350,13 @@ static int decode_list(struct decoder *d, const struct at *at, const struct kfie
 static int decode_map(struct decoder *d, const struct at *at, const struct kfield *f, jval *v, jmval **out)
 {
     if (!jv_is(v, J_OBJECT))
-        return wrong_type(d, at, v, d->merged ? "map" : "map[string]string");
+        return wrong_container(d, at, v, f, "map", f->shape == KSHAPE_MAPLIST ? "map[string][]" : "map[string]");
     jmval *obj = jm_obj(d->m);
     struct jiter it = jv_iter(v);
     const char *key;
     jval *x;
     while (jv_next(&it, &key, &x)) {
-        struct at here = {at, key, 0};
+        struct at here = {at, key, 0, NULL};
         jmval *e = NULL;
         if (f->shape == KSHAPE_MAPLIST) {
             if (jv_present(x) && decode_list(d, &here, f, x, &e) < 0)
@@ -370,6 +392,12 @@ static bool is_zero(const struct kfield *f, jmval *v)
     }
 }
 
+static int wrong_struct(struct decoder *d, const struct at *at, jval *v, const struct ktype *t)
+{
+    AUTOFREE char *want = xasprintf("v1.%s", t->name);
+    return wrong_type(d, at, v, d->merged ? "struct" : want);
+}
+
 /* The value of a field that is in the document. *out stays NULL when nothing is to be kept of it. */
 static int decode_given(struct decoder *d, const struct at *at, const struct kfield *f, jval *v, jmval **out)
 {
@@ -401,14 +429,14 @@ static int decode_absent(struct decoder *d, const struct kfield *f, jmval **out)
 static int decode_struct(struct decoder *d, const struct at *at, const struct ktype *t, jval *v, jmval **out)
 {
     if (v && !jv_is(v, J_OBJECT) && !jv_is(v, J_NULL))
-        return wrong_type(d, at, v, d->merged ? "struct" : t->name);
+        return wrong_struct(d, at, v, t);
     AUTOFREE jmval **slots = xcalloc(t->n_fields + 1, sizeof *slots);
     struct jiter it = jv_iter(v);
     const char *key;
     jval *x;
     while (jv_is(v, J_OBJECT) && jv_next(&it, &key, &x)) {
         const struct kfield *f = ktype_field(t, key);
-        struct at here = {at, key, 0};
+        struct at here = {at, key, 0, t};
         if (!f)
             unknown_field(d, &here);
         else if (decode_given(d, &here, f, x, &slots[f - t->fields]) < 0)
@@ -427,7 +455,7 @@ static int decode_struct(struct decoder *d, const struct at *at, const struct kt
 static struct json *decode_root(const struct ktype *t, jval *v, bool merged, struct strlist *unknown, struct err *err)
 {
     JM_NEW(m);
-    struct decoder d = {m, t->name, unknown, err, merged};
+    struct decoder d = {m, unknown, err, merged};
     jmval *out = NULL;
     if (decode_struct(&d, NULL, t, v, &out) < 0)
         return NULL;

@@ -66,15 +66,15 @@ static void test_forms(void **state)
 static const struct {
     const char *kind, *in, *message;
 } refused[] = {
-    {"deploy", "{'spec':{'replicas':'three'}}", "json: cannot unmarshal string into Go struct field Deployment.spec.replicas of type int32"},
-    {"deploy", "{'spec':{'replicas':1.0}}", "json: cannot unmarshal number 1.0 into Go struct field Deployment.spec.replicas of type int32"},
+    {"deploy", "{'spec':{'replicas':'three'}}", "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"},
+    {"deploy", "{'spec':{'replicas':1.0}}", "json: cannot unmarshal number 1.0 into Go struct field DeploymentSpec.spec.replicas of type int32"},
     {"po", "{'spec':{'priority':99999999999}}",
-     "json: cannot unmarshal number 99999999999 into Go struct field Pod.spec.priority of type int32"},
-    {"po", "{'spec':{'containers':{'name':'c'}}}", "json: cannot unmarshal object into Go struct field Pod.spec.containers of type Container"},
+     "json: cannot unmarshal number 99999999999 into Go struct field PodSpec.spec.priority of type int32"},
+    {"po", "{'spec':{'containers':{'name':'c'}}}", "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"},
     {"po", "{'spec':{'containers':[{'image':5}]}}",
-     "json: cannot unmarshal number into Go struct field Pod.spec.containers[0].image of type string"},
-    {"cm", "{'data':{'k':5}}", "json: cannot unmarshal number into Go struct field ConfigMap.data.k of type string"},
-    {"cm", "{'metadata':'x'}", "json: cannot unmarshal string into Go struct field ConfigMap.metadata of type ObjectMeta"},
+     "json: cannot unmarshal number into Go struct field Container.spec.containers.image of type string"},
+    {"cm", "{'data':{'k':5}}", "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"},
+    {"cm", "{'metadata':'x'}", "json: cannot unmarshal string into Go struct field ConfigMap.metadata of type v1.ObjectMeta"},
     {"cm", "{'metadata':{'creationTimestamp':'yesterday'}}",
      "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": it does not match"},
     {"secret", "{'data':{'a':'not base64!'}}", "illegal base64 data at input byte 3"},
