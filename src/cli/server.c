@@ -144,6 +144,7 @@ static int start_pipelines_api(struct server *s, struct err *err)
 {
     struct pipelines_api_config cfg = {
         .store = &s->store,
+        .blobs = s->blobs,
         .hooks = {.self = s, .notify = hook_notify, .terminate = hook_terminate, .retry = hook_retry, .remove = hook_remove, .log = hook_log},
         .auth_self = s->gateway,
         .authenticate = gateway_authenticate,

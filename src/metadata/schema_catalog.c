@@ -25,4 +25,8 @@ const char schema_catalog_sql[] =
     " namespace TEXT NOT NULL DEFAULT '', storage_state INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL,"
     " last_run_created_at INTEGER NOT NULL DEFAULT 0, UNIQUE (namespace, name)) WITHOUT ROWID;"
     "CREATE INDEX experiments_created ON experiments (created_at, experiment_id);"
-    "CREATE INDEX experiments_shown ON experiments (name COLLATE NOCASE, name, experiment_id);";
+    "CREATE INDEX experiments_shown ON experiments (name COLLATE NOCASE, name, experiment_id);"
+    /* What lists of runs are sorted and counted by, beside runs_created. */
+    "CREATE INDEX runs_shown ON runs (display_name COLLATE NOCASE, display_name, run_id);"
+    "CREATE INDEX runs_kept ON runs (storage_state, created_at, run_id);"
+    "CREATE INDEX runs_experiment_kept ON runs (experiment_id, storage_state, created_at, run_id);";

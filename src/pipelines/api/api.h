@@ -14,6 +14,7 @@
 #ifndef TM_PIPELINES_API_API_H
 #define TM_PIPELINES_API_API_H
 
+#include "data/blob.h"
 #include "net/http.h"
 #include "pipelines/store/store.h"
 

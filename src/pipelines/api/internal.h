@@ -21,6 +21,7 @@ enum {
 
 struct pipelines_api {
     const struct store *store;
+    struct blob_store *blobs; /* may be NULL */
     struct pipelines_hooks hooks;
     void *auth_self;
     int (*authenticate)(void *self, struct ctx *ctx, struct http_req *req, struct err *err);
@@ -64,7 +65,7 @@ http_handler upload_h, upload_version_h;
 http_handler experiment_create_h, experiment_get_h, experiment_list_h, experiment_archive_h, experiment_unarchive_h,
     experiment_delete_h;
 http_handler run_create_h, run_get_h, run_list_h, run_archive_h, run_unarchive_h, run_terminate_h, run_retry_h, run_delete_h;
-http_handler run_log_h, run_artifacts_h;
+http_handler run_log_h, artifact_read_h, run_artifacts_h;
 http_handler healthz_h, healthz_v1_h, auth_v1_h, metrics_h, report_refused_h, not_served_h, verb_unknown_h;
 
 /* ---- query parameters (query.c): snake_case or camelCase ------------------------------------------------------ */

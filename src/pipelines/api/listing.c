@@ -270,28 +270,41 @@ static void add_key(struct list_sql *sql, const struct sort_key *k, const char *
     }
 }
 
-/* " AND (key, id) >= (?, ?, ?)": the row that the token names, and what comes after it. */
+static int bind_token_value(struct list_sql *sql, jval *v, struct err *err)
+{
+    int64_t n;
+    double d;
+    if (jv_str(v))
+        sql_bind_text(sql, jv_str(v));
+    else if (jv_i64(v, &n))
+        sql_bind_int(sql, n);
+    else if (jv_f64(v, &d))
+        sql_bind_real(sql, d);
+    else
+        return err_set(err, ERR_INVALID, "Invalid page token: its key holds a %s", jtype_name(jv_type(v)));
+    return 0;
+}
+
+/* " AND first >= ? AND (key, id) >= (?, ?, ?)": the row that the token names, and what comes after it. The first condition follows from the
+ * second; SQLite needs it to start in the middle of an index. */
 static int add_start(struct list_sql *sql, const struct list_query *q, const struct sort_key *k, struct err *err)
 {
     jval *key = jv_get(json_root(q->token), "key");
+    const char *op = k->desc ? "<=" : ">=";
     if (jv_len(key) != k->n)
         return err_set(err, ERR_INVALID, "Invalid page token: its key does not fit the sort field");
+    if (k->part[0].n == 0) {
+        sql_add(sql, " AND %s %s ?", buf_str(&k->part[0].text), op);
+        if (bind_token_value(sql, jv_at(key, 0), err) < 0)
+            return -1;
+    }
     sql_add(sql, " AND (");
     add_key(sql, k, "");
-    sql_add(sql, ", %s) %s (", q->kind->id_column, k->desc ? "<=" : ">=");
+    sql_add(sql, ", %s) %s (", q->kind->id_column, op);
     for (size_t i = 0; i < k->n; i++) {
-        jval *v = jv_at(key, i);
-        int64_t n;
-        double d;
         sql_add(sql, "?, ");
-        if (jv_str(v))
-            sql_bind_text(sql, jv_str(v));
-        else if (jv_i64(v, &n))
-            sql_bind_int(sql, n);
-        else if (jv_f64(v, &d))
-            sql_bind_real(sql, d);
-        else
-            return err_set(err, ERR_INVALID, "Invalid page token: its key holds a %s", jtype_name(jv_type(v)));
+        if (bind_token_value(sql, jv_at(key, i), err) < 0)
+            return -1;
     }
     sql_add(sql, "?)");
     sql_bind_text(sql, jv_str(jv_get(json_root(q->token), "id")));

@@ -63,6 +63,8 @@ static const struct route ROUTES[] = {
     {HTTP_POST, API_BASE "/runs/{run_id}:retry", run_retry_h, RUNS("retry")},
     {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/log", run_log_h, RUNS("get")},
     {HTTP_GET, "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", run_log_h, RUNS("get")},
+    {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h, RUNS("readArtifact")},
+    {HTTP_GET, "/apis/v1beta1/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h, RUNS("readArtifact")},
 
     {HTTP_GET | HTTP_POST, API_BASE "/recurringruns", not_served_h, JOBS("create")},
     {HTTP_GET | HTTP_DELETE | HTTP_PATCH, API_BASE "/recurringruns/{recurring_run_id}", not_served_h, JOBS("get")},
@@ -106,6 +108,7 @@ struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, 
     struct pipelines_api *api = xcalloc(1, sizeof *api);
     *api = (struct pipelines_api){
         .store = cfg->store,
+        .blobs = cfg->blobs,
         .hooks = cfg->hooks,
         .auth_self = cfg->auth_self,
         .authenticate = cfg->authenticate,
