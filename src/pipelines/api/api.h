@@ -40,6 +40,7 @@ struct pipelines_url_rules {
 
 struct pipelines_api_config {
     const struct store *store;    /* must outlive the API; so must what the hooks point to */
+    struct blob_store *blobs;     /* the embedded artifact store (minio://...), from which artifacts are read; may be NULL */
     struct pipelines_hooks hooks; /* all but log are needed */
     /* As in struct http_api, with auth_self as self. NULL: nobody is asked for (tests). */
     void *auth_self;

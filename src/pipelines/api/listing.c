@@ -285,8 +285,8 @@ static int bind_token_value(struct list_sql *sql, jval *v, struct err *err)
     return 0;
 }
 
-/* " AND first >= ? AND (key, id) >= (?, ?, ?)": the row that the token names, and what comes after it. The first condition follows from the
- * second; SQLite needs it to start in the middle of an index. */
+/* " AND first >= ? AND (key, id) >= (?, ?, ?)": the row that the token names, and what comes after it. The first condition
+ * follows from the second; SQLite needs it to start in the middle of an index. */
 static int add_start(struct list_sql *sql, const struct list_query *q, const struct sort_key *k, struct err *err)
 {
     jval *key = jv_get(json_root(q->token), "key");

@@ -8,7 +8,8 @@ enum { ARTIFACT_MAX = 16 << 20 };
 
 /* ---- which node ------------------------------------------------------------------------------------------------------- */
 
-/* A node is named by its pod, its task id, or its task's name. Names may repeat in loops: the first task wins that has what is wanted. */
+/* A node is named by its pod, its task id, or its task's name. Names may repeat in loops: the first task wins that has what is
+ * wanted. */
 struct node {
     const char *wanted;
     bool needs_pod;
@@ -34,14 +35,15 @@ static int find_node(struct db *db, const char *run_id, struct node *n, struct r
     if (run_get(db, run_id, run, err) < 0 || tasks_each(db, run_id, match_node, n, err) < 0)
         return -1;
     if (n->task == 0)
-        return err_set(err, ERR_NOT_FOUND, "run %s has no node \"%s\"%s: name it by pod name, task id or task name", run_id, n->wanted,
-                       n->needs_pod ? " with a pod" : "");
+        return err_set(err, ERR_NOT_FOUND, "run %s has no node \"%s\"%s: name it by pod name, task id or task name", run_id,
+                       n->wanted, n->needs_pod ? " with a pod" : "");
     return 0;
 }
 
 /* ---- logs --------------------------------------------------------------------------------------------------------------- */
 
-static int read_log(struct pipelines_api *api, const struct ctx *ctx, const struct http_req *req, struct buf *out, struct err *err)
+static int read_log(struct pipelines_api *api, const struct ctx *ctx, const struct http_req *req, struct buf *out,
+                    struct err *err)
 {
     const char *container;
     int32_t tail;
@@ -56,7 +58,8 @@ static int read_log(struct pipelines_api *api, const struct ctx *ctx, const stru
     }
     if (!api->hooks.log)
         return err_set(err, ERR_UNIMPLEMENTED, "logs are not served here: read them with kubectl logs -n %s %s", run.ns, n.pod);
-    return api->hooks.log(api->hooks.self, ctx, run.ns, n.pod, str_empty(container) ? "main" : container, tail > 0 ? tail : -1, out, err);
+    return api->hooks.log(api->hooks.self, ctx, run.ns, n.pod, str_empty(container) ? "main" : container, tail > 0 ? tail : -1,
+                          out, err);
 }
 
 int run_log_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)

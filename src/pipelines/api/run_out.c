@@ -17,9 +17,6 @@ static void tasks_clear(struct tasks *t)
     free(t->v);
 }
 
-static char *copy(const char *s) { return xstrdup(s); }
-
-/* Keeps what is shown of a row. */
 static int keep_task(void *self, struct task_row *t, struct err *err)
 {
     struct tasks *all = self;
@@ -27,25 +24,8 @@ static int keep_task(void *self, struct task_row *t, struct err *err)
         all->cap = all->cap ? all->cap * 2 : 32;
         all->v = xreallocarray(all->v, all->cap, sizeof *all->v);
     }
-    all->v[all->n++] = (struct task_row){
-        .id = t->id,
-        .task_id = copy(t->task_id),
-        .parent = t->parent,
-        .name = copy(t->name),
-        .display_name = copy(t->display_name),
-        .iteration_index = t->iteration_index,
-        .state = t->state,
-        .state_history = copy(t->state_history),
-        .error_code = t->error_code,
-        .error_message = copy(t->error_message),
-        .created_ns = t->created_ns,
-        .started_ns = t->started_ns,
-        .finished_ns = t->finished_ns,
-        .pod_name = copy(t->pod_name),
-        .pods = copy(t->pods),
-        .inputs = copy(t->inputs),
-        .outputs = copy(t->outputs),
-    };
+    all->v[all->n++] = *t; /* taken */
+    *t = (struct task_row){0};
     return 0;
 }
 

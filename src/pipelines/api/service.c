@@ -64,7 +64,8 @@ static const struct route ROUTES[] = {
     {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/log", run_log_h, RUNS("get")},
     {HTTP_GET, "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", run_log_h, RUNS("get")},
     {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h, RUNS("readArtifact")},
-    {HTTP_GET, "/apis/v1beta1/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h, RUNS("readArtifact")},
+    {HTTP_GET, "/apis/v1beta1/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h,
+     RUNS("readArtifact")},
 
     {HTTP_GET | HTTP_POST, API_BASE "/recurringruns", not_served_h, JOBS("create")},
     {HTTP_GET | HTTP_DELETE | HTTP_PATCH, API_BASE "/recurringruns/{recurring_run_id}", not_served_h, JOBS("get")},

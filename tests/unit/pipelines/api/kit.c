@@ -83,8 +83,12 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
     clock_manual_init(&k->clock, 1764072000LL * NS_PER_S);
     k->store =
         (struct store){.writer = db_writer_new(db, "test-writer"), .readers = db_readers_new(path, 4), .clock = &k->clock.clock};
+    AUTOFREE char *artifacts = fs_join(k->dir, "artifacts");
+    k->blobs = blob_store_dir(artifacts, &e);
+    must(k->blobs != NULL, &e);
     const struct pipelines_api_config cfg = {
         .store = &k->store,
+        .blobs = k->blobs,
         .hooks = {.self = k, .notify = notify, .terminate = terminate, .retry = retry, .remove = drop},
         .urls = urls ? *urls : (struct pipelines_url_rules){0},
     };
@@ -104,6 +108,7 @@ void kit_free(struct kit *k)
     pipelines_api_free(k->api);
     db_readers_free(k->store.readers);
     db_writer_stop(k->store.writer);
+    blob_store_free(k->blobs);
     fs_rm_rf(k->dir, NULL);
     free(k->notified);
     free(k->dir);

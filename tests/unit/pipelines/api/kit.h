@@ -12,6 +12,7 @@
 struct kit {
     char *dir;
     struct store store;
+    struct blob_store *blobs;
     struct pipelines_api *api;
     struct http_server *server;
     struct http_client *client;

@@ -283,6 +283,116 @@ static void test_url_open(void **state)
     kit_free(k);
 }
 
+/* ---- tasks and what they made ---------------------------------------------------------------------------------------- */
+
+/* Rows own their texts; those here are only read. */
+#define TEXT(s) ((char *)(s))
+
+/* A root with one step that ran twice and left an artifact. */
+static int two_tasks_job(struct db *db, void *arg, struct err *err)
+{
+    struct task_row root = {.id = 1,
+                            .task_id = TEXT("t-root"),
+                            .name = TEXT("root"),
+                            .display_name = TEXT("root"),
+                            .path = TEXT("root"),
+                            .type = TASK_ROOT,
+                            .state = TASK_RUNNING};
+    struct task_row step = {
+        .id = 2,
+        .task_id = TEXT("t-say"),
+        .parent = 1,
+        .name = TEXT("say"),
+        .display_name = TEXT("say it"),
+        .path = TEXT("root/say"),
+        .type = TASK_RUNTIME,
+        .state = TASK_FAILED,
+        .error_code = 13,
+        .error_message = TEXT("exit code 1"),
+        .created_ns = 1764072000LL * NS_PER_S,
+        .finished_ns = 1764072001500LL * NS_PER_MS,
+        .pod_name = TEXT("p-1"),
+        .pods = TEXT("[{\"name\":\"p-0\",\"failed\":true},{\"name\":\"p-1\",\"failed\":true}]"),
+        .state_history = TEXT("[{\"state\":\"RUNNING\",\"update_time\":\"2025-11-25T12:00:00Z\"}]"),
+        .outputs = TEXT("{\"parameters\":{\"x\":1},\"artifacts\":{\"model\":[9]}}"),
+    };
+    root.run_id = step.run_id = arg;
+    const struct md_artifact a = {.id = 9,
+                                  .name = TEXT("model"),
+                                  .schema_title = TEXT("system.Model"),
+                                  .uri = TEXT("minio://mlpipeline/v2/model"),
+                                  .metadata = TEXT("{}"),
+                                  .task_id = 2,
+                                  .size = -1};
+    const struct md_link l = {.artifact_id = 9,
+                              .task_id = 2,
+                              .run_id = arg,
+                              .io = MD_IO_OUTPUT,
+                              .key = TEXT("model"),
+                              .producer = TEXT(""),
+                              .producer_iteration = -1};
+    return task_put(db, &root, err) < 0 || task_put(db, &step, err) < 0 || md_artifact_insert(db, &a, err) < 0
+               ? -1
+               : md_link_insert(db, &l, err);
+}
+
+static void test_tasks(void **state)
+{
+    struct kit *k = *state;
+    AUTOFREE char *id = make_run(k, "");
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    if (db_writer_run(k->store.writer, &ctx, two_tasks_job, id, &e) < 0)
+        fail_msg("%s", err_text(&e));
+    AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s", id);
+    JSON_REF(d)
+    = kit_call(k, HTTP_GET, path, NULL, 200);
+    jval *tasks = jv_path(json_root(d), "run_details", "task_details", NULL), *root = jv_at(tasks, 0), *say = jv_at(tasks, 1);
+    assert_int_equal(jv_len(tasks), 2);
+    assert_string_equal(jv_str_or(jv_path(root, "child_tasks", "0", "task_id", NULL), ""), "t-say");
+    assert_string_equal(jv_str_or(jv_get(root, "end_time"), ""), "1970-01-01T00:00:00Z");
+    static const struct {
+        const char *key, *value;
+    } want[] = {{"display_name", "say it"},
+                {"state", "FAILED"},
+                {"execution_id", "2"},
+                {"parent_task_id", "t-root"},
+                {"pod_name", "p-1"},
+                {"create_time", "2025-11-25T12:00:00Z"},
+                {"end_time", "2025-11-25T12:00:01.500Z"}};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        assert_string_equal(jv_str_or(jv_get(say, want[i].key), ""), want[i].value);
+    assert_string_equal(jv_str_or(jv_path(say, "outputs", "model", "artifact_ids", "0", NULL), ""), "9");
+    assert_string_equal(jv_str_or(jv_path(say, "executor_detail", "failed_main_jobs", "0", NULL), ""), "p-0");
+    assert_string_equal(jv_str_or(jv_path(say, "error", "message", NULL), ""), "exit code 1");
+
+    assert_int_equal(blob_write(k->blobs, &ctx, "mlpipeline", "v2/model", "hello", 5, &e), 0);
+    static const char *const nodes[] = {"say", "t-say", "p-1", "say%20it"};
+    for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
+        AUTOFREE char *read = xasprintf("%s/nodes/%s/artifacts/model:read", path, nodes[i]);
+        JSON_REF(bytes)
+        = kit_call(k, HTTP_GET, read, NULL, 200);
+        assert_string_equal(member(bytes, "data"), "aGVsbG8=");
+    }
+    static const struct {
+        const char *rest;
+        int status;
+    } refused[] = {{"nodes/say/artifacts/none:read", 404},
+                   {"nodes/none/artifacts/model:read", 404},
+                   {"nodes/root/log", 404},
+                   {"nodes/say/log", 501}};
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        AUTOFREE char *read = xasprintf("%s/%s", path, refused[i].rest);
+        JSON_REF(no)
+        = kit_call(k, HTTP_GET, read, NULL, refused[i].status);
+        assert_true(*member(no, "error_message"));
+    }
+    JSON_REF(list)
+    = kit_call(k, HTTP_GET, "/apis/v2beta1/runs", NULL, 200);
+    assert_null(jv_get(jv_at(jv_get(json_root(list), "runs"), 0), "run_details")); /* large: only where one run is asked for */
+}
+
 TEST_GROUP(service, WITH_KIT(test_envelopes), WITH_KIT(test_healthz), WITH_KIT(test_run_life), WITH_KIT(test_run_parameters),
            WITH_KIT(test_run_id_given), WITH_KIT(test_versions), WITH_KIT(test_uploads_refused),
-           WITH_KIT(test_experiment_archive), cmocka_unit_test(test_url_addresses), cmocka_unit_test(test_url_open))
+           WITH_KIT(test_experiment_archive), WITH_KIT(test_tasks), cmocka_unit_test(test_url_addresses),
+           cmocka_unit_test(test_url_open))
