@@ -3,7 +3,6 @@
 #define TM_DATA_SQL_INTERNAL_H
 
 #include <sqlite3.h>
-/* The default hash function has fall-throughs that clang warns of. */
 #include <uthash.h>
 
 #include "data/sql.h"
