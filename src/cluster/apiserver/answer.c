@@ -45,14 +45,14 @@ void answer_object(struct http_res *res, const struct op *op, const struct accep
 {
     BUF(b);
     jval *root = obj_root(o);
-    struct table_list_meta meta = {.resource_version = obj_rv_text(root), .remaining = -1};
+    struct table_list_meta meta = {.api_version = acc->form_version, .resource_version = obj_rv_text(root), .remaining = -1};
     bool plain = acc->as == AS_OBJECT || strcmp(obj_kind(root), "Status") == 0;
     if (plain) {
         buf_add(&b, o->bytes, o->len);
     } else if (acc->as == AS_TABLE) {
         table_of(op, acc, &root, 1, &meta, &b);
     } else {
-        partial_write(root, NULL, &b);
+        partial_write(root, acc->form_version, &b);
     }
     answer_text(res, acc, &b);
     http_status(res, status);
@@ -102,7 +102,8 @@ void answer_list(struct http_res *res, const struct op *op, const struct accept 
             items[i] = obj_root(l->list.v[i]);
         char rv[32];
         snprintf(rv, sizeof(rv), "%" PRId64, l->list.rv);
-        struct table_list_meta meta = {rv, l->continue_token, l->remaining};
+        struct table_list_meta meta = {.api_version = acc->form_version, .resource_version = rv, .continue_token = l->continue_token,
+                                       .remaining = l->remaining};
         if (acc->as == AS_TABLE)
             table_of(op, acc, items, l->list.n, &meta, &b);
         else

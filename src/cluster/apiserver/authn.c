@@ -62,11 +62,12 @@ static struct identity *account_identity(const char *ns, jval *claims, jval *k8s
     return identity_copy(&(struct identity){user, uid, groups, n ? extra : NULL});
 }
 
-struct identity *authn_token(struct apiserver *a, const char *token, const char *const *audiences, struct err *err)
+/* claims (may be NULL) gets those of an account's token. */
+struct identity *authn_claims(struct apiserver *a, const char *token, const char *const *audiences, struct json **claims_out, struct err *err)
 {
     if (same_secret(token, a->keys.admin_token)) {
         static const char *const groups[] = {"system:masters", "system:authenticated", NULL};
-        return identity_copy(&(struct identity){"kubernetes-admin", "", groups, NULL});
+        return identity_copy(&(struct identity){"admin", "", groups, NULL});
     }
     JSON_REF(claims) = token_verify(a->signer, token, audiences, a->clock->wall_ns(a->clock), err);
     if (!claims)
@@ -74,8 +75,16 @@ struct identity *authn_token(struct apiserver *a, const char *token, const char 
     jval *k8s = jv_get(json_root(claims), "kubernetes.io");
     const char *ns = jv_str(jv_get(k8s, "namespace"));
     if (!ns || !bindings_alive(a, ns, k8s)) {
-        err_set(err, ERR_UNAUTHENTICATED, "the token is bound to an object that is gone");
+        err_set(err, ERR_UNAUTHENTICATED, "[invalid bearer token, service account token has been invalidated]");
         return NULL;
     }
-    return account_identity(ns, json_root(claims), k8s);
+    struct identity *who = account_identity(ns, json_root(claims), k8s);
+    if (claims_out)
+        *claims_out = TAKE(claims);
+    return who;
+}
+
+struct identity *authn_token(struct apiserver *a, const char *token, struct err *err)
+{
+    return authn_claims(a, token, NULL, NULL, err);
 }

@@ -24,6 +24,7 @@ enum as_form { AS_OBJECT, AS_TABLE, AS_PARTIAL, AS_PARTIAL_LIST };
 struct accept {
     bool yaml, pretty;
     enum as_form as;
+    const char *form_version;  /* static: "meta.k8s.io/v1" */
     enum table_include include;
 };
 /* What of the Accept header can be answered; ERR_NOT_ACCEPTABLE. */
@@ -58,7 +59,11 @@ int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, 
 int handle_watch(struct op *op, struct http_req *req, struct http_res *res, struct err *err);       /* watch_stream.c */
 int handle_log(struct op *op, struct http_req *req, struct http_res *res, struct err *err);         /* log_stream.c */
 int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri, struct err *err);
-int handle_other(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri, struct err *err);
+int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);
+/* docs.c; path is /api or /apis or below, rest what follows /openapi/v3/ */
+int handle_discovery(struct apiserver *a, struct http_req *req, struct http_res *res, const char *path, struct err *err);
+int handle_openapi(struct apiserver *a, struct http_req *req, struct http_res *res, const char *rest, struct err *err);
+int handle_root(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);
 
 int authenticate(void *self, struct ctx *ctx, struct http_req *req, struct err *err);
 int fail_method(struct err *err);

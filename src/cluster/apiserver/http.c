@@ -158,7 +158,7 @@ int authenticate(void *self, struct ctx *ctx, struct http_req *req, struct err *
         const char *token = header + 7;
         while (*token == ' ')
             token++;
-        struct identity *who = authn_token(a, token, NULL, err);
+        struct identity *who = authn_token(a, token, err);
         if (!who)
             return -1;
         ctx->who = identity_into(req, who);
@@ -220,7 +220,7 @@ static int handle(void *self, struct ctx *ctx, struct http_req *req, struct http
         return -1;
     http_set_header(res, "Cache-Control", "no-cache, private");
     if (!ri.resource)
-        return handle_other(a, ctx, req, res, &ri, err);
+        return handle_other(a, req, res, err);
     if (!*ri.group && strcmp(ri.plural, "services") == 0 && strcmp(ri.sub, "proxy") == 0)
         return handle_proxy(a, ctx, req, res, &ri, err);
     return handle_resource(a, ctx, req, res, &ri, err);

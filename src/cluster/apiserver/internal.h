@@ -12,8 +12,10 @@
 #include "cluster/apiserver/store/store.h"
 #include "kube/crd.h"
 #include "kube/decode.h"
+#include "kube/discovery.h"
 #include "kube/kind.h"
 #include "kube/object.h"
+#include "kube/openapi.h"
 #include "kube/selector.h"
 #include "kube/table.h"
 
@@ -37,10 +39,13 @@ struct resources {
     size_t n;
     struct custom {                     /* owns what the resources of custom kinds point to */
         struct crd_info *info;
+        struct store_obj *crd;
         struct kind *kinds;             /* one a served version */
         size_t n_kinds;
     } *customs;
     size_t n_customs;
+    struct discovery *discovery;
+    struct openapi *openapi;
 };
 struct resources *resources_get(struct apiserver *a); /* a reference to the present table */
 void resources_unref(struct resources *r);
@@ -146,6 +151,7 @@ struct watch {
     struct label_selector *labels;
     struct field_selector *field_sel;
     bool initial_mark;             /* the end of the initial state is to be marked (sendInitialEvents) */
+    bool late_mark;                /* no revision was given: the first bookmark that comes by the clock carries the mark */
     bool bookmarks;
 };
 struct watch *watch_open(struct op *op, void (*notify)(void *), void *arg, struct err *err);
@@ -210,13 +216,15 @@ void token_signer_free(struct token_signer *t);
 char *token_sign(struct token_signer *t, jmval *claims, struct err *err);
 /* The claims of a token with a good signature that is not expired and meant for audience; ERR_UNAUTHENTICATED else. */
 struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns, struct err *err);
-#define TOKEN_ISSUER "https://kubernetes.default.svc.cluster.local"
+bool token_for_audience(jval *claims, const char *audience);
+#define TOKEN_ISSUER "https://kubernetes.default.svc"
 
 /* identity.c and authn.c */
 struct identity *identity_copy(const struct identity *who); /* with strings of its own; identity_free */
 void identity_free(struct identity *who);
 /* Who holds this bearer token. The identity is the caller's (identity_free). audiences NULL: the API server. */
-struct identity *authn_token(struct apiserver *a, const char *token, const char *const *audiences, struct err *err);
+struct identity *authn_token(struct apiserver *a, const char *token, struct err *err);
+struct identity *authn_claims(struct apiserver *a, const char *token, const char *const *audiences, struct json **claims, struct err *err);
 
 /* inproc.c, http.c */
 void inproc_free_all(struct apiserver *a);

@@ -76,6 +76,7 @@ static bool clause_fits(const struct media *m, struct accept *out)
         return true;
     if (!str_eq(group, "meta.k8s.io") || (!str_eq(version, "v1") && !str_eq(version, "v1beta1")))
         return false;
+    out->form_version = strcmp(version, "v1") == 0 ? "meta.k8s.io/v1" : "meta.k8s.io/v1beta1";
     if (strcmp(as, "Table") == 0)
         out->as = AS_TABLE;
     else if (strcmp(as, "PartialObjectMetadata") == 0)

@@ -32,6 +32,9 @@ struct jm *object_ordered(jval *v)
 
 struct store_obj *object_virtual(struct jm *m)
 {
+    jmval *meta = jmv_get(jm_root(m), "metadata");
+    if (str_empty(jmv_str(object_meta_mut_resource_version(meta))) && meta)
+        object_meta_del_resource_version(meta); /* a place that the store would have filled in */
     return store_obj_new("", 0, jm_freeze(m));
 }
 

@@ -67,6 +67,16 @@ static int version(struct http_req *req, struct http_res *res, struct err *err)
     return 0;
 }
 
+static int openid_configuration(struct http_req *req, struct http_res *res, struct err *err)
+{
+    static const char doc[] = "{\"issuer\":\"" TOKEN_ISSUER "\",\"response_types_supported\":[\"id_token\"],"
+                              "\"subject_types_supported\":[\"public\"],\"id_token_signing_alg_values_supported\":[\"ES256\"]}";
+    if (req->method != HTTP_GET)
+        return fail_method(err);
+    http_body(res, "application/json", doc, sizeof(doc) - 1);
+    return 0;
+}
+
 /* Where a path is `prefix` or lies below it, what follows the slash; else NULL. */
 static const char *below(const char *path, const char *prefix)
 {
@@ -76,7 +86,7 @@ static const char *below(const char *path, const char *prefix)
     return path[n] ? path + n + 1 : "";
 }
 
-int handle_other(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri, struct err *err)
+int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err)
 {
     static const char *const health_paths[] = {"/healthz", "/livez", "/readyz"};
     const char *path = req->path, *rest;
@@ -85,9 +95,14 @@ int handle_other(struct apiserver *a, struct ctx *ctx, struct http_req *req, str
             return req->method & (HTTP_GET | HTTP_HEAD) ? health(req, res, health_paths[i] + 1, rest) : fail_method(err);
     if ((rest = below(path, "/version")) && !*rest)
         return version(req, res, err);
-    (void)a;
-    (void)ctx;
-    (void)ri;
+    if ((rest = below(path, "/openapi/v3")))
+        return handle_openapi(a, req, res, rest, err);
+    if (strcmp(path, "/.well-known/openid-configuration") == 0)
+        return openid_configuration(req, res, err);
+    if (below(path, "/api") || below(path, "/apis"))
+        return handle_discovery(a, req, res, path, err);
+    if (strcmp(path, "/") == 0)
+        return handle_root(a, req, res, err);
     http_text(res, 404, "404 page not found\n");
     return 0;
 }

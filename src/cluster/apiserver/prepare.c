@@ -224,12 +224,31 @@ static void label_namespace(struct jm *m)
     jm_put(m, object_meta_make_labels(m, meta), "kubernetes.io/metadata.name", jm_str(m, name ? name : ""));
 }
 
+/* ---- secrets -------------------------------------------------------------------------------------------------------- */
+
+/* stringData is a way to write data as text; it is not stored. */
+static void merge_string_data(struct jm *m)
+{
+    jmval *text = secret_mut_string_data(jm_root(m));
+    struct jmiter it = jmv_iter(text);
+    const char *key;
+    jmval *v;
+    while (jmv_next(&it, &key, &v)) {
+        const char *s = jmv_str(v);
+        AUTOFREE char *encoded = base64_encode(s ? s : "", s ? jmv_len(v) : 0);
+        jm_put(m, secret_make_data(m, jm_root(m)), key, jm_str(m, encoded));
+    }
+    secret_del_string_data(jm_root(m));
+}
+
 /* ---- doors ---------------------------------------------------------------------------------------------------------- */
 
 int prepare_create(struct op *op, struct jm *m, struct err *err)
 {
     if (has_status_sub(op->res) && !is_coll(op, op->a->nodes) && jmv_get(jm_root(m), "status"))
         reset_status(op, m);
+    if (is_coll(op, op->a->secrets))
+        merge_string_data(m);
     if (object_default(op, m, err) < 0)
         return -1;
     metadata_of_new(op, m);
@@ -322,6 +341,8 @@ int prepare_update(struct op *op, jval *old, struct jm *m, struct err *err)
         keep_rest(op, old, m);
     else if (has_status_sub(op->res))
         copy_member(m, "status", old);
+    if (is_coll(op, op->a->secrets))
+        merge_string_data(m);
     if (object_default(op, m, err) < 0)
         return -1;
     metadata_of_changed(op, old, m);

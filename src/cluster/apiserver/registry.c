@@ -89,6 +89,7 @@ static void add_custom(struct apiserver *a, struct resources *r, size_t *cap, st
         log_warn("custom resource definition %s: %s", crd->key, err_text(&e));
         return;
     }
+    c->crd = store_obj_ref(crd);
     c->kinds = xcalloc(c->info->n_versions, sizeof(*c->kinds));
     for (size_t i = 0; i < c->info->n_versions; i++) {
         struct crd_version *v = &c->info->versions[i];
@@ -107,6 +108,44 @@ static bool names_refused(jval *crd)
     return obj_condition_is(crd, "NamesAccepted", "False");
 }
 
+/* The schema of one version, inside the definition's document. */
+static jval *schema_of(jval *crd, const char *version)
+{
+    struct jiter it = jv_iter(custom_resource_definition_spec_versions(custom_resource_definition_spec(crd)));
+    jval *v;
+    while (jv_next(&it, NULL, &v))
+        if (str_eq(custom_resource_definition_version_name(v), version))
+            return custom_resource_validation_open_apiv3_schema(custom_resource_definition_version_schema(v));
+    return NULL;
+}
+
+static struct store_obj *definition_of(const struct resources *r, const struct kind *k)
+{
+    for (size_t i = 0; i < r->n_customs; i++)
+        for (size_t n = 0; n < r->customs[i].n_kinds; n++)
+            if (&r->customs[i].kinds[n] == k)
+                return r->customs[i].crd;
+    return NULL;
+}
+
+static void make_docs(struct resources *r)
+{
+    AUTOFREE const struct kind **kinds = xcalloc(r->n + 1, sizeof(*kinds));
+    AUTOFREE struct openapi_kind *ok = xcalloc(r->n + 1, sizeof(*ok));
+    for (size_t i = 0; i < r->n; i++) {
+        kinds[i] = r->v[i].kind;
+        ok[i].kind = r->v[i].kind;
+        struct store_obj *crd = definition_of(r, r->v[i].kind);
+        jval *schema = crd ? schema_of(obj_root(crd), res_of(&r->v[i])->version) : NULL;
+        if (schema) {
+            ok[i].doc = crd->doc;
+            ok[i].schema = schema;
+        }
+    }
+    r->discovery = discovery_new(kinds, r->n);
+    r->openapi = openapi_new(ok, r->n);
+}
+
 static struct resources *resources_make(struct apiserver *a)
 {
     struct resources *r = xcalloc(1, sizeof(*r));
@@ -122,6 +161,7 @@ static struct resources *resources_make(struct apiserver *a)
                 add_custom(a, r, &cap, l.v[i], r->n_customs++);
         store_list_free(&l);
     }
+    make_docs(r);
     return r;
 }
 
@@ -129,6 +169,8 @@ void resources_unref(struct resources *r)
 {
     if (!r || atomic_fetch_sub(&r->refs, 1) != 1)
         return;
+    discovery_free(r->discovery);
+    openapi_free(r->openapi);
     for (size_t i = 0; i < r->n; i++)
         free(r->v[i].full);
     free(r->v);
@@ -143,6 +185,7 @@ void resources_unref(struct resources *r)
         free(c->kinds);
         if (c->info)
             crd_info_free(c->info);
+        store_obj_unref(c->crd);
     }
     free(r->customs);
     free(r);

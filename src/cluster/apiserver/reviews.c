@@ -4,6 +4,7 @@
 #include "base/timefmt.h"
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
+#include "kube/validate.h"
 
 static struct jm *answer_of(struct op *op, jval *request)
 {
@@ -62,7 +63,9 @@ static struct store_obj *token_review(struct op *op, jval *request, struct err *
     jmval *status = jm_obj_at(m, jm_root(m), "status");
     jm_clear(status);
     ERR(e);
-    struct identity *who = authn_token(op->a, token, n ? audiences : NULL, &e);
+    JSON_REF(claims) = NULL;
+    struct identity *who = authn_claims(op->a, token, n ? audiences : NULL, &claims, &e);
+    token_review_spec_del_token(token_review_make_spec(m, jm_root(m))); /* a secret is not repeated */
     if (who) {
         jm_put(m, status, "authenticated", jm_bool(m, true));
         put_user(m, jm_obj_at(m, status, "user"), who);
@@ -70,10 +73,11 @@ static struct store_obj *token_review(struct op *op, jval *request, struct err *
         if (!n)
             jm_push(out, jm_str(m, TOKEN_ISSUER));
         for (size_t i = 0; i < n; i++)
-            jm_push(out, jm_str(m, audiences[i]));
+            if (!claims || token_for_audience(json_root(claims), audiences[i]))
+                jm_push(out, jm_str(m, audiences[i]));
     } else {
         jm_put(m, status, "user", jm_obj(m));
-        jm_put(m, status, "error", jm_strf(m, "[%s]", err_text(&e)));
+        jm_put(m, status, "error", jm_str(m, err_text(&e)));
     }
     identity_free(who);
     return object_virtual(m);
@@ -96,7 +100,7 @@ static void read_attrs(jval *spec, struct attrs *at)
         at->path = "";
 }
 
-static int check_review(const char *kind, jval *spec, bool about_others, struct err *err)
+static int check_review(jval *spec, bool about_others, struct err *err)
 {
     jval *r = subject_access_review_spec_resource_attributes(spec), *p = subject_access_review_spec_non_resource_attributes(spec);
     FAULTS(f);
@@ -106,13 +110,13 @@ static int check_review(const char *kind, jval *spec, bool about_others, struct 
         fault_invalid(&f, "spec.resourceAttributes", NULL, "exactly one of nonResourceAttributes or resourceAttributes must be specified");
     if (about_others && str_empty(subject_access_review_spec_user(spec)) && !jv_len(subject_access_review_spec_groups(spec)))
         fault_invalid_str(&f, "spec.user", "", "at least one of user or group must be specified");
-    return faults_done(&f, "authorization.k8s.io", kind, "", err);
+    return faults_done(&f, "authorization.k8s.io", "", "", err);
 }
 
 static struct store_obj *access_review(struct op *op, jval *request, bool about_others, struct err *err)
 {
     jval *spec = subject_access_review_spec(request);
-    if (check_review(res_of(op->res)->kind, spec, about_others, err) < 0)
+    if (check_review(spec, about_others, err) < 0)
         return NULL;
     size_t n;
     AUTOFREE const char **groups = strings(subject_access_review_spec_groups(spec), &n);
@@ -122,7 +126,9 @@ static struct store_obj *access_review(struct op *op, jval *request, bool about_
     read_attrs(spec, &at);
     jval *r = subject_access_review_spec_resource_attributes(spec);
     if (op->ns && jv_present(r) && !str_eq(at.ns, op->ns)) {
-        err_set(err, ERR_BAD_REQUEST, "spec.resourceAttributes.namespace must match namespace: %s", op->ns);
+        FAULTS(f);
+        fault_invalid_str(&f, "spec.resourceAttributes.namespace", at.ns ? at.ns : "", "must match metadata.namespace");
+        faults_done(&f, "authorization.k8s.io", "", "", err);
         return NULL;
     }
     AUTOFREE char *reason = NULL;

@@ -109,7 +109,8 @@ static int bind_token(struct op *op, struct jm *m, jmval *k8s, jval *ref, struct
     const char *kind = bound_object_reference_kind(ref), *name = bound_object_reference_name(ref), *uid = bound_object_reference_uid(ref);
     struct store_coll *coll = str_eq(kind, "Pod") ? op->a->pods : str_eq(kind, "Secret") ? op->a->secrets : str_eq(kind, "Node") ? op->a->nodes : NULL;
     if (!coll)
-        return err_set(err, ERR_BAD_REQUEST, "cannot bind token to object of type %s.%s", bound_object_reference_api_version(ref) ? bound_object_reference_api_version(ref) : "", kind ? kind : "");
+        return err_set(err, ERR_BAD_REQUEST, "cannot bind token to object of type /%s, Kind=%s",
+                       bound_object_reference_api_version(ref) ? bound_object_reference_api_version(ref) : "", kind ? kind : "");
     AUTOFREE char *key = obj_key_of(coll == op->a->nodes ? NULL : op->ns, name ? name : "");
     OBJ_REF(o) = store_get(coll, key);
     static const char *const plural[] = {"pods", "secrets", "nodes"}, *const lower[] = {"pod", "secret", "node"};
@@ -150,6 +151,17 @@ static int check_token_request(jval *spec, int64_t *seconds, struct err *err)
     return faults_done(&f, "authentication.k8s.io", "TokenRequest", "", err);
 }
 
+/* Name and namespace may be left out, but not be others. */
+static int check_token_name(struct op *op, jval *request, struct err *err)
+{
+    FAULTS(f);
+    if (*obj_name(request) && strcmp(obj_name(request), op->name) != 0)
+        fault_invalid_str(&f, "metadata.name", obj_name(request), "must match the service account name if specified");
+    if (*obj_namespace(request) && strcmp(obj_namespace(request), op->ns) != 0)
+        fault_invalid_str(&f, "metadata.namespace", obj_namespace(request), "must match the service account namespace if specified");
+    return faults_done(&f, "authentication.k8s.io", "TokenRequest", op->name, err);
+}
+
 static void put_audiences(struct jm *m, jmval *to, const char *name, jval *audiences)
 {
     jmval *list = jm_arr_at(m, to, name);
@@ -177,7 +189,7 @@ static struct store_obj *sub_token(struct op *op, jval *request, struct err *err
     OBJ_REF(account) = get_parent(op, err);
     jval *spec = token_request_spec(request);
     int64_t seconds, now = ctx_now_ns(op->ctx) / NS_PER_S;
-    if (!account || check_token_request(spec, &seconds, err) < 0)
+    if (!account || check_token_request(spec, &seconds, err) < 0 || check_token_name(op, request, err) < 0)
         return NULL;
     JM_NEW(m);
     jmval *claims = jm_obj(m);
@@ -204,6 +216,7 @@ static struct store_obj *sub_token(struct op *op, jval *request, struct err *err
     char text[TIME_TEXT_MAX];
     object_meta_set_name(answer, meta, op->name);
     object_meta_set_namespace(answer, meta, op->ns);
+    object_meta_set_uid(answer, meta, obj_uid(obj_root(account)));
     object_meta_set_creation_timestamp(answer, meta, time_format(text, now * NS_PER_S, TIME_SECONDS));
     jmval *out_spec = token_request_make_spec(answer, root);
     if (!jv_len(token_request_spec_audiences(spec)))

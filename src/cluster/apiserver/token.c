@@ -112,21 +112,41 @@ static struct json *part(const char *s, size_t n)
     return d;
 }
 
-static bool audience_fits(jval *aud, const char *const *wanted)
+static bool has_audience(jval *aud, const char *wanted)
+{
+    if (jv_str(aud))
+        return strcmp(jv_str(aud), wanted) == 0;
+    struct jiter it = jv_iter(aud);
+    jval *a;
+    while (jv_is(aud, J_ARRAY) && jv_next(&it, NULL, &a))
+        if (str_eq(jv_str(a), wanted))
+            return true;
+    return false;
+}
+
+bool token_for_audience(jval *claims, const char *audience)
+{
+    return has_audience(jv_get(claims, "aud"), audience);
+}
+
+static int check_audience(jval *aud, const char *const *wanted, struct err *err)
 {
     static const char *const api[] = {TOKEN_ISSUER, NULL};
     if (!wanted || !*wanted)
         wanted = api;
-    for (; *wanted; wanted++) {
-        if (str_eq(jv_str(aud), *wanted))
-            return true;
-        struct jiter it = jv_iter(aud);
-        jval *a;
-        while (jv_is(aud, J_ARRAY) && jv_next(&it, NULL, &a))
-            if (str_eq(jv_str(a), *wanted))
-                return true;
+    BUF(list);
+    for (const char *const *w = wanted; *w; w++) {
+        if (has_audience(aud, *w))
+            return 0;
+        buf_addf(&list, "%s\"%s\"", list.len ? " " : "", *w);
     }
-    return false;
+    BUF(have);
+    struct jiter it = jv_iter(aud);
+    jval *a;
+    while (jv_next(&it, NULL, &a))
+        buf_addf(&have, "%s\"%s\"", have.len ? " " : "", jv_str_or(a, ""));
+    return err_set(err, ERR_UNAUTHENTICATED, "[invalid bearer token, token audiences [%s] is invalid for the target audiences [%s]]", buf_str(&have),
+                   buf_str(&list));
 }
 
 struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns, struct err *err)
@@ -150,12 +170,10 @@ struct json *token_verify(struct token_signer *t, const char *token, const char 
     }
     int64_t now = now_ns / NS_PER_S;
     if (now >= jv_i64_or(jv_get(c, "exp"), 0) || now + 60 < jv_i64_or(jv_get(c, "nbf"), 0)) {
-        err_set(err, ERR_UNAUTHENTICATED, "service account token has expired");
+        err_set(err, ERR_UNAUTHENTICATED, "[invalid bearer token, service account token has expired]");
         return NULL;
     }
-    if (!audience_fits(jv_get(c, "aud"), audiences)) {
-        err_set(err, ERR_UNAUTHENTICATED, "token audiences are not those that are wanted");
+    if (check_audience(jv_get(c, "aud"), audiences, err) < 0)
         return NULL;
-    }
     return TAKE(claims);
 }

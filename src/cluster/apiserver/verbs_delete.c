@@ -113,7 +113,8 @@ static void mark_deleting(const struct op *op, struct jm *m, int64_t at_ns, int6
         namespace_status_set_phase(m, namespace_make_status(m, jm_root(m)), "Terminating");
 }
 
-enum plan { PLAN_KEEP, PLAN_UPDATE, PLAN_REMOVE };
+/* MARK_AND_REMOVE: watchers of pods see the deletion marked before they see it done. */
+enum plan { PLAN_KEEP, PLAN_UPDATE, PLAN_REMOVE, PLAN_MARK_AND_REMOVE };
 
 /* A pod that is being deleted already: the grace may only be shortened. */
 static enum plan plan_pending_pod(const struct op *op, jval *old, struct jm *m)
@@ -127,7 +128,7 @@ static enum plan plan_pending_pod(const struct op *op, jval *old, struct jm *m)
         return PLAN_KEEP;
     time_parse(obj_deletion_timestamp(old), &at);
     mark_deleting(op, m, at + (want - had) * NS_PER_S, want);
-    return want == 0 && !obj_has_finalizers(old) ? PLAN_REMOVE : had == want ? PLAN_KEEP : PLAN_UPDATE;
+    return want == 0 && !obj_has_finalizers(old) ? PLAN_MARK_AND_REMOVE : had == want ? PLAN_KEEP : PLAN_UPDATE;
 }
 
 static enum plan plan_delete(struct op *op, jval *old, struct jm *m)
@@ -140,11 +141,12 @@ static enum plan plan_delete(struct op *op, jval *old, struct jm *m)
     if (op->res->coll == op->a->namespaces)
         held = held || jv_len(namespace_spec_finalizers(namespace_spec(old))) > 0;
     int64_t grace = is_pod(op) ? pod_grace(op, old) : 0;
-    if (!obj_deleting(old))
+    bool stays = grace > 0 || held;
+    if (!obj_deleting(old) && (stays || is_pod(op)))
         mark_deleting(op, m, now + grace * NS_PER_S, grace);
-    if (grace > 0 || held)
+    if (stays)
         return obj_deleting(old) && !changed ? PLAN_KEEP : PLAN_UPDATE;
-    return PLAN_REMOVE;
+    return is_pod(op) ? PLAN_MARK_AND_REMOVE : PLAN_REMOVE;
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
@@ -179,6 +181,26 @@ static void answer_removed(const struct op *op, struct store_obj *last, struct d
     out->status = status_success(m);
 }
 
+/* Writes what the plan says. *last gets the state that is answered. */
+static int carry_out(struct op *op, enum plan plan, const char *key, int64_t rv, struct jm *m, struct store_obj **last, struct err *err)
+{
+    struct store_write w = {.coll = op->res->coll, .key = key, .expect = rv, .doc = m, .soft = op->res->kind->store == KSTORE_SOFT};
+    if (op->o->dry_run) {
+        *last = store_obj_new(key, rv, jm_freeze(m));
+        return 0;
+    }
+    OBJ_REF(marked) = NULL;
+    if (plan == PLAN_MARK_AND_REMOVE) {
+        w.soft = true; /* becomes durable with the removal, which follows at once */
+        if (store_write(op->a->store, &w, &marked, err) < 0)
+            return -1;
+        w.soft = false;
+        w.expect = marked->rv;
+    }
+    w.remove = plan != PLAN_UPDATE;
+    return store_write(op->a->store, &w, last, err);
+}
+
 /* 1: done; 0: somebody else was faster; -1. */
 static int delete_once(struct op *op, const char *key, struct deletion *out, struct err *err)
 {
@@ -197,14 +219,10 @@ static int delete_once(struct op *op, const char *key, struct deletion *out, str
     }
     OBJ_REF(last) = NULL;
     ERR(e);
-    struct store_write w = {.coll = op->res->coll, .key = key, .expect = cur->rv, .doc = m, .remove = plan == PLAN_REMOVE,
-                            .soft = op->res->kind->store == KSTORE_SOFT};
-    if (op->o->dry_run)
-        last = object_virtual(m);
-    else if (store_write(op->a->store, &w, &last, &e) < 0)
+    if (carry_out(op, plan, key, cur->rv, m, &last, &e) < 0)
         return e.code == ERR_CONFLICT ? 0 : e.code == ERR_NOT_FOUND ? fail_not_found(err, op->res, op->name) : err_move(err, &e);
     if (!op->o->dry_run)
-        after_write(op, plan == PLAN_REMOVE ? NULL : old, obj_root(last));
+        after_write(op, plan == PLAN_UPDATE ? old : NULL, obj_root(last));
     if (plan == PLAN_UPDATE)
         out->obj = TAKE(last);
     else

@@ -281,6 +281,7 @@ static int watch_start(struct op *op, struct watch *w, int64_t *from, struct err
     if (!str_empty(o->resource_version) && !parse_rv(o->resource_version, &rv))
         return bad_rv(o->resource_version, ERR_INTERNAL, err);
     w->initial_mark = o->send_initial_events && o->bookmarks;
+    w->late_mark = !o->send_initial_events && o->bookmarks && str_empty(o->resource_version);
     *from = rv > 0 && !o->send_initial_events ? rv : -1;
     if (rv > 0 && *from < 0)
         return not_older_than(op, rv, err);

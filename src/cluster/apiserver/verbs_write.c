@@ -169,6 +169,21 @@ static bool done_deleting(const struct op *op, jval *now)
     return object_meta_deletion_grace_period_seconds(obj_meta(now), 0) == 0;
 }
 
+/* A write that takes the last finalizer of a deleted object away removes it: watchers get its last stored state, the caller the new one. */
+static int write_change(struct op *op, struct store_obj *cur, struct jm *m, bool gone, struct store_obj **out, struct err *err)
+{
+    struct store_write w = {.coll = op->res->coll, .key = cur->key, .expect = cur->rv, .doc = m, .remove = gone,
+                            .soft = op->res->kind->store == KSTORE_SOFT};
+    if (!gone)
+        return store_write(op->a->store, &w, out, err);
+    JM(last, obj_root(cur));
+    w.doc = last;
+    if (store_write(op->a->store, &w, NULL, err) < 0)
+        return -1;
+    *out = object_virtual(m);
+    return 0;
+}
+
 /* 1: *out is the answer; 0: somebody else was faster; -1. */
 static int update_once(struct op *op, struct store_obj *cur, transform_fn *fn, void *arg, struct store_obj **out, struct err *err)
 {
@@ -187,6 +202,7 @@ static int update_once(struct op *op, struct store_obj *cur, transform_fn *fn, v
     if (validate_change(op, old, json_root(now), err) < 0 || check_size(op->res, m, err) < 0)
         return -1;
     bool gone = done_deleting(op, json_root(now));
+    ERR(e);
     if (!gone && jv_equal(old, json_root(now))) { /* nothing changes: nothing is written, nobody is told */
         *out = TAKE(shown);
         return 1;
@@ -195,10 +211,7 @@ static int update_once(struct op *op, struct store_obj *cur, transform_fn *fn, v
         *out = object_virtual(m);
         return 1;
     }
-    ERR(e);
-    struct store_write w = {.coll = op->res->coll, .key = cur->key, .expect = cur->rv, .doc = m, .remove = gone,
-                            .soft = op->res->kind->store == KSTORE_SOFT};
-    if (store_write(op->a->store, &w, out, &e) == 0) {
+    if (write_change(op, cur, m, gone, out, &e) == 0) {
         after_write(op, gone ? NULL : old, obj_root(*out));
         return 1;
     }

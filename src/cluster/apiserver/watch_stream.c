@@ -39,7 +39,7 @@ static void notify(void *arg)
 
 static void write_table(struct watch_stream *s, jval *o, struct buf *b)
 {
-    struct table_list_meta meta = {.resource_version = obj_rv_text(o), .remaining = -1};
+    struct table_list_meta meta = {.api_version = s->accept.form_version, .resource_version = obj_rv_text(o), .remaining = -1};
     table_write(s->w->res->columns, &o, 1, s->accept.include, &meta, !s->columns_sent, s->a->clock->wall_ns(s->a->clock), b);
     s->columns_sent = true;
 }
@@ -52,7 +52,7 @@ static void write_event(struct watch_stream *s, struct stream *st, const char *t
     if (s->accept.as == AS_TABLE)
         write_table(s, obj_root(o), &b);
     else if (s->accept.as != AS_OBJECT)
-        partial_write(obj_root(o), NULL, &b);
+        partial_write(obj_root(o), s->accept.form_version, &b);
     else
         buf_add(&b, o->bytes, o->len);
     buf_adds(&b, "}\n");
@@ -136,7 +136,8 @@ static void on_timer(struct stream *st, void *state)
         struct store_event ev;
         /* Only when nothing is waiting is the revision one below which nothing is to come. */
         if (stream_queued(st) < HIGH_WATER && store_watch_next(s->w->w, &ev) == STORE_NEXT_NONE)
-            write_bookmark(s, st, ev.rv, false);
+            write_bookmark(s, st, ev.rv, s->w->late_mark);
+        s->w->late_mark = false;
         int64_t last = s->end_ms - BEFORE_END_MS;
         s->bookmark_ms = now < last && now + BOOKMARK_MS > last ? last : now + BOOKMARK_MS;
     }
