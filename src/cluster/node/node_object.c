@@ -13,6 +13,8 @@
 #include "kube/kinds.h"
 #include "kube/object.h"
 
+#define NOT_READY_TAINT "node.kubernetes.io/not-ready"
+
 /* ---- the machine ------------------------------------------------------------------------------------------------------- */
 
 static char *first_line(const char *path)
@@ -88,6 +90,29 @@ static void set_labels(struct jm *m, jmval *node, const struct node_facts *f)
     jm_put(m, labels, "beta.kubernetes.io/arch", jm_str(m, f->machine->arch));
     if (f->cgroups)
         jm_put(m, object_meta_make_annotations(m, meta), "tidemill.dev/cgroups", jm_str(m, f->cgroups));
+}
+
+/* A new Node comes with the not-ready taint, which Kubernetes' node lifecycle controller takes away and puts back. Here the node does it itself:
+ * nobody knows earlier. */
+static void set_taint(struct jm *m, jmval *node, const struct node_facts *f)
+{
+    jmval *spec = jm_obj_at(m, node, "spec"), *taints = node_spec_make_taints(m, spec);
+    bool there = false;
+    for (size_t i = jmv_len(taints); i-- > 0;) {
+        if (!str_eq(jmv_str(taint_mut_key(jmv_at(taints, i))), NOT_READY_TAINT))
+            continue;
+        there = true;
+        if (!f->not_ready)
+            jm_remove(taints, i);
+    }
+    if (f->not_ready && !there) {
+        jmval *t = jm_obj(m);
+        taint_set_key(m, t, NOT_READY_TAINT);
+        taint_set_effect(m, t, "NoSchedule");
+        jm_push(taints, t);
+    }
+    if (!jmv_len(taints))
+        node_spec_del_taints(spec);
 }
 
 static jmval *resources(struct jm *m, const struct node_facts *f)
@@ -179,6 +204,7 @@ static struct json *get_or_create(struct kube *kube, const struct ctx *ctx, cons
         jm_put(m, jm_obj_at(m, jm_root(m), "metadata"), "name", jm_str(m, f->name));
     }
     set_labels(m, jm_root(m), f);
+    set_taint(m, jm_root(m), f);
     JSON_REF(doc) = jm_freeze(m);
     jm_free(m);
     struct json *out;
@@ -192,12 +218,23 @@ static struct json *get_or_create(struct kube *kube, const struct ctx *ctx, cons
     return out;
 }
 
+static bool has_not_ready(jval *node)
+{
+    jval *taints = node_spec_taints(node_spec(node));
+    for (size_t i = 0; i < jv_len(taints); i++)
+        if (str_eq(taint_key(jv_at(taints, i)), NOT_READY_TAINT))
+            return true;
+    return false;
+}
+
 int node_register(struct kube *kube, const struct ctx *ctx, const struct node_facts *f, struct err *err)
 {
     struct kube_opts status = {.subresource = "status"};
     for (int i = 0;; i++) {
         ERR(e);
         JSON_REF(node) = get_or_create(kube, ctx, f, &e);
+        if (node && !f->not_ready && has_not_ready(json_root(node)) && i < 5)
+            continue; /* just created: admission has put it there */
         if (node) {
             JM(m, json_root(node));
             set_status(m, jm_obj_at(m, jm_root(m), "status"), node_status(json_root(node)), f, ctx_now_ns(ctx));

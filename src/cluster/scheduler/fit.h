@@ -1,0 +1,37 @@
+/* fit.h - whether a pod fits a node: pure functions on documents and sums. Source: kube.md 14. */
+#ifndef TM_SCHEDULER_FIT_H
+#define TM_SCHEDULER_FIT_H
+
+#include "base/str.h"
+#include "value/json.h"
+
+/* Amounts of resources by name, in 10^-9 units; small, so a plain list. */
+struct amounts {
+    struct amount {
+        char *name;
+        __int128 nano;
+    } *v;
+    size_t n;
+};
+void amounts_free(struct amounts *a);
+void amounts_add(struct amounts *a, const struct amounts *b, int sign); /* entries that come to zero stay */
+__int128 amounts_get(const struct amounts *a, const char *name);
+/* What a pod asks for: the sum of its containers or the largest init container, whichever is more, and its overhead. */
+void pod_requests(jval *pod, struct amounts *out);
+/* "TCP/8080" and the like, one for each hostPort. */
+void pod_host_ports(jval *pod, struct strlist *out);
+
+/* What is taken on a node. */
+struct usage {
+    struct amounts used;
+    size_t pods;
+    struct strlist ports;
+};
+/* NULL when the pod fits; else why not, in Kubernetes' words, one for each thing that is missing (appended to why). *helps: some of it would
+ * be cured if pods went. */
+bool node_fits(jval *pod, jval *node, const struct usage *u, struct strlist *why, bool *helps);
+bool node_affinity_matches(jval *pod, jval *node);
+/* The key of the first taint that keeps the pod away; NULL: none. */
+const char *untolerated_taint(jval *pod, jval *node);
+
+#endif

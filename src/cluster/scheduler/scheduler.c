@@ -1,0 +1,341 @@
+#include "cluster/scheduler/scheduler.h"
+
+#include <stdlib.h>
+
+#include "base/thread.h"
+#include "cluster/scheduler/fit.h"
+#include "kube/controller.h"
+#include "kube/events.h"
+#include "kube/fields.h"
+#include "kube/kinds.h"
+#include "kube/object.h"
+
+#define LOG_ROOM "scheduler"
+#include "base/log.h"
+
+enum { WORKERS = 4, CONFLICT_TRIES = 5 };
+#define NAME "default-scheduler"
+#define RETRY_BASE (NS_PER_S / 1000)
+
+/* What one pod takes on its node. Made when it is bound (or about to be), gone when it ended or went. */
+struct charge {
+    char *node;
+    struct amounts need;
+    struct strlist ports;
+};
+
+struct scheduler {
+    struct kube *kube;
+    const struct clock *clock;
+    struct event_recorder *events;
+    struct informer *pods, *nodes;
+    struct controller_run *run;
+    pthread_mutex_t lock;  /* all below */
+    struct strmap charges; /* pod uid -> struct charge */
+    struct strmap usage;   /* node name -> struct usage */
+    struct strmap waiting; /* keys of pods that did not fit */
+};
+
+/* ---- sums ------------------------------------------------------------------------------------------------------------------ */
+
+static void charge_free(void *p)
+{
+    struct charge *c = p;
+    free(c->node);
+    amounts_free(&c->need);
+    strlist_free(&c->ports);
+    free(c);
+}
+
+static void usage_free(void *p)
+{
+    struct usage *u = p;
+    amounts_free(&u->used);
+    strlist_free(&u->ports);
+    free(u);
+}
+
+static struct usage *usage_of(struct scheduler *s, const char *node)
+{
+    struct usage *u = strmap_get(&s->usage, node);
+    if (!u) {
+        u = xcalloc(1, sizeof *u);
+        strmap_put(&s->usage, node, u);
+    }
+    return u;
+}
+
+/* Lock held. */
+static void put_charge(struct scheduler *s, jval *pod, const char *node)
+{
+    if (strmap_has(&s->charges, obj_uid(pod)))
+        return;
+    struct charge *c = xcalloc(1, sizeof *c);
+    struct usage *u = usage_of(s, node);
+    c->node = xstrdup(node);
+    pod_requests(pod, &c->need);
+    pod_host_ports(pod, &c->ports);
+    amounts_add(&u->used, &c->need, 1);
+    u->pods++;
+    for (size_t i = 0; i < c->ports.n; i++)
+        strlist_add(&u->ports, c->ports.v[i]);
+    strmap_put(&s->charges, obj_uid(pod), c);
+}
+
+/* Lock held. True when there was one. */
+static bool drop_charge(struct scheduler *s, const char *uid)
+{
+    struct charge *c = strmap_get(&s->charges, uid);
+    if (!c)
+        return false;
+    struct usage *u = usage_of(s, c->node);
+    amounts_add(&u->used, &c->need, -1);
+    u->pods--;
+    for (size_t i = 0; i < c->ports.n; i++)
+        for (size_t j = 0; j < u->ports.n; j++)
+            if (str_eq(u->ports.v[j], c->ports.v[i])) {
+                free(u->ports.v[j]);
+                u->ports.v[j] = u->ports.v[--u->ports.n];
+                break;
+            }
+    strmap_del(&s->charges, uid);
+    return true;
+}
+
+/* ---- what happens ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_over(jval *pod)
+{
+    const char *phase = pod_status_phase(pod_status(pod));
+    return str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
+}
+
+static bool is_bound(jval *pod) { return !str_empty(pod_spec_node_name(pod_spec(pod))); }
+
+/* Lock held. */
+static void retry_waiting(struct scheduler *s, struct workqueue *q)
+{
+    for (struct strmap_entry *e = strmap_first(&s->waiting); e; e = strmap_next(e))
+        workqueue_add(q, e->key);
+}
+
+/* Sums follow the cache; a pod without a node is a key. */
+static void pod_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
+{
+    struct scheduler *s = self;
+    jval *before = json_root(old), *pod = json_root(now);
+    LOCK_GUARD(&s->lock);
+    bool same = old && now && str_eq(obj_uid(before), obj_uid(pod));
+    if (old && !same && drop_charge(s, obj_uid(before)))
+        retry_waiting(s, q);
+    if (!now) {
+        AUTOFREE char *gone = obj_key(before);
+        strmap_del(&s->waiting, gone);
+        return;
+    }
+    AUTOFREE char *key = obj_key(pod);
+    if (is_over(pod)) {
+        if (drop_charge(s, obj_uid(pod)))
+            retry_waiting(s, q);
+        return;
+    }
+    if (is_bound(pod)) {
+        put_charge(s, pod, pod_spec_node_name(pod_spec(pod)));
+        strmap_del(&s->waiting, key);
+        return;
+    }
+    workqueue_add(q, key);
+}
+
+static void node_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
+{
+    struct scheduler *s = self;
+    LOCK_GUARD(&s->lock);
+    /* A heartbeat helps nobody: only what the filter looks at. */
+    jval *a = json_root(old), *b = json_root(now);
+    if (old && now && jv_equal(node_spec(a), node_spec(b)) && jv_equal(obj_labels(a), obj_labels(b)) &&
+        jv_equal(node_status_allocatable(node_status(a)), node_status_allocatable(node_status(b))))
+        return;
+    retry_waiting(s, q);
+}
+
+/* ---- one pod -------------------------------------------------------------------------------------------------------------------- */
+
+/* Counts equal reasons over nodes: "1 Insufficient cpu, 2 node(s) were unschedulable". */
+static char *reasons_text(size_t nodes, struct strlist *why, bool helps)
+{
+    BUF(b);
+    if (!nodes)
+        return xstrdup("no nodes available to schedule pods");
+    strlist_sort(why);
+    buf_addf(&b, "0/%zu nodes are available: ", nodes);
+    for (size_t i = 0; i < why->n;) {
+        size_t same = i;
+        while (same < why->n && str_eq(why->v[same], why->v[i]))
+            same++;
+        buf_addf(&b, "%s%zu %s", i ? ", " : "", same - i, why->v[i]);
+        i = same;
+    }
+    buf_addf(&b, ". no new claims to deallocate, preemption: 0/%zu nodes are available: %zu %s.", nodes, nodes,
+             helps ? "No preemption victims found for incoming pod" : "Preemption is not helpful for scheduling");
+    return buf_steal(&b, NULL);
+}
+
+/* Finds a node and charges it, or says why there is none. The caller frees *node. */
+static bool choose(struct scheduler *s, jval *pod, char **node, char **text)
+{
+    STRLIST(why);
+    bool helps = false;
+    size_t n;
+    struct json **nodes = informer_list(s->nodes, &n);
+    *node = NULL;
+    LOCK_GUARD(&s->lock);
+    for (size_t i = 0; i < n; i++) {
+        jval *o = json_root(nodes[i]);
+        if (!*node && node_fits(pod, o, usage_of(s, obj_name(o)), &why, &helps)) {
+            *node = xstrdup(obj_name(o));
+            put_charge(s, pod, *node);
+        }
+        json_unref(nodes[i]);
+    }
+    free(nodes);
+    AUTOFREE char *key = obj_key(pod);
+    if (*node)
+        return true;
+    strmap_put(&s->waiting, key, s);
+    *text = reasons_text(n, &why, helps);
+    return false;
+}
+
+static int bind(struct scheduler *s, const struct ctx *ctx, jval *pod, const char *node, struct err *err)
+{
+    struct kube_opts opts = {.subresource = "binding"};
+    JM_NEW(m);
+    jmval *b = jm_obj(m), *target = jm_obj(m), *meta = jm_obj(m);
+    jm_set_root(m, b);
+    jm_put(m, b, "apiVersion", jm_str(m, "v1"));
+    jm_put(m, b, "kind", jm_str(m, "Binding"));
+    jm_put(m, meta, "name", jm_str(m, obj_name(pod)));
+    jm_put(m, meta, "uid", jm_str(m, obj_uid(pod)));
+    jm_put(m, b, "metadata", meta);
+    jm_put(m, target, "kind", jm_str(m, "Node"));
+    jm_put(m, target, "name", jm_str(m, node));
+    jm_put(m, b, "target", target);
+    JSON_REF(doc) = jm_freeze(m);
+    JSON_REF(answer) = kube_create_sub(s->kube, ctx, &KUBE_PODS, obj_namespace(pod), obj_name(pod), json_root(doc), &opts, err);
+    return answer ? 0 : -1;
+}
+
+/* Writes PodScheduled=False; does nothing when it says so already. */
+static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen, const char *reason, const char *message, struct err *err)
+{
+    struct kube_opts opts = {.subresource = "status"};
+    jval *first = json_root(seen);
+    JSON_REF(pod) = json_ref(seen);
+    for (int i = 0;; i++) {
+        jval *o = json_root(pod), *have = obj_condition(o, "PodScheduled");
+        if (have && str_eq(pod_condition_status(have), "False") && str_eq(pod_condition_reason(have), reason) &&
+            str_eq(pod_condition_message(have), message))
+            return 0;
+        JM(m, o);
+        obj_set_condition(m, jm_root(m), "PodScheduled", "False", reason, message, ctx_now_ns(ctx));
+        jmval *list = jmv_path(jm_root(m), "status", "conditions", NULL);
+        for (size_t k = 0; k < jmv_len(list); k++)
+            if (str_eq(jmv_str(jmv_get(jmv_at(list, k), "type")), "PodScheduled") && obj_generation(o))
+                pod_condition_set_observed_generation(m, jmv_at(list, k), obj_generation(o));
+        JSON_REF(doc) = jm_freeze(m);
+        ERR(e);
+        JSON_REF(now) = kube_update(s->kube, ctx, &KUBE_PODS, obj_namespace(first), obj_name(first), json_root(doc), &opts, &e);
+        if (now || e.code == ERR_NOT_FOUND)
+            return 0;
+        if (e.code != ERR_CONFLICT || i == CONFLICT_TRIES)
+            return err_move(err, &e);
+        struct json *newer = kube_get(s->kube, ctx, &KUBE_PODS, obj_namespace(first), obj_name(first), NULL, NULL);
+        if (!newer || !str_eq(obj_uid(json_root(newer)), obj_uid(first)) || is_bound(json_root(newer))) {
+            json_unref(newer);
+            return 0;
+        }
+        json_unref(pod);
+        pod = newer;
+    }
+}
+
+static bool asks_anti_affinity(jval *pod)
+{
+    jval *anti = affinity_pod_anti_affinity(pod_spec_affinity(pod_spec(pod)));
+    return jv_len(pod_anti_affinity_required_during_scheduling_ignored_during_execution(anti)) > 0;
+}
+
+static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
+{
+    struct scheduler *s = self;
+    JSON_REF(obj) = informer_get(s->pods, key);
+    jval *pod = json_root(obj);
+    if (!obj || is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), NAME))
+        return 0;
+    if (jv_len(pod_spec_scheduling_gates(pod_spec(pod))))
+        return say_why(s, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", err);
+    if (asks_anti_affinity(pod)) {
+        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "required podAntiAffinity is not served by this scheduler yet");
+        return say_why(s, ctx, obj, "Unschedulable", "required podAntiAffinity is not served by this scheduler yet", err);
+    }
+    AUTOFREE char *node = NULL, *text = NULL;
+    if (!choose(s, pod, &node, &text)) {
+        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
+        return say_why(s, ctx, obj, "Unschedulable", text, err);
+    }
+    ERR(e);
+    if (bind(s, ctx, pod, node, &e) < 0) {
+        LOCK_GUARD(&s->lock);
+        drop_charge(s, obj_uid(pod));
+        /* Gone, or somebody else bound it: the cache will say. */
+        return e.code == ERR_NOT_FOUND || e.code == ERR_CONFLICT ? 0 : err_move(err, &e);
+    }
+    {
+        LOCK_GUARD(&s->lock);
+        strmap_del(&s->waiting, key);
+    }
+    event_record(s->events, pod, &KUBE_PODS, "Normal", "Scheduled", "Successfully assigned %s to %s", key, node);
+    return 0;
+}
+
+/* ---- face ------------------------------------------------------------------------------------------------------------------------- */
+
+struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, struct err *err)
+{
+    struct scheduler *s = xcalloc(1, sizeof *s);
+    s->kube = kube;
+    s->clock = clock ? clock : &clock_system;
+    s->charges = STRMAP_INIT(charge_free);
+    s->usage = STRMAP_INIT(usage_free);
+    s->waiting = STRMAP_INIT(NULL);
+    pthread_mutex_init(&s->lock, NULL);
+    s->events = event_recorder_new(kube, NAME, NULL, s->clock);
+    s->pods = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PODS, .clock = s->clock});
+    s->nodes = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_NODES, .clock = s->clock});
+    struct controller_source sources[] = {{.informer = s->pods, .map = pod_changed}, {.informer = s->nodes, .map = node_changed}};
+    const struct controller c = {.name = "scheduler", .sources = sources, .n_sources = 2, .workers = WORKERS, .reconcile = reconcile};
+    s->run = controller_start(&c, s, s->clock, RETRY_BASE);
+    informer_start(s->nodes);
+    /* Nodes first: a pod that is looked at before its node is known would be told a lie. */
+    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 10 * NS_PER_S);
+    if (informer_wait_synced(s->nodes, &ctx, err) < 0)
+        log_warn("nodes are not known yet: %s", err_text(err));
+    err_clear(err);
+    informer_start(s->pods);
+    return s;
+}
+
+void scheduler_stop(struct scheduler *s)
+{
+    controller_stop(s->run);
+    informer_stop(s->pods);
+    informer_stop(s->nodes);
+    event_recorder_flush(s->events, 200);
+    event_recorder_free(s->events);
+    strmap_free(&s->charges);
+    strmap_free(&s->usage);
+    strmap_free(&s->waiting);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
