@@ -6,10 +6,7 @@
 
 #include "net/exchange.h"
 
-void res_init(struct http_res *res, struct exchange *x)
-{
-    *res = (struct http_res){.x = x, .status = 200, .fd = -1};
-}
+void res_init(struct http_res *res, struct exchange *x) { *res = (struct http_res){.x = x, .status = 200, .fd = -1}; }
 
 static void body_drop(struct http_res *res)
 {
@@ -37,10 +34,7 @@ void http_status(struct http_res *res, int status)
     res->status = status;
 }
 
-static bool header_text(const char *s)
-{
-    return !strpbrk(s, "\r\n");
-}
+static bool header_text(const char *s) { return !strpbrk(s, "\r\n"); }
 
 const char *res_header(const struct http_res *res, const char *name)
 {

@@ -1,5 +1,5 @@
-/* cancel.c - what ctx->cancel of a handler is. Each has an eventfd, for handlers that wait for something else meanwhile; so they are kept and used
- * again, and there are never more than workers. */
+/* cancel.c - what ctx->cancel of a handler is. Each has an eventfd, for handlers that wait for something else meanwhile; so they
+ * are kept and used again, and there are never more than workers. */
 #define LOG_ROOM "http"
 #include <stdlib.h>
 

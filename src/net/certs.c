@@ -1,5 +1,6 @@
-/* certs.c - our own authority and the certificates that it signs: ECDSA P-256, valid for ten years from an hour ago (a clock that is a little
- * off must not refuse a new certificate). RFC 5280; with the key identifiers that strict verifiers (Python 3.13) insist on. */
+/* certs.c - our own authority and the certificates that it signs: ECDSA P-256, valid for ten years from an hour ago (a clock that
+ * is a little off must not refuse a new certificate). RFC 5280; with the key identifiers that strict verifiers (Python 3.13)
+ * insist on. */
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -14,7 +15,7 @@
 #include "net/tls.h"
 
 #define VALID_SECONDS (10L * 365 * 24 * 3600)
-#define CN_MAX        64 /* ub-common-name; longer names live in the alternative names */
+#define CN_MAX 64 /* ub-common-name; longer names live in the alternative names */
 
 static void free_cert(X509 **p) { X509_free(*p); }
 static void free_key(EVP_PKEY **p) { EVP_PKEY_free(*p); }
@@ -108,7 +109,8 @@ static int check_name(const char *cn, struct err *err)
 {
     size_t n = strlen(cn);
     if (n == 0 || n > CN_MAX)
-        return err_set(err, ERR_BAD_REQUEST, "the common name of a certificate has 1 to %d bytes, this one %zu: %s", CN_MAX, n, cn);
+        return err_set(err, ERR_BAD_REQUEST, "the common name of a certificate has 1 to %d bytes, this one %zu: %s", CN_MAX, n,
+                       cn);
     return 0;
 }
 
@@ -142,8 +144,8 @@ static int read_ca(const char *cert_pem, const char *key_pem, X509 **cert, EVP_P
     return tls_err(err, ERR_BAD_REQUEST, "reading the certificate authority and its key");
 }
 
-int tls_make_cert(const char *ca_cert_pem, const char *ca_key_pem, const char *common_name, const char *const *orgs, const char *const *names,
-                  bool client, char **cert_pem, char **key_pem, struct err *err)
+int tls_make_cert(const char *ca_cert_pem, const char *ca_key_pem, const char *common_name, const char *const *orgs,
+                  const char *const *names, bool client, char **cert_pem, char **key_pem, struct err *err)
 {
     *cert_pem = *key_pem = NULL;
     CLEANUP(free_cert) X509 *ca = NULL;
@@ -154,11 +156,12 @@ int tls_make_cert(const char *ca_cert_pem, const char *ca_key_pem, const char *c
     CLEANUP(free_key) EVP_PKEY *key = EVP_EC_gen("P-256");
     CLEANUP(free_cert) X509 *cert = X509_new();
     if (!key || !cert || !blank(cert, key) || !set_name(cert, common_name, orgs) ||
-        X509_set_issuer_name(cert, X509_get_subject_name(ca)) != 1 || !extend(cert, ca, NID_basic_constraints, "critical,CA:FALSE") ||
+        X509_set_issuer_name(cert, X509_get_subject_name(ca)) != 1 ||
+        !extend(cert, ca, NID_basic_constraints, "critical,CA:FALSE") ||
         !extend(cert, ca, NID_key_usage, "critical,digitalSignature") ||
         !extend(cert, ca, NID_ext_key_usage, client ? "clientAuth" : "serverAuth") || !set_alt_names(cert, names) ||
-        !extend(cert, ca, NID_subject_key_identifier, "hash") || !extend(cert, ca, NID_authority_key_identifier, "keyid:always") ||
-        X509_sign(cert, ca_key, EVP_sha256()) == 0)
+        !extend(cert, ca, NID_subject_key_identifier, "hash") ||
+        !extend(cert, ca, NID_authority_key_identifier, "keyid:always") || X509_sign(cert, ca_key, EVP_sha256()) == 0)
         return tls_err(err, ERR_INTERNAL, "making a certificate");
     return hand_out(cert, key, cert_pem, key_pem, err);
 }

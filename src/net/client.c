@@ -11,12 +11,12 @@
 #include "net/parse.h"
 #include "net/tls.h"
 
-#define MAX_KEPT       16
-#define KEPT_NS        (50 * NS_PER_S) /* less than most servers keep theirs */
-#define MAX_HEAD       ((size_t)256 * 1024)
-#define MAX_FIELDS     1000
+#define MAX_KEPT 16
+#define KEPT_NS (50 * NS_PER_S) /* less than most servers keep theirs */
+#define MAX_HEAD ((size_t)256 * 1024)
+#define MAX_FIELDS 1000
 #define DEFAULT_ANSWER ((size_t)64 * 1024 * 1024)
-#define READ_CHUNK     (16 * 1024)
+#define READ_CHUNK (16 * 1024)
 
 struct http_client {
     SSL_CTX *tls;
@@ -126,7 +126,8 @@ static bool has_header(const struct http_call *call, const char *name)
     return false;
 }
 
-static int request_head(const struct http_client *c, const struct url *u, const struct http_call *call, struct buf *out, struct err *err)
+static int request_head(const struct http_client *c, const struct url *u, const struct http_call *call, struct buf *out,
+                        struct err *err)
 {
     buf_addf(out, "%s %s HTTP/1.1\r\n", http_method_name(call->method), u->target);
     if (!has_header(call, "host"))
@@ -136,7 +137,8 @@ static int request_head(const struct http_client *c, const struct url *u, const 
     for (size_t i = 0; i < call->n_headers; i++) {
         const struct http_header *h = &call->headers[i];
         if (!*h->name || strpbrk(h->name, "\r\n: ") || strpbrk(h->value, "\r\n"))
-            return err_set(err, ERR_BAD_REQUEST, "the header field %s cannot be sent: it has characters that are not allowed", h->name);
+            return err_set(err, ERR_BAD_REQUEST, "the header field %s cannot be sent: it has characters that are not allowed",
+                           h->name);
         if (strcasecmp(h->name, "content-length") != 0 && strcasecmp(h->name, "transfer-encoding") != 0)
             buf_addf(out, "%s: %s\r\n", h->name, h->value);
     }
@@ -164,8 +166,8 @@ static int send_file(struct wire *w, const struct http_call *call, bool *early, 
     return 0;
 }
 
-static int send_request(struct http_body *b, const struct url *u, const struct http_call *call, bool *early, const struct ctx *ctx,
-                        struct err *err)
+static int send_request(struct http_body *b, const struct url *u, const struct http_call *call, bool *early,
+                        const struct ctx *ctx, struct err *err)
 {
     BUF(head);
     if (request_head(b->client, u, call, &head, err) < 0)
@@ -238,7 +240,8 @@ static int more(struct http_body *b, const struct ctx *ctx, struct err *err)
         return -1;
     if (n == 0) {
         if (!b->has_head || !h1_finish(b->h1))
-            return err_set(err, ERR_UNAVAILABLE, "the server closed the connection %s", b->has_head ? "in the middle of its answer" : "without an answer");
+            return err_set(err, ERR_UNAVAILABLE, "the server closed the connection %s",
+                           b->has_head ? "in the middle of its answer" : "without an answer");
         b->done = true;
         b->keep = false;
         return 0;
@@ -248,7 +251,8 @@ static int more(struct http_body *b, const struct ctx *ctx, struct err *err)
     return parse_raw(b, err);
 }
 
-static int exchange(struct http_body *b, const struct url *u, const struct http_call *call, const struct ctx *ctx, struct err *err)
+static int exchange(struct http_body *b, const struct url *u, const struct http_call *call, const struct ctx *ctx,
+                    struct err *err)
 {
     bool early = false;
     ERR(unsent);
@@ -303,7 +307,8 @@ static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, 
     return NULL;
 }
 
-struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *head, struct err *err)
+struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *head,
+                            struct err *err)
 {
     *head = (struct http_answer){0};
     URL(u);
@@ -360,7 +365,8 @@ void http_body_close(struct http_body *b)
     body_free(b);
 }
 
-int http_fetch(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *out, struct err *err)
+int http_fetch(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *out,
+               struct err *err)
 {
     struct http_body *b = http_open(c, ctx, call, out, err);
     if (!b)

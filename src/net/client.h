@@ -1,5 +1,5 @@
-/* client.h - the HTTP client: blocking, with deadline and cancel from the context, TLS, keep-alive, and bodies that can be read in
- * pieces (watches, logs). Used by the CLI, by the proxy and (later) by the remote Kubernetes API. */
+/* client.h - the HTTP client: blocking, with deadline and cancel from the context, TLS, keep-alive, and bodies that can be read
+ * in pieces (watches, logs). Used by the CLI, by the proxy and (later) by the remote Kubernetes API. */
 #ifndef TM_NET_CLIENT_H
 #define TM_NET_CLIENT_H
 
@@ -7,40 +7,42 @@
 
 struct http_client;
 struct http_client_config {
-    const char *ca_pem;            /* trust only these; NULL: the system's */
+    const char *ca_pem; /* trust only these; NULL: the system's */
     const char *client_cert_pem, *client_key_pem;
-    bool insecure;                 /* do not verify */
-    const char *server_name;       /* instead of the URL's host in TLS */
-    const char *user_agent;        /* NULL: tidemill/<version> */
-    size_t max_response;           /* of http_fetch; 0: 64 MiB */
+    bool insecure;           /* do not verify */
+    const char *server_name; /* instead of the URL's host in TLS */
+    const char *user_agent;  /* NULL: tidemill/<version> */
+    size_t max_response;     /* of http_fetch; 0: 64 MiB */
 };
 struct http_client *http_client_new(const struct http_client_config *cfg, struct err *err);
 void http_client_free(struct http_client *c);
 
 struct http_call {
     enum http_method method;
-    const char *url;               /* http:// or https:// ; "unix:/path:/request/path" */
+    const char *url; /* http:// or https:// ; "unix:/path:/request/path" */
     const struct http_header *headers;
     size_t n_headers;
     const void *body;
     size_t body_len;
-    int body_fd;                   /* > 0: body_len bytes are read from this file instead (from its current offset) */
+    int body_fd; /* > 0: body_len bytes are read from this file instead (from its current offset) */
 };
 struct http_answer {
     int status;
-    struct http_header *headers;   /* names in lower case */
+    struct http_header *headers; /* names in lower case */
     size_t n_headers;
     struct buf body;
 };
-/* 0 for any complete answer, whatever its status. The caller calls http_answer_free. Idempotent requests are sent once more when a
- * kept connection turned out to be closed. */
-int http_fetch(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *out, struct err *err);
+/* 0 for any complete answer, whatever its status. The caller calls http_answer_free. Idempotent requests are sent once more when
+ * a kept connection turned out to be closed. */
+int http_fetch(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *out,
+               struct err *err);
 void http_answer_free(struct http_answer *a);
 const char *http_answer_header(const struct http_answer *a, const char *lower_name);
 
 /* Reads the body in pieces: open, then read until 0. */
 struct http_body;
-struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *head, struct err *err);
+struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *head,
+                            struct err *err);
 /* > 0: bytes; 0: clean end; -1: broken, timeout or cancelled. */
 ssize_t http_body_read(struct http_body *b, const struct ctx *ctx, void *p, size_t n, struct err *err);
 void http_body_close(struct http_body *b);

@@ -1,9 +1,9 @@
 /* conn.c - a connection's life: open, time-outs, flushing, the next request, the end. The states are in internal.h. */
 #define LOG_ROOM "http"
 #include <arpa/inet.h>
-#include <openssl/err.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,8 +146,8 @@ void conn_close(struct conn *c)
     atomic_fetch_sub(&c->loop->server->n_conns, 1);
 }
 
-/* Our last byte is out. Closing now, with bytes of the peer unread, would reset the connection, and the peer might lose our answer: so only
- * our side is shut, until the peer has closed its own or LINGER_MS are over. */
+/* Our last byte is out. Closing now, with bytes of the peer unread, would reset the connection, and the peer might lose our
+ * answer: so only our side is shut, until the peer has closed its own or LINGER_MS are over. */
 static void linger(struct conn *c)
 {
     io_shutdown(c);
@@ -186,10 +186,17 @@ void conn_stop(struct conn *c)
     c->close_after = true;
     switch (c->state) {
     case CONN_HANDSHAKE:
-    case CONN_IDLE: conn_close(c); break;
-    case CONN_STREAM: stream_end(&c->x->stream); break;
-    case CONN_LINGER: conn_deadline(c, LINGER_STOP_MS); break;
-    default: break; /* the request under way is answered */
+    case CONN_IDLE:
+        conn_close(c);
+        break;
+    case CONN_STREAM:
+        stream_end(&c->x->stream);
+        break;
+    case CONN_LINGER:
+        conn_deadline(c, LINGER_STOP_MS);
+        break;
+    default:
+        break; /* the request under way is answered */
     }
 }
 
@@ -211,9 +218,15 @@ void conn_deadline(struct conn *c, int64_t ms)
 static void timed_out(struct conn *c)
 {
     switch (c->state) {
-    case CONN_HEAD: respond_plain(c, 408, "the header of the request did not arrive in time"); break;
-    case CONN_BODY: respond_plain(c, 408, "the body of the request did not arrive in time"); break;
-    default: conn_close(c); return;
+    case CONN_HEAD:
+        respond_plain(c, 408, "the header of the request did not arrive in time");
+        break;
+    case CONN_BODY:
+        respond_plain(c, 408, "the body of the request did not arrive in time");
+        break;
+    default:
+        conn_close(c);
+        return;
     }
 }
 

@@ -108,7 +108,8 @@ static int on_head(void *self)
         return -1;
     int64_t length = h1_content_length(c->h1);
     if (length > 0 && (uint64_t)length > x->max_body)
-        return refuse_by_api(c, ERR_TOO_LARGE, "the request body has %" PRId64 " bytes, the limit here is %zu", length, x->max_body);
+        return refuse_by_api(c, ERR_TOO_LARGE, "the request body has %" PRId64 " bytes, the limit here is %zu", length,
+                             x->max_body);
     if (expect(c) < 0)
         return -1;
     c->state = CONN_BODY;
@@ -197,10 +198,7 @@ static void begin(struct conn *c)
     conn_deadline(c, c->loop->server->limits.header_timeout_ms);
 }
 
-static bool parses(const struct conn *c)
-{
-    return c->state == CONN_IDLE || c->state == CONN_HEAD || c->state == CONN_BODY;
-}
+static bool parses(const struct conn *c) { return c->state == CONN_IDLE || c->state == CONN_HEAD || c->state == CONN_BODY; }
 
 /* One turn of the parser. */
 static size_t parse(struct conn *c, const char *p, size_t n)
@@ -212,7 +210,9 @@ static size_t parse(struct conn *c, const char *p, size_t n)
         if (c->state == CONN_BODY)
             conn_deadline(c, c->loop->server->limits.body_idle_timeout_ms);
         break;
-    case H1_DONE: dispatch(c); break;
+    case H1_DONE:
+        dispatch(c);
+        break;
     case H1_STOPPED:
         if (parses(c)) /* the API has something to say about it */
             dispatch(c);

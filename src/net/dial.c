@@ -107,7 +107,8 @@ static int handshake_failed(SSL *ssl, struct err *err)
     long verdict = SSL_get_verify_result(ssl);
     if (verdict != X509_V_OK && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE) {
         ERR_clear_error();
-        return err_set(err, ERR_UNAVAILABLE, "the server's certificate is not trusted: %s", X509_verify_cert_error_string(verdict));
+        return err_set(err, ERR_UNAVAILABLE, "the server's certificate is not trusted: %s",
+                       X509_verify_cert_error_string(verdict));
     }
     return tls_err(err, ERR_UNAVAILABLE, "TLS handshake");
 }
@@ -179,11 +180,17 @@ bool wire_stale(const struct wire *w)
 static int tls_wants(struct wire *w, int rc, const char *doing, struct err *err)
 {
     switch (SSL_get_error(w->ssl, rc)) {
-    case SSL_ERROR_WANT_READ: return POLLIN;
-    case SSL_ERROR_WANT_WRITE: return POLLOUT;
-    case SSL_ERROR_ZERO_RETURN: return 0;
-    case SSL_ERROR_SYSCALL: ERR_clear_error(); return err_errno(err, "%s", doing);
-    default: return tls_err(err, ERR_IO, doing);
+    case SSL_ERROR_WANT_READ:
+        return POLLIN;
+    case SSL_ERROR_WANT_WRITE:
+        return POLLOUT;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_SYSCALL:
+        ERR_clear_error();
+        return err_errno(err, "%s", doing);
+    default:
+        return tls_err(err, ERR_IO, doing);
     }
 }
 

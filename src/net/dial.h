@@ -1,4 +1,5 @@
-/* dial.h - the client's connections: blocking for the caller, until its deadline or cancel, on non-blocking sockets. Private to net/. */
+/* dial.h - the client's connections: blocking for the caller, until its deadline or cancel, on non-blocking sockets. Private to
+ * net/. */
 #ifndef TM_NET_DIAL_H
 #define TM_NET_DIAL_H
 
@@ -10,8 +11,8 @@
 struct wire {
     int fd;
     SSL *ssl;
-    bool reused;           /* came out of the pool of kept connections */
-    char *key;             /* what it is connected to */
+    bool reused; /* came out of the pool of kept connections */
+    char *key;   /* what it is connected to */
     int64_t idle_since_ns;
     struct wire *next;
 };

@@ -13,7 +13,8 @@ int params_fill(struct http_params *p, struct arena *a, const struct route_match
     for (size_t i = 0; i < m->n; i++) {
         AUTOFREE char *value = NULL;
         if (url_decode(m->params[i].p, m->params[i].len, false, &value) < 0)
-            return err_set(err, ERR_BAD_REQUEST, "the path part %.*s is not correctly percent-encoded", (int)m->params[i].len, m->params[i].p);
+            return err_set(err, ERR_BAD_REQUEST, "the path part %.*s is not correctly percent-encoded", (int)m->params[i].len,
+                           m->params[i].p);
         p->v[i] = (struct http_header){m->params[i].name, arena_strdup(a, value)};
     }
     return 0;
@@ -48,9 +49,10 @@ static void answer_error(const struct http_api *api, struct http_req *req, struc
     }
 }
 
+/* Also where there is no route: what exists here is told to nobody who has not said who he is. */
 static int may_they(const struct http_api *api, struct ctx *ctx, struct http_req *req, bool skip_auth, struct err *err)
 {
-    bool open = req->route->perm.open;
+    bool open = req->route && req->route->perm.open;
     if (!skip_auth && api->authenticate) {
         ERR(e);
         if (api->authenticate(api->self, ctx, req, &e) < 0) {
@@ -59,7 +61,7 @@ static int may_they(const struct http_api *api, struct ctx *ctx, struct http_req
             ctx->who = NULL;
         }
     }
-    if (open || !api->authorize)
+    if (open || !req->route || !api->authorize)
         return 0;
     return api->authorize(api->self, ctx, req, err);
 }
@@ -67,15 +69,15 @@ static int may_they(const struct http_api *api, struct ctx *ctx, struct http_req
 static int handle(const struct http_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res,
                   const struct route_match *m, enum route_result found, bool skip_auth, struct err *err)
 {
+    req->route = found == ROUTE_FOUND ? m->route : NULL;
+    if (found == ROUTE_FOUND && params_fill(req->params, &req->params->x->arena, m, err) < 0)
+        return -1; /* before the hooks: they may look at parameters */
+    if (may_they(api, ctx, req, skip_auth, err) < 0)
+        return -1;
     if (found == ROUTE_NONE)
         return err_set(err, ERR_NOT_FOUND, "there is nothing at %s", req->path);
     if (found == ROUTE_METHOD)
         return err_set(err, ERR_METHOD, "%s is not possible at %s", req->method_text, req->path);
-    req->route = m->route;
-    if (params_fill(req->params, &req->params->x->arena, m, err) < 0)
-        return -1;
-    if (may_they(api, ctx, req, skip_auth, err) < 0)
-        return -1;
     return m->route->handle(api->self, ctx, req, res, err);
 }
 
@@ -87,14 +89,15 @@ static void run(const struct http_api *api, struct ctx *ctx, struct http_req *re
     if (handle(api, ctx, req, res, m, found, skip_auth, &e) < 0) {
         log_debug("%s %s: %s", req->method_text, req->path, err_text(&e));
         answer_error(api, req, res, &e);
-        if (found == ROUTE_METHOD)
+        if (found == ROUTE_METHOD && e.code == ERR_METHOD)
             allow_header(res, m->allowed);
     }
     if (api->after)
         api->after(api->self, req, res->status, ctx_mono_ns(ctx) - start);
 }
 
-void http_dispatch(const struct http_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, const char *path, bool skip_auth)
+void http_dispatch(const struct http_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, const char *path,
+                   bool skip_auth)
 {
     struct exchange *x = req->params->x;
     const struct api_table *table = server_table(x->server, api);

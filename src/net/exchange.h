@@ -1,7 +1,7 @@
 /* exchange.h - one request and its answer, from the first byte to the last. Private to net/.
  *
- * An exchange is made by the loop that owns the connection when a request begins, is handed to one worker for the time the handler
- * runs, and comes back with the answer filled. Whoever has it may change it; nobody else looks. */
+ * An exchange is made by the loop that owns the connection when a request begins, is handed to one worker for the time the
+ * handler runs, and comes back with the answer filled. Whoever has it may change it; nobody else looks. */
 #ifndef TM_NET_EXCHANGE_H
 #define TM_NET_EXCHANGE_H
 
@@ -38,7 +38,7 @@ struct http_res {
     size_t n_headers, cap_headers;
     const char *content_type;
     struct buf body;
-    int fd;                      /* -1: none */
+    int fd; /* -1: none */
     int64_t file_offset, file_left;
     const struct stream_ops *ops;
     void *state;
@@ -51,31 +51,31 @@ struct stream {
     const struct stream_ops *ops;
     void *state;
     bool chunked, upgraded, started, ended, aborted, closed;
-    bool above_mark;             /* the queue was above the low-water mark: on_writable is owed */
-    bool paused;                 /* on_data left bytes: nothing is read until stream_resume */
+    bool above_mark; /* the queue was above the low-water mark: on_writable is owed */
+    bool paused;     /* on_data left bytes: nothing is read until stream_resume */
     struct stream_handle *handle;
     struct stream_timer *timer;
 };
 
 struct exchange {
     struct post post;
-    struct conn *conn;           /* NULL when there is no connection (tests) */
+    struct conn *conn; /* NULL when there is no connection (tests) */
     struct http_server *server;
     struct arena arena;
     struct http_req req;
     struct http_params params;
     struct http_res res;
-    struct buf body;             /* of the request */
-    size_t body_charged;         /* counted in the server's bytes in flight */
-    struct cancel *cancel;       /* while the handler runs; this and gone under the server's cancel_lock */
-    bool gone;                   /* the connection was lost */
+    struct buf body;       /* of the request */
+    size_t body_charged;   /* counted in the server's bytes in flight */
+    struct cancel *cancel; /* while the handler runs; this and gone under the server's cancel_lock */
+    bool gone;             /* the connection was lost */
     const struct api_table *table;
     struct route_match match;
     enum route_result found;
     size_t max_body;
-    struct err refusal;          /* the API answers this instead of routing (413, 503) */
+    struct err refusal; /* the API answers this instead of routing (413, 503) */
     struct stream stream;
-    struct buf first_chunk;      /* of a file body, read by the worker */
+    struct buf first_chunk; /* of a file body, read by the worker */
     bool http10, keep_alive;
 };
 

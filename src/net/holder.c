@@ -21,7 +21,8 @@ static uint64_t listening_inode(const char *table, int port)
     while (!found && fgets(line, sizeof line, f)) {
         unsigned local, state;
         uint64_t inode;
-        if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*x:%*x %*x:%*x %*x %*u %*d %" SCNu64, &local, &state, &inode) == 3 &&
+        if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*x:%*x %*x:%*x %*x %*u %*d %" SCNu64, &local, &state,
+                   &inode) == 3 &&
             local == (unsigned)port && state == TCP_LISTEN_STATE)
             found = inode;
     }

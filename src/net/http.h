@@ -1,7 +1,8 @@
 /* http.h - requests, answers, route tables and streams: what a handler sees of HTTP.
  *
  * A handler runs on a worker thread, may block, and fills a `struct http_res`; it returns 0, or -1 with an error that the API's
- * own write_error turns into bytes. Or it hands the connection to a stream. HTTP/1.1 today; HTTP/2 will use the same handlers and streams. */
+ * own write_error turns into bytes. Or it hands the connection to a stream. HTTP/1.1 today; HTTP/2 will use the same handlers and
+ * streams. */
 #ifndef TM_NET_HTTP_H
 #define TM_NET_HTTP_H
 
@@ -13,7 +14,16 @@
 #include "base/str.h"
 #include "value/json.h"
 
-enum http_method { HTTP_GET = 1, HTTP_HEAD = 2, HTTP_POST = 4, HTTP_PUT = 8, HTTP_PATCH = 16, HTTP_DELETE = 32, HTTP_OPTIONS = 64, HTTP_OTHER = 128 };
+enum http_method {
+    HTTP_GET = 1,
+    HTTP_HEAD = 2,
+    HTTP_POST = 4,
+    HTTP_PUT = 8,
+    HTTP_PATCH = 16,
+    HTTP_DELETE = 32,
+    HTTP_OPTIONS = 64,
+    HTTP_OTHER = 128
+};
 const char *http_method_name(enum http_method m);
 
 struct http_header {
@@ -24,26 +34,27 @@ struct http_header {
 struct http_peer {
     struct sockaddr_storage remote, local;
     bool tls;
-    bool loopback;          /* both ends are this machine's loopback */
-    const char *cert_cn;    /* verified client certificate: common name and NULL-terminated organisations; NULL without */
+    bool loopback;       /* both ends are this machine's loopback */
+    const char *cert_cn; /* verified client certificate: common name and NULL-terminated organisations; NULL without */
     const char *const *cert_orgs;
 };
 
-/* Owned by the server; everything in it lives until the handler has returned, or, when it started a stream, until on_close has. */
+/* Owned by the server; everything in it lives until the handler has returned, or, when it started a stream, until on_close has.
+ */
 struct http_req {
     enum http_method method;
-    const char *method_text;       /* as sent */
-    const char *raw_path;          /* as sent, without the query */
-    const char *path;              /* repeated slashes collapsed, percent-encoding kept */
-    const char *query;             /* raw, without '?'; "" when absent */
+    const char *method_text; /* as sent */
+    const char *raw_path;    /* as sent, without the query */
+    const char *path;        /* repeated slashes collapsed, percent-encoding kept */
+    const char *query;       /* raw, without '?'; "" when absent */
     const struct http_header *headers;
     size_t n_headers;
-    const char *body;              /* NUL-terminated; "" when absent */
+    const char *body; /* NUL-terminated; "" when absent */
     size_t body_len;
     struct http_peer *peer;
-    const struct route *route;     /* the route that matched */
-    struct http_params *params;    /* path parameters, percent-decoded */
-    char request_id[37];           /* UUID, also sent as Audit-Id */
+    const struct route *route;  /* the route that matched */
+    struct http_params *params; /* path parameters, percent-decoded */
+    char request_id[37];        /* UUID, also sent as Audit-Id */
 };
 const char *http_header_get(const struct http_req *r, const char *lower_name); /* first value or NULL */
 const char *http_param(const struct http_req *r, const char *name);            /* path parameter, asserts that the route has it */
@@ -59,14 +70,14 @@ bool http_query_bool(const struct http_req *r, const char *name);
 /* ---- answers -------------------------------------------------------------------------------------------------- */
 
 struct http_res;
-void http_status(struct http_res *res, int status);                 /* default 200 */
-void http_set_header(struct http_res *res, const char *name, const char *value);  /* replaces; CR and LF are refused by assert */
-void http_add_header(struct http_res *res, const char *name, const char *value);  /* another one of that name */
+void http_status(struct http_res *res, int status);                              /* default 200 */
+void http_set_header(struct http_res *res, const char *name, const char *value); /* replaces; CR and LF are refused by assert */
+void http_add_header(struct http_res *res, const char *name, const char *value); /* another one of that name */
 /* The body. Each replaces what was there. Content-Length, Date and HEAD are the server's business. */
-void http_body(struct http_res *res, const char *content_type, const void *p, size_t n);   /* copied */
-void http_body_buf(struct http_res *res, const char *content_type, struct buf *take);      /* moved out of take */
-void http_body_json(struct http_res *res, jval *v);                                          /* compact, application/json */
-void http_text(struct http_res *res, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);   /* text/plain; charset=utf-8 */
+void http_body(struct http_res *res, const char *content_type, const void *p, size_t n);  /* copied */
+void http_body_buf(struct http_res *res, const char *content_type, struct buf *take);     /* moved out of take */
+void http_body_json(struct http_res *res, jval *v);                                       /* compact, application/json */
+void http_text(struct http_res *res, int status, const char *fmt, ...) PRINTF_LIKE(3, 4); /* text/plain; charset=utf-8 */
 /* A regular file, from offset, for length bytes (-1: to the end), sent without being read into memory. Takes fd. */
 void http_body_file(struct http_res *res, const char *content_type, int fd, int64_t offset, int64_t length);
 
@@ -77,21 +88,28 @@ struct perm {
     const char *verb, *group, *resource, *subresource;
     bool open; /* health and version: asked without an identity */
 };
-#define PERM(v, g, r) {.verb = (v), .group = (g), .resource = (r)}
-#define PERM_OPEN     {.open = true}
+#define PERM(v, g, r)                                                                                                            \
+    {                                                                                                                            \
+        .verb = (v), .group = (g), .resource = (r)                                                                               \
+    }
+#define PERM_OPEN                                                                                                                \
+    {                                                                                                                            \
+        .open = true                                                                                                             \
+    }
 
 typedef int http_handler(void *api_self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err);
 struct route {
-    unsigned methods;    /* bits of enum http_method */
+    unsigned methods; /* bits of enum http_method */
     /* "/apis/v2beta1/runs/{run_id}"; "{rest...}" as last part takes the remaining path with its slashes; a last part may be
      * "{id}:archive" (the verb is split off at the last colon). Literal parts win over parameters. */
     const char *pattern;
     http_handler *handle;
     struct perm perm;
-    size_t max_body;     /* 0: the API's default */
+    size_t max_body; /* 0: the API's default */
 };
 
-/* A set of routes with one way to say who is asking, whether they may, and what an error looks like. All hooks run on worker threads. */
+/* A set of routes with one way to say who is asking, whether they may, and what an error looks like. All hooks run on worker
+ * threads. */
 struct http_api {
     const char *name;
     const struct route *routes;
@@ -99,7 +117,8 @@ struct http_api {
     void *self;
     size_t max_body; /* default for routes; 0: 3 MiB */
     /* Establishes who asks: sets ctx->who (memory from the request's arena: http_alloc), or fails with
-     * ERR_UNAUTHENTICATED. Called for every route, open or not; a failure on an open route is ignored. */
+     * ERR_UNAUTHENTICATED. Called for every route, open or not; a failure on an open route is ignored. Called with
+     * req->route NULL before a 404 or 405 is answered, too. */
     int (*authenticate)(void *self, struct ctx *ctx, struct http_req *req, struct err *err);
     /* May ctx->who do what req->route->perm says? Not called for open routes. */
     int (*authorize)(void *self, struct ctx *ctx, struct http_req *req, struct err *err);
@@ -113,21 +132,26 @@ char *http_strdup(struct http_req *req, const char *s);
 
 /* Runs one request through an API: route, authenticate, authorize, handle, write_error. For a handler that passes a request on
  * to another API in the same process (services/proxy): path is the new path, who keeps ctx->who when skip_auth is set. */
-void http_dispatch(const struct http_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, const char *path, bool skip_auth);
+void http_dispatch(const struct http_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, const char *path,
+                   bool skip_auth);
 
 /* ---- streams -------------------------------------------------------------------------------------------------- */
 
-/* A stream is a state machine run by the event loop that owns its socket. Its functions never block and never touch SQL or files;
+/* A peer that closes its sending side has lost interest in a stream (on_close follows); in an upgraded one it has said its last
+ * word: what is queued still goes out. When the connection is lost before on_start, on HEAD, and when the handler fails after
+ * having set a stream, on_close comes alone.
+ *
+ * A stream is a state machine run by the event loop that owns its socket. Its functions never block and never touch SQL or files;
  * other threads prepare data and call stream_wake. All callbacks of one stream come from one thread. */
 struct stream;
 struct stream_ops {
-    void (*on_start)(struct stream *st, void *state);      /* headers are queued; may write */
-    void (*on_writable)(struct stream *st, void *state);   /* the queue fell below the low-water mark (64 KiB) */
-    void (*on_wake)(struct stream *st, void *state);       /* after stream_wake; several wakes may come as one */
-    void (*on_timer)(struct stream *st, void *state);      /* after stream_timer; may be NULL */
+    void (*on_start)(struct stream *st, void *state);    /* headers are queued; may write */
+    void (*on_writable)(struct stream *st, void *state); /* the queue fell below the low-water mark (64 KiB) */
+    void (*on_wake)(struct stream *st, void *state);     /* after stream_wake; several wakes may come as one */
+    void (*on_timer)(struct stream *st, void *state);    /* after stream_timer; may be NULL */
     /* Upgraded streams only: bytes from the peer. Returns how many were taken; the rest comes again after stream_resume. */
     size_t (*on_data)(struct stream *st, void *state, const char *p, size_t n);
-    void (*on_close)(struct stream *st, void *state);      /* last call, always made; frees state */
+    void (*on_close)(struct stream *st, void *state); /* last call, always made; frees state */
 };
 /* Turns the answer into a stream: status and headers as set, body chunked (HTTP/1.1), each stream_write sent at once. */
 void http_stream(struct http_res *res, const char *content_type, const struct stream_ops *ops, void *state);
@@ -135,17 +159,17 @@ void http_stream(struct http_res *res, const char *content_type, const struct st
 void http_upgrade(struct http_res *res, const struct stream_ops *ops, void *state);
 
 /* On the loop's thread only: */
-void stream_write(struct stream *st, const void *p, size_t n);      /* copied into the queue */
+void stream_write(struct stream *st, const void *p, size_t n); /* copied into the queue */
 /* Queues bytes that live in a shared document or buffer: release(owner) is called when they are sent or dropped. */
 void stream_write_shared(struct stream *st, const void *p, size_t n, void (*release)(void *), void *owner);
-size_t stream_queued(const struct stream *st);                        /* bytes not yet taken by the kernel */
-void stream_end(struct stream *st);                                   /* clean end after what is queued */
-void stream_abort(struct stream *st);                                 /* cuts the connection: the peer sees a broken body */
-void stream_timer(struct stream *st, int64_t ms);                     /* one shot, replaces the former; < 0 stops */
+size_t stream_queued(const struct stream *st);    /* bytes not yet taken by the kernel */
+void stream_end(struct stream *st);               /* clean end after what is queued */
+void stream_abort(struct stream *st);             /* cuts the connection: the peer sees a broken body */
+void stream_timer(struct stream *st, int64_t ms); /* one shot, replaces the former; < 0 stops */
 void stream_resume(struct stream *st);
 /* From any thread: a handle that stays valid after the stream is gone. */
 struct stream_handle;
-struct stream_handle *stream_handle(struct stream *st);               /* a new reference; on the loop's thread (on_start) */
+struct stream_handle *stream_handle(struct stream *st); /* a new reference; on the loop's thread (on_start) */
 void stream_wake(struct stream_handle *h);
 void stream_handle_unref(struct stream_handle *h);
 

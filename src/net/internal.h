@@ -31,20 +31,30 @@
 #include "net/parse.h"
 #include "net/server.h"
 
-#define N_LOOPS        2
-#define SCRATCH_BYTES  (64 * 1024)
-#define LOW_WATER      ((size_t)64 * 1024)
-#define FILE_CHUNK     ((size_t)256 * 1024)
-#define LINGER_MS      2000
-#define LINGER_STOP_MS 200   /* while the server stops */
-#define LINGER_BYTES   ((size_t)16 * 1024 * 1024)
-#define DEFAULT_BODY   ((size_t)3 * 1024 * 1024)
+#define N_LOOPS 2
+#define SCRATCH_BYTES (64 * 1024)
+#define LOW_WATER ((size_t)64 * 1024)
+#define FILE_CHUNK ((size_t)256 * 1024)
+#define LINGER_MS 2000
+#define LINGER_STOP_MS 200 /* while the server stops */
+#define LINGER_BYTES ((size_t)16 * 1024 * 1024)
+#define DEFAULT_BODY ((size_t)3 * 1024 * 1024)
 
-enum conn_state { CONN_HANDSHAKE, CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_HANDLING, CONN_SENDING, CONN_STREAM, CONN_LINGER, CONN_CLOSED };
+enum conn_state {
+    CONN_HANDSHAKE,
+    CONN_IDLE,
+    CONN_HEAD,
+    CONN_BODY,
+    CONN_HANDLING,
+    CONN_SENDING,
+    CONN_STREAM,
+    CONN_LINGER,
+    CONN_CLOSED
+};
 
 struct mounted {
     char *prefix;
-    size_t len;      /* without a trailing slash */
+    size_t len; /* without a trailing slash */
     bool strip;
     const struct api_table *table;
 };
@@ -54,14 +64,14 @@ struct listener {
     int fd;
     uv_poll_t poll;
     bool polling;
-    struct post post;        /* to start polling on loop 0 */
-    SSL_CTX *tls;            /* NULL: plain */
-    struct mounted *mounts;  /* longest prefix first */
+    struct post post;       /* to start polling on loop 0 */
+    SSL_CTX *tls;           /* NULL: plain */
+    struct mounted *mounts; /* longest prefix first */
     size_t n_mounts;
     struct host_rules hosts;
     char *address;
     bool check_browser;
-    char *unix_path;         /* removed at the end */
+    char *unix_path; /* removed at the end */
     struct listener *next;
 };
 
@@ -77,13 +87,13 @@ struct conn {
     struct listener *listener;
     int fd;
     enum conn_state state;
-    bool busy;             /* a worker has the exchange */
+    bool busy; /* a worker has the exchange */
     bool is_dirty, flushing;
-    bool peer_eof;         /* the peer's last byte was read */
-    bool peer_hup;         /* poll said that the peer has shut its side; unread bytes may be left */
-    bool close_after;      /* no further request after this one */
+    bool peer_eof;    /* the peer's last byte was read */
+    bool peer_hup;    /* poll said that the peer has shut its side; unread bytes may be left */
+    bool close_after; /* no further request after this one */
     bool tls_wants_write;
-    unsigned handles;      /* libuv handles not yet closed */
+    unsigned handles; /* libuv handles not yet closed */
     int poll_mask;
     uv_poll_t poll;
     uv_timer_t timer;
@@ -91,13 +101,13 @@ struct conn {
     SSL *ssl;
     struct h1 *h1;
     struct exchange *x;
-    struct buf in;         /* bytes read and not yet used: pipelined requests, data that a stream left */
+    struct buf in; /* bytes read and not yet used: pipelined requests, data that a stream left */
     struct outq out;
     size_t lingered;
-    bool file_reading;     /* a chunk of a file body is being read */
+    bool file_reading; /* a chunk of a file body is being read */
     struct http_peer peer;
     char local_ip[46];
-    struct arena certs;    /* cert_cn, cert_orgs */
+    struct arena certs; /* cert_cn, cert_orgs */
 };
 
 struct loop {
@@ -108,17 +118,17 @@ struct loop {
     uv_async_t async;
     uv_prepare_t prepare;
     uv_timer_t grace;
-    pthread_mutex_t lock;              /* guards inbox and closed */
+    pthread_mutex_t lock; /* guards inbox and closed */
     struct post *inbox, **inbox_tail;
     LIST_HEAD(, conn) conns;
     TAILQ_HEAD(conn_queue, conn) dirty;
     bool stopping, finished;
-    uint64_t warned;                   /* when loop_may_warn last said yes */
+    uint64_t warned; /* when loop_may_warn last said yes */
     struct post stop_post;
     int64_t grace_ms;
     int64_t date_s;
     char date[40];
-    int spare_fd;                      /* given up when descriptors run out, so that accept can refuse */
+    int spare_fd; /* given up when descriptors run out, so that accept can refuse */
     char scratch[SCRATCH_BYTES];
 };
 
@@ -127,11 +137,11 @@ struct http_server {
     struct loop loops[N_LOOPS];
     struct pool *workers, *files;
     bool started;
-    pthread_mutex_t lock;              /* guards listeners (the list) and tables */
+    pthread_mutex_t lock; /* guards listeners (the list) and tables */
     struct listener *listeners;
     struct api_table *tables;
-    pthread_mutex_t cancel_lock;       /* guards cancels, and cancel and gone of each exchange */
-    struct cancel_node *cancels;       /* free ones */
+    pthread_mutex_t cancel_lock; /* guards cancels, and cancel and gone of each exchange */
+    struct cancel_node *cancels; /* free ones */
     atomic_size_t n_conns, body_bytes;
     atomic_uint next_loop;
     atomic_bool stopping;
@@ -140,14 +150,14 @@ struct http_server {
 /* loop.c */
 int loop_init(struct loop *l, struct http_server *s, unsigned index, struct err *err);
 void *loop_main(void *loop);
-void loop_post(struct loop *l, struct post *p);   /* any thread */
+void loop_post(struct loop *l, struct post *p); /* any thread */
 void loop_free(struct loop *l);
-bool loop_may_warn(struct loop *l);               /* at most once a second: who floods us must not flood the log */
+bool loop_may_warn(struct loop *l); /* at most once a second: who floods us must not flood the log */
 
 /* cancel.c: the cancel of ctx, for as long as a handler runs */
-bool cancel_begin(struct exchange *x);            /* on the worker; false: the client is gone already, do not run */
+bool cancel_begin(struct exchange *x); /* on the worker; false: the client is gone already, do not run */
 void cancel_end(struct exchange *x);
-void cancel_gone(struct exchange *x);             /* on the loop: the connection is lost */
+void cancel_gone(struct exchange *x); /* on the loop: the connection is lost */
 void cancel_free_all(struct http_server *s);
 const char *loop_date(struct loop *l);
 void loop_maybe_finish(struct loop *l);
@@ -156,51 +166,51 @@ void loop_maybe_finish(struct loop *l);
 int listener_open(struct listener *ln, const struct listener_config *cfg, int *port_out, struct err *err);
 void listener_attach(struct loop *l, struct listener *ln);
 void listener_detach(struct listener *ln);
-char *port_holder(int port);                      /* "name (pid n)" of the process that listens there, or NULL */
+char *port_holder(int port); /* "name (pid n)" of the process that listens there, or NULL */
 
 /* server.c */
 const struct api_table *server_table(struct http_server *s, const struct http_api *api);
 
 /* conn.c: the connection's life */
 void conn_open(struct loop *l, struct listener *ln, int fd);
-void conn_close(struct conn *c);                  /* at once; queued bytes are lost */
-void conn_reap(struct conn *c);                   /* something that was waited for came back to a closed connection */
-void conn_next(struct conn *c);                   /* the answer is out: the next request, or the end */
-void conn_deadline(struct conn *c, int64_t ms);   /* 0: none */
-void conn_update(struct conn *c);                 /* asks libuv for what the state needs */
-void conn_dirty(struct conn *c);                  /* flush before the loop sleeps */
+void conn_close(struct conn *c);                /* at once; queued bytes are lost */
+void conn_reap(struct conn *c);                 /* something that was waited for came back to a closed connection */
+void conn_next(struct conn *c);                 /* the answer is out: the next request, or the end */
+void conn_deadline(struct conn *c, int64_t ms); /* 0: none */
+void conn_update(struct conn *c);               /* asks libuv for what the state needs */
+void conn_dirty(struct conn *c);                /* flush before the loop sleeps */
 void conn_flush(struct conn *c);
-void conn_stop(struct conn *c);                   /* the server stops */
+void conn_stop(struct conn *c); /* the server stops */
 
 /* conn_in.c: from bytes to an exchange that a worker has */
 extern const struct h1_ops conn_h1_ops;
-bool conn_reads(const struct conn *c);           /* may the state use more of the peer's bytes? */
+bool conn_reads(const struct conn *c); /* may the state use more of the peer's bytes? */
 void conn_readable(struct conn *c);
 void conn_feed(struct conn *c, const char *p, size_t n);
 void conn_body_uncharge(struct conn *c);
 
 /* respond.c: from an answer to bytes */
-void respond(struct conn *c);                              /* c->x->res is ready */
+void respond(struct conn *c);                                     /* c->x->res is ready */
 void respond_plain(struct conn *c, int status, const char *text); /* and closes afterwards */
 void respond_more_file(struct conn *c);
-void respond_read_first(struct exchange *x);               /* on the worker */
+void respond_read_first(struct exchange *x); /* on the worker */
 const char *http_reason(int status);
 
 /* stream.c */
 void stream_begin(struct conn *c);
 size_t stream_deliver(struct conn *c, const char *p, size_t n);
-void stream_drained(struct conn *c);                       /* after each successful write */
+void stream_drained(struct conn *c); /* after each successful write */
 void stream_peer_eof(struct conn *c);
-void stream_close(struct conn *c);                         /* makes the last callback, once */
-void stream_drop(struct exchange *x);                      /* of an answer that will not be sent */
+void stream_close(struct conn *c);    /* makes the last callback, once */
+void stream_drop(struct exchange *x); /* of an answer that will not be sent */
 
 /* io.c: bytes on a plain or TLS socket; never block, never raise SIGPIPE */
 #define IO_AGAIN (-1)
 #define IO_ERROR (-2)
-ssize_t io_read(struct conn *c, void *p, size_t n);        /* 0: the peer's end */
-ssize_t io_write(struct conn *c);                          /* of c->out; > 0: bytes taken from it */
-int io_handshake(struct conn *c);                          /* 0 done, IO_AGAIN, IO_ERROR */
+ssize_t io_read(struct conn *c, void *p, size_t n); /* 0: the peer's end */
+ssize_t io_write(struct conn *c);                   /* of c->out; > 0: bytes taken from it */
+int io_handshake(struct conn *c);                   /* 0 done, IO_AGAIN, IO_ERROR */
 void io_shutdown(struct conn *c);
-bool io_pending(const struct conn *c);                     /* TLS has bytes that poll does not see */
+bool io_pending(const struct conn *c); /* TLS has bytes that poll does not see */
 
 #endif

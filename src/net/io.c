@@ -8,15 +8,20 @@
 #include "net/tls.h"
 
 #define IOV_MAX_USED 64
-#define TLS_RECORD   (16 * 1024)
+#define TLS_RECORD (16 * 1024)
 
 static ssize_t tls_result(struct conn *c, int rc)
 {
     switch (SSL_get_error(c->ssl, rc)) {
-    case SSL_ERROR_WANT_READ: return IO_AGAIN;
-    case SSL_ERROR_WANT_WRITE: c->tls_wants_write = true; return IO_AGAIN;
-    case SSL_ERROR_ZERO_RETURN: return 0;
-    default: return IO_ERROR;
+    case SSL_ERROR_WANT_READ:
+        return IO_AGAIN;
+    case SSL_ERROR_WANT_WRITE:
+        c->tls_wants_write = true;
+        return IO_AGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    default:
+        return IO_ERROR;
     }
 }
 
@@ -99,7 +104,4 @@ void io_shutdown(struct conn *c)
     shutdown(c->fd, SHUT_WR);
 }
 
-bool io_pending(const struct conn *c)
-{
-    return c->ssl && SSL_has_pending(c->ssl);
-}
+bool io_pending(const struct conn *c) { return c->ssl && SSL_has_pending(c->ssl); }

@@ -1,4 +1,5 @@
-/* listen.c - listening sockets: addresses, who holds a port, accepting. Accepting is loop 0's work; connections go round the loops. */
+/* listen.c - listening sockets: addresses, who holds a port, accepting. Accepting is loop 0's work; connections go round the
+ * loops. */
 #define LOG_ROOM "http"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,15 +15,12 @@
 #include "base/log.h"
 #include "net/internal.h"
 
-#define BACKLOG          1024
+#define BACKLOG 1024
 #define ACCEPTS_PER_TURN 64
 
 /* ---- binding ---- */
 
-static const char *flag_text(const struct listener_config *cfg)
-{
-    return cfg->flag ? cfg->flag : "the listen address";
-}
+static const char *flag_text(const struct listener_config *cfg) { return cfg->flag ? cfg->flag : "the listen address"; }
 
 /* "host:port" or "[v6]:port". */
 static int split_address(const char *address, char host[64], int *port, struct err *err)
@@ -37,7 +35,8 @@ static int split_address(const char *address, char host[64], int *port, struct e
     }
     int64_t n;
     if (!end || *colon != ':' || (size_t)(end - start) >= 64 || !str_to_i64(colon + 1, &n) || n < 0 || n > 65535)
-        return err_set(err, ERR_BAD_REQUEST, "\"%s\" is no address to listen on: use ADDRESS:PORT, [V6ADDRESS]:PORT or unix:PATH", address);
+        return err_set(err, ERR_BAD_REQUEST, "\"%s\" is no address to listen on: use ADDRESS:PORT, [V6ADDRESS]:PORT or unix:PATH",
+                       address);
     memcpy(host, start, (size_t)(end - start));
     host[end - start] = '\0';
     *port = (int)n;

@@ -7,9 +7,9 @@
 
 struct outq_seg {
     struct outq_seg *next;
-    const char *p;  /* the first byte not yet sent */
-    size_t len;     /* bytes left */
-    size_t room;    /* bytes that still fit behind; 0 for shared ones */
+    const char *p; /* the first byte not yet sent */
+    size_t len;    /* bytes left */
+    size_t room;   /* bytes that still fit behind; 0 for shared ones */
     void (*release)(void *);
     void *owner;
     char data[];
@@ -82,7 +82,4 @@ void outq_consume(struct outq *q, size_t n)
     }
 }
 
-void outq_clear(struct outq *q)
-{
-    outq_consume(q, q->bytes);
-}
+void outq_clear(struct outq *q) { outq_consume(q, q->bytes); }

@@ -11,7 +11,7 @@ struct outq {
     struct outq_seg *head, *tail;
     size_t bytes;
 };
-void outq_add(struct outq *q, const void *p, size_t n);  /* copied; small pieces share a segment */
+void outq_add(struct outq *q, const void *p, size_t n); /* copied; small pieces share a segment */
 /* Not copied; release(owner) is called when the bytes are sent or dropped. */
 void outq_add_shared(struct outq *q, const void *p, size_t n, void (*release)(void *), void *owner);
 /* Views of the first bytes: at most max pieces. Returns their number. */

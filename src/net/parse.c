@@ -16,10 +16,10 @@ struct h1 {
     struct h1_limits limits;
     const struct h1_ops *ops;
     void *self;
-    struct buf text;       /* target, names and values, each with its NUL */
+    struct buf text; /* target, names and values, each with its NUL */
     struct field *fields;
     size_t n_fields, cap_fields;
-    size_t head_bytes;     /* counted against limits.max_bytes */
+    size_t head_bytes; /* counted against limits.max_bytes */
     size_t target_len;
     enum { LINE, CR, LINE_END, BLANK_CR, HEAD_END } eol; /* where the head stands, see strict_lines */
     bool in_name, head_done, no_body, done, stopped;
@@ -154,10 +154,7 @@ static int on_body(llhttp_t *ll, const char *p, size_t n)
     return 0;
 }
 
-static int on_chunk_extension(llhttp_t *ll, const char *p, size_t n)
-{
-    return count(ll->data, n);
-}
+static int on_chunk_extension(llhttp_t *ll, const char *p, size_t n) { return count(ll->data, n); }
 
 static int on_complete(llhttp_t *ll)
 {
@@ -230,24 +227,35 @@ void h1_reset(struct h1 *h, bool no_body)
 static const char *why(llhttp_errno_t e, const char *reason)
 {
     switch (e) {
-    case HPE_INVALID_METHOD: return "the request does not start with a known method";
-    case HPE_INVALID_URL: return "the request target has characters that must be percent-encoded";
+    case HPE_INVALID_METHOD:
+        return "the request does not start with a known method";
+    case HPE_INVALID_URL:
+        return "the request target has characters that must be percent-encoded";
     case HPE_INVALID_VERSION:
-    case HPE_INVALID_CONSTANT: return "the first line is not that of an HTTP/1.1 message";
-    case HPE_INVALID_HEADER_TOKEN: return "a header field has characters that are not allowed";
-    case HPE_INVALID_CONTENT_LENGTH: return "Content-Length is not one number";
-    case HPE_UNEXPECTED_CONTENT_LENGTH: return "Content-Length and Transfer-Encoding may not be given together or twice";
-    case HPE_INVALID_TRANSFER_ENCODING: return "Transfer-Encoding does not end with chunked";
-    case HPE_INVALID_CHUNK_SIZE: return "the size of a chunk is not a hexadecimal number";
+    case HPE_INVALID_CONSTANT:
+        return "the first line is not that of an HTTP/1.1 message";
+    case HPE_INVALID_HEADER_TOKEN:
+        return "a header field has characters that are not allowed";
+    case HPE_INVALID_CONTENT_LENGTH:
+        return "Content-Length is not one number";
+    case HPE_UNEXPECTED_CONTENT_LENGTH:
+        return "Content-Length and Transfer-Encoding may not be given together or twice";
+    case HPE_INVALID_TRANSFER_ENCODING:
+        return "Transfer-Encoding does not end with chunked";
+    case HPE_INVALID_CHUNK_SIZE:
+        return "the size of a chunk is not a hexadecimal number";
     case HPE_LF_EXPECTED:
     case HPE_CR_EXPECTED:
-    case HPE_STRICT: return "lines must end with CR LF";
-    default: return reason && *reason ? reason : "malformed HTTP";
+    case HPE_STRICT:
+        return "lines must end with CR LF";
+    default:
+        return reason && *reason ? reason : "malformed HTTP";
     }
 }
 
-/* llhttp takes a lone CR or LF for the end of a line here and there, and joins lines that start with a blank (obs-fold). Another server in front of us may
- * read the same bytes differently: that is how requests are smuggled. So the lines of a request's head are checked before it sees them. */
+/* llhttp takes a lone CR or LF for the end of a line here and there, and joins lines that start with a blank (obs-fold). Another
+ * server in front of us may read the same bytes differently: that is how requests are smuggled. So the lines of a request's head
+ * are checked before it sees them. */
 static bool strict_lines(struct h1 *h, const char *p, size_t n)
 {
     for (size_t i = 0; i < n && h->eol != HEAD_END; i++) {
@@ -260,7 +268,7 @@ static bool strict_lines(struct h1 *h, const char *p, size_t n)
                 h->eol = BLANK_CR;
                 break;
             }
-            /* fallthrough */
+            __attribute__((fallthrough));
         case LINE:
             if (c == '\n')
                 return false;
@@ -272,7 +280,8 @@ static bool strict_lines(struct h1 *h, const char *p, size_t n)
                 return false;
             h->eol = h->eol == CR ? LINE_END : HEAD_END;
             break;
-        case HEAD_END: break;
+        case HEAD_END:
+            break;
         }
     }
     return true;

@@ -1,8 +1,8 @@
 /* parse.h - one HTTP/1.1 message at a time, from bytes as they come. Private to net/.
  *
  * This is the only door to llhttp: its enumerators (HTTP_GET ...) collide with those of http.h, so that no other file may
- * include it. The parser collects the head, with field names in lower case, and hands body bytes on as they come. It stops at the end of a
- * message; what follows is the caller's to keep until h1_reset. Not thread-safe. Sources: RFC 9110, RFC 9112. */
+ * include it. The parser collects the head, with field names in lower case, and hands body bytes on as they come. It stops at the
+ * end of a message; what follows is the caller's to keep until h1_reset. Not thread-safe. Sources: RFC 9110, RFC 9112. */
 #ifndef TM_NET_PARSE_H
 #define TM_NET_PARSE_H
 
@@ -10,7 +10,7 @@
 
 struct h1;
 struct h1_limits {
-    size_t max_bytes;  /* of the head, and of trailers and chunk extensions together */
+    size_t max_bytes; /* of the head, and of trailers and chunk extensions together */
     size_t max_url;
     size_t max_fields;
 };
@@ -42,11 +42,11 @@ const char *h1_reason(const struct h1 *h);
 /* The head; valid from on_head until h1_reset. */
 const char *h1_method(const struct h1 *h);
 const char *h1_target(const struct h1 *h);
-int h1_code(const struct h1 *h);                 /* of an answer */
-int h1_minor(const struct h1 *h);                /* HTTP/1.<minor> */
+int h1_code(const struct h1 *h);  /* of an answer */
+int h1_minor(const struct h1 *h); /* HTTP/1.<minor> */
 bool h1_keep_alive(const struct h1 *h);
 bool h1_has_body(const struct h1 *h);
-int64_t h1_content_length(const struct h1 *h);   /* -1: not said */
+int64_t h1_content_length(const struct h1 *h); /* -1: not said */
 size_t h1_fields(const struct h1 *h);
 const char *h1_name(const struct h1 *h, size_t i);
 const char *h1_value(const struct h1 *h, size_t i);

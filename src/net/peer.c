@@ -1,5 +1,5 @@
-/* peer.c - whose process is at the other end of a loopback connection: NETLINK_SOCK_DIAG (sock_diag(7)) is asked for the peer's own socket, which is
- * ours with its ends exchanged. */
+/* peer.c - whose process is at the other end of a loopback connection: NETLINK_SOCK_DIAG (sock_diag(7)) is asked for the peer's
+ * own socket, which is ours with its ends exchanged. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/inet_diag.h>

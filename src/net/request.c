@@ -11,7 +11,7 @@ static const struct {
     enum http_method method;
     const char *name;
 } methods[] = {
-    {HTTP_GET, "GET"}, {HTTP_HEAD, "HEAD"}, {HTTP_POST, "POST"}, {HTTP_PUT, "PUT"},
+    {HTTP_GET, "GET"},     {HTTP_HEAD, "HEAD"},     {HTTP_POST, "POST"},       {HTTP_PUT, "PUT"},
     {HTTP_PATCH, "PATCH"}, {HTTP_DELETE, "DELETE"}, {HTTP_OPTIONS, "OPTIONS"},
 };
 
@@ -179,8 +179,8 @@ char *path_clean(struct arena *a, const char *path)
     return out;
 }
 
-/* origin-form, or absolute-form as a client that thinks we are a proxy sends it (RFC 9112 3.2.2: must be accepted, and its authority
- * replaces the Host field). */
+/* origin-form, or absolute-form as a client that thinks we are a proxy sends it (RFC 9112 3.2.2: must be accepted, and its
+ * authority replaces the Host field). */
 static const char *target_path(struct exchange *x, const char *target, const char **host)
 {
     size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;

@@ -15,16 +15,48 @@ static const struct {
     int status;
     const char *text;
 } reasons[] = {
-    {101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"},
-    {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"}, {307, "Temporary Redirect"},
-    {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-    {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"},
-    {411, "Length Required"}, {412, "Precondition Failed"}, {413, "Request Entity Too Large"}, {414, "URI Too Long"},
-    {415, "Unsupported Media Type"}, {416, "Requested Range Not Satisfiable"}, {417, "Expectation Failed"},
-    {421, "Misdirected Request"}, {422, "Unprocessable Entity"}, {426, "Upgrade Required"}, {428, "Precondition Required"},
-    {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {499, "Client Closed Request"},
-    {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
-    {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"},
+    {101, "Switching Protocols"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {206, "Partial Content"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Request Entity Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {416, "Requested Range Not Satisfiable"},
+    {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Entity"},
+    {426, "Upgrade Required"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {499, "Client Closed Request"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
 };
 
 const char *http_reason(int status)
@@ -84,8 +116,10 @@ void respond_plain(struct conn *c, int status, const char *text)
         buf_addf(&h, "Audit-Id: %s\r\n", c->x->req.request_id);
     if (status == 503)
         buf_adds(&h, "Retry-After: 1\r\n");
-    buf_addf(&h, "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nDate: %s\r\nContent-Length: %zu\r\n"
-             "Connection: close\r\n\r\n", loop_date(c->loop), strlen(text) + 1);
+    buf_addf(&h,
+             "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nDate: %s\r\nContent-Length: %zu\r\n"
+             "Connection: close\r\n\r\n",
+             loop_date(c->loop), strlen(text) + 1);
     if (!head_only)
         buf_addf(&h, "%s\n", text);
     outq_add(&c->out, h.data, h.len);
@@ -176,10 +210,7 @@ static ssize_t read_chunk(int fd, char *p, size_t n, int64_t offset)
     return (ssize_t)got;
 }
 
-static size_t chunk_size(int64_t left)
-{
-    return left < (int64_t)FILE_CHUNK ? (size_t)left : FILE_CHUNK;
-}
+static size_t chunk_size(int64_t left) { return left < (int64_t)FILE_CHUNK ? (size_t)left : FILE_CHUNK; }
 
 static int measure_file(struct http_res *res, struct err *err)
 {
@@ -208,7 +239,8 @@ void respond_read_first(struct exchange *x)
         if (got == (ssize_t)want)
             x->first_chunk.len = want;
         else
-            rc = got < 0 ? err_errno(&e, "reading a file to be sent") : err_set(&e, ERR_IO, "a file became shorter while it was sent");
+            rc = got < 0 ? err_errno(&e, "reading a file to be sent")
+                         : err_set(&e, ERR_IO, "a file became shorter while it was sent");
     }
     if (rc < 0) {
         log_warn("%s: %s", x->req.path, err_text(&e));

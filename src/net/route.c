@@ -29,10 +29,10 @@ struct edges {
 
 struct node {
     struct edges literals;
-    struct edges verbs;   /* "{id}:verb" */
+    struct edges verbs; /* "{id}:verb" */
     struct node *param;
-    struct leaf *rest;    /* routes whose "{rest...}" starts here */
-    struct leaf *leaves;  /* routes that end here */
+    struct leaf *rest;   /* routes whose "{rest...}" starts here */
+    struct leaf *leaves; /* routes that end here */
 };
 
 struct route_table {

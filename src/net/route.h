@@ -1,7 +1,8 @@
 /* route.h - a table of routes compiled to a trie of path segments. Private to net/.
  *
  * Matching walks the segments of a path; in each, a literal wins over "{id}:verb", that over "{id}", and that over "{rest...}";
- * where the better choice leads nowhere, the next is tried. The depth of the search is bounded by the depth of the table, which is ours. */
+ * where the better choice leads nowhere, the next is tried. The depth of the search is bounded by the depth of the table, which
+ * is ours. */
 #ifndef TM_NET_ROUTE_H
 #define TM_NET_ROUTE_H
 
@@ -10,7 +11,8 @@
 #define ROUTE_MAX_PARAMS 16
 
 struct route_table;
-/* The routes must outlive the table. A malformed pattern, or two routes that cannot be told apart, is an assert: tables are ours. */
+/* The routes must outlive the table. A malformed pattern, or two routes that cannot be told apart, is an assert: tables are ours.
+ */
 struct route_table *route_table_new(const struct route *routes, size_t n);
 void route_table_free(struct route_table *t);
 
@@ -20,8 +22,8 @@ struct route_match {
     unsigned allowed; /* with ROUTE_METHOD: the methods that the path has */
     size_t n;
     struct {
-        const char *name;  /* NUL-terminated, of the table */
-        const char *p;     /* a part of the path, still percent-encoded */
+        const char *name; /* NUL-terminated, of the table */
+        const char *p;    /* a part of the path, still percent-encoded */
         size_t len;
     } params[ROUTE_MAX_PARAMS];
 };

@@ -155,10 +155,7 @@ int http_server_start(struct http_server *s, struct err *err)
     return 0;
 }
 
-size_t http_server_connections(const struct http_server *s)
-{
-    return atomic_load(&s->n_conns);
-}
+size_t http_server_connections(const struct http_server *s) { return atomic_load(&s->n_conns); }
 
 /* ---- stopping ---- */
 
@@ -196,7 +193,8 @@ static void on_stop(struct loop *l, struct post *p)
 }
 
 /* First the loops, each after its last connection; what workers do meanwhile comes back to them. Then nothing can post any
- * more, and the pools and the rest can go. A handler that does not heed its ctx is waited for: its thread cannot be taken away. */
+ * more, and the pools and the rest can go. A handler that does not heed its ctx is waited for: its thread cannot be taken away.
+ */
 void http_server_stop(struct http_server *s, int64_t grace_ms)
 {
     if (!s)

@@ -6,39 +6,39 @@
 #include "net/http.h"
 
 struct tls_server_config {
-    const char *cert_pem, *key_pem;   /* PEM texts; copied */
-    const char *client_ca_pem;        /* client certificates are asked for, and must verify when given; may be NULL */
+    const char *cert_pem, *key_pem; /* PEM texts; copied */
+    const char *client_ca_pem;      /* client certificates are asked for, and must verify when given; may be NULL */
 };
 
 struct mount {
-    const char *prefix;               /* "/" or "/pipeline": stripped before routing when strip is set */
+    const char *prefix; /* "/" or "/pipeline": stripped before routing when strip is set */
     bool strip;
     const struct http_api *api;
 };
 
-struct server_limits {                /* zero: the default in brackets */
-    size_t max_header_bytes;          /* [64 KiB] together, else 431 */
-    size_t max_headers;               /* [100] */
-    int64_t header_timeout_ms;        /* [10,000] from the first byte to the end of the header: slow clients get 408 */
-    int64_t body_idle_timeout_ms;     /* [30,000] between two reads of a body */
-    int64_t idle_timeout_ms;          /* [75,000] between requests of a connection */
-    int64_t write_timeout_ms;         /* [60,000] with no byte taken by the peer; not for a stream with an empty queue */
-    size_t max_connections;           /* [10,000] beyond: closed at once */
-    size_t max_body_in_flight;        /* [256 MiB] request bodies held by all connections together; beyond: 503 */
-    size_t max_stream_queue;          /* [16 MiB] a stream that queues more is aborted */
-    unsigned workers;                 /* [64] threads at most that run handlers */
+struct server_limits {            /* zero: the default in brackets */
+    size_t max_header_bytes;      /* [64 KiB] together, else 431 */
+    size_t max_headers;           /* [100] */
+    int64_t header_timeout_ms;    /* [10,000] from the first byte to the end of the header: slow clients get 408 */
+    int64_t body_idle_timeout_ms; /* [30,000] between two reads of a body */
+    int64_t idle_timeout_ms;      /* [75,000] between requests of a connection */
+    int64_t write_timeout_ms;     /* [60,000] with no byte taken by the peer; not for a stream with an empty queue */
+    size_t max_connections;       /* [10,000] beyond: closed at once */
+    size_t max_body_in_flight;    /* [256 MiB] request bodies held by all connections together; beyond: 503 */
+    size_t max_stream_queue;      /* [16 MiB] a stream that queues more is aborted */
+    unsigned workers;             /* [64] threads at most that run handlers */
 };
 
 struct listener_config {
-    const char *address;              /* "127.0.0.1:8080", "[::1]:0", "unix:/path" */
+    const char *address;                 /* "127.0.0.1:8080", "[::1]:0", "unix:/path" */
     const struct tls_server_config *tls; /* NULL: plain */
-    const struct mount *mounts;       /* the longest prefix that matches wins; copied */
+    const struct mount *mounts;          /* the longest prefix that matches wins; copied */
     size_t n_mounts;
-    /* Before routing: an unknown Host is 421 (names that are right: the address listened on, "localhost", loopback addresses when it is
-     * one, and these); an unsafe method or an upgrade with a foreign Origin or a cross-site Sec-Fetch-Site is 403. */
-    const char *const *extra_hosts;   /* NULL-terminated; "*" allows any; may be NULL */
-    bool check_browser;               /* Origin and Sec-Fetch-Site */
-    const char *flag;                 /* the command line flag that sets the address, for error messages */
+    /* Before routing: an unknown Host is 421 (names that are right: the address listened on, "localhost", loopback addresses when
+     * it is one, and these); an unsafe method or an upgrade with a foreign Origin or a cross-site Sec-Fetch-Site is 403. */
+    const char *const *extra_hosts; /* NULL-terminated; "*" allows any; may be NULL */
+    bool check_browser;             /* Origin and Sec-Fetch-Site */
+    const char *flag;               /* the command line flag that sets the address, for error messages */
 };
 
 struct http_server;
@@ -47,17 +47,19 @@ struct http_server *http_server_new(const struct server_limits *limits, struct e
  * process that holds it (from /proc) and the flag. *port_out gets the port in use (port 0 takes a free one). */
 int http_server_listen(struct http_server *s, const struct listener_config *cfg, int *port_out, struct err *err);
 int http_server_start(struct http_server *s, struct err *err); /* starts the loop threads */
-/* Stops accepting, ends streams cleanly, waits for running handlers at most grace_ms, closes everything, frees. */
+/* Stops accepting, ends streams cleanly, waits for running handlers at most grace_ms, closes everything, frees. Handlers that
+ * still run then are cancelled through their ctx, and waited for: a thread cannot be taken away. */
 void http_server_stop(struct http_server *s, int64_t grace_ms);
 size_t http_server_connections(const struct http_server *s);
 
-/* The user id that owns the other end of a loopback TCP connection of this machine, asked of the kernel (sock_diag). -1 with ERR_NOT_FOUND when
- * it cannot be told (another network namespace, already closed). */
+/* The user id that owns the other end of a loopback TCP connection of this machine, asked of the kernel (sock_diag). -1 with
+ * ERR_NOT_FOUND when it cannot be told (another network namespace, already closed). */
 int peer_uid(const struct http_peer *peer, unsigned *uid, struct err *err);
 
 /* Self-signed authority and certificates (ECDSA P-256), PEM texts that the caller frees. */
 int tls_make_ca(const char *common_name, char **cert_pem, char **key_pem, struct err *err);
 /* names: DNS names and IP addresses, NULL-terminated; orgs (may be NULL) for client certificates. */
-int tls_make_cert(const char *ca_cert_pem, const char *ca_key_pem, const char *common_name, const char *const *orgs, const char *const *names, bool client, char **cert_pem, char **key_pem, struct err *err);
+int tls_make_cert(const char *ca_cert_pem, const char *ca_key_pem, const char *common_name, const char *const *orgs,
+                  const char *const *names, bool client, char **cert_pem, char **key_pem, struct err *err);
 
 #endif

@@ -9,8 +9,8 @@ struct stream_timer {
     struct stream *st; /* NULL once the stream is gone */
 };
 
-/* Reachable from any thread. st is changed by the loop only, under the lock; a waker holds the lock while it posts, so the loop that it posts to
- * is alive: a loop ends after its last stream. */
+/* Reachable from any thread. st is changed by the loop only, under the lock; a waker holds the lock while it posts, so the loop
+ * that it posts to is alive: a loop ends after its last stream. */
 struct stream_handle {
     struct post post;
     atomic_uint refs;
@@ -140,10 +140,7 @@ void stream_write_shared(struct stream *st, const void *p, size_t n, void (*rele
     written(st);
 }
 
-size_t stream_queued(const struct stream *st)
-{
-    return st->conn->out.bytes;
-}
+size_t stream_queued(const struct stream *st) { return st->conn->out.bytes; }
 
 /* ---- reading ---- */
 
@@ -190,10 +187,7 @@ void stream_resume(struct stream *st)
 }
 
 /* Half-closed: what is queued still goes out. */
-void stream_peer_eof(struct conn *c)
-{
-    stream_end(&c->x->stream);
-}
+void stream_peer_eof(struct conn *c) { stream_end(&c->x->stream); }
 
 /* ---- what the connection tells ---- */
 

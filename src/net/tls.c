@@ -52,9 +52,12 @@ static int sock_read(BIO *b, char *p, int n)
 static long sock_ctrl(BIO *b, int cmd, long num, void *ptr)
 {
     switch (cmd) {
-    case BIO_CTRL_FLUSH: return 1;
-    case BIO_CTRL_EOF: return BIO_test_flags(b, BIO_FLAGS_IN_EOF) != 0;
-    default: return 0;
+    case BIO_CTRL_FLUSH:
+        return 1;
+    case BIO_CTRL_EOF:
+        return BIO_test_flags(b, BIO_FLAGS_IN_EOF) != 0;
+    default:
+        return 0;
     }
 }
 
@@ -146,11 +149,13 @@ static int trust(SSL_CTX *ctx, const char *ca_pem, bool announce, struct err *er
 }
 
 /* HTTP/1.1 is what we speak; a client that offers only something else is answered without ALPN, as most servers do. */
-static int pick_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *arg)
+static int pick_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len,
+                     void *arg)
 {
     static const unsigned char ours[] = "\x08http/1.1";
     return SSL_select_next_proto((unsigned char **)out, out_len, ours, sizeof ours - 1, in, in_len) == OPENSSL_NPN_NEGOTIATED
-               ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+               ? SSL_TLSEXT_ERR_OK
+               : SSL_TLSEXT_ERR_NOACK;
 }
 
 SSL_CTX *tls_server_ctx(const struct tls_server_config *cfg, struct err *err)

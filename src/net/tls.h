@@ -1,6 +1,7 @@
 /* tls.h - OpenSSL set up for us: contexts, and a BIO on a non-blocking socket. Private to net/.
  *
- * OpenSSL's own socket BIO writes with write(2), which raises SIGPIPE when the peer is gone; ours uses send(2) with MSG_NOSIGNAL. */
+ * OpenSSL's own socket BIO writes with write(2), which raises SIGPIPE when the peer is gone; ours uses send(2) with MSG_NOSIGNAL.
+ */
 #ifndef TM_NET_TLS_H
 #define TM_NET_TLS_H
 

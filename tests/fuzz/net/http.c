@@ -1,5 +1,5 @@
-/* Raw bytes as a client sends them, in two pieces: parser, request, defence, routes, parameters, query. And the same bytes as a server's answer, and
- * as a URL. Whatever they are, nothing may crash, and what was parsed must obey the limits. */
+/* Raw bytes as a client sends them, in two pieces: parser, request, defence, routes, parameters, query. And the same bytes as a
+ * server's answer, and as a URL. Whatever they are, nothing may crash, and what was parsed must obey the limits. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static int handle(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err) { return 0; }
 static const struct route routes[] = {
     {HTTP_GET | HTTP_POST, "/apis/{group}/{version}/namespaces/{ns}/{kind}/{name}", handle},
-    {HTTP_GET, "/runs/{id}", handle}, {HTTP_POST, "/runs/{id}:archive", handle}, {HTTP_GET, "/runs/last", handle},
-    {HTTP_GET, "/a/{x}/c", handle}, {HTTP_GET, "/a/b/d", handle}, {HTTP_GET | HTTP_OTHER, "/proxy/{rest...}", handle}, {HTTP_GET, "/", handle},
+    {HTTP_GET, "/runs/{id}", handle},
+    {HTTP_POST, "/runs/{id}:archive", handle},
+    {HTTP_GET, "/runs/last", handle},
+    {HTTP_GET, "/a/{x}/c", handle},
+    {HTTP_GET, "/a/b/d", handle},
+    {HTTP_GET | HTTP_OTHER, "/proxy/{rest...}", handle},
+    {HTTP_GET, "/", handle},
 };
 
 struct run {
@@ -51,7 +56,8 @@ static int on_head(void *self)
     static const struct host_rules rules = {.address = "127.0.0.1", .loopback = true};
     host_allowed(&rules, http_header_get(&x->req, "host"), "10.0.0.1");
     browser_refuses(&x->req);
-    if (route_match(r->table, x->req.method, x->req.path, &x->match) == ROUTE_FOUND && params_fill(&x->params, &x->arena, &x->match, &e) == 0)
+    if (route_match(r->table, x->req.method, x->req.path, &x->match) == ROUTE_FOUND &&
+        params_fill(&x->params, &x->arena, &x->match, &e) == 0)
         for (size_t i = 0; i < x->params.n; i++)
             ASSERT(str_eq(http_param(&x->req, x->params.v[i].name), x->params.v[i].value));
     return 0;

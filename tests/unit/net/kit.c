@@ -63,7 +63,8 @@ static int query(void *self, struct ctx *ctx, struct http_req *req, struct http_
 
 static int json(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(d) = json_parse(req->body, req->body_len, NULL, err);
+    JSON_REF(d)
+    = json_parse(req->body, req->body_len, NULL, err);
     if (!d)
         return -1;
     http_status(res, 201);
@@ -73,8 +74,9 @@ static int json(void *self, struct ctx *ctx, struct http_req *req, struct http_r
 
 static int who(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    http_text(res, 200, "%s tls=%d loopback=%d cn=%s org=%s", ctx->who ? ctx->who->user : "nobody", req->peer->tls, req->peer->loopback,
-              req->peer->cert_cn ? req->peer->cert_cn : "-", req->peer->cert_cn && req->peer->cert_orgs[0] ? req->peer->cert_orgs[0] : "-");
+    http_text(res, 200, "%s tls=%d loopback=%d cn=%s org=%s", ctx->who ? ctx->who->user : "nobody", req->peer->tls,
+              req->peer->loopback, req->peer->cert_cn ? req->peer->cert_cn : "-",
+              req->peer->cert_cn && req->peer->cert_orgs[0] ? req->peer->cert_orgs[0] : "-");
     return 0;
 }
 

@@ -18,7 +18,8 @@ struct kit {
 };
 extern const struct http_api kit_api;
 void kit_start(struct kit *k, const struct server_limits *limits);
-void kit_start_with(struct kit *k, const struct server_limits *limits, struct listener_config *cfg); /* address and mounts are filled when NULL */
+void kit_start_with(struct kit *k, const struct server_limits *limits,
+                    struct listener_config *cfg); /* address and mounts are filled when NULL */
 void kit_stop(struct kit *k);
 
 int kit_connect(int port);
@@ -26,19 +27,19 @@ void kit_send(int fd, const char *text);
 void kit_send_n(int fd, const void *p, size_t n);
 /* Reads until the text contains want, or the end of the connection, or 5 seconds. Appends. */
 void kit_read_until(int fd, struct buf *out, const char *want);
-void kit_read_all(int fd, struct buf *out);   /* to the end of the connection */
+void kit_read_all(int fd, struct buf *out); /* to the end of the connection */
 /* Sends a request on a new connection and returns all that comes until the connection ends; the caller frees. */
 char *kit_talk(int port, const char *request);
-char *kit_get(int port, const char *path);    /* GET with Host and Connection: close */
-#define assert_has(text, part)                                                     \
-    do {                                                                           \
-        if (!strstr((text), (part)))                                               \
-            fail_msg("\"%s\" is not in:\n%s", (part), (text));                     \
+char *kit_get(int port, const char *path); /* GET with Host and Connection: close */
+#define assert_has(text, part)                                                                                                   \
+    do {                                                                                                                         \
+        if (!strstr((text), (part)))                                                                                             \
+            fail_msg("\"%s\" is not in:\n%s", (part), (text));                                                                   \
     } while (0)
-#define assert_status(text, status)                                                \
-    do {                                                                           \
-        if (strncmp((text), "HTTP/1.1 " #status, 12) != 0)                         \
-            fail_msg("not " #status ":\n%s", (text));                              \
+#define assert_status(text, status)                                                                                              \
+    do {                                                                                                                         \
+        if (strncmp((text), "HTTP/1.1 " #status, 12) != 0)                                                                       \
+            fail_msg("not " #status ":\n%s", (text));                                                                            \
     } while (0)
 int64_t kit_now_ms(void);
 

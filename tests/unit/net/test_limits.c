@@ -43,7 +43,8 @@ static void test_head_sizes(void **state)
     buf_addf(&trailer, "T: %s\r\n\r\n", fill);
     AUTOFREE char *e = kit_talk(k.port, trailer.data);
     assert_status(e, 431);
-    AUTOFREE char *extension = xasprintf("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n1;x=%s\r\na\r\n0\r\n\r\n", fill);
+    AUTOFREE char *extension =
+        xasprintf("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n1;x=%s\r\na\r\n0\r\n\r\n", fill);
     AUTOFREE char *f = kit_talk(k.port, extension);
     assert_status(f, 431);
     kit_stop(&k);
@@ -190,7 +191,8 @@ static void test_half_close(void **state)
     assert_has(b.data, "slow");
     assert_has(b.data, "\r\n\r\nlast");
     close(fd);
-    static const char *const cut[] = {"GET /slow HTT", "GET /slow HTTP/1.1\r\nHos", "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nla",
+    static const char *const cut[] = {"GET /slow HTT", "GET /slow HTTP/1.1\r\nHos",
+                                      "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nla",
                                       "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n4\r\nla"};
     for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
         buf_reset(&b);
@@ -241,10 +243,17 @@ static void test_defence(void **state)
         {"GET http://evil.example/hello/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "421"},
         {"GET /hello/x HTTP/1.1\r\nHost: tide.example:8080\r\nConnection: close\r\n\r\n", "200"},
         {"GET /hello/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", "200"},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "403"},
-        {"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "403"},
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "200"},
-        {"GET /hello/x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "403"},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\nConnection: "
+         "close\r\n\r\n",
+         "403"},
+        {"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\nConnection: "
+         "close\r\n\r\n",
+         "403"},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+         "200"},
+        {"GET /hello/x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nConnection: Upgrade\r\nUpgrade: "
+         "websocket\r\n\r\n",
+         "403"},
         {"GET /hello/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n", "200"},
         {"POST /echo HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 3000000\r\n\r\nabc", "421"},
     };
@@ -264,16 +273,21 @@ static void test_port_in_use(void **state)
     struct http_server *s = http_server_new(NULL, &e);
     static const struct mount m = {"/", false, &kit_api};
     AUTOFREE char *address = xasprintf("127.0.0.1:%d", k.port);
-    assert_int_equal(http_server_listen(s, &(struct listener_config){.address = address, .mounts = &m, .n_mounts = 1, .flag = "--listen"}, NULL, &e), -1);
+    assert_int_equal(
+        http_server_listen(s, &(struct listener_config){.address = address, .mounts = &m, .n_mounts = 1, .flag = "--listen"},
+                           NULL, &e),
+        -1);
     assert_int_equal(e.code, ERR_CONFLICT);
     assert_has(err_text(&e), "--listen");
     assert_has(err_text(&e), address);
     AUTOFREE char *pid = xasprintf("unit_net (process %d)", (int)getpid());
     assert_has(err_text(&e), pid);
-    static const char *const bad[] = {"", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "nobody.example:1", "[::1:1", "unix:"};
+    static const char *const bad[] = {"",       "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "nobody.example:1",
+                                      "[::1:1", "unix:"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         err_clear(&e);
-        assert_int_equal(http_server_listen(s, &(struct listener_config){.address = bad[i], .mounts = &m, .n_mounts = 1}, NULL, &e), -1);
+        assert_int_equal(
+            http_server_listen(s, &(struct listener_config){.address = bad[i], .mounts = &m, .n_mounts = 1}, NULL, &e), -1);
         assert_int_equal(e.code, ERR_BAD_REQUEST);
     }
     http_server_stop(s, 0);

@@ -38,7 +38,7 @@ static void test_table(void **state)
     static const struct {
         enum http_method method;
         const char *path;
-        int found;             /* index of the route, -404 or -405 */
+        int found; /* index of the route, -404 or -405 */
         const char *params;
     } cases[] = {
         {HTTP_GET, "/", 0, ""},
@@ -93,8 +93,8 @@ static void test_table(void **state)
         for (size_t j = 0; r == ROUTE_FOUND && j < m.n; j++)
             buf_addf(&params, "%s=%.*s ", m.params[j].name, (int)m.params[j].len, m.params[j].p);
         if (found != cases[i].found || strcmp(buf_str(&params), cases[i].params) != 0)
-            fail_msg("%s %s: got %d \"%s\", want %d \"%s\"", http_method_name(cases[i].method), cases[i].path, found, buf_str(&params),
-                     cases[i].found, cases[i].params);
+            fail_msg("%s %s: got %d \"%s\", want %d \"%s\"", http_method_name(cases[i].method), cases[i].path, found,
+                     buf_str(&params), cases[i].found, cases[i].params);
     }
     struct route_match m;
     route_match(t, HTTP_PUT, "/runs/7:archive", &m);
@@ -105,19 +105,36 @@ static void test_table(void **state)
 static void test_hosts(void **state)
 {
     char *extra[] = {(char *)"tidemill.example.org", NULL};
-    const struct host_rules loop = {.address = "127.0.0.1", .loopback = true, .extra = extra}, any6 = {.address = "::"}, free_for_all = {.any = true};
+    const struct host_rules loop = {.address = "127.0.0.1", .loopback = true, .extra = extra}, any6 = {.address = "::"},
+                            free_for_all = {.any = true};
     static const struct {
         const char *host;
         bool loop, any6;
     } cases[] = {
-        {"127.0.0.1", true, false}, {"127.0.0.1:8080", true, false}, {"localhost:1", true, true}, {"LOCALHOST", true, true},
-        {"localhost.", true, true}, {"[::1]:8080", true, false}, {"127.1.2.3", true, false}, {"tidemill.example.org:80", true, false},
-        {"TideMill.Example.Org.", true, false}, {"10.0.0.7:99", true, true}, {"evil.example", false, false}, {"", false, false}, {":80", false, false},
-        {"localhost.evil.example", false, false}, {"127.0.0.1.evil.example", false, false}, {"[::1", false, false}, {"[::1]x", false, false},
-        {"::1", false, false}, {"10.0.0.8", false, false}, {"0x7f.1", false, false},
+        {"127.0.0.1", true, false},
+        {"127.0.0.1:8080", true, false},
+        {"localhost:1", true, true},
+        {"LOCALHOST", true, true},
+        {"localhost.", true, true},
+        {"[::1]:8080", true, false},
+        {"127.1.2.3", true, false},
+        {"tidemill.example.org:80", true, false},
+        {"TideMill.Example.Org.", true, false},
+        {"10.0.0.7:99", true, true},
+        {"evil.example", false, false},
+        {"", false, false},
+        {":80", false, false},
+        {"localhost.evil.example", false, false},
+        {"127.0.0.1.evil.example", false, false},
+        {"[::1", false, false},
+        {"[::1]x", false, false},
+        {"::1", false, false},
+        {"10.0.0.8", false, false},
+        {"0x7f.1", false, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        if (host_allowed(&loop, cases[i].host, "10.0.0.7") != cases[i].loop || host_allowed(&any6, cases[i].host, "10.0.0.7") != cases[i].any6)
+        if (host_allowed(&loop, cases[i].host, "10.0.0.7") != cases[i].loop ||
+            host_allowed(&any6, cases[i].host, "10.0.0.7") != cases[i].any6)
             fail_msg("%s", cases[i].host);
         assert_true(host_allowed(&free_for_all, cases[i].host, NULL));
     }
@@ -170,8 +187,20 @@ static void test_browser(void **state)
 static void test_clean_paths(void **state)
 {
     static const char *const cases[][2] = {
-        {"/a//b///c/", "/a/b/c/"}, {"//", "/"}, {"a", "/a"}, {"", "/"}, {"/.a/..b/...", "/.a/..b/..."}, {"/a%2Fb", "/a%2Fb"},
-        {"/.", NULL}, {"/..", NULL}, {"/a/../b", NULL}, {"/%2e", NULL}, {"/.%2E/x", NULL}, {"/%2e%2e", NULL}, {"/%2e%2e%2e", "/%2e%2e%2e"}, {"/%2f..", "/%2f.."},
+        {"/a//b///c/", "/a/b/c/"},
+        {"//", "/"},
+        {"a", "/a"},
+        {"", "/"},
+        {"/.a/..b/...", "/.a/..b/..."},
+        {"/a%2Fb", "/a%2Fb"},
+        {"/.", NULL},
+        {"/..", NULL},
+        {"/a/../b", NULL},
+        {"/%2e", NULL},
+        {"/.%2E/x", NULL},
+        {"/%2e%2e", NULL},
+        {"/%2e%2e%2e", "/%2e%2e%2e"},
+        {"/%2f..", "/%2f.."},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ARENA(a);
@@ -204,8 +233,9 @@ static void test_urls(void **state)
             !str_eq(u.socket, good[i].socket) || u.port != good[i].port || u.tls != good[i].tls)
             fail_msg("%s: %s %s %s %d", good[i].text, u.host, u.authority, u.target, u.port);
     }
-    static const char *const bad[] = {"", "ftp://x", "http://", "http://:80", "http://x:0", "http://x:99999", "http://x:a", "http://u@x", "http://[::1",
-                                      "http://[::1]x", "http://x/a b", "http://x/\r\nEvil: 1", "x.example"};
+    static const char *const bad[] = {
+        "",           "ftp://x",     "http://",       "http://:80",   "http://x:0",           "http://x:99999", "http://x:a",
+        "http://u@x", "http://[::1", "http://[::1]x", "http://x/a b", "http://x/\r\nEvil: 1", "x.example"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         ERR(e);
         URL(u);
@@ -257,7 +287,11 @@ static void test_queue(void **state)
 }
 
 static int no_head(void *self) { return 0; }
-static int collect(void *self, const char *p, size_t n) { buf_add(self, p, n); return 0; }
+static int collect(void *self, const char *p, size_t n)
+{
+    buf_add(self, p, n);
+    return 0;
+}
 
 /* The answer parser: bodies by length, in chunks, to the end of the connection; interim answers. */
 static void test_answers(void **state)
@@ -288,5 +322,6 @@ static void test_answers(void **state)
     }
 }
 
-TEST_GROUP(route, cmocka_unit_test(test_table), cmocka_unit_test(test_hosts), cmocka_unit_test(test_browser), cmocka_unit_test(test_clean_paths),
-           cmocka_unit_test(test_urls), cmocka_unit_test(test_queue), cmocka_unit_test(test_answers))
+TEST_GROUP(route, cmocka_unit_test(test_table), cmocka_unit_test(test_hosts), cmocka_unit_test(test_browser),
+           cmocka_unit_test(test_clean_paths), cmocka_unit_test(test_urls), cmocka_unit_test(test_queue),
+           cmocka_unit_test(test_answers))

@@ -148,7 +148,8 @@ static size_t echo_data(struct stream *st, void *state, const char *p, size_t n)
 }
 static void echo_timer(struct stream *st, void *state) { stream_resume(st); }
 static void echo_close(struct stream *st, void *state) { atomic_fetch_add(&closed, 1); }
-static const struct stream_ops echo_ops = {.on_start = echo_start, .on_data = echo_data, .on_timer = echo_timer, .on_close = echo_close};
+static const struct stream_ops echo_ops = {
+    .on_start = echo_start, .on_data = echo_data, .on_timer = echo_timer, .on_close = echo_close};
 
 static int upgrade(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
@@ -304,7 +305,9 @@ static void test_upgrade(void **state)
     start(&k, NULL);
     int fd = kit_connect(k.port);
     BUF(b);
-    kit_send(fd, "GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly bytes, more than ten;");
+    kit_send(
+        fd,
+        "GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly bytes, more than ten;");
     kit_read_until(fd, &b, "ten;");
     assert_status(b.data, 101);
     assert_has(b.data, "\r\nUpgrade: echo\r\n");
