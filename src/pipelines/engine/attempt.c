@@ -115,6 +115,7 @@ void attempt_failed(struct inst *i, int64_t now_ns, int code, const char *messag
         return;
     }
     i->row.next_attempt_ns = at;
+    live_wake_at(l, at);
     inst_move(i, TASK_BACKOFF, now_ns, code, message);
 }
 

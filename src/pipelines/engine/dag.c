@@ -276,6 +276,8 @@ static void finish_group(struct pass *p, struct inst *i)
     live_link_outputs(i);
 }
 
+static bool is_open_group(const struct inst *i) { return i->row.state == TASK_RUNNING && !inst_is_leaf(i); }
+
 static int advance_dag(struct pass *p, struct inst *dag)
 {
     bool open = false;
@@ -289,7 +291,7 @@ static int advance_dag(struct pass *p, struct inst *dag)
                 cancel_waiting(p, i);
             }
         }
-        if (i->row.state == TASK_RUNNING && i->touched && advance(p, i) < 0)
+        if (is_open_group(i) && i->touched && advance(p, i) < 0)
             return -1;
         open = open || !task_settled(i->row.state);
     }
@@ -335,7 +337,7 @@ static int advance_loop(struct pass *p, struct inst *loop)
             continue;
         if (i->row.state == TASK_WAITING && begin(p, i) < 0) /* reset by the retry of its run */
             return -1;
-        if (i->row.state == TASK_RUNNING && i->touched && advance(p, i) < 0)
+        if (is_open_group(i) && i->touched && advance(p, i) < 0)
             return -1;
         loop->active += !task_settled(i->row.state);
     }
@@ -344,7 +346,7 @@ static int advance_loop(struct pass *p, struct inst *loop)
         if (start_iteration(p, loop, n) < 0)
             return -1;
         struct inst *i = loop->kids[n];
-        if (i->row.state == TASK_RUNNING && i->touched && advance(p, i) < 0)
+        if (is_open_group(i) && i->touched && advance(p, i) < 0)
             return -1;
         loop->active -= task_settled(i->row.state);
     }

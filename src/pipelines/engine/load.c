@@ -206,36 +206,37 @@ static int settle_in(struct inst *i, struct err *err)
     return 0;
 }
 
-/* A retried run: what failed, was stopped or never started goes again; what was done stays. */
+static void go_again(struct inst *i, enum task_state to, int64_t now_ns)
+{
+    struct task_row *r = &i->row;
+    inst_move(i, to, now_ns, 0, NULL);
+    r->attempt = 0;
+    r->next_attempt_ns = 0;
+    if (to == TASK_WAITING)
+        r->started_ns = 0;
+    free(TAKE(r->pod_name));
+    free(TAKE(r->pod_uid));
+    free(TAKE(r->outputs));
+    for (int k = 0; k < i->c->n_out_params; k++)
+        json_unref(TAKE(i->out_params[k]));
+    for (int k = 0; k < i->c->n_out_artifacts; k++)
+        artlist_unref(TAKE(i->out_artifacts[k]));
+}
+
+/* A retried run: what failed, was stopped or never started goes again; what was done stays, but for the exit tasks of a group that goes
+ * again. */
 static void reset(struct inst *i, int64_t now_ns)
 {
     enum task_state s = i->row.state;
-    if (s == TASK_SUCCEEDED || s == TASK_CACHED || s == TASK_SKIPPED)
+    bool exit_task = i->t && i->t->run_always && inst_is_leaf(i) && s == TASK_SUCCEEDED;
+    if (!exit_task && (s == TASK_SUCCEEDED || s == TASK_CACHED || s == TASK_SKIPPED))
         return;
     bool group = i->n_kids > 0 || (i->is_loop && i->row.iteration_count >= 0);
     for (int k = 0; k < i->n_kids; k++)
         if (i->kids[k])
             reset(i->kids[k], now_ns);
-    /* Exit tasks of a group that goes again go again, even those that succeeded. */
-    for (int k = 0; !i->is_loop && k < i->n_kids; k++) {
-        struct inst *kid = i->kids[k];
-        if (kid && kid->t->run_always && task_settled(kid->row.state) && inst_is_leaf(kid)) {
-            kid->row.state = TASK_FAILED; /* so that the table lets it go back */
-            inst_move(kid, TASK_WAITING, now_ns, 0, NULL);
-        }
-    }
     if (task_settled(s))
-        inst_move(i, group ? TASK_RUNNING : TASK_WAITING, now_ns, 0, NULL);
-    struct task_row *r = &i->row;
-    r->attempt = 0;
-    r->next_attempt_ns = 0;
-    r->finished_ns = 0;
-    if (!group)
-        r->started_ns = 0;
-    free(TAKE(r->pod_name));
-    free(TAKE(r->pod_uid));
-    free(TAKE(r->outputs));
-    i->first_started_ns = 0;
+        go_again(i, group ? TASK_RUNNING : TASK_WAITING, now_ns);
 }
 
 static struct ir_pipeline *ir_for(struct engine *e, struct db *db, const char *hash, struct err *err)

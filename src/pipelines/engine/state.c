@@ -13,7 +13,7 @@ static const unsigned allowed[] = {
     [TASK_RUNNING] = S(SUCCEEDED) | S(FAILED) | S(BACKOFF) | S(STARTING) | S(CANCELED),
     [TASK_BACKOFF] = S(STARTING) | S(FAILED) | S(CANCELED),
     /* Settled states are left by the retry of a whole run only. */
-    [TASK_SUCCEEDED] = 0,
+    [TASK_SUCCEEDED] = S(WAITING),
     [TASK_CACHED] = 0,
     [TASK_SKIPPED] = 0,
     [TASK_NEVER] = S(WAITING),

@@ -1,0 +1,5 @@
+#include "unit.h"
+
+#include "base/log.h"
+
+UNIT_MAIN((log_threshold = LOG_ERROR, RUN_GROUP(dag)), RUN_GROUP(loops), RUN_GROUP(life))

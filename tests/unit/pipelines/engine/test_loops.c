@@ -1,0 +1,174 @@
+/* Loops, Collected, parallelism. */
+#include "kit.h"
+
+#define TASK(id, path, want) assert_int_equal(kit_task(&k, id, path), TASK_##want)
+
+#define LOOP                                                                                                                    \
+    "  loop: {inputDefinitions: {parameters: {item: {parameterType: STRING}}}, outputDefinitions: {parameters: {o: {parameterType: LIST}}}, " \
+    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: in, outputParameterKey: Output}}}}, tasks: {in: {componentRef: {name: echo}, " \
+    "inputs: {parameters: {x: {componentInputParameter: item}}}}, next: {componentRef: {name: step}, dependentTasks: [in]}}}}\n" \
+    "  echo: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING}}}, outputDefinitions: {parameters: {Output: {parameterType: STRING}}}}\n" \
+    "  take: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: LIST}}}}\n"
+#define RAW(items, more) "      l: {componentRef: {name: loop}, parameterIterator: {itemInput: item, items: {raw: '" items "'}}" more "}\n"
+#define TAKE_L RUNS("t", "take") ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: l, outputParameterKey: o}}}}" END
+
+static jval *taken(struct kit *k, const char *task, struct json **doc)
+{
+    *doc = json_parse_str(strmap_get(&k->inputs, task), NULL);
+    return jv_path(json_root(*doc), "inputs", "parameterValues", "x", NULL);
+}
+
+static void raw_loop(void **state)
+{
+    struct kit k;
+    kit_open(&k, NULL, 0);
+    AUTOFREE char *y = kit_yaml("", RAW("[\"a\", 2, {\"k\": true}]", "") TAKE_L, STEP LOOP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(k.starts, 7);
+    TASK(id, "root/l[0]/in", SUCCEEDED);
+    TASK(id, "root/l[2]/next", SUCCEEDED);
+    struct task_row row = kit_row(&k, id, "root/l[2]");
+    assert_int_equal(row.iteration_index, 2);
+    assert_non_null(strstr(row.inputs, "{\\\"k\\\":true}")); /* STRING converts */
+    task_row_clear(&row);
+    row = kit_row(&k, id, "root/l");
+    assert_int_equal(row.iteration_count, 3);
+    task_row_clear(&row);
+    struct json *doc;
+    assert_int_equal(jv_len(taken(&k, "t", &doc)), 3);
+    json_unref(doc);
+    kit_close(&k);
+}
+
+static void empty_loop(void **state)
+{
+    struct kit k;
+    kit_open(&k, NULL, 0);
+    AUTOFREE char *y = kit_yaml("", RAW("[]", "") TAKE_L, STEP LOOP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    struct json *doc;
+    jval *v = taken(&k, "t", &doc);
+    assert_true(jv_is(v, J_ARRAY));
+    assert_int_equal(jv_len(v), 0);
+    json_unref(doc);
+    kit_close(&k);
+}
+
+static void dynamic_loop(void **state)
+{
+    static const struct {
+        const char *given;
+        enum run_state want;
+        int starts;
+    } cases[] = {{"[1, 2]", RUN_SUCCEEDED, 5}, {"\"[1,2,3]\"", RUN_SUCCEEDED, 7}, {"\"no list\"", RUN_FAILED, 0}};
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        struct kit k;
+        kit_open(&k, NULL, 0);
+        AUTOFREE char *y = kit_yaml(n == 0 ? "p: {parameterType: LIST}" : "p: {parameterType: STRING}",
+            "      l: {componentRef: {name: loop}, inputs: {parameters: {items: {componentInputParameter: p}}}, "
+            "parameterIterator: {itemInput: item, items: {inputParameter: items}}}\n" TAKE_L, STEP LOOP);
+        AUTOFREE char *p = xasprintf("{\"p\": %s}", cases[n].given);
+        AUTOFREE char *id = kit_run(&k, y, p, cases[n].want);
+        assert_int_equal(k.starts, cases[n].starts);
+        if (cases[n].want == RUN_FAILED) {
+            struct task_row row = kit_row(&k, id, "root/l");
+            assert_non_null(strstr(row.error_message, "cannot be iterated"));
+            task_row_clear(&row);
+        }
+        kit_close(&k);
+    }
+}
+
+static void parallelism(void **state)
+{
+    struct kit k;
+    kit_open(&k, NULL, 0);
+    AUTOFREE char *y = kit_yaml("", RAW("[1,2,3,4,5,6,7]", ", iteratorPolicy: {parallelismLimit: 2}") TAKE_L, STEP LOOP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(k.starts, 15);
+    assert_true(k.most_running <= 2);
+    kit_close(&k);
+}
+
+#define NESTED                                                                                                                  \
+    "  outer: {inputDefinitions: {parameters: {item: {parameterType: LIST}}}, outputDefinitions: {parameters: {o: {parameterType: LIST}}}, " \
+    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: l2, outputParameterKey: o}}}}, tasks: {l2: {componentRef: {name: loop}, " \
+    "inputs: {parameters: {items: {componentInputParameter: item}}}, parameterIterator: {itemInput: item, items: {inputParameter: items}}}}}}\n"
+
+static void nested_loops(void **state)
+{
+    for (int restart = 0; restart < 2; restart++) {
+        struct kit k;
+        kit_open(&k, NULL, 0);
+        k.restart_every_turn = restart;
+        AUTOFREE char *y = kit_yaml("", "      l: {componentRef: {name: outer}, parameterIterator: {itemInput: item, items: {raw: '[[1,2],[],[3]]'}}}\n" TAKE_L,
+            STEP LOOP NESTED);
+        AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+        TASK(id, "root/l[0]/l2[1]/next", SUCCEEDED);
+        struct json *doc;
+        AUTOFREE char *text = jv_text(taken(&k, "t", &doc), JW_COMPACT);
+        assert_string_equal(text, "[[\"in\",\"in\"],[],[\"in\"]]");
+        json_unref(doc);
+        assert_int_equal(k.starts, 7);
+        kit_close(&k);
+    }
+}
+
+#define HOLES                                                                                                                   \
+    "  holes: {inputDefinitions: {parameters: {item: {parameterType: NUMBER_INTEGER}}}, outputDefinitions: {parameters: {o: {parameterType: LIST}}}, " \
+    "dag: {outputs: {parameters: {o: {valueFromOneof: {parameterSelectors: [{producerSubtask: c, outputParameterKey: o}]}}}}, tasks: {c: {componentRef: {name: some}, " \
+    "inputs: {parameters: {item: {componentInputParameter: item}}}, triggerPolicy: {condition: \"int(inputs.parameter_values['item']) > 1\"}}}}}\n" \
+    "  some: {inputDefinitions: {parameters: {item: {parameterType: NUMBER_INTEGER}}}, outputDefinitions: {parameters: {o: {parameterType: STRING}}}, " \
+    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: in, outputParameterKey: Output}}}}, tasks: {in: {componentRef: {name: step}}}}}\n"
+
+static void holes(void **state)
+{
+    struct kit k;
+    kit_open(&k, NULL, 0);
+    AUTOFREE char *y = kit_yaml("", "      l: {componentRef: {name: holes}, parameterIterator: {itemInput: item, items: {raw: '[1,2,3]'}}}\n" TAKE_L,
+        STEP LOOP HOLES);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    struct json *doc;
+    assert_int_equal(jv_len(taken(&k, "t", &doc)), 2);
+    json_unref(doc);
+    TASK(id, "root/l[0]/c", SKIPPED);
+    kit_close(&k);
+}
+
+static void one_iteration_fails(void **state)
+{
+    static const struct script scripts[] = {{.task = "next", .fail_attempts = 1}};
+    struct kit k;
+    kit_open(&k, scripts, 1);
+    AUTOFREE char *y = kit_yaml("", RAW("[1,2]", "") TAKE_L RUNS("all", "take") ALWAYS
+        ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: l, outputParameterKey: o}}}}" END, STEP LOOP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
+    TASK(id, "root/l[0]", FAILED);
+    TASK(id, "root/l[1]", FAILED);
+    TASK(id, "root/t", NEVER);
+    TASK(id, "root/all", SUCCEEDED);
+    kit_close(&k);
+}
+
+static void many_iterations_are_lazy(void **state)
+{
+    struct kit k;
+    kit_open(&k, NULL, 0);
+    k.cfg.max_iterations = 10;
+    kit_restart(&k);
+    BUF(items);
+    buf_addc(&items, '[');
+    for (int n = 0; n < 200; n++)
+        buf_addf(&items, "%s%d", n ? "," : "", n);
+    buf_addc(&items, ']');
+    AUTOFREE char *tasks = xasprintf("      l: {componentRef: {name: loop}, parameterIterator: {itemInput: item, items: {raw: '%s'}}}\n" TAKE_L, buf_str(&items));
+    AUTOFREE char *y = kit_yaml("", tasks, STEP LOOP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_true(k.most_running <= 10);
+    assert_int_equal(k.starts, 401);
+    kit_close(&k);
+}
+
+TEST_GROUP(loops, cmocka_unit_test(raw_loop), cmocka_unit_test(empty_loop), cmocka_unit_test(dynamic_loop), cmocka_unit_test(parallelism),
+           cmocka_unit_test(nested_loops), cmocka_unit_test(holes), cmocka_unit_test(one_iteration_fails),
+           cmocka_unit_test(many_iterations_are_lazy))
