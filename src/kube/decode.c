@@ -8,7 +8,7 @@
 /* The path to a value, as a chain on the stack: it costs nothing until somebody asks for the text. */
 struct at {
     const struct at *up;
-    const char *name;          /* member or key; NULL: element */
+    const char *name; /* member or key; NULL: element */
     size_t index;
     const struct ktype *owner; /* of a member: the struct it is in; NULL: key or element */
 };
@@ -17,7 +17,7 @@ struct decoder {
     struct jm *m;
     struct strlist *unknown; /* NULL: do not collect */
     struct err *err;
-    bool merged;             /* see decode_merged */
+    bool merged; /* see decode_merged */
 };
 
 #define MAX_UNKNOWN 100
@@ -80,8 +80,8 @@ static int wrong_type(struct decoder *d, const struct at *at, jval *v, const cha
     BUF(path);
     go_path(member, &path);
     return err_set(d->err, ERR_BAD_REQUEST, "json: cannot unmarshal %s%s%s into Go %s%s%s%s of type %s", got, number ? " " : "",
-                   number ? jv_num_text(v) : "", member ? "struct field " : "value", member ? member->owner->name : "", member ? "." : "",
-                   buf_str(&path), want);
+                   number ? jv_num_text(v) : "", member ? "struct field " : "value", member ? member->owner->name : "",
+                   member ? "." : "", buf_str(&path), want);
 }
 
 static void unknown_field(struct decoder *d, const struct at *at)
@@ -95,7 +95,8 @@ static void unknown_field(struct decoder *d, const struct at *at)
         strlist_add(d->unknown, text);
 }
 
-/* ---- scalars: *out stays NULL for "zero", which the caller drops or writes as the field says -------------------------------- */
+/* ---- scalars: *out stays NULL for "zero", which the caller drops or writes as the field says --------------------------------
+ */
 
 static int decode_string(struct decoder *d, const struct at *at, jval *v, jmval **out)
 {
@@ -156,7 +157,8 @@ static const char *quantity_fault(const char *s)
     s += strspn(s, "eEinumkKMGTP");
     s += *s == '+' || *s == '-';
     s += strspn(s, "0123456789");
-    return digits && !*s ? "unable to parse quantity's suffix" : "quantities must match the regular expression '" QUANTITY_FORM "'";
+    return digits && !*s ? "unable to parse quantity's suffix"
+                         : "quantities must match the regular expression '" QUANTITY_FORM "'";
 }
 
 static int decode_quantity(struct decoder *d, jval *v, jmval **out)
@@ -318,10 +320,13 @@ static int zero_of(struct decoder *d, const struct kfield *f, jmval **out)
 }
 
 /* "[]v1.Container", "map[string]string" */
-static int wrong_container(struct decoder *d, const struct at *at, jval *v, const struct kfield *f, const char *kind, const char *prefix)
+static int wrong_container(struct decoder *d, const struct at *at, jval *v, const struct kfield *f, const char *kind,
+                           const char *prefix)
 {
-    static const char *const names[] = {[KFORM_INT32] = "int32", [KFORM_INT64] = "int64", [KFORM_BOOL] = "bool", [KFORM_DOUBLE] = "float64",
-                                        [KFORM_BYTES] = "[]uint8", [KFORM_QUANTITY] = "resource.Quantity", [KFORM_RAW] = "v1.JSON"};
+    static const char *const names[] = {
+        [KFORM_INT32] = "int32",    [KFORM_INT64] = "int64",   [KFORM_BOOL] = "bool",
+        [KFORM_DOUBLE] = "float64", [KFORM_BYTES] = "[]uint8", [KFORM_QUANTITY] = "resource.Quantity",
+        [KFORM_RAW] = "v1.JSON"};
     const char *name = f->form < ARRAY_LEN(names) && names[f->form] ? names[f->form] : "string";
     AUTOFREE char *want = f->type ? xasprintf("%sv1.%s", prefix, f->type->name) : xasprintf("%s%s", prefix, name);
     return wrong_type(d, at, v, d->merged ? kind : want);

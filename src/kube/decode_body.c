@@ -10,13 +10,11 @@
 
 int decode_refuse(const struct kind *want, const char *kind, const char *version, const char *text, struct err *err)
 {
-    return err_set(err, ERR_BAD_REQUEST, "%s in version \"%s\" cannot be handled as a %s: %s", kind, version, want->res.kind, text);
+    return err_set(err, ERR_BAD_REQUEST, "%s in version \"%s\" cannot be handled as a %s: %s", kind, version, want->res.kind,
+                   text);
 }
 
-static void on_duplicate(void *self, const char *path)
-{
-    strlist_addf(self, "duplicate field \"%s\"", path);
-}
+static void on_duplicate(void *self, const char *path) { strlist_addf(self, "duplicate field \"%s\"", path); }
 
 struct json *decode_parse(enum decode_format format, const char *body, size_t len, struct strlist *dups, struct err *err)
 {
@@ -39,7 +37,8 @@ static char *summary(const char *body, size_t len)
 static struct json *unrecognized(const struct kind *k, const char *body, size_t len, const char *text, struct err *err)
 {
     AUTOFREE char *some = summary(body, len);
-    err_set(err, ERR_BAD_REQUEST, "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json parse error: %s (%s)",
+    err_set(err, ERR_BAD_REQUEST,
+            "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json parse error: %s (%s)",
             k->res.kind, text, some);
     return NULL;
 }
@@ -85,15 +84,18 @@ static int check_gvk(const struct kind *k, const char *api_version, const char *
     const char *version = version_of(api_version);
     const struct kind *other = kind_by_api_version(api_version, kind);
     if (!strcmp(kind, k->res.kind) && other_version_known(k, api_version))
-        return err_set(err, ERR_BAD_REQUEST, "the API version in the data (%s) does not match the expected API version (%s)", api_version, own);
+        return err_set(err, ERR_BAD_REQUEST, "the API version in the data (%s) does not match the expected API version (%s)",
+                       api_version, own);
     AUTOFREE char *pkg = package_of(k);
-    AUTOFREE char *text = other ? xasprintf("converting (%s.%s) to (%s.%s): unknown conversion", version, kind, pkg, k->res.kind)
-                                : xasprintf("no kind \"%s\" is registered for version \"%s\" in scheme \"%s\"", kind, api_version, SCHEME);
+    AUTOFREE char *text =
+        other ? xasprintf("converting (%s.%s) to (%s.%s): unknown conversion", version, kind, pkg, k->res.kind)
+              : xasprintf("no kind \"%s\" is registered for version \"%s\" in scheme \"%s\"", kind, api_version, SCHEME);
     return decode_refuse(k, kind, version, text, err);
 }
 
 /* Strict: all that was found is the error. Warn: it goes to the warnings. */
-static int report_fields(const struct kind *k, enum field_validation fields, struct strlist *found, struct strlist *warnings, struct err *err)
+static int report_fields(const struct kind *k, enum field_validation fields, struct strlist *found, struct strlist *warnings,
+                         struct err *err)
 {
     if (!found->n || fields == FIELDS_IGNORE)
         return 0;
@@ -130,13 +132,14 @@ static bool body_gvk(const struct kind *k, jval *v, const char **kind, char **ap
     return true;
 }
 
-struct json *decode_body(const struct kind *k, enum decode_format format, enum field_validation fields, const char *body, size_t len,
-                         struct strlist *warnings, struct err *err)
+struct json *decode_body(const struct kind *k, enum decode_format format, enum field_validation fields, const char *body,
+                         size_t len, struct strlist *warnings, struct err *err)
 {
     ASSERT(k->type);
     STRLIST(found);
     ERR(e);
-    JSON_REF(doc) = format == DECODE_PROTOBUF ? protobuf_decode_kind(k, body, len, &e) : decode_parse(format, body, len, &found, &e);
+    JSON_REF(doc)
+    = format == DECODE_PROTOBUF ? protobuf_decode_kind(k, body, len, &e) : decode_parse(format, body, len, &found, &e);
     if (!doc) {
         if (format != DECODE_PROTOBUF)
             return unrecognized(k, body, len, err_text(&e), err);
@@ -152,7 +155,8 @@ struct json *decode_body(const struct kind *k, enum decode_format format, enum f
         return unrecognized(k, body, len, "json: apiVersion and kind are strings", err);
     if (check_gvk(k, api_version, kind, err) < 0)
         return NULL;
-    JSON_REF(out) = decode_value(k->type, v, fields == FIELDS_IGNORE ? NULL : &found, &e);
+    JSON_REF(out)
+    = decode_value(k->type, v, fields == FIELDS_IGNORE ? NULL : &found, &e);
     if (!out) {
         decode_refuse(k, k->res.kind, k->res.version, err_text(&e), err);
         return NULL;
@@ -170,7 +174,8 @@ struct json *decode_options(const char *kind, enum decode_format format, const c
     if (!len)
         return decode_value(t, NULL, NULL, err);
     ERR(e);
-    JSON_REF(doc) = format == DECODE_PROTOBUF ? protobuf_decode_type(t, body, len, &e) : decode_parse(format, body, len, NULL, &e);
+    JSON_REF(doc)
+    = format == DECODE_PROTOBUF ? protobuf_decode_type(t, body, len, &e) : decode_parse(format, body, len, NULL, &e);
     if (!doc) {
         err_wrap(&e, "couldn't get version/kind; json parse error");
         err_move(err, &e);

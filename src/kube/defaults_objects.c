@@ -6,10 +6,7 @@
 #define RBAC "io.k8s.api.rbac.v1."
 #define RBAC_GROUP "rbac.authorization.k8s.io"
 
-static void default_secret(struct jm *m, jmval *s)
-{
-    DEFAULT_TEXT(m, s, secret, type, "Opaque");
-}
+static void default_secret(struct jm *m, jmval *s) { DEFAULT_TEXT(m, s, secret, type, "Opaque"); }
 
 static void default_namespace(struct jm *m, jmval *ns)
 {
@@ -19,15 +16,9 @@ static void default_namespace(struct jm *m, jmval *ns)
         jm_put(m, object_meta_make_labels(m, meta), "kubernetes.io/metadata.name", jm_str(m, name));
 }
 
-static void default_namespace_status(struct jm *m, jmval *s)
-{
-    DEFAULT_TEXT(m, s, namespace_status, phase, "Active");
-}
+static void default_namespace_status(struct jm *m, jmval *s) { DEFAULT_TEXT(m, s, namespace_status, phase, "Active"); }
 
-static void default_claim_status(struct jm *m, jmval *s)
-{
-    DEFAULT_TEXT(m, s, persistent_volume_claim_status, phase, "Pending");
-}
+static void default_claim_status(struct jm *m, jmval *s) { DEFAULT_TEXT(m, s, persistent_volume_claim_status, phase, "Pending"); }
 
 static void default_node_status(struct jm *m, jmval *s)
 {
@@ -36,10 +27,7 @@ static void default_node_status(struct jm *m, jmval *s)
         node_status_set_allocatable(m, s, jm_dup(m, capacity));
 }
 
-static void default_role_ref(struct jm *m, jmval *r)
-{
-    DEFAULT_TEXT(m, r, role_ref, api_group, RBAC_GROUP);
-}
+static void default_role_ref(struct jm *m, jmval *r) { DEFAULT_TEXT(m, r, role_ref, api_group, RBAC_GROUP); }
 
 static void default_subject(struct jm *m, jmval *s)
 {
@@ -48,10 +36,7 @@ static void default_subject(struct jm *m, jmval *s)
         DEFAULT_TEXT(m, s, subject, api_group, RBAC_GROUP);
 }
 
-static void default_token_request(struct jm *m, jmval *s)
-{
-    DEFAULT_INT(m, s, token_request_spec, expiration_seconds, 3600);
-}
+static void default_token_request(struct jm *m, jmval *s) { DEFAULT_INT(m, s, token_request_spec, expiration_seconds, 3600); }
 
 const struct default_hook defaults_of_objects[] = {
     {CORE "Secret", default_secret},

@@ -42,15 +42,9 @@ static void default_http_get(struct jm *m, jmval *a)
     DEFAULT_TEXT(m, a, http_get_action, scheme, "HTTP");
 }
 
-static void default_grpc(struct jm *m, jmval *a)
-{
-    DEFAULT_STRING(m, a, grpc_action, service, "");
-}
+static void default_grpc(struct jm *m, jmval *a) { DEFAULT_STRING(m, a, grpc_action, service, ""); }
 
-static void default_field_ref(struct jm *m, jmval *r)
-{
-    DEFAULT_TEXT(m, r, object_field_selector, api_version, "v1");
-}
+static void default_field_ref(struct jm *m, jmval *r) { DEFAULT_TEXT(m, r, object_field_selector, api_version, "v1"); }
 
 /* ---- resources ------------------------------------------------------------------------------------------------------ */
 
@@ -106,7 +100,8 @@ static bool amount(jmval *container, const char *resource, struct quantity *q)
     return s && quantity_parse(s, q, NULL) == 0;
 }
 
-/* What the containers together ask for: init containers run one after the other, beside those sidecars that started before them. */
+/* What the containers together ask for: init containers run one after the other, beside those sidecars that started before them.
+ */
 static bool aggregate(jmval *spec, const char *resource, struct quantity *sum)
 {
     bool any = false;
@@ -209,10 +204,7 @@ static void default_volume(struct jm *m, jmval *v)
         volume_make_empty_dir(m, v);
 }
 
-static void default_secret_volume(struct jm *m, jmval *v)
-{
-    DEFAULT_INT(m, v, secret_volume_source, default_mode, DEFAULT_MODE);
-}
+static void default_secret_volume(struct jm *m, jmval *v) { DEFAULT_INT(m, v, secret_volume_source, default_mode, DEFAULT_MODE); }
 
 static void default_config_map_volume(struct jm *m, jmval *v)
 {
@@ -234,10 +226,7 @@ static void default_token_projection(struct jm *m, jmval *v)
     DEFAULT_INT(m, v, service_account_token_projection, expiration_seconds, 3600);
 }
 
-static void default_host_path(struct jm *m, jmval *v)
-{
-    DEFAULT_STRING(m, v, host_path_volume_source, type, "");
-}
+static void default_host_path(struct jm *m, jmval *v) { DEFAULT_STRING(m, v, host_path_volume_source, type, ""); }
 
 static void default_claim_spec(struct jm *m, jmval *v)
 {

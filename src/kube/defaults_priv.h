@@ -13,21 +13,21 @@ extern const struct default_hook defaults_of_pods[];
 extern const struct default_hook defaults_of_objects[];
 
 /* Absent or null. */
-#define DEFAULT_STRING(m, v, T, F, text)         \
-    do {                                         \
-        if (jmv_type(T##_mut_##F(v)) <= J_NULL)  \
-            T##_set_##F(m, v, text);             \
+#define DEFAULT_STRING(m, v, T, F, text)                                                                                         \
+    do {                                                                                                                         \
+        if (jmv_type(T##_mut_##F(v)) <= J_NULL)                                                                                  \
+            T##_set_##F(m, v, text);                                                                                             \
     } while (0)
 /* Absent or "", for fields that are no pointers. */
-#define DEFAULT_TEXT(m, v, T, F, text)     \
-    do {                                   \
-        if (!jmv_len(T##_mut_##F(v)))      \
-            T##_set_##F(m, v, text);       \
+#define DEFAULT_TEXT(m, v, T, F, text)                                                                                           \
+    do {                                                                                                                         \
+        if (!jmv_len(T##_mut_##F(v)))                                                                                            \
+            T##_set_##F(m, v, text);                                                                                             \
     } while (0)
-#define DEFAULT_INT(m, v, T, F, n)               \
-    do {                                         \
-        if (jmv_type(T##_mut_##F(v)) <= J_NULL)  \
-            T##_set_##F(m, v, n);                \
+#define DEFAULT_INT(m, v, T, F, n)                                                                                               \
+    do {                                                                                                                         \
+        if (jmv_type(T##_mut_##F(v)) <= J_NULL)                                                                                  \
+            T##_set_##F(m, v, n);                                                                                                \
     } while (0)
 
 #endif

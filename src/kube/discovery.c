@@ -31,10 +31,7 @@ struct discovery {
     struct kube_doc api, apis, api_aggregated, apis_aggregated;
 };
 
-static bool same_group(const struct kind *a, const struct kind *b)
-{
-    return !strcmp(a->res.group, b->res.group);
-}
+static bool same_group(const struct kind *a, const struct kind *b) { return !strcmp(a->res.group, b->res.group); }
 
 static bool same_version(const struct kind *a, const struct kind *b)
 {
@@ -84,10 +81,7 @@ void discovery_free(struct discovery *d)
 
 /* ---- parts of documents --------------------------------------------------------------------------------------------------- */
 
-static void put_str(struct jm *m, jmval *o, const char *key, const char *v)
-{
-    jm_put(m, o, key, jm_str(m, v));
-}
+static void put_str(struct jm *m, jmval *o, const char *key, const char *v) { jm_put(m, o, key, jm_str(m, v)); }
 
 static void put_names(struct jm *m, jmval *o, const char *key, const char *const *names)
 {
@@ -268,15 +262,9 @@ static const struct kube_doc *aggregated(struct discovery *d, struct kube_doc *d
     return doc;
 }
 
-const struct kube_doc *discovery_api_aggregated(struct discovery *d)
-{
-    return aggregated(d, &d->api_aggregated, true);
-}
+const struct kube_doc *discovery_api_aggregated(struct discovery *d) { return aggregated(d, &d->api_aggregated, true); }
 
-const struct kube_doc *discovery_apis_aggregated(struct discovery *d)
-{
-    return aggregated(d, &d->apis_aggregated, false);
-}
+const struct kube_doc *discovery_apis_aggregated(struct discovery *d) { return aggregated(d, &d->apis_aggregated, false); }
 
 static struct group *find_group(struct discovery *d, const char *name)
 {

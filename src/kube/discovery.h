@@ -9,9 +9,9 @@
 
 /* A document as it is sent. Lives as long as the set it was made for. */
 struct kube_doc {
-    char *body;      /* JSON */
+    char *body; /* JSON */
     size_t len;
-    char *etag;      /* hash of the body in hexadecimal, without quotes */
+    char *etag; /* hash of the body in hexadecimal, without quotes */
 };
 
 struct discovery;
@@ -19,9 +19,9 @@ struct discovery;
 struct discovery *discovery_new(const struct kind *const *kinds, size_t n);
 void discovery_free(struct discovery *d);
 
-const struct kube_doc *discovery_api(struct discovery *d);             /* GET /api: APIVersions */
-const struct kube_doc *discovery_apis(struct discovery *d);            /* GET /apis: APIGroupList */
-const struct kube_doc *discovery_api_aggregated(struct discovery *d);  /* the same as APIGroupDiscoveryList */
+const struct kube_doc *discovery_api(struct discovery *d);            /* GET /api: APIVersions */
+const struct kube_doc *discovery_apis(struct discovery *d);           /* GET /apis: APIGroupList */
+const struct kube_doc *discovery_api_aggregated(struct discovery *d); /* the same as APIGroupDiscoveryList */
 const struct kube_doc *discovery_apis_aggregated(struct discovery *d);
 /* GET /apis/{group}: APIGroup; GET /api/v1, /apis/{group}/{version}: APIResourceList. NULL: there is no such group or version. */
 const struct kube_doc *discovery_group(struct discovery *d, const char *group);

@@ -5,8 +5,8 @@
 #include "kube/discovery.h"
 #include "value/json.h"
 
-/* Served kinds in groups: built-in groups first, in Kubernetes' order of preference, then others by name; versions by preference, kinds
- * by plural name. Sorts in place and returns how many are served. */
+/* Served kinds in groups: built-in groups first, in Kubernetes' order of preference, then others by name; versions by preference,
+ * kinds by plural name. Sorts in place and returns how many are served. */
 size_t kinds_sort_served(const struct kind **kinds, size_t n);
 
 void kube_doc_set(struct kube_doc *doc, jmval *root); /* writes it and takes its hash */

@@ -5,10 +5,7 @@
 
 #include "base/str.h"
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
 static void print(jval *v, size_t max, struct buf *out);
 

@@ -38,10 +38,7 @@ const struct kfield *ktype_fieldn(const struct ktype *t, const char *name, size_
     return NULL;
 }
 
-const struct kfield *ktype_field(const struct ktype *t, const char *name)
-{
-    return ktype_fieldn(t, name, strlen(name));
-}
+const struct kfield *ktype_field(const struct ktype *t, const char *name) { return ktype_fieldn(t, name, strlen(name)); }
 
 const struct kfield *ktype_field_number(const struct ktype *t, unsigned number)
 {
@@ -63,24 +60,23 @@ size_t kverb_names(unsigned verbs, const char *out[8])
     return n;
 }
 
-static bool has_version(const struct kind *k, const char *version)
-{
-    return !version || !strcmp(k->res.version, version);
-}
+static bool has_version(const struct kind *k, const char *version) { return !version || !strcmp(k->res.version, version); }
 
 const struct kind *kind_by_plural(const char *group, const char *version, const char *plural)
 {
-    for KINDS_EACH (k)
-        if (*plural && !strcmp(k->res.plural, plural) && !strcmp(k->res.group, group) && has_version(k, version))
-            return k;
+    for
+        KINDS_EACH(k)
+    if (*plural && !strcmp(k->res.plural, plural) && !strcmp(k->res.group, group) && has_version(k, version))
+        return k;
     return NULL;
 }
 
 const struct kind *kind_by_gvk(const char *group, const char *version, const char *kind)
 {
-    for KINDS_EACH (k)
-        if (!strcmp(k->res.kind, kind) && !strcmp(k->res.group, group) && has_version(k, version))
-            return k;
+    for
+        KINDS_EACH(k)
+    if (!strcmp(k->res.kind, kind) && !strcmp(k->res.group, group) && has_version(k, version))
+        return k;
     return NULL;
 }
 
@@ -95,15 +91,17 @@ const struct kind *kind_by_api_version(const char *api_version, const char *kind
 
 const struct kind *kind_by_short_name(const char *name)
 {
-    for KINDS_EACH (k) {
-        if (!*k->res.plural)
-            continue;
-        if (!strcmp(name, k->res.plural) || !strcmp(name, k->singular) || !strcasecmp(name, k->res.kind))
-            return k;
-        for (const char *const *s = k->short_names; s && *s; s++)
-            if (!strcmp(name, *s))
+    for
+        KINDS_EACH(k)
+        {
+            if (!*k->res.plural)
+                continue;
+            if (!strcmp(name, k->res.plural) || !strcmp(name, k->singular) || !strcasecmp(name, k->res.kind))
                 return k;
-    }
+            for (const char *const *s = k->short_names; s && *s; s++)
+                if (!strcmp(name, *s))
+                    return k;
+        }
     return NULL;
 }
 
@@ -115,10 +113,7 @@ const struct kube_sub *kind_sub(const struct kind *k, const char *name)
     return NULL;
 }
 
-bool kind_has_verb(const struct kind *k, unsigned verb)
-{
-    return (k->verbs & verb) == verb;
-}
+bool kind_has_verb(const struct kind *k, unsigned verb) { return (k->verbs & verb) == verb; }
 
 char *kind_api_version(const struct kind *k)
 {

@@ -25,8 +25,12 @@ static const char *const *copy_names(struct arena *a, const char *const *names, 
 
 static void add_sub(struct kube_sub *sub, const char *name, const char *group, const char *version, const char *kind)
 {
-    *sub = (struct kube_sub){.name = name, .group = group, .version = version, .kind = kind,
-                             .verbs = KVERB_GET | KVERB_PATCH | KVERB_UPDATE, .served = true};
+    *sub = (struct kube_sub){.name = name,
+                             .group = group,
+                             .version = version,
+                             .kind = kind,
+                             .verbs = KVERB_GET | KVERB_PATCH | KVERB_UPDATE,
+                             .served = true};
 }
 
 struct kind *kind_new(const struct kind_custom *c)
@@ -35,8 +39,11 @@ struct kind *kind_new(const struct kind_custom *c)
     struct arena *a = &o->arena;
     struct kind *k = &o->kind;
     struct kube_sub *subs = arena_alloc(a, 2 * sizeof *subs);
-    k->res = (struct kube_res){.group = arena_strdup(a, c->group), .version = arena_strdup(a, c->version),
-                               .plural = arena_strdup(a, c->plural), .kind = arena_strdup(a, c->kind), .namespaced = c->namespaced};
+    k->res = (struct kube_res){.group = arena_strdup(a, c->group),
+                               .version = arena_strdup(a, c->version),
+                               .plural = arena_strdup(a, c->plural),
+                               .kind = arena_strdup(a, c->kind),
+                               .namespaced = c->namespaced};
     k->list_kind = arena_strdup(a, c->list_kind);
     k->singular = arena_strdup(a, c->singular);
     k->short_names = copy_names(a, c->short_names, c->n_short_names);

@@ -15,7 +15,7 @@ struct version {
 };
 
 struct openapi {
-    pthread_mutex_t lock; /* guards documents and hashes while they are made */
+    pthread_mutex_t lock;       /* guards documents and hashes while they are made */
     struct openapi_kind *kinds; /* served ones, sorted */
     size_t n_kinds;
     struct version *versions;

@@ -7,8 +7,9 @@
 #define META "io.k8s.apimachinery.pkg.apis.meta.v1."
 
 #define WRITE_QUERY "dryRun", "fieldManager", "fieldValidation"
-#define LIST_QUERY  "allowWatchBookmarks?", "continue", "fieldSelector", "labelSelector", "limit#", "resourceVersion", \
-                    "resourceVersionMatch", "sendInitialEvents?", "timeoutSeconds#", "watch?"
+#define LIST_QUERY                                                                                                               \
+    "allowWatchBookmarks?", "continue", "fieldSelector", "labelSelector", "limit#", "resourceVersion", "resourceVersionMatch",   \
+        "sendInitialEvents?", "timeoutSeconds#", "watch?"
 #define DELETE_QUERY "dryRun", "gracePeriodSeconds#", "orphanDependents?", "propagationPolicy"
 
 enum body { BODY_NONE, BODY_OBJECT, BODY_PATCH, BODY_DELETE_OPTIONS };
@@ -26,9 +27,15 @@ struct operation {
 static const struct operation operations[] = {
     {KVERB_LIST, ON_COLLECTION, "get", "list", "list", {LIST_QUERY}, BODY_NONE, false},
     {KVERB_CREATE, ON_COLLECTION, "post", "post", "create", {WRITE_QUERY}, BODY_OBJECT, true},
-    {KVERB_DELETECOLLECTION, ON_COLLECTION, "delete", "deletecollection", "deleteCollection",
-     {DELETE_QUERY, "continue", "fieldSelector", "labelSelector", "limit#", "resourceVersion", "resourceVersionMatch", "timeoutSeconds#"},
-     BODY_DELETE_OPTIONS, false},
+    {KVERB_DELETECOLLECTION,
+     ON_COLLECTION,
+     "delete",
+     "deletecollection",
+     "deleteCollection",
+     {DELETE_QUERY, "continue", "fieldSelector", "labelSelector", "limit#", "resourceVersion", "resourceVersionMatch",
+      "timeoutSeconds#"},
+     BODY_DELETE_OPTIONS,
+     false},
     {KVERB_GET, ON_ITEM, "get", "get", "read", {NULL}, BODY_NONE, false},
     {KVERB_UPDATE, ON_ITEM, "put", "put", "replace", {WRITE_QUERY}, BODY_OBJECT, true},
     {KVERB_PATCH, ON_ITEM, "patch", "patch", "patch", {WRITE_QUERY, "force?"}, BODY_PATCH, true},
@@ -37,8 +44,10 @@ static const struct operation operations[] = {
 /* A subresource that is only made (binding, token), and the log, which has parameters of its own. */
 static const struct operation sub_create = {KVERB_CREATE, ON_ITEM, "post", "post", "create", {WRITE_QUERY}, BODY_OBJECT, true};
 static const struct operation sub_log = {
-    KVERB_GET, ON_ITEM, "get", "get", "read",
-    {"container", "follow?", "limitBytes#", "previous?", "sinceSeconds#", "sinceTime", "tailLines#", "timestamps?"}, BODY_NONE, false};
+    KVERB_GET, ON_ITEM,
+    "get",     "get",
+    "read",    {"container", "follow?", "limitBytes#", "previous?", "sinceSeconds#", "sinceTime", "tailLines#", "timestamps?"},
+    BODY_NONE, false};
 
 /* What an operation is about. */
 struct subject {
@@ -157,7 +166,8 @@ static void put_gvk(struct jm *m, jmval *op, const struct subject *s)
     jm_put(m, gvk, "kind", jm_str(m, s->sub ? s->sub->kind : s->kind->res.kind));
 }
 
-static void put_operation(struct openapi_draft *d, jmval *path, const struct operation *o, const struct subject *s, bool namespaced)
+static void put_operation(struct openapi_draft *d, jmval *path, const struct operation *o, const struct subject *s,
+                          bool namespaced)
 {
     struct jm *m = d->m;
     jmval *op = jm_obj_at(m, path, o->method);
@@ -206,8 +216,8 @@ static char *sub_schema(struct openapi_draft *d, const struct kind *k, const str
 {
     if (!*s->version && !strcmp(s->kind, k->res.kind))
         return openapi_schema_name(k, false);
-    const struct kind *body = *s->version ? kind_by_gvk(s->group, s->version, s->kind)
-                                          : kind_by_gvk(k->res.group, k->res.version, s->kind);
+    const struct kind *body =
+        *s->version ? kind_by_gvk(s->group, s->version, s->kind) : kind_by_gvk(k->res.group, k->res.version, s->kind);
     if (!body)
         return NULL;
     openapi_ref(d, body->type);

@@ -9,7 +9,7 @@
 struct openapi_draft {
     struct jm *m;
     jmval *paths, *schemas;
-    struct strmap types;  /* schemas that are in already, and those that are still to be written (value: struct ktype, or NULL) */
+    struct strmap types; /* schemas that are in already, and those that are still to be written (value: struct ktype, or NULL) */
 };
 
 #define REF_PREFIX "#/components/schemas/"

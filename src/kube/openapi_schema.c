@@ -10,7 +10,8 @@ static const struct {
     enum kform form;
     const char *name, *schema;
 } shared[] = {
-    {KFORM_QUANTITY, "io.k8s.apimachinery.pkg.api.resource.Quantity", "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}"},
+    {KFORM_QUANTITY, "io.k8s.apimachinery.pkg.api.resource.Quantity",
+     "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}"},
     {KFORM_INTORSTRING, "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
      "{\"format\":\"int-or-string\",\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}]}"},
     {KFORM_TIME, META "Time", "{\"type\":\"string\",\"format\":\"date-time\"}"},
@@ -20,7 +21,8 @@ static const struct {
 
 static jmval *parsed(struct jm *m, const char *text)
 {
-    JSON_REF(d) = json_parse_str(text, NULL);
+    JSON_REF(d)
+    = json_parse_str(text, NULL);
     ASSERT(d);
     return jm_val(m, json_root(d));
 }
@@ -71,8 +73,8 @@ static jmval *all_of(struct openapi_draft *d, jmval *ref, bool with_default)
     return o;
 }
 
-/* The schema of one value. zero: its default is the zero value (elements, and fields that are always there). in_map: Kubernetes shows
- * references as values of maps bare. */
+/* The schema of one value. zero: its default is the zero value (elements, and fields that are always there). in_map: Kubernetes
+ * shows references as values of maps bare. */
 static jmval *value_schema(struct openapi_draft *d, const struct kfield *f, bool zero, bool in_map)
 {
     struct jm *m = d->m;
@@ -132,7 +134,8 @@ static void put_patch_rules(struct jm *m, jmval *o, const struct kfield *f)
     const char *merge = f->flags & KFIELD_MERGE ? "merge" : f->flags & KFIELD_REPLACE ? "replace" : NULL;
     bool retain = f->flags & KFIELD_RETAIN_KEYS;
     if (merge || retain)
-        jm_put(m, o, "x-kubernetes-patch-strategy", jm_strf(m, "%s%s%s", merge ? merge : "", merge && retain ? "," : "", retain ? "retainKeys" : ""));
+        jm_put(m, o, "x-kubernetes-patch-strategy",
+               jm_strf(m, "%s%s%s", merge ? merge : "", merge && retain ? "," : "", retain ? "retainKeys" : ""));
 }
 
 static jmval *field_schema(struct openapi_draft *d, const struct kfield *f)
@@ -198,9 +201,10 @@ static void put_gvk(struct jm *m, jmval *o, const struct kind *k, const char *ki
 /* Types that other groups' documents show are kinds still. */
 static void put_own_gvk(struct jm *m, jmval *o, const struct ktype *t)
 {
-    for KINDS_EACH (k)
-        if (k->type == t)
-            put_gvk(m, o, k, k->res.kind);
+    for
+        KINDS_EACH(k)
+    if (k->type == t)
+        put_gvk(m, o, k, k->res.kind);
 }
 
 void openapi_put_types(struct openapi_draft *d)
@@ -216,7 +220,8 @@ void openapi_put_types(struct openapi_draft *d)
     }
 }
 
-/* ---- kinds ------------------------------------------------------------------------------------------------------------------ */
+/* ---- kinds ------------------------------------------------------------------------------------------------------------------
+ */
 
 /* "example.com" is written backwards, as Java packages are. */
 static char *reversed(const char *group)

@@ -18,7 +18,7 @@ struct reader {
 struct entry {
     unsigned number;
     enum wire wire;
-    uint64_t value;       /* varint and fixed */
+    uint64_t value; /* varint and fixed */
     struct reader bytes;
 };
 struct decoder {
@@ -26,10 +26,7 @@ struct decoder {
     struct err *err;
 };
 
-static int bad(struct err *err, const char *what)
-{
-    return err_set(err, ERR_BAD_REQUEST, "proto: %s", what);
-}
+static int bad(struct err *err, const char *what) { return err_set(err, ERR_BAD_REQUEST, "proto: %s", what); }
 
 static int read_varint(struct reader *r, uint64_t *out, struct err *err)
 {
@@ -210,7 +207,8 @@ static int decode_raw(struct decoder *d, struct reader r, jmval **out)
         if (e.bytes.p == e.bytes.end)
             continue;
         struct json_opts opts = {.max_depth = 256};
-        JSON_REF(doc) = json_parse((const char *)e.bytes.p, (size_t)(e.bytes.end - e.bytes.p), &opts, d->err);
+        JSON_REF(doc)
+        = json_parse((const char *)e.bytes.p, (size_t)(e.bytes.end - e.bytes.p), &opts, d->err);
         if (!doc)
             return -1;
         *out = jm_val(d->m, json_root(doc));
@@ -284,7 +282,8 @@ static jmval *number_of(struct decoder *d, const struct kfield *f, uint64_t v)
 }
 
 /* One value. For a struct, prev is what an earlier occurrence left: they are merged, as protobuf wants it. */
-static int decode_value_of(struct decoder *d, const struct kfield *f, const struct entry *e, unsigned depth, jmval *prev, jmval **out)
+static int decode_value_of(struct decoder *d, const struct kfield *f, const struct entry *e, unsigned depth, jmval *prev,
+                           jmval **out)
 {
     if (want_wire(e, wire_of(f), d->err) < 0)
         return -1;
@@ -476,17 +475,15 @@ static int read_type_meta(struct reader r, struct envelope *env, struct err *err
     return rc;
 }
 
-bool protobuf_is_envelope(const char *body, size_t len)
-{
-    return len >= 4 && !memcmp(body, "k8s", 4);
-}
+bool protobuf_is_envelope(const char *body, size_t len) { return len >= 4 && !memcmp(body, "k8s", 4); }
 
 static int read_envelope(const char *body, size_t len, struct envelope *env, struct err *err)
 {
     struct entry e;
     int rc;
     if (!protobuf_is_envelope(body, len))
-        return err_set(err, ERR_BAD_REQUEST, "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+        return err_set(err, ERR_BAD_REQUEST,
+                       "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
     struct reader r = {(const unsigned char *)body + 4, (const unsigned char *)body + len};
     while ((rc = next_entry(&r, &e, err)) > 0) {
         if (e.number < 1 || e.number > 4)

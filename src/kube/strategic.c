@@ -7,10 +7,10 @@
 #include "kube/strategic_priv.h"
 
 #define RETAIN_KEYS "$retainKeys"
-#define ORDER       "$setElementOrder/"
-#define DELETE      "$deleteFromPrimitiveList/"
-#define MAX_SHOWN   8192
-#define MAX_DEPTH   200 /* of objects that are merged; types of ours end long before */
+#define ORDER "$setElementOrder/"
+#define DELETE "$deleteFromPrimitiveList/"
+#define MAX_SHOWN 8192
+#define MAX_DEPTH 200 /* of objects that are merged; types of ours end long before */
 
 int merge_fail(struct merge *mg, const char *fmt, ...)
 {
@@ -25,7 +25,8 @@ int merge_fail(struct merge *mg, const char *fmt, ...)
 
 static void show(jmval *v, struct buf *out)
 {
-    JSON_REF(d) = jm_freeze_val(v);
+    JSON_REF(d)
+    = jm_freeze_val(v);
     gotext_print(json_root(d), MAX_SHOWN, out);
 }
 
@@ -115,10 +116,7 @@ bool drop_directives(struct jm *m, jmval *v)
 
 /* ---- merging ------------------------------------------------------------------------------------------------------------ */
 
-static const char *merge_key(const struct kfield *f)
-{
-    return f ? f->merge_key : NULL;
-}
+static const char *merge_key(const struct kfield *f) { return f ? f->merge_key : NULL; }
 
 /* The keys that may stay. What the patch gives must be among them. */
 static int retain_keys(struct merge *mg, struct strmap *original, struct strmap *patch)
@@ -135,7 +133,8 @@ static int retain_keys(struct merge *mg, struct strmap *original, struct strmap 
             strmap_put(&retained, jmv_str(k), k);
     int rc = 0;
     for (struct strmap_entry *e = strmap_first(patch); e && !rc; e = strmap_next(e))
-        if (jmv_type(e->value) != J_NULL && !str_starts(e->key, DELETE) && !str_starts(e->key, ORDER) && !strmap_has(&retained, e->key))
+        if (jmv_type(e->value) != J_NULL && !str_starts(e->key, DELETE) && !str_starts(e->key, ORDER) &&
+            !strmap_has(&retained, e->key))
             rc = merge_fail(mg, "invalid patch format of retainKeys");
     for (struct strmap_entry *e = strmap_first(original); e; e = strmap_next(e))
         if (strmap_has(&retained, e->key))
@@ -212,7 +211,7 @@ static int merge_orders(struct merge *mg, struct strmap *original, struct strmap
 
 static int merge_list_member(struct merge *mg, jmval *have, jmval *give, const struct kfield *f, bool delete, jmval **out)
 {
-    if (!delete && (!f || !(f->flags & KFIELD_MERGE))) {
+    if (!delete &&(!f || !(f->flags & KFIELD_MERGE))) {
         *out = give;
         return 0;
     }
@@ -333,7 +332,8 @@ int strategic_refuse(jval *patch, const char *text, struct err *err)
 
 struct json *strategic_patch(const struct ktype *t, jval *original, jval *patch, struct strlist *unknown, struct err *err)
 {
-    JSON_REF(merged) = strategic_merge(t, original, patch, err);
+    JSON_REF(merged)
+    = strategic_merge(t, original, patch, err);
     if (!merged)
         return NULL;
     ERR(e);

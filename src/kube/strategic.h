@@ -10,9 +10,9 @@
 #include "kube/kind.h"
 #include "value/json.h"
 
-/* Merges and decodes: what comes out is an object of type t in stored form. Unknown fields of the result are appended to unknown (may be
- * NULL). Errors: ERR_BAD_REQUEST, the patch is no object; ERR_INTERNAL with an empty reason (Kubernetes gives these a code of 500 and no
- * reason), a directive is wrong; ERR_INVALID with cause `patch`, the result is no object of that type. */
+/* Merges and decodes: what comes out is an object of type t in stored form. Unknown fields of the result are appended to unknown
+ * (may be NULL). Errors: ERR_BAD_REQUEST, the patch is no object; ERR_INTERNAL with an empty reason (Kubernetes gives these a
+ * code of 500 and no reason), a directive is wrong; ERR_INVALID with cause `patch`, the result is no object of that type. */
 struct json *strategic_patch(const struct ktype *t, jval *original, jval *patch, struct strlist *unknown, struct err *err);
 
 /* Only the merge. */

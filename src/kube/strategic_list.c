@@ -4,7 +4,7 @@
 #include "kube/strategic_priv.h"
 
 #define ORDER_NAME "$setElementOrder"
-#define MAX_SHOWN  8192
+#define MAX_SHOWN 8192
 
 /* ---- lists taken apart -------------------------------------------------------------------------------------------------- */
 
@@ -68,7 +68,8 @@ static void show_items(const struct items *l, struct buf *out)
 {
     buf_addc(out, '[');
     for (size_t i = 0; i < l->n && out->len < MAX_SHOWN; i++) {
-        JSON_REF(d) = jm_freeze_val(l->v[i].v);
+        JSON_REF(d)
+        = jm_freeze_val(l->v[i].v);
         buf_adds(out, i ? " " : "");
         gotext_print(json_root(d), MAX_SHOWN, out);
     }
@@ -130,10 +131,7 @@ int apply_order(struct merge *mg, struct items *merged, const struct items *orde
     return rc;
 }
 
-static bool is_directive(const struct item *it)
-{
-    return jmv_type(it->v) == J_OBJECT && jmv_get(it->v, DIRECTIVE);
-}
+static bool is_directive(const struct item *it) { return jmv_type(it->v) == J_OBJECT && jmv_get(it->v, DIRECTIVE); }
 
 int check_order(struct merge *mg, const struct items *patch, const struct items *order, const char *key)
 {
@@ -284,7 +282,8 @@ static int merge_keyed(struct merge *mg, struct items *original, struct items *p
     return rc;
 }
 
-int merge_lists(struct merge *mg, struct items *original, struct items *patch, const struct kfield *f, bool delete, struct items *out)
+int merge_lists(struct merge *mg, struct items *original, struct items *patch, const struct kfield *f, bool delete,
+                struct items *out)
 {
     enum jtype type;
     const char *key = f ? f->merge_key : NULL;

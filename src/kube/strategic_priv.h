@@ -33,7 +33,8 @@ jmval *items_array(struct jm *m, const struct items *l);
 
 /* Merges patch into original, both taken apart; the result is to be put where original was. t NULL: no type is known. */
 int merge_objects(struct merge *mg, jmval *original, jmval *patch, const struct ktype *t, jmval **out);
-int merge_lists(struct merge *mg, struct items *original, struct items *patch, const struct kfield *f, bool delete, struct items *out);
+int merge_lists(struct merge *mg, struct items *original, struct items *patch, const struct kfield *f, bool delete,
+                struct items *out);
 /* $setElementOrder: checks that the patch list is in that order, and puts merged into it. */
 int check_order(struct merge *mg, const struct items *patch, const struct items *order, const char *key);
 int apply_order(struct merge *mg, struct items *merged, const struct items *order, const struct items *original, const char *key,

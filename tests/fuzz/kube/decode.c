@@ -11,13 +11,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     STRLIST(warnings);
     const struct kind *k = &kube_builtin_kinds[data[0] % kube_n_builtin_kinds];
-    JSON_REF(d) = decode_body(k, DECODE_JSON, FIELDS_WARN, (const char *)data + 1, size - 1, &warnings, NULL);
+    JSON_REF(d)
+    = decode_body(k, DECODE_JSON, FIELDS_WARN, (const char *)data + 1, size - 1, &warnings, NULL);
     if (!d)
         return 0;
     JM(m, json_root(d));
     defaults_apply(k, m, jm_root(m));
-    JSON_REF(full) = jm_freeze(m);
-    JSON_REF(again) = decode_value(k->type, json_root(full), NULL, NULL);
+    JSON_REF(full)
+    = jm_freeze(m);
+    JSON_REF(again)
+    = decode_value(k->type, json_root(full), NULL, NULL);
     ASSERT(again && jv_equal(json_root(full), json_root(again)));
     return 0;
 }

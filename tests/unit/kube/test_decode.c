@@ -22,17 +22,25 @@ static const struct {
      "{'kind':'ConfigMap','apiVersion':'v1','metadata':{'deletionGracePeriodSeconds':0}}"},
     {"secret", "{'data':{'k':'aGVsbG8='}}", "{'kind':'Secret','apiVersion':'v1','metadata':{},'data':{'k':'aGVsbG8='}}"},
     {"po", "{'spec':{'containers':[{'name':'c','stdin':false,'command':[],'securityContext':{}}],'hostNetwork':false}}",
-     "{'kind':'Pod','apiVersion':'v1','metadata':{},'spec':{'containers':[{'name':'c','resources':{},'securityContext':{}}]},'status':{}}"},
+     "{'kind':'Pod','apiVersion':'v1','metadata':{},'spec':{'containers':[{'name':'c','resources':{},'securityContext':{}}]},'"
+     "status':{}}"},
     {"po", "{}", "{'kind':'Pod','apiVersion':'v1','metadata':{},'spec':{'containers':null},'status':{}}"},
-    {"po", "{'spec':{'containers':[{'name':'c','resources':{'limits':{'cpu':'1000m','memory':'1024Mi','x':2}}}],'runtimeClassName':''}}",
-     "{'kind':'Pod','apiVersion':'v1','metadata':{},'spec':{'containers':[{'name':'c','resources':{'limits':{'cpu':'1','memory':'1Gi',"
+    {"po",
+     "{'spec':{'containers':[{'name':'c','resources':{'limits':{'cpu':'1000m','memory':'1024Mi','x':2}}}],'runtimeClassName':''}"
+     "}",
+     "{'kind':'Pod','apiVersion':'v1','metadata':{},'spec':{'containers':[{'name':'c','resources':{'limits':{'cpu':'1','memory':'"
+     "1Gi',"
      "'x':'2'}}}],'runtimeClassName':''},'status':{}}"},
-    {"po", "{'spec':{'containers':[]},'status':{'startTime':'2026-01-01T02:00:00.5+01:00','conditions':[{'type':'Ready','status':'True'}]}}",
-     "{'kind':'Pod','apiVersion':'v1','metadata':{},'spec':{'containers':null},'status':{'conditions':[{'type':'Ready','status':'True',"
+    {"po",
+     "{'spec':{'containers':[]},'status':{'startTime':'2026-01-01T02:00:00.5+01:00','conditions':[{'type':'Ready','status':'True'"
+     "}]}}",
+     "{'kind':'Pod','apiVersion':'v1','metadata':{},'spec':{'containers':null},'status':{'conditions':[{'type':'Ready','status':'"
+     "True',"
      "'lastProbeTime':null,'lastTransitionTime':null}],'startTime':'2026-01-01T01:00:00Z'}}"},
     {"lease", "{'spec':{'renewTime':'2001-01-01T00:00:00.123456Z'}}",
      "{'kind':'Lease','apiVersion':'coordination.k8s.io/v1','metadata':{},'spec':{'renewTime':'2001-01-01T00:00:00.123456Z'}}"},
-    {"clusterrole", "{'rules':[]}", "{'kind':'ClusterRole','apiVersion':'rbac.authorization.k8s.io/v1','metadata':{},'rules':null}"},
+    {"clusterrole", "{'rules':[]}",
+     "{'kind':'ClusterRole','apiVersion':'rbac.authorization.k8s.io/v1','metadata':{},'rules':null}"},
     {"ev", "{'involvedObject':{'name':'x'},'count':0}",
      "{'kind':'Event','apiVersion':'v1','metadata':{},'involvedObject':{'name':'x'},'source':{},'firstTimestamp':null,"
      "'lastTimestamp':null,'eventTime':null,'reportingComponent':'','reportingInstance':''}"},
@@ -52,13 +60,16 @@ static void test_forms(void **state)
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         ERR(e);
         AUTOFREE char *in = quotes(forms[i].in), *out = quotes(forms[i].out);
-        JSON_REF(d) = decode(forms[i].kind, FIELDS_STRICT, in, NULL, &e);
+        JSON_REF(d)
+        = decode(forms[i].kind, FIELDS_STRICT, in, NULL, &e);
         assert_string_equal(err_text(&e), "");
-        JSON_REF(want) = json_parse_str(out, NULL);
+        JSON_REF(want)
+        = json_parse_str(out, NULL);
         AUTOFREE char *have = jv_text(json_root(d), JW_SORTED), *wanted = jv_text(json_root(want), JW_SORTED);
         assert_string_equal(have, wanted);
         /* What was decoded decodes to itself. */
-        JSON_REF(again) = decode(forms[i].kind, FIELDS_STRICT, out, NULL, &e);
+        JSON_REF(again)
+        = decode(forms[i].kind, FIELDS_STRICT, out, NULL, &e);
         assert_true(jv_equal(json_root(again), json_root(d)));
     }
 }
@@ -66,11 +77,14 @@ static void test_forms(void **state)
 static const struct {
     const char *kind, *in, *message;
 } refused[] = {
-    {"deploy", "{'spec':{'replicas':'three'}}", "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"},
-    {"deploy", "{'spec':{'replicas':1.0}}", "json: cannot unmarshal number 1.0 into Go struct field DeploymentSpec.spec.replicas of type int32"},
+    {"deploy", "{'spec':{'replicas':'three'}}",
+     "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"},
+    {"deploy", "{'spec':{'replicas':1.0}}",
+     "json: cannot unmarshal number 1.0 into Go struct field DeploymentSpec.spec.replicas of type int32"},
     {"po", "{'spec':{'priority':99999999999}}",
      "json: cannot unmarshal number 99999999999 into Go struct field PodSpec.spec.priority of type int32"},
-    {"po", "{'spec':{'containers':{'name':'c'}}}", "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"},
+    {"po", "{'spec':{'containers':{'name':'c'}}}",
+     "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"},
     {"po", "{'spec':{'containers':[{'image':5}]}}",
      "json: cannot unmarshal number into Go struct field Container.spec.containers.image of type string"},
     {"cm", "{'data':{'k':5}}", "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"},
@@ -93,10 +107,12 @@ static void test_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         ERR(e);
         AUTOFREE char *in = quotes(refused[i].in);
-        JSON_REF(d) = decode(refused[i].kind, FIELDS_WARN, in, NULL, &e);
+        JSON_REF(d)
+        = decode(refused[i].kind, FIELDS_WARN, in, NULL, &e);
         assert_null(d);
         const struct kind *k = kind_by_short_name(refused[i].kind);
-        AUTOFREE char *want = xasprintf("%s in version \"v1\" cannot be handled as a %s: %s", k->res.kind, k->res.kind, refused[i].message);
+        AUTOFREE char *want =
+            xasprintf("%s in version \"v1\" cannot be handled as a %s: %s", k->res.kind, k->res.kind, refused[i].message);
         assert_string_equal(err_text(&e), want);
         assert_int_equal(err_http_status(&e), 400);
     }
@@ -110,50 +126,61 @@ static void test_gvk(void **state)
     } t[] = {
         {"cm", "{'apiVersion':'v1','kind':'Pod'}",
          "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion"},
-        {"cm", "{'apiVersion':'v2','kind':'ConfigMap'}", "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is "
+        {"cm", "{'apiVersion':'v2','kind':'ConfigMap'}",
+         "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is "
          "registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""},
-        {"cm", "{'apiVersion':'apps/v1','kind':'ConfigMap'}", "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is "
+        {"cm", "{'apiVersion':'apps/v1','kind':'ConfigMap'}",
+         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is "
          "registered for version \"apps/v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""},
         {"deploy", "{'apiVersion':'apps/v1beta1','kind':'Deployment'}",
          "the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)"},
-        {"cm", "[]", "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: "
+        {"cm", "[]",
+         "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: "
          "json: cannot unmarshal into an object with apiVersion and kind (5b5d)"},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         ERR(e);
         AUTOFREE char *in = quotes(t[i].in);
-        JSON_REF(d) = decode(t[i].kind, FIELDS_WARN, in, NULL, &e);
+        JSON_REF(d)
+        = decode(t[i].kind, FIELDS_WARN, in, NULL, &e);
         assert_null(d);
         assert_string_equal(err_text(&e), t[i].message);
     }
     static const char *const broken[] = {"", "{", "not json", "{\"a\":1} trailing", "\"x\"", "{\"kind\":5}"};
     for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
         ERR(e);
-        JSON_REF(d) = decode("cm", FIELDS_WARN, broken[i], NULL, &e);
+        JSON_REF(d)
+        = decode("cm", FIELDS_WARN, broken[i], NULL, &e);
         assert_null(d);
-        assert_true(str_starts(err_text(&e), "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; "));
+        assert_true(str_starts(err_text(&e),
+                               "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; "));
     }
 }
 
 static void test_field_validation(void **state)
 {
     (void)state;
-    const char *body = "{\"metadata\":{\"name\":\"z\",\"name\":\"z\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"nope\":1,"
-                       "\"ports\":[{\"containerPort\":80,\"zip\":1},{\"containerPort\":81,\"zip\":1}]}],\"Foo\":{\"x\":1}},\"bar\":2}";
+    const char *body =
+        "{\"metadata\":{\"name\":\"z\",\"name\":\"z\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"nope\":1,"
+        "\"ports\":[{\"containerPort\":80,\"zip\":1},{\"containerPort\":81,\"zip\":1}]}],\"Foo\":{\"x\":1}},\"bar\":2}";
     ERR(e);
     STRLIST(w);
-    JSON_REF(d) = decode("po", FIELDS_WARN, body, &w, &e);
+    JSON_REF(d)
+    = decode("po", FIELDS_WARN, body, &w, &e);
     assert_non_null(d);
     AUTOFREE char *all = strlist_join(&w, "|");
-    assert_string_equal(all, "duplicate field \"metadata.name\"|unknown field \"spec.containers[0].nope\"|unknown field "
-                             "\"spec.containers[0].ports[0].zip\"|unknown field \"spec.containers[0].ports[1].zip\"|unknown field \"spec.Foo\"|"
-                             "unknown field \"bar\"");
+    assert_string_equal(
+        all, "duplicate field \"metadata.name\"|unknown field \"spec.containers[0].nope\"|unknown field "
+             "\"spec.containers[0].ports[0].zip\"|unknown field \"spec.containers[0].ports[1].zip\"|unknown field \"spec.Foo\"|"
+             "unknown field \"bar\"");
     assert_null(jv_get(json_root(d), "bar"));
     STRLIST(none);
-    JSON_REF(ignored) = decode("po", FIELDS_IGNORE, body, &none, &e);
+    JSON_REF(ignored)
+    = decode("po", FIELDS_IGNORE, body, &none, &e);
     assert_non_null(ignored);
     assert_int_equal(none.n, 0);
-    JSON_REF(strict) = decode("cm", FIELDS_STRICT, "{\"foo\":1,\"metadata\":{\"Labels\":{}}}", &none, &e);
+    JSON_REF(strict)
+    = decode("cm", FIELDS_STRICT, "{\"foo\":1,\"metadata\":{\"Labels\":{}}}", &none, &e);
     assert_null(strict);
     assert_string_equal(err_text(&e), "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: "
                                       "unknown field \"foo\", unknown field \"metadata.Labels\"");
@@ -170,7 +197,8 @@ static void test_many_unknown(void **state)
         buf_addf(&b, "%s\"x%d\":1", i ? "," : "", i);
     buf_adds(&b, "}");
     STRLIST(w);
-    JSON_REF(d) = decode("cm", FIELDS_WARN, buf_str(&b), &w, NULL);
+    JSON_REF(d)
+    = decode("cm", FIELDS_WARN, buf_str(&b), &w, NULL);
     assert_non_null(d);
     assert_int_equal(w.n, 100);
 }
@@ -181,7 +209,8 @@ static void test_yaml(void **state)
     ERR(e);
     STRLIST(w);
     const char *text = "kind: ConfigMap\nmetadata:\n  name: b\ndata:\n  k: v\nfoo: 1\n";
-    JSON_REF(d) = decode_body(kind_by_short_name("cm"), DECODE_YAML, FIELDS_WARN, text, strlen(text), &w, &e);
+    JSON_REF(d)
+    = decode_body(kind_by_short_name("cm"), DECODE_YAML, FIELDS_WARN, text, strlen(text), &w, &e);
     assert_non_null(d);
     assert_string_equal(jv_str(jv_path(json_root(d), "data", "k", NULL)), "v");
     assert_int_equal(w.n, 1);
@@ -191,12 +220,15 @@ static void test_schema_unions(void **state)
 {
     (void)state;
     ERR(e);
-    const char *body = "{\"spec\":{\"group\":\"g\",\"names\":{\"plural\":\"p\",\"kind\":\"K\"},\"scope\":\"Cluster\",\"versions\":[{\"name\":\"v1\","
-                       "\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\",\"default\":{\"a\":[1.10,null]},"
-                       "\"properties\":{\"a\":{\"additionalProperties\":false,\"x-kubernetes-preserve-unknown-fields\":true,\"nope\":1},"
-                       "\"b\":{\"items\":{\"type\":\"string\",\"nope\":1}},\"c\":{\"enum\":[1,null]}}}}}]}}";
+    const char *body =
+        "{\"spec\":{\"group\":\"g\",\"names\":{\"plural\":\"p\",\"kind\":\"K\"},\"scope\":\"Cluster\",\"versions\":[{\"name\":"
+        "\"v1\","
+        "\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\",\"default\":{\"a\":[1.10,null]},"
+        "\"properties\":{\"a\":{\"additionalProperties\":false,\"x-kubernetes-preserve-unknown-fields\":true,\"nope\":1},"
+        "\"b\":{\"items\":{\"type\":\"string\",\"nope\":1}},\"c\":{\"enum\":[1,null]}}}}}]}}";
     STRLIST(w);
-    JSON_REF(d) = decode("crd", FIELDS_WARN, body, &w, &e);
+    JSON_REF(d)
+    = decode("crd", FIELDS_WARN, body, &w, &e);
     assert_string_equal(err_text(&e), "");
     jval *s = jv_path(json_root(d), "spec", "versions", "0", "schema", "openAPIV3Schema", NULL);
     AUTOFREE char *text = jv_text(jv_get(s, "properties"), JW_SORTED);
@@ -212,12 +244,15 @@ static void test_options(void **state)
     (void)state;
     ERR(e);
     const char *body = "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"meta.k8s.io/v1\",\"gracePeriodSeconds\":0,\"what\":1}";
-    JSON_REF(d) = decode_options("DeleteOptions", DECODE_JSON, body, strlen(body), &e);
+    JSON_REF(d)
+    = decode_options("DeleteOptions", DECODE_JSON, body, strlen(body), &e);
     AUTOFREE char *text = jv_text(json_root(d), JW_SORTED);
     assert_string_equal(text, "{\"apiVersion\":\"meta.k8s.io/v1\",\"gracePeriodSeconds\":0,\"kind\":\"DeleteOptions\"}");
-    JSON_REF(empty) = decode_options("DeleteOptions", DECODE_JSON, "", 0, &e);
+    JSON_REF(empty)
+    = decode_options("DeleteOptions", DECODE_JSON, "", 0, &e);
     assert_int_equal(jv_len(json_root(empty)), 0);
-    JSON_REF(bad) = decode_options("DeleteOptions", DECODE_JSON, "{", 1, &e);
+    JSON_REF(bad)
+    = decode_options("DeleteOptions", DECODE_JSON, "{", 1, &e);
     assert_null(bad);
     assert_int_equal(err_http_status(&e), 400);
 }

@@ -28,20 +28,26 @@ static const struct {
     {"po", "{'spec':{'containers':[{'image':'a','imagePullPolicy':'Never'}]}}", "spec.containers.0.imagePullPolicy", "'Never'"},
     {"po", "{'spec':{'initContainers':[{}]}}", "spec.initContainers.0.terminationMessagePath", "'/dev/termination-log'"},
     {"po", "{'spec':{'containers':[{}]}}", "spec.containers.0.terminationMessagePolicy", "'File'"},
-    {"po", "{'spec':{'containers':[{'ports':[{'containerPort':1}]}]}}", "spec.containers.0.ports", "[{'containerPort':1,'protocol':'TCP'}]"},
-    {"po", "{'spec':{'hostNetwork':true,'containers':[{'ports':[{'containerPort':1}]}]}}", "spec.containers.0.ports.0.hostPort", "1"},
+    {"po", "{'spec':{'containers':[{'ports':[{'containerPort':1}]}]}}", "spec.containers.0.ports",
+     "[{'containerPort':1,'protocol':'TCP'}]"},
+    {"po", "{'spec':{'hostNetwork':true,'containers':[{'ports':[{'containerPort':1}]}]}}", "spec.containers.0.ports.0.hostPort",
+     "1"},
     {"po", "{'spec':{'containers':[{'resources':{'limits':{'cpu':'1','x':'2'},'requests':{'x':'1'}}}]}}",
      "spec.containers.0.resources.requests", "{'cpu':'1','x':'1'}"},
     {"deploy", "{'spec':{'template':{'spec':{'containers':[{'resources':{'limits':{'cpu':'1'}}}]}}}}",
      "spec.template.spec.containers.0.resources", "{'limits':{'cpu':'1'}}"},
     {"po", "{'spec':{'containers':[{'resources':{'limits':{'memory':'0.0000000001','cpu':'1.5'}}}]}}",
      "spec.containers.0.resources.limits", "{'cpu':'1500m','memory':'1m'}"},
-    {"po", "{'spec':{'containers':[{'resources':{'requests':{'cpu':'100m'}}}],'resources':{'limits':{'cpu':'2','memory':'1Gi'}}}}",
+    {"po",
+     "{'spec':{'containers':[{'resources':{'requests':{'cpu':'100m'}}}],'resources':{'limits':{'cpu':'2','memory':'1Gi'}}}}",
      "spec.resources.requests", "{'cpu':'100m','memory':'1Gi'}"},
-    {"po", "{'spec':{'initContainers':[{'resources':{'requests':{'cpu':'3'}}}],'containers':[{'resources':{'requests':{'cpu':'1'}}},"
-           "{'resources':{'requests':{'cpu':'1'}}}],'resources':{'limits':{'cpu':'4'}}}}", "spec.resources.requests", "{'cpu':'3'}"},
+    {"po",
+     "{'spec':{'initContainers':[{'resources':{'requests':{'cpu':'3'}}}],'containers':[{'resources':{'requests':{'cpu':'1'}}},"
+     "{'resources':{'requests':{'cpu':'1'}}}],'resources':{'limits':{'cpu':'4'}}}}",
+     "spec.resources.requests", "{'cpu':'3'}"},
     {"po", "{'spec':{'containers':[{'livenessProbe':{'httpGet':{'port':80}}}]}}", "spec.containers.0.livenessProbe",
-     "{'failureThreshold':3,'httpGet':{'path':'/','port':80,'scheme':'HTTP'},'periodSeconds':10,'successThreshold':1,'timeoutSeconds':1}"},
+     "{'failureThreshold':3,'httpGet':{'path':'/"
+     "','port':80,'scheme':'HTTP'},'periodSeconds':10,'successThreshold':1,'timeoutSeconds':1}"},
     {"po", "{'spec':{'containers':[{'livenessProbe':{'grpc':{'port':80}}}]}}", "spec.containers.0.livenessProbe.grpc",
      "{'port':80,'service':''}"},
     {"po", "{'spec':{'containers':[{'env':[{'name':'a','valueFrom':{'fieldRef':{'fieldPath':'x'}}}]}]}}",
@@ -49,8 +55,8 @@ static const struct {
     {"po", "{'spec':{'volumes':[{'name':'a'}]}}", "spec.volumes.0", "{'emptyDir':{},'name':'a'}"},
     {"po", "{'spec':{'volumes':[{'name':'a','secret':{}}]}}", "spec.volumes.0.secret", "{'defaultMode':420}"},
     {"po", "{'spec':{'volumes':[{'name':'a','hostPath':{'path':'/'}}]}}", "spec.volumes.0.hostPath", "{'path':'/','type':''}"},
-    {"po", "{'spec':{'volumes':[{'name':'a','projected':{'sources':[{'serviceAccountToken':{'path':'t'}}]}}]}}", "spec.volumes.0.projected",
-     "{'defaultMode':420,'sources':[{'serviceAccountToken':{'expirationSeconds':3600,'path':'t'}}]}"},
+    {"po", "{'spec':{'volumes':[{'name':'a','projected':{'sources':[{'serviceAccountToken':{'path':'t'}}]}}]}}",
+     "spec.volumes.0.projected", "{'defaultMode':420,'sources':[{'serviceAccountToken':{'expirationSeconds':3600,'path':'t'}}]}"},
     {"po", "{'spec':{'volumes':[{'name':'a','ephemeral':{'volumeClaimTemplate':{}}}]}}",
      "spec.volumes.0.ephemeral.volumeClaimTemplate.spec.volumeMode", "'Filesystem'"},
     {"po", "{'spec':{'volumes':[{'name':'a','iscsi':{}}]}}", "spec.volumes.0.iscsi.iscsiInterface", "'default'"},
@@ -61,7 +67,8 @@ static const struct {
     {"ns", "{}", "status.phase", "'Active'"},
     {"no", "{'status':{'capacity':{'cpu':'2'}}}", "status.allocatable", "{'cpu':'2'}"},
     {"rolebinding", "{'roleRef':{'kind':'Role'}}", "roleRef.apiGroup", "'rbac.authorization.k8s.io'"},
-    {"rolebinding", "{'subjects':[{'kind':'User'},{'kind':'ServiceAccount'}]}", "subjects.0.apiGroup", "'rbac.authorization.k8s.io'"},
+    {"rolebinding", "{'subjects':[{'kind':'User'},{'kind':'ServiceAccount'}]}", "subjects.0.apiGroup",
+     "'rbac.authorization.k8s.io'"},
     {"rolebinding", "{'subjects':[{'kind':'User'},{'kind':'ServiceAccount'}]}", "subjects.1.apiGroup", ""},
 };
 
@@ -91,17 +98,20 @@ static void test_rules(void **state)
         AUTOFREE char *in = xstrdup(rules[i].in), *want = xstrdup(rules[i].out);
         quotes(in);
         quotes(want);
-        JSON_REF(d) = decode_body(k, DECODE_JSON, FIELDS_STRICT, in, strlen(in), NULL, &e);
+        JSON_REF(d)
+        = decode_body(k, DECODE_JSON, FIELDS_STRICT, in, strlen(in), NULL, &e);
         assert_string_equal(err_text(&e), "");
         JM(m, json_root(d));
         defaults_apply(k, m, jm_root(m));
-        JSON_REF(once) = jm_freeze(m);
+        JSON_REF(once)
+        = jm_freeze(m);
         jval *v = at_path(json_root(once), rules[i].path);
         AUTOFREE char *have = v ? jv_text(v, JW_SORTED) : xstrdup("");
         assert_string_equal(have, want);
         defaults_apply(k, m, jm_root(m)); /* nothing more the second time */
         assert_true(jmv_equal(jm_root(m), json_root(once)));
-        JSON_REF(again) = decode_value(k->type, json_root(once), NULL, &e); /* and it is a decoded object still */
+        JSON_REF(again)
+        = decode_value(k->type, json_root(once), NULL, &e); /* and it is a decoded object still */
         assert_true(jv_equal(json_root(again), json_root(once)));
     }
 }

@@ -85,26 +85,31 @@ static void test_tables_whole(void **state)
             assert_true((t->fields[j].form == KFORM_STRUCT) <= (t->fields[j].type != NULL));
         }
     }
-    for KINDS_EACH (k) {
-        assert_non_null(k->type);
-        assert_true(k->type->top && ktype_field(k->type, "apiVersion"));
-        assert_true(!k->served || *k->res.plural);
-    }
+    for
+        KINDS_EACH(k)
+        {
+            assert_non_null(k->type);
+            assert_true(k->type->top && ktype_field(k->type, "apiVersion"));
+            assert_true(!k->served || *k->res.plural);
+        }
 }
 
 static void test_accessors(void **state)
 {
     (void)state;
-    JSON_REF(d) = json_parse_str("{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n\",\"hostNetwork\":true,\"priority\":7,"
-                                 "\"containers\":[{\"name\":\"c\",\"ports\":[{\"containerPort\":80}]}]},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3.4\"}]}}",
-                                 NULL);
+    JSON_REF(d)
+    = json_parse_str(
+        "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n\",\"hostNetwork\":true,\"priority\":7,"
+        "\"containers\":[{\"name\":\"c\",\"ports\":[{\"containerPort\":80}]}]},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3.4\"}]}}",
+        NULL);
     jval *pod = json_root(d);
     assert_string_equal(object_meta_name(pod_metadata(pod)), "p");
     assert_string_equal(pod_spec_node_name(pod_spec(pod)), "n");
     assert_true(pod_spec_host_network(pod_spec(pod), false));
     assert_false(pod_spec_host_pid(pod_spec(pod), false));
     assert_int_equal(pod_spec_priority(pod_spec(pod), 0), 7);
-    assert_int_equal(container_port_container_port(jv_at(container_ports(jv_at(pod_spec_containers(pod_spec(pod)), 0)), 0), 0), 80);
+    assert_int_equal(container_port_container_port(jv_at(container_ports(jv_at(pod_spec_containers(pod_spec(pod)), 0)), 0), 0),
+                     80);
     assert_string_equal(pod_ip_ip(jv_at(pod_status_pod_ips(pod_status(pod)), 0)), "1.2.3.4");
     assert_null(pod_spec_node_name(NULL));
     JM(m, pod);
@@ -115,7 +120,8 @@ static void test_accessors(void **state)
     assert_false(pod_spec_del_host_network(spec));
     assert_null(pod_spec_mut_host_network(spec));
     jm_put(m, pod_spec_make_node_selector(m, spec), "a", jm_str(m, "b"));
-    JSON_REF(after) = jm_freeze(m);
+    JSON_REF(after)
+    = jm_freeze(m);
     assert_string_equal(pod_spec_node_name(pod_spec(json_root(after))), "other");
     assert_int_equal(pod_spec_priority(pod_spec(json_root(after)), 0), 8);
     assert_string_equal(jv_str(jv_get(pod_spec_node_selector(pod_spec(json_root(after))), "a")), "b");

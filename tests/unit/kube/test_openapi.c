@@ -7,8 +7,9 @@ static struct openapi *with(const struct openapi_kind *more)
 {
     struct openapi_kind ks[200];
     size_t n = 0;
-    for KINDS_EACH (k)
-        ks[n++] = (struct openapi_kind){k, NULL, NULL};
+    for
+        KINDS_EACH(k)
+    ks[n++] = (struct openapi_kind){k, NULL, NULL};
     if (more)
         ks[n++] = *more;
     return openapi_new(ks, n);
@@ -35,11 +36,13 @@ static void test_index(void **state)
     (void)state;
     struct openapi *o = with(NULL);
     const struct kube_doc *doc = openapi_index(o);
-    JSON_REF(index) = json_parse(doc->body, doc->len, NULL, NULL);
+    JSON_REF(index)
+    = json_parse(doc->body, doc->len, NULL, NULL);
     jval *paths = jv_get(json_root(index), "paths");
     assert_null(jv_get(paths, "apis/apps/v1"));
     const char *url = jv_str(jv_path(paths, "apis/coordination.k8s.io/v1", "serverRelativeURL", NULL));
-    AUTOFREE char *want = xasprintf("/openapi/v3/apis/coordination.k8s.io/v1?hash=%s", openapi_group(o, "coordination.k8s.io", "v1")->etag);
+    AUTOFREE char *want =
+        xasprintf("/openapi/v3/apis/coordination.k8s.io/v1?hash=%s", openapi_group(o, "coordination.k8s.io", "v1")->etag);
     assert_string_equal(url, want);
     assert_non_null(jv_get(paths, "api/v1"));
     assert_null(openapi_group(o, "apps", "v1"));
@@ -52,7 +55,8 @@ static void test_patch_operation(void **state)
 {
     (void)state;
     struct openapi *o = with(NULL);
-    JSON_REF(core) = group(o, "", "v1");
+    JSON_REF(core)
+    = group(o, "", "v1");
     jval *patch = jv_path(json_root(core), "paths", "/api/v1/namespaces/{namespace}/pods/{name}", "patch", NULL);
     expect_text(jv_get(patch, "x-kubernetes-group-version-kind"), "{'group':'','kind':'Pod','version':'v1'}");
     expect_text(jv_get(patch, "x-kubernetes-action"), "'patch'");
@@ -76,15 +80,18 @@ static void test_schemas(void **state)
 {
     (void)state;
     struct openapi *o = with(NULL);
-    JSON_REF(core) = group(o, "", "v1");
+    JSON_REF(core)
+    = group(o, "", "v1");
     jval *s = jv_path(json_root(core), "components", "schemas", NULL);
-    expect_text(jv_path(s, "io.k8s.api.core.v1.Pod", "x-kubernetes-group-version-kind", NULL), "[{'group':'','kind':'Pod','version':'v1'}]");
+    expect_text(jv_path(s, "io.k8s.api.core.v1.Pod", "x-kubernetes-group-version-kind", NULL),
+                "[{'group':'','kind':'Pod','version':'v1'}]");
     expect_text(jv_path(s, "io.k8s.api.core.v1.PodSpec", "required", NULL), "['containers']");
     expect_text(jv_path(s, "io.k8s.api.core.v1.PodSpec", "properties", "containers", NULL),
                 "{'items':{'allOf':[{'$ref':'#/components/schemas/io.k8s.api.core.v1.Container'}],'default':{}},'type':'array',"
                 "'x-kubernetes-list-map-keys':['name'],'x-kubernetes-list-type':'map','x-kubernetes-patch-merge-key':'name',"
                 "'x-kubernetes-patch-strategy':'merge'}");
-    expect_text(jv_path(s, "io.k8s.api.core.v1.PodSpec", "properties", "volumes", "x-kubernetes-patch-strategy", NULL), "'merge,retainKeys'");
+    expect_text(jv_path(s, "io.k8s.api.core.v1.PodSpec", "properties", "volumes", "x-kubernetes-patch-strategy", NULL),
+                "'merge,retainKeys'");
     expect_text(jv_path(s, "io.k8s.api.core.v1.PodSpec", "properties", "nodeSelector", NULL),
                 "{'additionalProperties':{'default':'','type':'string'},'type':'object','x-kubernetes-map-type':'atomic'}");
     expect_text(jv_path(s, "io.k8s.api.core.v1.PodSpec", "properties", "restartPolicy", NULL),
@@ -114,24 +121,35 @@ static void test_references(void **state)
 {
     (void)state;
     struct openapi *o = with(NULL);
-    for KINDS_EACH (k) {
-        if (!k->served)
-            continue;
-        JSON_REF(d) = group(o, k->res.group, k->res.version);
-        check_refs(json_root(d), jv_path(json_root(d), "components", "schemas", NULL));
-        assert_non_null(jv_path(json_root(d), "components", "schemas", k->type->schema, NULL));
-    }
+    for
+        KINDS_EACH(k)
+        {
+            if (!k->served)
+                continue;
+            JSON_REF(d)
+            = group(o, k->res.group, k->res.version);
+            check_refs(json_root(d), jv_path(json_root(d), "components", "schemas", NULL));
+            assert_non_null(jv_path(json_root(d), "components", "schemas", k->type->schema, NULL));
+        }
     openapi_free(o);
 }
 
 static void test_custom(void **state)
 {
     (void)state;
-    struct kind *k = kind_new(&(struct kind_custom){.group = "example.com", .version = "v1", .plural = "widgets", .singular = "widget",
-                                                    .kind = "Widget", .list_kind = "WidgetList", .namespaced = false, .status = true});
-    JSON_REF(doc) = json_parse_str("{\"s\":{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"integer\"}}}}", NULL);
+    struct kind *k = kind_new(&(struct kind_custom){.group = "example.com",
+                                                    .version = "v1",
+                                                    .plural = "widgets",
+                                                    .singular = "widget",
+                                                    .kind = "Widget",
+                                                    .list_kind = "WidgetList",
+                                                    .namespaced = false,
+                                                    .status = true});
+    JSON_REF(doc)
+    = json_parse_str("{\"s\":{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"integer\"}}}}", NULL);
     struct openapi *o = with(&(struct openapi_kind){k, doc, jv_get(json_root(doc), "s")});
-    JSON_REF(d) = group(o, "example.com", "v1");
+    JSON_REF(d)
+    = group(o, "example.com", "v1");
     jval *s = jv_path(json_root(d), "components", "schemas", "com.example.v1.Widget", NULL);
     expect_text(jv_path(s, "properties", "spec", NULL), "{'type':'integer'}");
     expect_text(jv_path(s, "properties", "kind", NULL), "{'type':'string'}");

@@ -21,14 +21,8 @@ static void put_bytes(struct buf *b, unsigned number, const char *p, size_t n)
     varint(b, n);
     buf_add(b, p, n);
 }
-static void put_str(struct buf *b, unsigned number, const char *s)
-{
-    put_bytes(b, number, s, strlen(s));
-}
-static void put_msg(struct buf *b, unsigned number, const struct buf *msg)
-{
-    put_bytes(b, number, buf_str(msg), msg->len);
-}
+static void put_str(struct buf *b, unsigned number, const char *s) { put_bytes(b, number, s, strlen(s)); }
+static void put_msg(struct buf *b, unsigned number, const struct buf *msg) { put_bytes(b, number, buf_str(msg), msg->len); }
 static void put_pair(struct buf *b, unsigned number, const char *k, const char *v)
 {
     BUF(e);
@@ -71,9 +65,11 @@ static void expect(const char *kind, const char *api_version, const char *name, 
     ERR(e);
     BUF(body);
     envelope(&body, api_version, name, raw);
-    JSON_REF(have) = decode(kind, &body, &e);
+    JSON_REF(have)
+    = decode(kind, &body, &e);
     assert_string_equal(err_text(&e), "");
-    JSON_REF(want) = decode_body(kind_by_short_name(kind), DECODE_JSON, FIELDS_STRICT, json, strlen(json), NULL, &e);
+    JSON_REF(want)
+    = decode_body(kind_by_short_name(kind), DECODE_JSON, FIELDS_STRICT, json, strlen(json), NULL, &e);
     assert_string_equal(err_text(&e), "");
     AUTOFREE char *a = jv_text(json_root(have), JW_SORTED), *b = jv_text(json_root(want), JW_SORTED);
     assert_string_equal(a, b);
@@ -90,10 +86,11 @@ static void test_config_map(void **state)
     put_pair(&raw, 2, "k", "2"); /* the last one counts */
     put_pair(&raw, 2, "e", "");
     put_pair(&raw, 3, "b", "\x01\xff");
-    put_int(&raw, 4, 0); /* immutable: a pointer, so false is kept */
+    put_int(&raw, 4, 0);  /* immutable: a pointer, so false is kept */
     put_int(&raw, 99, 7); /* unknown */
-    expect("cm", "v1", "ConfigMap", &raw,
-           "{\"metadata\":{\"name\":\"a\"},\"data\":{\"k\":\"2\",\"e\":\"\"},\"binaryData\":{\"b\":\"Af8=\"},\"immutable\":false}");
+    expect(
+        "cm", "v1", "ConfigMap", &raw,
+        "{\"metadata\":{\"name\":\"a\"},\"data\":{\"k\":\"2\",\"e\":\"\"},\"binaryData\":{\"b\":\"Af8=\"},\"immutable\":false}");
 }
 
 /* Embedded messages, quantities, int-or-string, packed and unpacked numbers, durations of time. */
@@ -165,8 +162,10 @@ static void test_pod(void **state)
     expect("po", "v1", "Pod", &raw,
            "{\"metadata\":{\"name\":\"p\",\"deletionTimestamp\":\"1970-01-02T00:00:00Z\",\"labels\":{\"l\":\"v\"}},\"spec\":{"
            "\"volumes\":[{\"name\":\"v\",\"secret\":{\"secretName\":\"s\",\"defaultMode\":420}}],\"containers\":[{\"name\":\"c\","
-           "\"image\":\"img:1\",\"command\":[\"sh\",\"-c\"],\"resources\":{\"limits\":{\"cpu\":\"1\"}},\"livenessProbe\":{\"httpGet\":"
-           "{\"port\":\"web\"}}}],\"terminationGracePeriodSeconds\":-1,\"securityContext\":{\"runAsUser\":0,\"supplementalGroups\":[7,8,9]},"
+           "\"image\":\"img:1\",\"command\":[\"sh\",\"-c\"],\"resources\":{\"limits\":{\"cpu\":\"1\"}},\"livenessProbe\":{"
+           "\"httpGet\":"
+           "{\"port\":\"web\"}}}],\"terminationGracePeriodSeconds\":-1,\"securityContext\":{\"runAsUser\":0,"
+           "\"supplementalGroups\":[7,8,9]},"
            "\"priority\":-5}}");
 }
 
@@ -218,22 +217,32 @@ static void test_refused(void **state)
         const char *bytes;
         size_t n;
     } t[] = {
-        {BYTES("")}, {BYTES("k8s")}, {BYTES("k8s\0")}, {BYTES("json{}")},
-        {BYTES("k8s\0\xff\xff\xff")},                                           /* cut tag */
-        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x0d\x0a\x03\x0a\x01")}, /* cut message */
-        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x0a\x05")}, /* length beyond the message */
-        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x08\x05")}, /* metadata as a number */
-        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x0b\x0c")}, /* a group */
-        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x05\x0a\x03\x0a\x01\xff")}, /* no UTF-8 */
-        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09""ConfigMap\x12\x02\x00\x00")}, /* field 0 */
-        {BYTES("k8s\0\x0a\x0a\x0a\x02v1\x12\x04Nope\x12\x00")},                /* unknown kind */
-        {BYTES("k8s\0\x0a\x0c\x0a\x02v1\x12\x06Secret\x12\x00")},              /* another kind */
+        {BYTES("")},
+        {BYTES("k8s")},
+        {BYTES("k8s\0")},
+        {BYTES("json{}")},
+        {BYTES("k8s\0\xff\xff\xff")}, /* cut tag */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
+               "ConfigMap\x12\x0d\x0a\x03\x0a\x01")}, /* cut message */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
+               "ConfigMap\x12\x02\x0a\x05")}, /* length beyond the message */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
+               "ConfigMap\x12\x02\x08\x05")}, /* metadata as a number */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
+               "ConfigMap\x12\x02\x0b\x0c")}, /* a group */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
+               "ConfigMap\x12\x05\x0a\x03\x0a\x01\xff")}, /* no UTF-8 */
+        {BYTES("k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
+               "ConfigMap\x12\x02\x00\x00")},                     /* field 0 */
+        {BYTES("k8s\0\x0a\x0a\x0a\x02v1\x12\x04Nope\x12\x00")},   /* unknown kind */
+        {BYTES("k8s\0\x0a\x0c\x0a\x02v1\x12\x06Secret\x12\x00")}, /* another kind */
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         ERR(e);
         BUF(body);
         buf_add(&body, t[i].bytes, t[i].n);
-        JSON_REF(d) = decode("cm", &body, &e);
+        JSON_REF(d)
+        = decode("cm", &body, &e);
         assert_null(d);
         assert_int_equal(err_http_status(&e), 400);
     }
@@ -253,7 +262,8 @@ static void test_nesting(void **state)
     }
     ERR(e);
     const struct ktype *t = ktype_find("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
-    JSON_REF(d) = protobuf_decode_message(t, buf_str(&inner), inner.len, &e);
+    JSON_REF(d)
+    = protobuf_decode_message(t, buf_str(&inner), inner.len, &e);
     assert_null(d);
     assert_string_equal(err_text(&e), "proto: messages are nested too deeply");
 }
