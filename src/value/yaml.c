@@ -444,7 +444,7 @@ static void drop_docs(struct json **docs, size_t n)
     free(docs);
 }
 
-int yaml_parse(const char *text, size_t len, const struct json_opts *opts, struct json ***docs, size_t *n, struct err *err)
+static int parse_yaml(const char *text, size_t len, const struct json_opts *opts, struct json ***docs, size_t *n, struct err *err)
 {
     *docs = NULL;
     *n = 0;
@@ -471,7 +471,7 @@ int yaml_parse(const char *text, size_t len, const struct json_opts *opts, struc
     return 0;
 }
 
-/* ---- one document --------------------------------------------------------------------------------------------- */
+/* ---- JSON, and one document ------------------------------------------------------------------------------------ */
 
 /* 0: not JSON by its first characters; 1: perhaps; 2: surely meant as JSON. */
 static int looks_like_json(const char *text, size_t len)
@@ -486,6 +486,17 @@ static int looks_like_json(const char *text, size_t len)
     while (i < len && text[i] && strchr(ws, text[i]))
         i++;
     return object && i < len && text[i] == '"' ? 2 : 1;
+}
+
+int yaml_parse(const char *text, size_t len, const struct json_opts *opts, struct json ***docs, size_t *n, struct err *err)
+{
+    struct json *d = looks_like_json(text, len) ? json_parse(text, len, opts, NULL) : NULL;
+    if (!d)
+        return parse_yaml(text, len, opts, docs, n, err);
+    *docs = xmalloc(sizeof **docs);
+    (*docs)[0] = d;
+    *n = 1;
+    return 0;
 }
 
 /* Empty documents beside the one that counts (a trailing "---") are let through. */
@@ -517,7 +528,7 @@ struct json *yaml_parse_one(const char *text, size_t len, const struct json_opts
     struct json **docs;
     size_t n;
     ERR(e);
-    if (yaml_parse(text, len, opts, &docs, &n, &e) < 0) {
+    if (parse_yaml(text, len, opts, &docs, &n, &e) < 0) {
         err_move(err, json == 2 ? &json_err : &e);
         return NULL;
     }

@@ -120,6 +120,8 @@ static bool to_number(const char *s, size_t n, struct buf *out)
 {
     if (!n || n > 4096 || memchr(s, 0, n) || (!isdigit((unsigned char)s[0]) && !strchr("+-.", s[0])))
         return false;
+    if (s[0] == '.' && memchr(s, '_', n)) /* underscores are for what begins with a digit or a sign */
+        return false;
     BUF(plain);
     for (size_t i = 0; i < n; i++)
         if (s[i] != '_')

@@ -39,7 +39,7 @@ static void scalars(void **state)
         {"18446744073709551615", "18446744073709551615"}, {"18446744073709551616", "18446744073709551616"}, {"1.5", "1.5"},
         {".5", "0.5"}, {"1.", "1.0"}, {"-1.25e3", "-1.25e3"}, {"1e3", "1e3"}, {"1E+2", "1E+2"}, {"1_0.5", "10.5"},
         {"1.2.3", "\"1.2.3\""}, {"1e", "\"1e\""}, {"0x", "\"0x\""}, {"0xZZ", "\"0xZZ\""}, {".", "\".\""}, {"+", "\"+\""},
-        {"-", "[null]"}, {"_1", "\"_1\""}, {"12:30:45", "\"12:30:45\""}, {"190:20", "\"190:20\""}, {"2001-12-14", "\"2001-12-14\""},
+        {"-", "[null]"}, {"_1", "\"_1\""}, {"._5", "\"._5\""}, {".5_0", "\".5_0\""}, {"12:30:45", "\"12:30:45\""}, {"190:20", "\"190:20\""}, {"2001-12-14", "\"2001-12-14\""},
         {"2001-12-14t21:59:43.10-05:00", "\"2001-12-14t21:59:43.10-05:00\""}, {"1.10", "1.10"}, {"=", "\"=\""}, {"!!str 12", "\"12\""},
         {"!!int '12'", "12"}, {"!!float '1'", "1"}, {"!!bool 'no'", "false"}, {"!!null ''", "null"}, {"!foo 12", "\"12\""},
         {"! 12", "\"12\""}, {"!!binary aGVsbG8=", "\"hello\""}, {"!!binary |\n  aGVs\n  bG8=", "\"hello\""},
@@ -178,6 +178,12 @@ static void many_documents(void **state)
     assert_string_equal(jv_str(json_root(docs[3])), "b");
     for (size_t i = 0; i < n; i++)
         json_unref(docs[i]);
+    free(docs);
+    const char *json = "{\"a\": \"\\ud83d\\ude00\"}"; /* surrogates are JSON's, not YAML's */
+    assert_int_equal(yaml_parse(json, strlen(json), NULL, &docs, &n, &e), 0);
+    assert_int_equal(n, 1);
+    assert_string_equal(jv_str(jv_get(json_root(docs[0]), "a")), "\xf0\x9f\x98\x80");
+    json_unref(docs[0]);
     free(docs);
     assert_int_equal(yaml_parse("", 0, NULL, &docs, &n, &e), 0);
     assert_int_equal(n, 0);
