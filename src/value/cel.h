@@ -31,7 +31,8 @@ struct cel_input {
     jval *const *values;
     uint64_t cost_limit; /* 0: 1,000,000 */
 };
-/* NULL with ERR_INVALID on an evaluation error (no such key, no matching overload, cost limit). */
+/* NULL with ERR_INVALID on an evaluation error (no such key, no matching overload, cost limit). A value may point into the documents
+ * of the input and into the program: both must live as long as it is looked at. */
 const struct cel_value *cel_eval(const struct cel_program *p, const struct cel_input *in, struct arena *a, struct err *err);
 /* Evaluates to a bool, else ERR_INVALID. */
 int cel_eval_bool(const struct cel_program *p, const struct cel_input *in, bool *out, struct err *err);

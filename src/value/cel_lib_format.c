@@ -129,12 +129,13 @@ static bool add_based(struct cel_run *r, char verb, val x, struct buf *out)
 /* %d, %f, %e. */
 static bool add_number(struct cel_run *r, char verb, int precision, val x, struct buf *out)
 {
-    if (!cel_is_number(x) || (verb == 'd' && x->kind == CEL_DOUBLE))
+    bool finite = x->kind != CEL_DOUBLE || !(isnan(x->d) || isinf(x->d));
+    if (!cel_is_number(x) || (verb == 'd' && x->kind == CEL_DOUBLE && finite))
         return wrong(r, verb, x);
     if (verb == 'd')
         return add_any(r, x, out);
     double d = x->kind == CEL_INT ? (double)x->i : x->kind == CEL_UINT ? (double)x->u : x->d;
-    if (isnan(d) || isinf(d))
+    if (!finite)
         buf_adds(out, isnan(d) ? "NaN" : d < 0 ? "-Infinity" : "Infinity");
     else
         buf_addf(out, verb == 'f' ? "%.*f" : "%.*e", precision < 0 ? 6 : precision, d);

@@ -252,6 +252,26 @@ static val reverse(struct cel_call *c)
     return out;
 }
 
+/* The text as a literal in double quotes. */
+static val quote(struct cel_call *c)
+{
+    static const char from[] = "\a\b\f\n\r\t\v\\\"", to[] = "abfnrtv\\\"";
+    val s = c->args[0];
+    BUF(out);
+    if (cel_charge_bytes(c->run, s->n) < 0)
+        return NULL;
+    buf_addc(&out, '"');
+    for (size_t i = 0; i < s->n; i++) {
+        const char *hit = s->s[i] ? strchr(from, s->s[i]) : NULL;
+        if (hit)
+            buf_addf(&out, "\\%c", to[hit - from]);
+        else
+            buf_addc(&out, s->s[i]);
+    }
+    buf_addc(&out, '"');
+    return cel_mk_copy(c->run, CEL_STRING, out.data, out.len);
+}
+
 #define STR KIND(CEL_STRING)
 const struct cel_fn cel_lib_strings[] = {
     {"charAt", CEL_MEMBER, 2, 2, STR, char_at},
@@ -265,5 +285,6 @@ const struct cel_fn cel_lib_strings[] = {
     {"substring", CEL_MEMBER, 2, 3, STR, substring},
     {"trim", CEL_MEMBER, 1, 1, STR, trim},
     {"reverse", CEL_MEMBER, 1, 1, STR, reverse},
+    {"strings.quote", CEL_GLOBAL, 1, 1, STR, quote},
     {0},
 };

@@ -425,7 +425,7 @@ static struct cel_node *parse_member_call(struct parser *p, struct cel_node *tar
 
 static const char *const type_names[] = {
     "int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "optional_type", "google.protobuf.Timestamp",
-    "google.protobuf.Duration",
+    "google.protobuf.Duration", "net.IP", "net.CIDR", "kubernetes.Quantity", "kubernetes.URL",
 };
 
 static bool is_type_name(const char *s)

@@ -194,20 +194,21 @@ bool cel_is_number(const struct cel_value *v) { return v->kind == CEL_INT || v->
 static int cmp_u64(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 static int cmp_i64(int64_t a, int64_t b) { return (a > b) - (a < b); }
 
-/* An integer (sign and magnitude within 65 bits) against a double, exactly. */
-static int cmp_wide_double(__int128 a, double d)
+/* An integer against a double, as CEL's other implementations do it: within the range of the integer's type both are compared as
+ * doubles, so that the last bits of large integers do not count. */
+static int cmp_integer_double(__int128 a, double lowest, double highest, double d)
 {
     if (isnan(d))
         return CEL_UNORDERED;
-    if (d >= 18446744073709551616.0)
-        return -1;
-    if (d < -9223372036854775808.0)
-        return 1;
-    double whole = trunc(d);
-    __int128 w = (__int128)whole;
-    if (a != w)
-        return a < w ? -1 : 1;
-    return d > whole ? -1 : d < whole ? 1 : 0;
+    if (d < lowest || d > highest)
+        return d < lowest ? 1 : -1;
+    double x = (double)a;
+    return (x > d) - (x < d);
+}
+
+static int cmp_with_double(const struct cel_value *a, double d)
+{
+    return a->kind == CEL_INT ? cmp_integer_double(a->i, -0x1p63, 0x1p63, d) : cmp_integer_double((__int128)a->u, 0, 0x1p64, d);
 }
 
 static int compare_numbers(const struct cel_value *a, const struct cel_value *b)
@@ -215,9 +216,9 @@ static int compare_numbers(const struct cel_value *a, const struct cel_value *b)
     if (a->kind == CEL_DOUBLE && b->kind == CEL_DOUBLE)
         return isnan(a->d) || isnan(b->d) ? CEL_UNORDERED : (a->d > b->d) - (a->d < b->d);
     if (b->kind == CEL_DOUBLE)
-        return cmp_wide_double(a->kind == CEL_INT ? (__int128)a->i : (__int128)a->u, b->d);
+        return cmp_with_double(a, b->d);
     if (a->kind == CEL_DOUBLE) {
-        int c = cmp_wide_double(b->kind == CEL_INT ? (__int128)b->i : (__int128)b->u, a->d);
+        int c = cmp_with_double(b, a->d);
         return c == CEL_UNORDERED ? c : -c;
     }
     __int128 x = a->kind == CEL_INT ? (__int128)a->i : (__int128)a->u, y = b->kind == CEL_INT ? (__int128)b->i : (__int128)b->u;
