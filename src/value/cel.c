@@ -15,9 +15,10 @@ static const struct library {
     const struct cel_fn *fns;
     bool kubernetes, pipelines; /* only in these environments */
 } libraries[] = {
-    {cel_lib_std, false, false},     {cel_lib_time, false, false},    {cel_lib_optional, false, false}, {cel_lib_strings, true, false},
-    {cel_lib_format, true, false},   {cel_lib_lists, true, false},    {cel_lib_regex, true, false},     {cel_lib_quantity, true, false},
-    {cel_lib_url, true, false},      {cel_lib_net, true, false},      {cel_lib_sets, true, false},      {cel_lib_pipelines, false, true},
+    {cel_lib_std, false, false},    {cel_lib_time, false, false},    {cel_lib_optional, false, false},
+    {cel_lib_strings, true, false}, {cel_lib_format, true, false},   {cel_lib_lists, true, false},
+    {cel_lib_regex, true, false},   {cel_lib_quantity, true, false}, {cel_lib_url, true, false},
+    {cel_lib_net, true, false},     {cel_lib_sets, true, false},     {cel_lib_pipelines, false, true},
 };
 
 static bool library_on(const struct cel_program *p, const struct library *l)
@@ -185,20 +186,27 @@ jmval *cel_to_json(const struct cel_value *v, struct jm *m, struct err *err)
 {
     BUF(b);
     switch (v->kind) {
-    case CEL_NULL: return jm_null(m);
-    case CEL_BOOL: return jm_bool(m, v->b);
-    case CEL_INT: return jm_i64(m, v->i);
+    case CEL_NULL:
+        return jm_null(m);
+    case CEL_BOOL:
+        return jm_bool(m, v->b);
+    case CEL_INT:
+        return jm_i64(m, v->i);
     case CEL_UINT:
         buf_addf(&b, "%llu", (unsigned long long)v->u);
         return jm_num(m, b.data);
-    case CEL_DOUBLE: return double_to_json(v->d, m);
-    case CEL_STRING: return jm_strn(m, v->s, v->n);
+    case CEL_DOUBLE:
+        return double_to_json(v->d, m);
+    case CEL_STRING:
+        return jm_strn(m, v->s, v->n);
     case CEL_BYTES: {
         AUTOFREE char *text = base64_encode(v->s, v->n);
         return jm_str(m, text);
     }
-    case CEL_LIST: return v->j ? jm_val(m, v->j) : list_to_json(v, m, err);
-    case CEL_MAP: return v->j ? jm_val(m, v->j) : map_to_json(v, m, err);
+    case CEL_LIST:
+        return v->j ? jm_val(m, v->j) : list_to_json(v, m, err);
+    case CEL_MAP:
+        return v->j ? jm_val(m, v->j) : map_to_json(v, m, err);
     case CEL_TIMESTAMP:
         cel_time_text(v->sec, v->nsec, &b);
         return jm_strn(m, b.data, b.len);
@@ -209,7 +217,8 @@ jmval *cel_to_json(const struct cel_value *v, struct jm *m, struct err *err)
         if (v->inner)
             return cel_to_json(v->inner, m, err);
         break;
-    default: break;
+    default:
+        break;
     }
     err_set(err, ERR_INVALID, "a result of type %s has no JSON form", cel_kind_name(v->kind));
     return NULL;

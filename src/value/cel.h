@@ -10,16 +10,28 @@
 #include "value/json.h"
 
 enum cel_kind {
-    CEL_NULL, CEL_BOOL, CEL_INT, CEL_UINT, CEL_DOUBLE, CEL_STRING, CEL_BYTES, CEL_LIST, CEL_MAP, CEL_TIMESTAMP, CEL_DURATION,
-    CEL_TYPE, CEL_OPTIONAL, CEL_OPAQUE
+    CEL_NULL,
+    CEL_BOOL,
+    CEL_INT,
+    CEL_UINT,
+    CEL_DOUBLE,
+    CEL_STRING,
+    CEL_BYTES,
+    CEL_LIST,
+    CEL_MAP,
+    CEL_TIMESTAMP,
+    CEL_DURATION,
+    CEL_TYPE,
+    CEL_OPTIONAL,
+    CEL_OPAQUE
 };
 struct cel_value; /* immutable, in the arena of the evaluation */
 
 struct cel_env {
-    const char *const *variables;   /* NULL-terminated names of top-level variables */
-    bool numbers_as_double;         /* JSON numbers are doubles (protobuf Value) rather than int where they are integers */
-    bool kubernetes;                /* adds the Kubernetes libraries and name escapes (__namespace__, x__dot__y) */
-    bool pipelines;                 /* adds parseJson(string) -> dyn */
+    const char *const *variables; /* NULL-terminated names of top-level variables */
+    bool numbers_as_double;       /* JSON numbers are doubles (protobuf Value) rather than int where they are integers */
+    bool kubernetes;              /* adds the Kubernetes libraries and name escapes (__namespace__, x__dot__y) */
+    bool pipelines;               /* adds parseJson(string) -> dyn */
 };
 struct cel_program;
 /* NULL with ERR_INVALID: the message holds the position ("1:7: ...") and the offending text. Depth and size are bounded. */
@@ -31,8 +43,8 @@ struct cel_input {
     jval *const *values;
     uint64_t cost_limit; /* 0: 1,000,000 */
 };
-/* NULL with ERR_INVALID on an evaluation error (no such key, no matching overload, cost limit). A value may point into the documents
- * of the input and into the program: both must live as long as it is looked at. */
+/* NULL with ERR_INVALID on an evaluation error (no such key, no matching overload, cost limit). A value may point into the
+ * documents of the input and into the program: both must live as long as it is looked at. */
 const struct cel_value *cel_eval(const struct cel_program *p, const struct cel_input *in, struct arena *a, struct err *err);
 /* Evaluates to a bool, else ERR_INVALID. */
 int cel_eval_bool(const struct cel_program *p, const struct cel_input *in, bool *out, struct err *err);

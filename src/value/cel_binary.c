@@ -18,9 +18,15 @@ static const struct cel_value *int_op(struct cel_run *r, unsigned op, int64_t x,
     if ((op == B_DIV || op == B_MOD) && y == 0)
         return cel_error(r, op == B_DIV ? "division by zero" : "modulus by zero");
     switch (op) {
-    case B_ADD: over = __builtin_add_overflow(x, y, &v); break;
-    case B_SUB: over = __builtin_sub_overflow(x, y, &v); break;
-    case B_MUL: over = __builtin_mul_overflow(x, y, &v); break;
+    case B_ADD:
+        over = __builtin_add_overflow(x, y, &v);
+        break;
+    case B_SUB:
+        over = __builtin_sub_overflow(x, y, &v);
+        break;
+    case B_MUL:
+        over = __builtin_mul_overflow(x, y, &v);
+        break;
     default:
         over = x == INT64_MIN && y == -1;
         if (!over)
@@ -36,10 +42,17 @@ static const struct cel_value *uint_op(struct cel_run *r, unsigned op, uint64_t 
     if ((op == B_DIV || op == B_MOD) && y == 0)
         return cel_error(r, op == B_DIV ? "division by zero" : "modulus by zero");
     switch (op) {
-    case B_ADD: over = __builtin_add_overflow(x, y, &v); break;
-    case B_SUB: over = __builtin_sub_overflow(x, y, &v); break;
-    case B_MUL: over = __builtin_mul_overflow(x, y, &v); break;
-    default: v = op == B_DIV ? x / y : x % y;
+    case B_ADD:
+        over = __builtin_add_overflow(x, y, &v);
+        break;
+    case B_SUB:
+        over = __builtin_sub_overflow(x, y, &v);
+        break;
+    case B_MUL:
+        over = __builtin_mul_overflow(x, y, &v);
+        break;
+    default:
+        v = op == B_DIV ? x / y : x % y;
     }
     if (over)
         return cel_error(r, "unsigned integer overflow");
@@ -51,11 +64,16 @@ static const struct cel_value *uint_op(struct cel_run *r, unsigned op, uint64_t 
 static const struct cel_value *double_op(struct cel_run *r, unsigned op, double x, double y)
 {
     switch (op) {
-    case B_ADD: return cel_mk_double(r, x + y);
-    case B_SUB: return cel_mk_double(r, x - y);
-    case B_MUL: return cel_mk_double(r, x * y);
-    case B_DIV: return cel_mk_double(r, x / y);
-    default: return cel_error(r, "no such overload: double %% double");
+    case B_ADD:
+        return cel_mk_double(r, x + y);
+    case B_SUB:
+        return cel_mk_double(r, x - y);
+    case B_MUL:
+        return cel_mk_double(r, x * y);
+    case B_DIV:
+        return cel_mk_double(r, x / y);
+    default:
+        return cel_error(r, "no such overload: double %% double");
     }
 }
 
@@ -87,7 +105,8 @@ static const struct cel_value *time_plus(struct cel_run *r, const struct cel_val
 }
 
 /* + and - on times and durations; NULL without an error when the kinds do not fit. */
-static const struct cel_value *time_op(struct cel_run *r, unsigned op, const struct cel_value *x, const struct cel_value *y, bool *fits)
+static const struct cel_value *time_op(struct cel_run *r, unsigned op, const struct cel_value *x, const struct cel_value *y,
+                                       bool *fits)
 {
     int64_t v;
     *fits = true;
@@ -115,16 +134,20 @@ static const struct cel_value *arithmetic(struct cel_run *r, unsigned op, const 
 {
     if (x->kind == y->kind) {
         switch (x->kind) {
-        case CEL_INT: return int_op(r, op, x->i, y->i);
-        case CEL_UINT: return uint_op(r, op, x->u, y->u);
-        case CEL_DOUBLE: return double_op(r, op, x->d, y->d);
+        case CEL_INT:
+            return int_op(r, op, x->i, y->i);
+        case CEL_UINT:
+            return uint_op(r, op, x->u, y->u);
+        case CEL_DOUBLE:
+            return double_op(r, op, x->d, y->d);
         case CEL_STRING:
         case CEL_BYTES:
         case CEL_LIST:
             if (op == B_ADD)
                 return concat(r, x, y);
             break;
-        default: break;
+        default:
+            break;
         }
     }
     bool fits;
@@ -161,7 +184,8 @@ static const struct cel_value *membership(struct cel_run *r, const struct cel_va
     return cel_mk_bool(false);
 }
 
-const struct cel_value *cel_binary(struct cel_run *r, const struct cel_node *n, const struct cel_value *x, const struct cel_value *y)
+const struct cel_value *cel_binary(struct cel_run *r, const struct cel_node *n, const struct cel_value *x,
+                                   const struct cel_value *y)
 {
     int eq;
     switch ((enum cel_binary)n->sub) {

@@ -296,25 +296,44 @@ const struct cel_value *cel_run_node(struct cel_run *r, const struct cel_node *n
     if (cel_charge(r, 1) < 0)
         return NULL;
     switch (n->op) {
-    case N_CONST: return n->value;
-    case N_VAR: return run_var(r, n);
-    case N_LOCAL: return r->locals[n->slot];
-    case N_FIELD: return run_field(r, n);
-    case N_HAS: return run_field(r, n);
-    case N_INDEX: return run_index(r, n);
-    case N_CALL: return run_call(r, n);
-    case N_BINARY: return run_binary(r, n);
-    case N_NOT: return run_unary(r, n);
-    case N_NEG: return run_unary(r, n);
-    case N_AND: return run_logic(r, n);
-    case N_OR: return run_logic(r, n);
-    case N_COND: return run_cond(r, n);
-    case N_LIST: return run_list(r, n);
-    case N_MAP: return run_map(r, n);
-    case N_OPT_ELEM: return run_opt_elem(r, n);
-    case N_MACRO: return cel_run_macro(r, n);
-    case N_OPT_MAP: return run_opt_map(r, n);
-    case N_OPT_FLAT_MAP: return run_opt_map(r, n);
+    case N_CONST:
+        return n->value;
+    case N_VAR:
+        return run_var(r, n);
+    case N_LOCAL:
+        return r->locals[n->slot];
+    case N_FIELD:
+        return run_field(r, n);
+    case N_HAS:
+        return run_field(r, n);
+    case N_INDEX:
+        return run_index(r, n);
+    case N_CALL:
+        return run_call(r, n);
+    case N_BINARY:
+        return run_binary(r, n);
+    case N_NOT:
+        return run_unary(r, n);
+    case N_NEG:
+        return run_unary(r, n);
+    case N_AND:
+        return run_logic(r, n);
+    case N_OR:
+        return run_logic(r, n);
+    case N_COND:
+        return run_cond(r, n);
+    case N_LIST:
+        return run_list(r, n);
+    case N_MAP:
+        return run_map(r, n);
+    case N_OPT_ELEM:
+        return run_opt_elem(r, n);
+    case N_MACRO:
+        return cel_run_macro(r, n);
+    case N_OPT_MAP:
+        return run_opt_map(r, n);
+    case N_OPT_FLAT_MAP:
+        return run_opt_map(r, n);
     case N_BIND: {
         const struct cel_value *v = cel_run_node(r, n->args[0]);
         return v ? run_with_local(r, n, v) : NULL;

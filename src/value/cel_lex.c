@@ -26,8 +26,8 @@ int cel_fail_at(const char *src, size_t pos, struct err *err, const char *fmt, .
 
 bool cel_reserved(const char *s, size_t n)
 {
-    static const char *const words[] = {"as", "break", "const", "continue", "else", "for", "function", "if", "import",
-                                        "let", "loop", "package", "namespace", "return", "var", "void", "while"};
+    static const char *const words[] = {"as",  "break", "const",   "continue",  "else",   "for", "function", "if",   "import",
+                                        "let", "loop",  "package", "namespace", "return", "var", "void",     "while"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (strlen(words[i]) == n && memcmp(words[i], s, n) == 0)
             return true;
@@ -154,10 +154,10 @@ static int lex_punct(struct cel_lex *l, struct err *err)
         const char *text;
         enum cel_tok tok;
     } puncts[] = {
-        {"==", T_EQ},  {"!=", T_NE},       {"<=", T_LE},       {">=", T_GE},     {"&&", T_AND},    {"||", T_OR},   {"(", T_LPAREN},
-        {")", T_RPAREN}, {"[", T_LBRACKET}, {"]", T_RBRACKET}, {"{", T_LBRACE}, {"}", T_RBRACE}, {".", T_DOT},   {",", T_COMMA},
-        {":", T_COLON}, {"?", T_QUESTION}, {"+", T_PLUS},      {"-", T_MINUS},  {"*", T_STAR},   {"/", T_SLASH}, {"%", T_PERCENT},
-        {"!", T_NOT},  {"<", T_LT},        {">", T_GT},
+        {"==", T_EQ},    {"!=", T_NE},    {"<=", T_LE},      {">=", T_GE},      {"&&", T_AND},   {"||", T_OR},
+        {"(", T_LPAREN}, {")", T_RPAREN}, {"[", T_LBRACKET}, {"]", T_RBRACKET}, {"{", T_LBRACE}, {"}", T_RBRACE},
+        {".", T_DOT},    {",", T_COMMA},  {":", T_COLON},    {"?", T_QUESTION}, {"+", T_PLUS},   {"-", T_MINUS},
+        {"*", T_STAR},   {"/", T_SLASH},  {"%", T_PERCENT},  {"!", T_NOT},      {"<", T_LT},     {">", T_GT},
     };
     for (size_t i = 0; i < ARRAY_LEN(puncts); i++) {
         size_t n = strlen(puncts[i].text);

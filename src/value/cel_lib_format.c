@@ -54,10 +54,18 @@ static bool add_any(struct cel_run *r, val x, struct buf *out)
     if (cel_charge(r, 1) < 0)
         return false;
     switch (x->kind) {
-    case CEL_NULL: buf_adds(out, "null"); return true;
-    case CEL_BOOL: buf_adds(out, x->b ? "true" : "false"); return true;
-    case CEL_INT: buf_addf(out, "%" PRId64, x->i); return true;
-    case CEL_UINT: buf_addf(out, "%" PRIu64, x->u); return true;
+    case CEL_NULL:
+        buf_adds(out, "null");
+        return true;
+    case CEL_BOOL:
+        buf_adds(out, x->b ? "true" : "false");
+        return true;
+    case CEL_INT:
+        buf_addf(out, "%" PRId64, x->i);
+        return true;
+    case CEL_UINT:
+        buf_addf(out, "%" PRIu64, x->u);
+        return true;
     case CEL_DOUBLE:
         if (isinf(x->d))
             buf_adds(out, x->d < 0 ? "-Infinity" : "Infinity");
@@ -71,10 +79,16 @@ static bool add_any(struct cel_run *r, val x, struct buf *out)
             return false;
         buf_add(out, x->s, x->n);
         return true;
-    case CEL_TIMESTAMP: cel_time_text(x->sec, x->nsec, out); return true;
-    case CEL_DURATION: cel_duration_text(x->i, out); return true;
-    case CEL_LIST: return add_list(r, x, out);
-    case CEL_MAP: return add_map(r, x, out);
+    case CEL_TIMESTAMP:
+        cel_time_text(x->sec, x->nsec, out);
+        return true;
+    case CEL_DURATION:
+        cel_duration_text(x->i, out);
+        return true;
+    case CEL_LIST:
+        return add_list(r, x, out);
+    case CEL_MAP:
+        return add_map(r, x, out);
     default:
         cel_error(r, "error during formatting: %s cannot be written with %%s", cel_kind_name(x->kind));
         return false;
@@ -156,15 +170,20 @@ static bool add_verb(struct cel_run *r, const char **s, const char *end, val x, 
     }
     char verb = *s < end ? *(*s)++ : 0;
     switch (verb) {
-    case 's': return add_any(r, x, out);
+    case 's':
+        return add_any(r, x, out);
     case 'd':
     case 'f':
-    case 'e': return add_number(r, verb, precision, x, out);
+    case 'e':
+        return add_number(r, verb, precision, x, out);
     case 'b':
     case 'o':
     case 'x':
-    case 'X': return add_based(r, verb, x, out);
-    default: cel_error(r, "could not parse formatting clause: unrecognized formatting clause \"%c\"", verb ? verb : '%'); return false;
+    case 'X':
+        return add_based(r, verb, x, out);
+    default:
+        cel_error(r, "could not parse formatting clause: unrecognized formatting clause \"%c\"", verb ? verb : '%');
+        return false;
     }
 }
 

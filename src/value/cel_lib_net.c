@@ -20,7 +20,8 @@ static bool net_equal(const void *a, const void *b)
     const struct net *x = a, *y = b;
     return x->family == y->family && x->prefix == y->prefix && memcmp(x->addr, y->addr, sizeof x->addr) == 0;
 }
-static const struct cel_opaque ip_type = {.name = "net.IP", .equal = net_equal}, cidr_type = {.name = "net.CIDR", .equal = net_equal};
+static const struct cel_opaque ip_type = {.name = "net.IP", .equal = net_equal},
+                               cidr_type = {.name = "net.CIDR", .equal = net_equal};
 
 static bool parse_ip(const char *s, size_t n, struct net *out)
 {
@@ -103,7 +104,10 @@ static val is_cidr(struct cel_call *c)
     return cel_mk_bool(parse_cidr(c->args[0]->s, c->args[0]->n, &n));
 }
 
-static void ip_text(const struct net *n, char out[INET6_ADDRSTRLEN]) { inet_ntop(n->family == 4 ? AF_INET : AF_INET6, n->addr, out, INET6_ADDRSTRLEN); }
+static void ip_text(const struct net *n, char out[INET6_ADDRSTRLEN])
+{
+    inet_ntop(n->family == 4 ? AF_INET : AF_INET6, n->addr, out, INET6_ADDRSTRLEN);
+}
 
 static val is_canonical(struct cel_call *c)
 {
@@ -131,7 +135,8 @@ static bool is_multicast(const struct net *n) { return n->family == 4 ? (n->addr
 
 static bool is_link_local_multicast(const struct net *n)
 {
-    return n->family == 4 ? n->addr[0] == 224 && n->addr[1] == 0 && n->addr[2] == 0 : n->addr[0] == 0xFF && (n->addr[1] & 0x0F) == 2;
+    return n->family == 4 ? n->addr[0] == 224 && n->addr[1] == 0 && n->addr[2] == 0
+                          : n->addr[0] == 0xFF && (n->addr[1] & 0x0F) == 2;
 }
 
 static bool is_link_local_unicast(const struct net *n)
@@ -197,7 +202,8 @@ static val cidr_contains(struct cel_call *c)
     if (net && cel_arg_is(c, 1, CEL_STRING)) {
         val s = c->args[1];
         if (!(want_ip ? parse_ip(s->s, s->n, &parsed) : parse_cidr(s->s, s->n, &parsed)))
-            return cel_error(c->run, "'%.*s' is no %s", (int)(s->n > 100 ? 100 : s->n), s->s, want_ip ? "IP address" : "network address");
+            return cel_error(c->run, "'%.*s' is no %s", (int)(s->n > 100 ? 100 : s->n), s->s,
+                             want_ip ? "IP address" : "network address");
         other = &parsed;
     }
     return net && other ? cel_mk_bool(contains(net, other)) : cel_no_overload(c);

@@ -9,24 +9,36 @@ static val opt_none(struct cel_call *c) { return cel_mk_optional(c->run, NULL); 
 static bool is_zero(val x)
 {
     switch (x->kind) {
-    case CEL_NULL: return true;
-    case CEL_BOOL: return !x->b;
+    case CEL_NULL:
+        return true;
+    case CEL_BOOL:
+        return !x->b;
     case CEL_INT:
-    case CEL_DURATION: return x->i == 0;
-    case CEL_UINT: return x->u == 0;
-    case CEL_DOUBLE: return x->d == 0;
+    case CEL_DURATION:
+        return x->i == 0;
+    case CEL_UINT:
+        return x->u == 0;
+    case CEL_DOUBLE:
+        return x->d == 0;
     case CEL_STRING:
-    case CEL_BYTES: return x->n == 0;
+    case CEL_BYTES:
+        return x->n == 0;
     case CEL_LIST:
-    case CEL_MAP: return x->len == 0;
-    case CEL_OPTIONAL: return !x->inner;
-    default: return false;
+    case CEL_MAP:
+        return x->len == 0;
+    case CEL_OPTIONAL:
+        return !x->inner;
+    default:
+        return false;
     }
 }
 
 static val opt_of_non_zero(struct cel_call *c) { return cel_mk_optional(c->run, is_zero(c->args[0]) ? NULL : c->args[0]); }
 static val opt_has_value(struct cel_call *c) { return cel_mk_bool(c->args[0]->inner != NULL); }
-static val opt_value(struct cel_call *c) { return c->args[0]->inner ? c->args[0]->inner : cel_error(c->run, "optional.none() dereference"); }
+static val opt_value(struct cel_call *c)
+{
+    return c->args[0]->inner ? c->args[0]->inner : cel_error(c->run, "optional.none() dereference");
+}
 static val opt_or_value(struct cel_call *c) { return c->args[0]->inner ? c->args[0]->inner : c->args[1]; }
 
 static val opt_or(struct cel_call *c)

@@ -28,7 +28,10 @@ static val bad_text(struct cel_call *c, const char *type)
     return cel_error(c->run, "type conversion error: '%.*s' is no %s", (int)(x->n > 100 ? 100 : x->n), x->s, type);
 }
 
-static val range_error(struct cel_call *c) { return cel_error(c->run, "range error converting %s with %s()", cel_kind_name(c->args[0]->kind), c->node->name); }
+static val range_error(struct cel_call *c)
+{
+    return cel_error(c->run, "range error converting %s with %s()", cel_kind_name(c->args[0]->kind), c->node->name);
+}
 
 /* The text of a string argument as a C string, or NULL when it is longer than any number or holds a NUL. */
 static const char *number_text(val x, char out[400])
@@ -126,13 +129,26 @@ static val std_string(struct cel_call *c)
     val x = c->args[0];
     BUF(b);
     switch (x->kind) {
-    case CEL_STRING: return x;
-    case CEL_BOOL: buf_adds(&b, x->b ? "true" : "false"); break;
-    case CEL_INT: buf_addf(&b, "%lld", (long long)x->i); break;
-    case CEL_UINT: buf_addf(&b, "%llu", (unsigned long long)x->u); break;
-    case CEL_DOUBLE: cel_double_text(x->d, &b); break;
-    case CEL_TIMESTAMP: cel_time_text(x->sec, x->nsec, &b); break;
-    case CEL_DURATION: cel_duration_text(x->i, &b); break;
+    case CEL_STRING:
+        return x;
+    case CEL_BOOL:
+        buf_adds(&b, x->b ? "true" : "false");
+        break;
+    case CEL_INT:
+        buf_addf(&b, "%lld", (long long)x->i);
+        break;
+    case CEL_UINT:
+        buf_addf(&b, "%llu", (unsigned long long)x->u);
+        break;
+    case CEL_DOUBLE:
+        cel_double_text(x->d, &b);
+        break;
+    case CEL_TIMESTAMP:
+        cel_time_text(x->sec, x->nsec, &b);
+        break;
+    case CEL_DURATION:
+        cel_duration_text(x->i, &b);
+        break;
     default:
         if (!str_utf8_valid(x->s, x->n))
             return cel_error(c->run, "invalid UTF-8 in bytes, cannot convert to string");
@@ -273,7 +289,8 @@ static val parse_json(struct cel_call *c)
     if (cel_charge_bytes(c->run, x->n) < 0)
         return NULL;
     ERR(e);
-    JSON_REF(d) = json_parse(x->s, x->n, NULL, &e);
+    JSON_REF(d)
+    = json_parse(x->s, x->n, NULL, &e);
     if (!d)
         return cel_error(c->run, "parseJson: %s", err_text(&e));
     return deep_copy(c->run, json_root(d));

@@ -201,16 +201,18 @@ static val substring(struct cel_call *c)
     if (!position(c, 1, &from) || (c->n == 3 && !position(c, 2, &to)))
         return NULL;
     if (from > to)
-        return cel_error(c->run, "invalid substring range. start: %lld, end: %lld", (long long)c->args[1]->i, (long long)c->args[2]->i);
+        return cel_error(c->run, "invalid substring range. start: %lld, end: %lld", (long long)c->args[1]->i,
+                         (long long)c->args[2]->i);
     return cel_mk_copy(c->run, CEL_STRING, c->args[0]->s + from, to - from);
 }
 
 /* Bytes of the white space character at s (Unicode's White_Space), 0 when it is none. */
 static size_t space_at(const char *s, size_t n)
 {
-    static const char *const wide[] = {"\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x81", "\xE2\x80\x82", "\xE2\x80\x83",
-                                       "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86", "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A",
-                                       "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
+    static const char *const wide[] = {"\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x81",
+                                       "\xE2\x80\x82", "\xE2\x80\x83", "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86",
+                                       "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A", "\xE2\x80\xA8",
+                                       "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
     if (n && (*s == ' ' || (*s >= '\t' && *s <= '\r')))
         return 1;
     for (size_t i = 0; i < ARRAY_LEN(wide); i++) {

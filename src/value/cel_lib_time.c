@@ -9,7 +9,7 @@
 
 #define MIN_SEC (-62135596800LL) /* 0001-01-01T00:00:00Z */
 #define MAX_SEC 253402300799LL   /* 9999-12-31T23:59:59Z */
-#define DAY     86400LL
+#define DAY 86400LL
 
 typedef const struct cel_value *val;
 
@@ -27,7 +27,7 @@ static struct civil civil_of(int64_t sec)
 {
     int64_t days = floor_div(sec, DAY), rest = sec - days * DAY;
     struct civil c = {.hour = (int)(rest / 3600), .min = (int)(rest / 60 % 60), .sec = (int)(rest % 60)};
-    c.wday = (unsigned)(((days % 7) + 11) % 7); /* 1970-01-01 was a Thursday */
+    c.wday = (unsigned)(((days % 7) + 11) % 7);                   /* 1970-01-01 was a Thursday */
     int year = 1970 + (int)floor_div(days, days < 0 ? 365 : 366); /* not after the right one, and at most a few before it */
     while (days_from_civil(year + 1, 1, 1) <= days)
         year++;
@@ -163,7 +163,8 @@ static val fn_timestamp(struct cel_call *c)
     if (x->kind == CEL_INT)
         return cel_mk_time(c->run, x->i, 0);
     if (!cel_time_parse(x->s, x->n, &sec, &nsec))
-        return cel_error(c->run, "timestamp '%.*s' is not RFC 3339 within the years 1 to 9999", (int)(x->n > 60 ? 60 : x->n), x->s);
+        return cel_error(c->run, "timestamp '%.*s' is not RFC 3339 within the years 1 to 9999", (int)(x->n > 60 ? 60 : x->n),
+                         x->s);
     return cel_mk_time(c->run, sec, nsec);
 }
 
@@ -182,7 +183,8 @@ static val fn_duration(struct cel_call *c)
         text[x->n] = 0;
         ok = duration_parse(text, &ns);
     }
-    return ok ? cel_mk_duration(c->run, ns) : cel_error(c->run, "'%.*s' is no duration (as 1h30m)", (int)(x->n > 60 ? 60 : x->n), x->s);
+    return ok ? cel_mk_duration(c->run, ns)
+              : cel_error(c->run, "'%.*s' is no duration (as 1h30m)", (int)(x->n > 60 ? 60 : x->n), x->s);
 }
 
 /* The time zone argument: absent, "UTC" or a fixed offset. */
@@ -214,8 +216,8 @@ static bool zone(struct cel_call *c, int *out)
 
 static val get_field(struct cel_call *c)
 {
-    static const char *const names[] = {"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear",
-                                        "getHours",    "getMinutes", "getSeconds"};
+    static const char *const names[] = {"getFullYear",  "getMonth", "getDate",    "getDayOfMonth", "getDayOfWeek",
+                                        "getDayOfYear", "getHours", "getMinutes", "getSeconds"};
     int off;
     if (!zone(c, &off))
         return NULL;
@@ -231,8 +233,10 @@ static val get_field(struct cel_call *c)
 static val get_whole(struct cel_call *c)
 {
     const char *name = c->node->name;
-    int64_t unit = str_eq(name, "getHours") ? 3600 * NS_PER_S : str_eq(name, "getMinutes") ? 60 * NS_PER_S
-                   : str_eq(name, "getSeconds") ? NS_PER_S : 1000000;
+    int64_t unit = str_eq(name, "getHours")     ? 3600 * NS_PER_S
+                   : str_eq(name, "getMinutes") ? 60 * NS_PER_S
+                   : str_eq(name, "getSeconds") ? NS_PER_S
+                                                : 1000000;
     return cel_mk_int(c->run, c->args[0]->i / unit);
 }
 

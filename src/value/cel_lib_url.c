@@ -97,7 +97,8 @@ static val make(struct cel_call *c)
     val s = c->args[0];
     if (parse(s, u))
         return cel_mk_opaque(c->run, &type, u);
-    return cel_error(c->run, "URL parse error during conversion from string: '%.*s' is no absolute URL or path", (int)(s->n > 100 ? 100 : s->n), s->s);
+    return cel_error(c->run, "URL parse error during conversion from string: '%.*s' is no absolute URL or path",
+                     (int)(s->n > 100 ? 100 : s->n), s->s);
 }
 
 static val is_url(struct cel_call *c)
@@ -163,7 +164,8 @@ static val get_query(struct cel_call *c)
         at += n + 1;
         if (!n)
             continue;
-        val key = cel_mk_copy(c->run, CEL_STRING, buf_str(&k), k.len), value = cel_mk_copy(c->run, CEL_STRING, buf_str(&v), v.len);
+        val key = cel_mk_copy(c->run, CEL_STRING, buf_str(&k), k.len),
+            value = cel_mk_copy(c->run, CEL_STRING, buf_str(&v), v.len);
         if (!key || !value || cel_charge(c->run, map->len / 8) < 0)
             return NULL;
         struct cel_value *list = (struct cel_value *)(uintptr_t)cel_map_get(c->run, map, key);

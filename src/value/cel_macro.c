@@ -5,8 +5,8 @@
 struct loop {
     struct cel_run *run;
     const struct cel_node *n;
-    const struct cel_pair *pairs;           /* of a map */
-    const struct cel_value *const *items;   /* of a list */
+    const struct cel_pair *pairs;         /* of a map */
+    const struct cel_value *const *items; /* of a list */
     size_t len;
 };
 
@@ -138,10 +138,15 @@ const struct cel_value *cel_run_macro(struct cel_run *r, const struct cel_node *
     if (!over || !loop_start(&l, over) || cel_charge(r, l.len) < 0)
         return NULL;
     switch ((enum cel_macro)n->sub) {
-    case M_ALL: return run_quantifier(&l, false);
-    case M_EXISTS: return run_quantifier(&l, true);
-    case M_EXISTS_ONE: return run_exists_one(&l);
-    case M_TRANSFORM_MAP: return run_to_map(&l);
-    default: return run_to_list(&l);
+    case M_ALL:
+        return run_quantifier(&l, false);
+    case M_EXISTS:
+        return run_quantifier(&l, true);
+    case M_EXISTS_ONE:
+        return run_exists_one(&l);
+    case M_TRANSFORM_MAP:
+        return run_to_map(&l);
+    default:
+        return run_to_list(&l);
     }
 }

@@ -171,9 +171,10 @@ static struct cel_node *finish_call(struct cel_parser *p, const char *name, enum
     const struct cel_fn *fns[CEL_OVERLOADS] = {0};
     if (!cel_find_fns(p->prog, name, how, a.n, fns)) {
         if (!cel_fn_known(p->prog, name, how))
-            return cel_p_fail(p, pos, "undeclared reference to '%s': there is no such %s", name, how == CEL_MEMBER ? "method" : "function");
+            return cel_p_fail(p, pos, "undeclared reference to '%s': there is no such %s", name,
+                              how == CEL_MEMBER ? "method" : "function");
         return cel_p_fail(p, pos, "found no matching overload for '%s' with %u argument%s", name, a.n - (how == CEL_MEMBER),
-                    a.n - (how == CEL_MEMBER) == 1 ? "" : "s");
+                          a.n - (how == CEL_MEMBER) == 1 ? "" : "s");
     }
     struct cel_node *n = cel_p_node(p, N_CALL, pos, a);
     if (!n)
@@ -215,8 +216,23 @@ struct cel_node *cel_p_member_call(struct cel_parser *p, struct cel_node *target
 /* ---- names ---------------------------------------------------------------------------------------------------- */
 
 static const char *const type_names[] = {
-    "int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "optional_type", "google.protobuf.Timestamp",
-    "google.protobuf.Duration", "net.IP", "net.CIDR", "kubernetes.Quantity", "kubernetes.URL",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "optional_type",
+    "google.protobuf.Timestamp",
+    "google.protobuf.Duration",
+    "net.IP",
+    "net.CIDR",
+    "kubernetes.Quantity",
+    "kubernetes.URL",
 };
 
 static bool is_type_name(const char *s)

@@ -24,7 +24,8 @@ struct cel_node *cel_p_unexpected(struct cel_parser *p, const char *wanted)
     if (p->lex.tok == T_END)
         return cel_p_fail(p, p->lex.pos, "the expression ends where %s should be", wanted);
     size_t n = p->lex.end - p->lex.pos;
-    return cel_p_fail(p, p->lex.pos, "unexpected '%.*s' where %s should be", (int)(n > 40 ? 40 : n), p->lex.src + p->lex.pos, wanted);
+    return cel_p_fail(p, p->lex.pos, "unexpected '%.*s' where %s should be", (int)(n > 40 ? 40 : n), p->lex.src + p->lex.pos,
+                      wanted);
 }
 
 bool cel_p_advance(struct cel_parser *p) { return cel_lex_next(&p->lex, p->err) == 0; }
@@ -38,7 +39,10 @@ bool cel_p_expect(struct cel_parser *p, enum cel_tok tok, const char *what)
     return cel_p_advance(p);
 }
 
-char *cel_p_text(struct cel_parser *p) { return arena_strndup(&p->prog->arena, p->lex.src + p->lex.pos, p->lex.end - p->lex.pos); }
+char *cel_p_text(struct cel_parser *p)
+{
+    return arena_strndup(&p->prog->arena, p->lex.src + p->lex.pos, p->lex.end - p->lex.pos);
+}
 
 /* ---- nodes ---------------------------------------------------------------------------------------------------- */
 
@@ -245,8 +249,8 @@ static char *unescape_field(struct cel_parser *p, char *name)
     if (n > 4 && str_starts(name, "__") && str_ends(name, "__")) {
         const char *word = name + 2;
         size_t len = n - 4;
-        bool literal = (len == 4 && (!memcmp(word, "true", 4) || !memcmp(word, "null", 4))) || (len == 5 && !memcmp(word, "false", 5)) ||
-                       (len == 2 && !memcmp(word, "in", 2));
+        bool literal = (len == 4 && (!memcmp(word, "true", 4) || !memcmp(word, "null", 4))) ||
+                       (len == 5 && !memcmp(word, "false", 5)) || (len == 2 && !memcmp(word, "in", 2));
         if (literal || cel_reserved(word, len))
             return arena_strndup(&p->prog->arena, word, len);
     }
@@ -254,8 +258,7 @@ static char *unescape_field(struct cel_parser *p, char *name)
     buf_adds(&b, "");
     for (const char *s = name; *s;) {
         size_t i;
-        for (i = 0; i < ARRAY_LEN(parts) && !str_starts(s, parts[i].from); i++) {
-        }
+        for (i = 0; i < ARRAY_LEN(parts) && !str_starts(s, parts[i].from); i++) {}
         if (i < ARRAY_LEN(parts)) {
             buf_adds(&b, parts[i].to);
             s += strlen(parts[i].from);
@@ -276,7 +279,8 @@ static struct cel_node *parse_select(struct cel_parser *p, struct cel_node *x)
     bool quoted = p->lex.tok == T_QUOTED_IDENT;
     if (p->lex.tok != T_IDENT && !quoted)
         return cel_p_unexpected(p, "the name of a field");
-    char *name = quoted ? arena_strndup(&p->prog->arena, p->lex.src + p->lex.pos + 1, p->lex.end - p->lex.pos - 2) : cel_p_text(p);
+    char *name =
+        quoted ? arena_strndup(&p->prog->arena, p->lex.src + p->lex.pos + 1, p->lex.end - p->lex.pos - 2) : cel_p_text(p);
     if (!cel_p_advance(p))
         return NULL;
     if (p->lex.tok == T_LPAREN && !opt && !quoted)

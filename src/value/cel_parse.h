@@ -1,5 +1,6 @@
-/* cel_parse.h - private to the parser of CEL: cel_parse.c (the grammar) and cel_names.c (what names mean: variables, types, functions,
- * macros). Every parse function starts at the current token, leaves the one behind what it took, and returns NULL with p->err set. */
+/* cel_parse.h - private to the parser of CEL: cel_parse.c (the grammar) and cel_names.c (what names mean: variables, types,
+ * functions, macros). Every parse function starts at the current token, leaves the one behind what it took, and returns NULL with
+ * p->err set. */
 #ifndef TM_VALUE_CEL_PARSE_H
 #define TM_VALUE_CEL_PARSE_H
 

@@ -10,10 +10,10 @@
 #include "value/cel.h"
 #include "value/regex.h"
 
-#define CEL_SOURCE_MAX  (100u << 10) /* bytes of an expression */
-#define CEL_NEST_MAX    200          /* nesting while parsing */
-#define CEL_HEIGHT_MAX  400          /* height of the tree, which bounds recursion when evaluating */
-#define CEL_LOCALS_MAX  64           /* comprehension variables in scope at once */
+#define CEL_SOURCE_MAX (100u << 10) /* bytes of an expression */
+#define CEL_NEST_MAX 200            /* nesting while parsing */
+#define CEL_HEIGHT_MAX 400          /* height of the tree, which bounds recursion when evaluating */
+#define CEL_LOCALS_MAX 64           /* comprehension variables in scope at once */
 
 /* ---- values --------------------------------------------------------------------------------------------------- */
 
@@ -57,8 +57,26 @@ struct cel_value {
 /* ---- the tree ------------------------------------------------------------------------------------------------- */
 
 enum cel_op {
-    N_CONST, N_VAR, N_LOCAL, N_FIELD, N_HAS, N_INDEX, N_CALL, N_BINARY, N_NOT, N_NEG, N_AND, N_OR, N_COND, N_LIST, N_MAP,
-    N_OPT_ELEM, N_MACRO, N_OPT_MAP, N_OPT_FLAT_MAP, N_BIND
+    N_CONST,
+    N_VAR,
+    N_LOCAL,
+    N_FIELD,
+    N_HAS,
+    N_INDEX,
+    N_CALL,
+    N_BINARY,
+    N_NOT,
+    N_NEG,
+    N_AND,
+    N_OR,
+    N_COND,
+    N_LIST,
+    N_MAP,
+    N_OPT_ELEM,
+    N_MACRO,
+    N_OPT_MAP,
+    N_OPT_FLAT_MAP,
+    N_BIND
 };
 enum cel_binary { B_ADD, B_SUB, B_MUL, B_DIV, B_MOD, B_EQ, B_NE, B_LT, B_LE, B_GT, B_GE, B_IN };
 enum cel_macro { M_ALL, M_EXISTS, M_EXISTS_ONE, M_MAP, M_FILTER, M_TRANSFORM_LIST, M_TRANSFORM_MAP };
@@ -67,18 +85,18 @@ enum cel_macro { M_ALL, M_EXISTS, M_EXISTS_ONE, M_MAP, M_FILTER, M_TRANSFORM_LIS
 struct cel_fn;
 struct cel_node {
     enum cel_op op;
-    unsigned sub;     /* enum cel_binary, enum cel_macro */
-    bool opt;         /* N_FIELD, N_INDEX: .? and [?] */
-    bool two;         /* N_MACRO: with two variables */
-    unsigned pos;     /* byte offset in the source */
+    unsigned sub; /* enum cel_binary, enum cel_macro */
+    bool opt;     /* N_FIELD, N_INDEX: .? and [?] */
+    bool two;     /* N_MACRO: with two variables */
+    unsigned pos; /* byte offset in the source */
     unsigned height;
-    unsigned slot;    /* N_VAR, N_LOCAL; the (first) variable of a macro */
+    unsigned slot; /* N_VAR, N_LOCAL; the (first) variable of a macro */
     unsigned n;
     struct cel_node **args;
-    const char *name; /* N_FIELD, N_HAS, N_CALL */
-    const struct cel_value *value; /* N_CONST */
+    const char *name;                        /* N_FIELD, N_HAS, N_CALL */
+    const struct cel_value *value;           /* N_CONST */
     const struct cel_fn *fns[CEL_OVERLOADS]; /* N_CALL: what the name may mean, by the kind of the first argument */
-    struct regex *re; /* N_CALL with a constant pattern: compiled once */
+    struct regex *re;                        /* N_CALL with a constant pattern: compiled once */
 };
 
 struct cel_program {
@@ -95,14 +113,47 @@ struct cel_program {
 /* ---- lexing --------------------------------------------------------------------------------------------------- */
 
 enum cel_tok {
-    T_END, T_IDENT, T_QUOTED_IDENT, T_INT, T_UINT, T_DOUBLE, T_STRING, T_BYTES, T_TRUE, T_FALSE, T_NULL, T_IN, T_LPAREN, T_RPAREN, T_LBRACKET,
-    T_RBRACKET, T_LBRACE, T_RBRACE, T_DOT, T_COMMA, T_COLON, T_QUESTION, T_PLUS, T_MINUS, T_STAR, T_SLASH, T_PERCENT, T_NOT,
-    T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE, T_AND, T_OR
+    T_END,
+    T_IDENT,
+    T_QUOTED_IDENT,
+    T_INT,
+    T_UINT,
+    T_DOUBLE,
+    T_STRING,
+    T_BYTES,
+    T_TRUE,
+    T_FALSE,
+    T_NULL,
+    T_IN,
+    T_LPAREN,
+    T_RPAREN,
+    T_LBRACKET,
+    T_RBRACKET,
+    T_LBRACE,
+    T_RBRACE,
+    T_DOT,
+    T_COMMA,
+    T_COLON,
+    T_QUESTION,
+    T_PLUS,
+    T_MINUS,
+    T_STAR,
+    T_SLASH,
+    T_PERCENT,
+    T_NOT,
+    T_EQ,
+    T_NE,
+    T_LT,
+    T_LE,
+    T_GT,
+    T_GE,
+    T_AND,
+    T_OR
 };
 struct cel_lex {
     const char *src;
-    size_t len, next;  /* next: where the following token is looked for */
-    enum cel_tok tok;  /* the current token, and its place */
+    size_t len, next; /* next: where the following token is looked for */
+    enum cel_tok tok; /* the current token, and its place */
     size_t pos, end;
 };
 /* Moves to the next token; -1 with a message that has the position. Copying a struct cel_lex saves the place. */
@@ -123,8 +174,8 @@ struct cel_run {
     struct arena *a;
     jval *const *vars;
     const struct cel_value **locals;
-    uint64_t left;  /* cost budget */
-    bool fatal;     /* the error is the budget's: && and || do not swallow it */
+    uint64_t left; /* cost budget */
+    bool fatal;    /* the error is the budget's: && and || do not swallow it */
     struct err *err;
 };
 /* Takes from the budget; -1 when it is used up. */
@@ -135,7 +186,8 @@ static inline int cel_charge_bytes(struct cel_run *r, size_t n) { return cel_cha
 const struct cel_value *cel_error(struct cel_run *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const struct cel_value *cel_run_node(struct cel_run *r, const struct cel_node *n);
 const struct cel_value *cel_run_macro(struct cel_run *r, const struct cel_node *n);
-const struct cel_value *cel_binary(struct cel_run *r, const struct cel_node *n, const struct cel_value *x, const struct cel_value *y);
+const struct cel_value *cel_binary(struct cel_run *r, const struct cel_node *n, const struct cel_value *x,
+                                   const struct cel_value *y);
 
 /* Making values, in the arena of the run. Strings are not copied by cel_mk_string. */
 struct cel_value *cel_mk(struct cel_run *r, enum cel_kind kind);
@@ -182,13 +234,13 @@ enum cel_how { CEL_GLOBAL = 1, CEL_MEMBER = 2, CEL_BOTH = 3 };
 struct cel_fn {
     const char *name;
     enum cel_how how;
-    unsigned min, max;  /* number of arguments, the target among them */
-    unsigned first;     /* kinds that the first argument may have */
+    unsigned min, max; /* number of arguments, the target among them */
+    unsigned first;    /* kinds that the first argument may have */
     const struct cel_value *(*fn)(struct cel_call *c);
 };
 /* Each library ends with an entry without a name. */
-extern const struct cel_fn cel_lib_std[], cel_lib_time[], cel_lib_optional[], cel_lib_strings[], cel_lib_lists[], cel_lib_format[],
-    cel_lib_regex[], cel_lib_quantity[], cel_lib_url[], cel_lib_net[], cel_lib_sets[], cel_lib_pipelines[];
+extern const struct cel_fn cel_lib_std[], cel_lib_time[], cel_lib_optional[], cel_lib_strings[], cel_lib_lists[],
+    cel_lib_format[], cel_lib_regex[], cel_lib_quantity[], cel_lib_url[], cel_lib_net[], cel_lib_sets[], cel_lib_pipelines[];
 /* The overloads of a name; their number. */
 unsigned cel_find_fns(const struct cel_program *p, const char *name, enum cel_how how, unsigned n, const struct cel_fn **out);
 /* Whether some function has the name, whatever its arguments (for the message, and for namespaces). */
@@ -208,7 +260,7 @@ const struct cel_value *cel_mk_time(struct cel_run *r, int64_t sec, int64_t nsec
 const struct cel_value *cel_mk_duration(struct cel_run *r, int64_t ns);
 
 /* UTF-8 (cel_value.c): valid text only. */
-size_t cel_utf8_len(const char *s, size_t n);                      /* code points */
+size_t cel_utf8_len(const char *s, size_t n);                       /* code points */
 size_t cel_utf8_offset(const char *s, size_t n, size_t codepoints); /* byte offset, n when beyond the end */
 
 #endif

@@ -88,10 +88,20 @@ const struct cel_value *cel_mk_opaque(struct cel_run *r, const struct cel_opaque
 const char *cel_kind_name(enum cel_kind k)
 {
     static const char *const names[] = {
-        [CEL_NULL] = "null_type", [CEL_BOOL] = "bool", [CEL_INT] = "int", [CEL_UINT] = "uint", [CEL_DOUBLE] = "double",
-        [CEL_STRING] = "string", [CEL_BYTES] = "bytes", [CEL_LIST] = "list", [CEL_MAP] = "map",
-        [CEL_TIMESTAMP] = "google.protobuf.Timestamp", [CEL_DURATION] = "google.protobuf.Duration", [CEL_TYPE] = "type",
-        [CEL_OPTIONAL] = "optional_type", [CEL_OPAQUE] = "opaque",
+        [CEL_NULL] = "null_type",
+        [CEL_BOOL] = "bool",
+        [CEL_INT] = "int",
+        [CEL_UINT] = "uint",
+        [CEL_DOUBLE] = "double",
+        [CEL_STRING] = "string",
+        [CEL_BYTES] = "bytes",
+        [CEL_LIST] = "list",
+        [CEL_MAP] = "map",
+        [CEL_TIMESTAMP] = "google.protobuf.Timestamp",
+        [CEL_DURATION] = "google.protobuf.Duration",
+        [CEL_TYPE] = "type",
+        [CEL_OPTIONAL] = "optional_type",
+        [CEL_OPAQUE] = "opaque",
     };
     return names[k];
 }

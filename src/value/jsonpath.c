@@ -6,17 +6,17 @@
 
 #include "base/str.h"
 
-#define TEXT_MAX  4096
+#define TEXT_MAX 4096
 #define STEPS_MAX 64
 
 enum filter_op { F_EXISTS, F_EQ, F_NE, F_LT, F_LE, F_GT, F_GE };
 struct step {
     enum { S_FIELD, S_INDEX, S_ALL, S_FILTER } kind;
-    char *name;             /* S_FIELD */
-    int64_t index;          /* S_INDEX: from the end when negative */
-    struct jsonpath *left;  /* S_FILTER: the path behind @ */
+    char *name;            /* S_FIELD */
+    int64_t index;         /* S_INDEX: from the end when negative */
+    struct jsonpath *left; /* S_FILTER: the path behind @ */
     enum filter_op op;
-    struct json *right;     /* the literal; NULL for F_EXISTS */
+    struct json *right; /* the literal; NULL for F_EXISTS */
 };
 struct jsonpath {
     struct step *steps;

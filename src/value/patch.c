@@ -92,7 +92,10 @@ static int find_place(struct patching *p, const char *path, struct place *out)
     return 0;
 }
 
-static jmval *value_at(struct patching *p, const struct place *pl) { return pl->whole ? jm_root(p->m) : child(pl->in, pl->token); }
+static jmval *value_at(struct patching *p, const struct place *pl)
+{
+    return pl->whole ? jm_root(p->m) : child(pl->in, pl->token);
+}
 
 static int no_index(struct patching *p, const struct place *pl)
 {
@@ -224,7 +227,8 @@ static int check_list(jval *patch, size_t max_ops, struct err *err)
     jval *o;
     for (size_t i = 0; jv_next(&it, NULL, &o); i++)
         if (jv_type(o) != J_OBJECT)
-            return err_set(err, ERR_BAD_REQUEST, "operation %zu of the JSON patch is a %s, not an object", i, jtype_name(jv_type(o)));
+            return err_set(err, ERR_BAD_REQUEST, "operation %zu of the JSON patch is a %s, not an object", i,
+                           jtype_name(jv_type(o)));
     return 0;
 }
 
@@ -239,7 +243,8 @@ struct json *json_patch(jval *doc, jval *patch, size_t max_ops, struct err *err)
     jval *o;
     for (size_t i = 0; jv_next(&it, NULL, &o); i++) {
         const char *op = jv_str(jv_get(o, "op")), *path = jv_str(jv_get(o, "path"));
-        int rc = op && path ? apply(&p, op, path, o) : err_set(&e, ERR_INVALID, "'%s' is missing or no string", op ? "path" : "op");
+        int rc =
+            op && path ? apply(&p, op, path, o) : err_set(&e, ERR_INVALID, "'%s' is missing or no string", op ? "path" : "op");
         if (rc < 0) {
             err_wrap(&e, "JSON patch operation %zu (%s %s)", i, op ? op : "?", path ? path : "?");
             err_move(err, &e);

@@ -10,11 +10,11 @@
 
 #include "base/str.h"
 
-#define PATTERN_MAX  (64u << 10)
-#define REPEAT_MAX   1000 /* RE2's own */
-#define DEPTH_MAX    250
-#define MATCH_LIMIT  2000000
-#define HEAP_LIMIT   (16u << 10) /* KiB */
+#define PATTERN_MAX (64u << 10)
+#define REPEAT_MAX 1000 /* RE2's own */
+#define DEPTH_MAX 250
+#define MATCH_LIMIT 2000000
+#define HEAP_LIMIT (16u << 10) /* KiB */
 
 struct regex {
     pcre2_code *code;
@@ -31,7 +31,8 @@ struct rewrite {
 
 static int refuse(struct rewrite *w, const char *what)
 {
-    return err_set(w->err, ERR_INVALID, "regular expression '%.200s': at %zu: %s", w->pattern, (size_t)(w->p - w->pattern) + 1, what);
+    return err_set(w->err, ERR_INVALID, "regular expression '%.200s': at %zu: %s", w->pattern, (size_t)(w->p - w->pattern) + 1,
+                   what);
 }
 
 /* A backslash escape at w->p. */

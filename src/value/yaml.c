@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "value/yaml_scalar.h"
 
-#define DEFAULT_DEPTH     512
+#define DEFAULT_DEPTH 512
 #define ALIAS_BYTES_FLOOR (4u << 20) /* what aliases may always expand to, and ... */
 #define ALIAS_BYTES_TIMES 4          /* ... in multiples of the input's size */
 
@@ -25,14 +25,14 @@ struct pair {
 };
 struct node {
     enum { N_SCALAR, N_SEQ, N_MAP } kind;
-    bool done;         /* false while its children are still being read */
-    bool merge;        /* a plain << */
-    unsigned height;   /* levels of containers in it */
-    uint64_t size;     /* bytes it takes when written, aliases expanded */
-    size_t line, col;  /* from 1 */
-    const char *json;  /* N_SCALAR: JSON text */
+    bool done;        /* false while its children are still being read */
+    bool merge;       /* a plain << */
+    unsigned height;  /* levels of containers in it */
+    uint64_t size;    /* bytes it takes when written, aliases expanded */
+    size_t line, col; /* from 1 */
+    const char *json; /* N_SCALAR: JSON text */
     size_t json_len;
-    const char *text;  /* N_SCALAR: the string or the number's text, for use as a key */
+    const char *text; /* N_SCALAR: the string or the number's text, for use as a key */
     size_t text_len;
     struct node **items;
     struct pair *pairs;
@@ -82,8 +82,8 @@ static int fail_parser(struct reader *r)
         return err_set(r->err, ERR_BAD_REQUEST, "yaml: byte %zu: %s", p->problem_offset, p->problem);
     bool ctx = p->context && p->context_mark.line != p->problem_mark.line;
     if (ctx)
-        return fail_at(r, p->problem_mark.line + 1, p->problem_mark.column + 1, "%s (%s that began on line %zu)", p->problem, p->context,
-                       p->context_mark.line + 1);
+        return fail_at(r, p->problem_mark.line + 1, p->problem_mark.column + 1, "%s (%s that began on line %zu)", p->problem,
+                       p->context, p->context_mark.line + 1);
     return fail_at(r, p->problem_mark.line + 1, p->problem_mark.column + 1, "%s%s%s", p->context ? p->context : "",
                    p->context ? ": " : "", p->problem ? p->problem : "malformed");
 }

@@ -17,18 +17,41 @@ static const struct word {
     int kind;
     const char *json;
 } words[] = {
-    {"", YS_NULL, "null"},          {"~", YS_NULL, "null"},        {"null", YS_NULL, "null"},
-    {"Null", YS_NULL, "null"},      {"NULL", YS_NULL, "null"},     {"true", YS_BOOL, "true"},
-    {"True", YS_BOOL, "true"},      {"TRUE", YS_BOOL, "true"},     {"yes", YS_BOOL, "true"},
-    {"Yes", YS_BOOL, "true"},       {"YES", YS_BOOL, "true"},      {"on", YS_BOOL, "true"},
-    {"On", YS_BOOL, "true"},        {"ON", YS_BOOL, "true"},       {"false", YS_BOOL, "false"},
-    {"False", YS_BOOL, "false"},    {"FALSE", YS_BOOL, "false"},   {"no", YS_BOOL, "false"},
-    {"No", YS_BOOL, "false"},       {"NO", YS_BOOL, "false"},      {"off", YS_BOOL, "false"},
-    {"Off", YS_BOOL, "false"},      {"OFF", YS_BOOL, "false"},     {".nan", YS_NONFINITE, "NaN"},
-    {".NaN", YS_NONFINITE, "NaN"},  {".NAN", YS_NONFINITE, "NaN"}, {".inf", YS_NONFINITE, "Infinity"},
-    {".Inf", YS_NONFINITE, "Infinity"},   {".INF", YS_NONFINITE, "Infinity"},   {"+.inf", YS_NONFINITE, "Infinity"},
-    {"+.Inf", YS_NONFINITE, "Infinity"},  {"+.INF", YS_NONFINITE, "Infinity"},  {"-.inf", YS_NONFINITE, "-Infinity"},
-    {"-.Inf", YS_NONFINITE, "-Infinity"}, {"-.INF", YS_NONFINITE, "-Infinity"},
+    {"", YS_NULL, "null"},
+    {"~", YS_NULL, "null"},
+    {"null", YS_NULL, "null"},
+    {"Null", YS_NULL, "null"},
+    {"NULL", YS_NULL, "null"},
+    {"true", YS_BOOL, "true"},
+    {"True", YS_BOOL, "true"},
+    {"TRUE", YS_BOOL, "true"},
+    {"yes", YS_BOOL, "true"},
+    {"Yes", YS_BOOL, "true"},
+    {"YES", YS_BOOL, "true"},
+    {"on", YS_BOOL, "true"},
+    {"On", YS_BOOL, "true"},
+    {"ON", YS_BOOL, "true"},
+    {"false", YS_BOOL, "false"},
+    {"False", YS_BOOL, "false"},
+    {"FALSE", YS_BOOL, "false"},
+    {"no", YS_BOOL, "false"},
+    {"No", YS_BOOL, "false"},
+    {"NO", YS_BOOL, "false"},
+    {"off", YS_BOOL, "false"},
+    {"Off", YS_BOOL, "false"},
+    {"OFF", YS_BOOL, "false"},
+    {".nan", YS_NONFINITE, "NaN"},
+    {".NaN", YS_NONFINITE, "NaN"},
+    {".NAN", YS_NONFINITE, "NaN"},
+    {".inf", YS_NONFINITE, "Infinity"},
+    {".Inf", YS_NONFINITE, "Infinity"},
+    {".INF", YS_NONFINITE, "Infinity"},
+    {"+.inf", YS_NONFINITE, "Infinity"},
+    {"+.Inf", YS_NONFINITE, "Infinity"},
+    {"+.INF", YS_NONFINITE, "Infinity"},
+    {"-.inf", YS_NONFINITE, "-Infinity"},
+    {"-.Inf", YS_NONFINITE, "-Infinity"},
+    {"-.INF", YS_NONFINITE, "-Infinity"},
 };
 
 static const struct word *word_of(const char *s, size_t n)
@@ -47,10 +70,21 @@ static int int_base(const char **s)
     if ((*s)[0] != '0' || !(*s)[1])
         return 10;
     switch ((*s)[1]) {
-    case 'x': case 'X': *s += 2; return 16;
-    case 'b': case 'B': *s += 2; return 2;
-    case 'o': case 'O': *s += 2; return 8;
-    default: *s += 1; return 8;
+    case 'x':
+    case 'X':
+        *s += 2;
+        return 16;
+    case 'b':
+    case 'B':
+        *s += 2;
+        return 2;
+    case 'o':
+    case 'O':
+        *s += 2;
+        return 8;
+    default:
+        *s += 1;
+        return 8;
     }
 }
 
@@ -168,7 +202,8 @@ static int resolve_binary(const char *s, size_t n, struct yaml_scalar *out, stru
 }
 
 /* A tag that asks for a type: the text must have it. */
-static int resolve_tagged(const char *s, size_t n, const char *type, struct yaml_scalar *out, struct buf *scratch, struct err *err)
+static int resolve_tagged(const char *s, size_t n, const char *type, struct yaml_scalar *out, struct buf *scratch,
+                          struct err *err)
 {
     static const struct {
         const char *name;

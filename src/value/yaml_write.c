@@ -55,8 +55,9 @@ static void quote(const char *s, size_t n, struct buf *out)
 
 static bool may_be_plain(const char *s, size_t n)
 {
-    if (!n || s[n - 1] == ' ' || s[n - 1] == ':' || !(s[0] == '/' || s[0] == '_' || s[0] == '.' || s[0] == '-' || s[0] == '(' ||
-                                                       (s[0] >= '0' && s[0] <= '9') || ((s[0] | 0x20) >= 'a' && (s[0] | 0x20) <= 'z')))
+    if (!n || s[n - 1] == ' ' || s[n - 1] == ':' ||
+        !(s[0] == '/' || s[0] == '_' || s[0] == '.' || s[0] == '-' || s[0] == '(' || (s[0] >= '0' && s[0] <= '9') ||
+          ((s[0] | 0x20) >= 'a' && (s[0] | 0x20) <= 'z')))
         return false;
     if (s[0] == '-' && (n == 1 || s[1] == ' ' || s[1] == '-'))
         return false;

@@ -6,7 +6,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct json *vars;
     if (!vars)
-        vars = json_parse_str("{\"a\":1,\"s\":\"t\\u00e9xt\",\"l\":[1,2.5,\"x\",null,[true]],\"m\":{\"k\":{\"j\":\"{\\\"x\\\":1}\"}}}", NULL);
+        vars = json_parse_str(
+            "{\"a\":1,\"s\":\"t\\u00e9xt\",\"l\":[1,2.5,\"x\",null,[true]],\"m\":{\"k\":{\"j\":\"{\\\"x\\\":1}\"}}}", NULL);
     static const char *const names[] = {"x", "inputs", NULL};
     jval *values[] = {json_root(vars), NULL};
     AUTOFREE char *text = xstrndup((const char *)data, size);

@@ -15,15 +15,17 @@ enum { CHECK_KUBERNETES = 1, CHECK_PIPELINES = 2, CHECK_DOUBLES = 4 };
 static inline void cel_check(const struct cel_case *cases, size_t n, const char *data, int env_flags)
 {
     ERR(de);
-    JSON_REF(d) = json_parse_str(data, &de);
+    JSON_REF(d)
+    = json_parse_str(data, &de);
     if (!d)
         fail_msg("%s: %s", data, err_text(&de));
     const char *names[16] = {0};
     jval *values[16] = {0};
     struct jiter it = jv_iter(json_root(d));
-    for (size_t i = 0; i < 15 && jv_next(&it, &names[i], &values[i]); i++) {
-    }
-    struct cel_env env = {.variables = names, .numbers_as_double = env_flags & CHECK_DOUBLES, .kubernetes = env_flags & CHECK_KUBERNETES,
+    for (size_t i = 0; i < 15 && jv_next(&it, &names[i], &values[i]); i++) {}
+    struct cel_env env = {.variables = names,
+                          .numbers_as_double = env_flags & CHECK_DOUBLES,
+                          .kubernetes = env_flags & CHECK_KUBERNETES,
                           .pipelines = env_flags & CHECK_PIPELINES};
     size_t bad = 0;
     for (size_t i = 0; i < n; i++) {
@@ -39,7 +41,8 @@ static inline void cel_check(const struct cel_case *cases, size_t n, const char 
             jmv_write(out, JW_COMPACT, &got);
         bool ok;
         if (cases[i].json) {
-            JSON_REF(want) = json_parse_str(cases[i].json, NULL);
+            JSON_REF(want)
+            = json_parse_str(cases[i].json, NULL);
             assert_non_null(want);
             ok = out && jmv_equal(out, json_root(want));
         } else {

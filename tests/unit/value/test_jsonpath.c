@@ -13,17 +13,51 @@ static bool collect(void *self, jval *v)
 static void finds(void **state)
 {
     ERR(e);
-    JSON_REF(d) = json_parse_str(
+    JSON_REF(d)
+    = json_parse_str(
         "{\"spec\":{\"n\":3,\"l\":[1,2,3]},\"metadata\":{\"annotations\":{\"a.b/c\":\"x\",\"it's\":1}},\"null\":null,"
-        "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"n\":1},{\"type\":\"Other\",\"status\":\"False\",\"n\":5}]}}", &e);
+        "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"n\":1},{\"type\":\"Other\",\"status\":\"False\","
+        "\"n\":5}]}}",
+        &e);
     static const struct {
         const char *path, *found;
     } cases[] = {
-        {".spec.n", "3"}, {"{.spec.n}", "3"}, {"$.spec.n", "3"}, {"{$.spec.n}", "3"}, {"spec.n", "3"}, {".spec['n']", "3"}, {".spec[\"n\"]", "3"}, {".spec.l", "[1,2,3]"}, {".spec.l[0]", "1"}, {".spec.l[-1]", "3"},
-        {".spec.l[3]", ""}, {".spec.l[-4]", ""}, {".spec.l[*]", "1 2 3"}, {".spec.*", "3 [1,2,3]"}, {".spec.zz", ""}, {".spec.n.x", ""}, {".spec.n[0]", ""}, {".metadata.annotations['a.b/c']", "\"x\""}, {".metadata.annotations.a\\.b/c", "\"x\""},
-        {".metadata.annotations['it\\'s']", "1"}, {".status.conditions[?(@.type==\"Ready\")].status", "\"True\""}, {".status.conditions[?(@.type=='Ready')].status", "\"True\""}, {".status.conditions[?( @.type != 'Ready' )].status", "\"False\""}, {".status.conditions[*].type", "\"Ready\" \"Other\""},
-        {".status.conditions[?(@.n>1)].type", "\"Other\""}, {".status.conditions[?(@.n>=1)].type", "\"Ready\" \"Other\""}, {".status.conditions[?(@.n<5)].n", "1"}, {".status.conditions[?(@.n<=0)].n", ""}, {".status.conditions[?(@.n==5.0)].n", "5"}, {".status.conditions[?(@.zz)].n", ""},
-        {".status.conditions[?(@.n)].n", "1 5"}, {".spec.l[?(@>1)]", "2 3"}, {".status.conditions[?(@.type<'P')].n", "5"}, {".null", "null"}, {"{}", NULL}, {".status.conditions[?(@['type']=='Ready')].n", "1"},
+        {".spec.n", "3"},
+        {"{.spec.n}", "3"},
+        {"$.spec.n", "3"},
+        {"{$.spec.n}", "3"},
+        {"spec.n", "3"},
+        {".spec['n']", "3"},
+        {".spec[\"n\"]", "3"},
+        {".spec.l", "[1,2,3]"},
+        {".spec.l[0]", "1"},
+        {".spec.l[-1]", "3"},
+        {".spec.l[3]", ""},
+        {".spec.l[-4]", ""},
+        {".spec.l[*]", "1 2 3"},
+        {".spec.*", "3 [1,2,3]"},
+        {".spec.zz", ""},
+        {".spec.n.x", ""},
+        {".spec.n[0]", ""},
+        {".metadata.annotations['a.b/c']", "\"x\""},
+        {".metadata.annotations.a\\.b/c", "\"x\""},
+        {".metadata.annotations['it\\'s']", "1"},
+        {".status.conditions[?(@.type==\"Ready\")].status", "\"True\""},
+        {".status.conditions[?(@.type=='Ready')].status", "\"True\""},
+        {".status.conditions[?( @.type != 'Ready' )].status", "\"False\""},
+        {".status.conditions[*].type", "\"Ready\" \"Other\""},
+        {".status.conditions[?(@.n>1)].type", "\"Other\""},
+        {".status.conditions[?(@.n>=1)].type", "\"Ready\" \"Other\""},
+        {".status.conditions[?(@.n<5)].n", "1"},
+        {".status.conditions[?(@.n<=0)].n", ""},
+        {".status.conditions[?(@.n==5.0)].n", "5"},
+        {".status.conditions[?(@.zz)].n", ""},
+        {".status.conditions[?(@.n)].n", "1 5"},
+        {".spec.l[?(@>1)]", "2 3"},
+        {".status.conditions[?(@.type<'P')].n", "5"},
+        {".null", "null"},
+        {"{}", NULL},
+        {".status.conditions[?(@['type']=='Ready')].n", "1"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct jsonpath *p = jsonpath_compile(cases[i].path, &e);
@@ -45,8 +79,29 @@ static void finds(void **state)
 
 static void refuses(void **state)
 {
-    static const char *const bad[] = {"", ".", "..a", ".a..b", ".a[", ".a[]", ".a[x]", ".a[0", ".a['x]", ".a[0:1]", ".a[0,1]", "{.a", "{.a}}", ".a b", ".a[?(@.b==)]", ".a[?(@.b=='x']", ".a[?@.b]", ".a[?(.b=='x')]",
-                                      ".a[?(@.b=='x' && @.c)]", ".a[?(@.b[?(@.c)])]", ".a[99999999999999999999]", ".a}", ".a[?(@.b==nope)]"};
+    static const char *const bad[] = {"",
+                                      ".",
+                                      "..a",
+                                      ".a..b",
+                                      ".a[",
+                                      ".a[]",
+                                      ".a[x]",
+                                      ".a[0",
+                                      ".a['x]",
+                                      ".a[0:1]",
+                                      ".a[0,1]",
+                                      "{.a",
+                                      "{.a}}",
+                                      ".a b",
+                                      ".a[?(@.b==)]",
+                                      ".a[?(@.b=='x']",
+                                      ".a[?@.b]",
+                                      ".a[?(.b=='x')]",
+                                      ".a[?(@.b=='x' && @.c)]",
+                                      ".a[?(@.b[?(@.c)])]",
+                                      ".a[99999999999999999999]",
+                                      ".a}",
+                                      ".a[?(@.b==nope)]"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         ERR(e);
         struct jsonpath *p = jsonpath_compile(bad[i], &e);

@@ -15,7 +15,8 @@ static void check(struct json *got, const char *want, const char *what, const st
 {
     if (!got)
         fail_msg("%s: %s", what, err_text(e));
-    JSON_REF(w) = parse(want);
+    JSON_REF(w)
+    = parse(want);
     if (!jv_equal(json_root(got), json_root(w)))
         fail_msg("%s: gives %s", what, jv_text(json_root(got), 0));
 }
@@ -26,10 +27,12 @@ static void json_patches(void **state)
         const char *doc, *patch, *result;
     } cases[] = {
         {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz\",\"value\":\"qux\"}]", "{\"baz\":\"qux\",\"foo\":\"bar\"}"},
-        {"{\"foo\":[\"bar\",\"baz\"]}", "[{\"op\":\"add\",\"path\":\"/foo/1\",\"value\":\"qux\"}]", "{\"foo\":[\"bar\",\"qux\",\"baz\"]}"},
+        {"{\"foo\":[\"bar\",\"baz\"]}", "[{\"op\":\"add\",\"path\":\"/foo/1\",\"value\":\"qux\"}]",
+         "{\"foo\":[\"bar\",\"qux\",\"baz\"]}"},
         {"{\"baz\":\"qux\",\"foo\":\"bar\"}", "[{\"op\":\"remove\",\"path\":\"/baz\"}]", "{\"foo\":\"bar\"}"},
         {"{\"foo\":[\"bar\",\"qux\",\"baz\"]}", "[{\"op\":\"remove\",\"path\":\"/foo/1\"}]", "{\"foo\":[\"bar\",\"baz\"]}"},
-        {"{\"baz\":\"qux\",\"foo\":\"bar\"}", "[{\"op\":\"replace\",\"path\":\"/baz\",\"value\":\"boo\"}]", "{\"baz\":\"boo\",\"foo\":\"bar\"}"},
+        {"{\"baz\":\"qux\",\"foo\":\"bar\"}", "[{\"op\":\"replace\",\"path\":\"/baz\",\"value\":\"boo\"}]",
+         "{\"baz\":\"boo\",\"foo\":\"bar\"}"},
         {"{\"foo\":{\"bar\":\"baz\",\"waldo\":\"fred\"},\"qux\":{\"corge\":\"grault\"}}",
          "[{\"op\":\"move\",\"from\":\"/foo/waldo\",\"path\":\"/qux/thud\"}]",
          "{\"foo\":{\"bar\":\"baz\"},\"qux\":{\"corge\":\"grault\",\"thud\":\"fred\"}}"},
@@ -40,10 +43,12 @@ static void json_patches(void **state)
          "{\"baz\":\"qux\",\"foo\":[\"a\",2,\"c\"]}"},
         {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/child\",\"value\":{\"grandchild\":{}}}]",
          "{\"foo\":\"bar\",\"child\":{\"grandchild\":{}}}"},
-        {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz\",\"value\":\"qux\",\"xyz\":123}]", "{\"foo\":\"bar\",\"baz\":\"qux\"}"},
+        {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz\",\"value\":\"qux\",\"xyz\":123}]",
+         "{\"foo\":\"bar\",\"baz\":\"qux\"}"},
         {"{\"/\":9,\"~1\":10}", "[{\"op\":\"test\",\"path\":\"/~01\",\"value\":10}]", "{\"/\":9,\"~1\":10}"},
         {"{\"/\":9,\"~1\":10}", "[{\"op\":\"replace\",\"path\":\"/~1\",\"value\":1}]", "{\"/\":1,\"~1\":10}"},
-        {"{\"foo\":[\"bar\"]}", "[{\"op\":\"add\",\"path\":\"/foo/-\",\"value\":[\"abc\",\"def\"]}]", "{\"foo\":[\"bar\",[\"abc\",\"def\"]]}"},
+        {"{\"foo\":[\"bar\"]}", "[{\"op\":\"add\",\"path\":\"/foo/-\",\"value\":[\"abc\",\"def\"]}]",
+         "{\"foo\":[\"bar\",[\"abc\",\"def\"]]}"},
         {"{\"a\":1}", "[]", "{\"a\":1}"},
         {"{\"a\":1}", "[{\"op\":\"add\",\"path\":\"\",\"value\":[1]}]", "[1]"},
         {"{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"\",\"value\":null}]", "null"},
@@ -62,11 +67,15 @@ static void json_patches(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(doc) = parse(cases[i].doc);
-        JSON_REF(patch) = parse(cases[i].patch);
-        JSON_REF(got) = json_patch(json_root(doc), json_root(patch), 100, &e);
+        JSON_REF(doc)
+        = parse(cases[i].doc);
+        JSON_REF(patch)
+        = parse(cases[i].patch);
+        JSON_REF(got)
+        = json_patch(json_root(doc), json_root(patch), 100, &e);
         check(got, cases[i].result, cases[i].patch, &e);
-        JSON_REF(again) = parse(cases[i].doc);
+        JSON_REF(again)
+        = parse(cases[i].doc);
         assert_true(jv_equal(json_root(doc), json_root(again)));
     }
 }
@@ -78,7 +87,8 @@ static void json_patches_refused(void **state)
         enum err_code code;
         const char *part;
     } cases[] = {
-        {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz/bat\",\"value\":\"qux\"}]", ERR_INVALID, "operation 0 (add /baz/bat): 'baz'"},
+        {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz/bat\",\"value\":\"qux\"}]", ERR_INVALID,
+         "operation 0 (add /baz/bat): 'baz'"},
         {"{\"baz\":\"qux\"}", "[{\"op\":\"test\",\"path\":\"/baz\",\"value\":\"bar\"}]", ERR_INVALID, "another"},
         {"{\"/\":9,\"~1\":10}", "[{\"op\":\"test\",\"path\":\"/~01\",\"value\":\"10\"}]", ERR_INVALID, "another"},
         {"{\"a\":1}", "{\"op\":\"add\"}", ERR_BAD_REQUEST, "not a"},
@@ -101,15 +111,20 @@ static void json_patches_refused(void **state)
         {"[1]", "[{\"op\":\"remove\",\"path\":\"/1\"}]", ERR_INVALID, "no index"},
         {"[1]", "[{\"op\":\"test\",\"path\":\"/1\",\"value\":null}]", ERR_INVALID, "another"},
         {"1", "[{\"op\":\"add\",\"path\":\"/a\",\"value\":1}]", ERR_INVALID, "neither"},
-        {"[1]", "[{\"op\":\"add\",\"path\":\"/-\",\"value\":1},{\"op\":\"add\",\"path\":\"/-\",\"value\":1},{\"op\":\"remove\",\"path\":\"/9\"}]",
+        {"[1]",
+         "[{\"op\":\"add\",\"path\":\"/-\",\"value\":1},{\"op\":\"add\",\"path\":\"/"
+         "-\",\"value\":1},{\"op\":\"remove\",\"path\":\"/9\"}]",
          ERR_INVALID, "operation 2"},
         {"[1]", "[{},{},{},{},{}]", ERR_TOO_LARGE, "5 operations"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(doc) = parse(cases[i].doc);
-        JSON_REF(patch) = parse(cases[i].patch);
-        JSON_REF(got) = json_patch(json_root(doc), json_root(patch), 4, &e);
+        JSON_REF(doc)
+        = parse(cases[i].doc);
+        JSON_REF(patch)
+        = parse(cases[i].patch);
+        JSON_REF(got)
+        = json_patch(json_root(doc), json_root(patch), 4, &e);
         if (got)
             fail_msg("%s: gives %s", cases[i].patch, jv_text(json_root(got), 0));
         if (e.code != cases[i].code || !strstr(err_text(&e), cases[i].part))
@@ -126,9 +141,12 @@ static void copies_are_bounded(void **state)
         buf_addf(&b, "%s{\"op\":\"copy\",\"from\":\"\",\"path\":\"/k%d\"}", i ? "," : "", i);
     buf_adds(&b, "]");
     ERR(e);
-    JSON_REF(doc) = parse("{\"a\":\"0123456789\"}");
-    JSON_REF(patch) = parse(b.data);
-    JSON_REF(got) = json_patch(json_root(doc), json_root(patch), 10000, &e);
+    JSON_REF(doc)
+    = parse("{\"a\":\"0123456789\"}");
+    JSON_REF(patch)
+    = parse(b.data);
+    JSON_REF(got)
+    = json_patch(json_root(doc), json_root(patch), 10000, &e);
     assert_null(got);
     assert_int_equal(e.code, ERR_TOO_LARGE);
 }
@@ -158,13 +176,17 @@ static void merge_patches(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(doc) = parse(cases[i].doc);
-        JSON_REF(patch) = parse(cases[i].patch);
-        JSON_REF(got) = json_merge_patch(json_root(doc), json_root(patch), &e);
+        JSON_REF(doc)
+        = parse(cases[i].doc);
+        JSON_REF(patch)
+        = parse(cases[i].patch);
+        JSON_REF(got)
+        = json_merge_patch(json_root(doc), json_root(patch), &e);
         check(got, cases[i].result, cases[i].patch, &e);
     }
     ERR(e);
-    JSON_REF(none) = json_merge_patch(NULL, NULL, &e);
+    JSON_REF(none)
+    = json_merge_patch(NULL, NULL, &e);
     assert_null(none);
 }
 
