@@ -347,19 +347,17 @@ static int which_attempt(jval *pod, const struct kube_log_opts *opts, int64_t *a
     jval *state = container_status_state(st), *waiting = container_state_waiting(state);
     bool before = container_state_terminated(container_status_last_state(st)) != NULL;
     *attempt = container_status_restart_count(st, 0);
+    bool has = container_state_running(state) || container_state_terminated(state);
     if (opts->previous) {
-        if (!before || *attempt < 1)
+        if (!before || (has && *attempt < 1))
             return err_set(err, ERR_BAD_REQUEST, "previous terminated container \"%s\" in pod \"%s\" not found", opts->container,
                            obj_name(pod));
-        --*attempt;
+        *attempt -= has;
         return 0;
     }
-    if (st && !waiting && (container_state_running(state) || container_state_terminated(state)))
+    /* One that waits for its next attempt shows the last one. */
+    if (has || before)
         return 0;
-    if (before && *attempt > 0) {
-        --*attempt;
-        return 0;
-    }
     const char *reason = container_state_waiting_reason(waiting);
     return err_set(err, ERR_BAD_REQUEST, "container \"%s\" in pod \"%s\" is waiting to start: %s", opts->container, obj_name(pod),
                    reason ? reason : "ContainerCreating");

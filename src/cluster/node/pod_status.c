@@ -77,7 +77,8 @@ static jmval *box_status(struct jm *m, const struct pod *p, const struct box *b)
         container_state_set_terminated(m, last, jm_val(m, json_root(before)));
     container_status_set_last_state(m, s, last);
     container_status_set_ready(m, s, b->init ? b->state == BOX_EXITED && b->exit_code == 0 : running && p->state == POD_RUN);
-    container_status_set_restart_count(m, s, b->attempt);
+    /* A restart counts once it has happened, not while it is waited for. */
+    container_status_set_restart_count(m, s, b->state == BOX_WAITING && b->attempt > 0 ? b->attempt - 1 : b->attempt);
     container_status_set_image(m, s, image ? image : "");
     container_status_set_image_id(m, s, b->image_id ? b->image_id : "");
     if (b->cid && b->state != BOX_WAITING) {
