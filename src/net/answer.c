@@ -34,7 +34,19 @@ void http_status(struct http_res *res, int status)
     res->status = status;
 }
 
-static bool header_text(const char *s) { return !strpbrk(s, "\r\n"); }
+/* Names are ours, and tokens (RFC 9110 5.6.2). */
+static bool is_token(const char *s) { return *s && !strpbrk(s, " \t\r\n:\"(),/;<=>?@[\\]{}"); }
+
+/* Values may carry what a client sent, as in a Warning: a control character must neither start another field nor end the process.
+ */
+static char *clean_value(struct arena *a, const char *value)
+{
+    char *copy = arena_strdup(a, value);
+    for (char *c = copy; *c; c++)
+        if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
+            *c = ' ';
+    return copy;
+}
 
 const char *res_header(const struct http_res *res, const char *name)
 {
@@ -46,7 +58,7 @@ const char *res_header(const struct http_res *res, const char *name)
 
 void http_add_header(struct http_res *res, const char *name, const char *value)
 {
-    ASSERT(header_text(name) && header_text(value));
+    ASSERT(is_token(name));
     struct arena *a = &res->x->arena;
     if (res->n_headers == res->cap_headers) {
         size_t cap = res->cap_headers ? res->cap_headers * 2 : 8;
@@ -56,7 +68,7 @@ void http_add_header(struct http_res *res, const char *name, const char *value)
         res->headers = more;
         res->cap_headers = cap;
     }
-    res->headers[res->n_headers++] = (struct http_header){arena_strdup(a, name), arena_strdup(a, value)};
+    res->headers[res->n_headers++] = (struct http_header){arena_strdup(a, name), clean_value(a, value)};
 }
 
 void http_set_header(struct http_res *res, const char *name, const char *value)
@@ -71,8 +83,7 @@ void http_set_header(struct http_res *res, const char *name, const char *value)
 
 static void content_type(struct http_res *res, const char *type)
 {
-    ASSERT(!type || header_text(type));
-    res->content_type = type ? arena_strdup(&res->x->arena, type) : NULL;
+    res->content_type = type ? clean_value(&res->x->arena, type) : NULL;
 }
 
 void http_body(struct http_res *res, const char *type, const void *p, size_t n)

@@ -126,6 +126,13 @@ static bool has_header(const struct http_call *call, const char *name)
     return false;
 }
 
+/* Fields that say how the body comes are ours to write. Nothing is expected before it is sent. */
+static bool ours(const char *name)
+{
+    return strcasecmp(name, "content-length") == 0 || strcasecmp(name, "transfer-encoding") == 0 ||
+           strcasecmp(name, "expect") == 0;
+}
+
 static int request_head(const struct http_client *c, const struct url *u, const struct http_call *call, struct buf *out,
                         struct err *err)
 {
@@ -139,7 +146,7 @@ static int request_head(const struct http_client *c, const struct url *u, const 
         if (!*h->name || strpbrk(h->name, "\r\n: ") || strpbrk(h->value, "\r\n"))
             return err_set(err, ERR_BAD_REQUEST, "the header field %s cannot be sent: it has characters that are not allowed",
                            h->name);
-        if (strcasecmp(h->name, "content-length") != 0 && strcasecmp(h->name, "transfer-encoding") != 0)
+        if (!ours(h->name))
             buf_addf(out, "%s: %s\r\n", h->name, h->value);
     }
     if (call->body_len || call->method & (HTTP_POST | HTTP_PUT | HTTP_PATCH))

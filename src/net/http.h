@@ -70,9 +70,10 @@ bool http_query_bool(const struct http_req *r, const char *name);
 /* ---- answers -------------------------------------------------------------------------------------------------- */
 
 struct http_res;
+/* Control characters in the value of a header become blanks: it may quote what a client sent. */
 void http_status(struct http_res *res, int status);                              /* default 200 */
-void http_set_header(struct http_res *res, const char *name, const char *value); /* replaces; CR and LF are refused by assert */
-void http_add_header(struct http_res *res, const char *name, const char *value); /* another one of that name */
+void http_set_header(struct http_res *res, const char *name, const char *value); /* replaces */
+void http_add_header(struct http_res *res, const char *name, const char *value); /* another of that name */
 /* The body. Each replaces what was there. Content-Length, Date and HEAD are the server's business. */
 void http_body(struct http_res *res, const char *content_type, const void *p, size_t n);  /* copied */
 void http_body_buf(struct http_res *res, const char *content_type, struct buf *take);     /* moved out of take */

@@ -122,6 +122,8 @@ static int open_unix(struct listener *ln, const struct listener_config *cfg, con
         return err_errno(err, "making a socket for %s", cfg->address);
     if (stale_socket(&un))
         unlink(path);
+    if (fchmod(ln->fd, 0600) < 0) /* before the file is there: nobody else gets in between */
+        return err_errno(err, "listening on %s", cfg->address);
     if (bind(ln->fd, (struct sockaddr *)&un, sizeof un) < 0) {
         if (errno == EADDRINUSE)
             return err_set(err, ERR_CONFLICT, "%s is already in use; choose another path with %s", cfg->address, flag_text(cfg));
@@ -129,7 +131,7 @@ static int open_unix(struct listener *ln, const struct listener_config *cfg, con
     }
     ln->unix_path = xstrdup(path);
     ln->hosts.any = true; /* no browser, and no name server, reaches a file */
-    if (chmod(path, 0600) < 0 || listen(ln->fd, BACKLOG) < 0)
+    if (listen(ln->fd, BACKLOG) < 0)
         return err_errno(err, "listening on %s (%s)", cfg->address, flag_text(cfg));
     return 0;
 }

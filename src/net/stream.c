@@ -32,7 +32,6 @@ void stream_begin(struct conn *c)
     st->upgraded = x->res.upgrade;
     st->chunked = !st->upgraded && !x->http10;
     c->state = CONN_STREAM;
-    conn_body_uncharge(c);
     if (x->req.method == HTTP_HEAD) {
         stream_close(c);
         c->state = CONN_SENDING;

@@ -27,7 +27,7 @@ static int hello(void *self, struct ctx *ctx, struct http_req *req, struct http_
     http_text(res, 200, "hello %s", http_param(req, "name"));
     http_set_header(res, "X-Kit", "one");
     http_set_header(res, "x-kit", "two");
-    http_add_header(res, "X-Kit", "three");
+    http_add_header(res, "X-Kit", "three\r\nX-Evil: yes");
     return 0;
 }
 
