@@ -108,14 +108,20 @@ struct workqueue *controller_queue(struct controller_run *r)
     return r->queue;
 }
 
-void controller_stop(struct controller_run *r)
+void controller_halt(struct controller_run *r)
 {
-    if (!r)
-        return;
     cancel_raise(&r->cancel);
     workqueue_shutdown(r->queue);
     for (size_t i = 0; i < r->n_workers; i++)
         pthread_join(r->workers[i], NULL);
+    r->n_workers = 0;
+}
+
+void controller_stop(struct controller_run *r)
+{
+    if (!r)
+        return;
+    controller_halt(r);
     for (size_t i = 0; i < r->n_sources; i++)
         informer_remove_handler(r->sources[i].source.informer, &r->sources[i]);
     workqueue_free(r->queue);

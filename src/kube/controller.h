@@ -48,6 +48,9 @@ struct controller {
 struct controller_run;
 struct controller_run *controller_start(const struct controller *c, void *self, const struct clock *clock, int64_t base_delay_ns);
 struct workqueue *controller_queue(struct controller_run *r);
+/* Cancels the calls that workers are in and waits for the workers; the queue stays, and takes nothing any more. For controllers with
+ * informers of their own: halt, stop those, controller_stop. */
+void controller_halt(struct controller_run *r);
 void controller_stop(struct controller_run *r);
 
 #endif

@@ -64,27 +64,105 @@ bool crd_established(jval *crd)
     return obj_condition_is(crd, "Established", "True");
 }
 
-bool crd_accept(struct jm *m, jmval *crd, int64_t now_ns)
+/* ---- names ---------------------------------------------------------------------------------------------------------------------- */
+
+struct taken {
+    struct strmap resources, kinds; /* names that other definitions of the group have */
+};
+
+static void take(struct strmap *m, const char *name)
 {
-    jmval *status = custom_resource_definition_make_status(m, crd), *names = jmv_path(crd, "spec", "names", NULL);
-    bool changed = false;
-    if (!jmv_equal_mut(jmv_get(status, "acceptedNames"), names)) {
-        jm_put(m, status, "acceptedNames", jm_dup(m, names));
-        changed = true;
-    }
-    changed |= obj_set_condition(m, crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now_ns);
-    changed |= obj_set_condition(m, crd, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now_ns);
-    return changed;
+    if (!str_empty(name))
+        strmap_put(m, name, NULL);
 }
 
-bool crd_refuse(struct jm *m, jmval *crd, const char *reason, const char *message, int64_t now_ns)
+static void take_names(struct taken *t, jval *names)
 {
-    bool changed = obj_set_condition(m, crd, "NamesAccepted", "False", reason, message, now_ns);
-    /* A definition that was established once stays so. */
-    JSON_REF(now) = jm_freeze_val(crd);
-    if (!crd_established(json_root(now)))
-        changed |= obj_set_condition(m, crd, "Established", "False", "NotAccepted", "not all names are accepted", now_ns);
-    return changed;
+    take(&t->resources, custom_resource_definition_names_plural(names));
+    take(&t->resources, custom_resource_definition_names_singular(names));
+    jval *shorts = custom_resource_definition_names_short_names(names);
+    for (size_t i = 0; i < (jv_is(shorts, J_ARRAY) ? jv_len(shorts) : 0); i++)
+        take(&t->resources, jv_str(jv_at(shorts, i)));
+    take(&t->kinds, custom_resource_definition_names_kind(names));
+    take(&t->kinds, custom_resource_definition_names_list_kind(names));
+}
+
+struct conflict {
+    const char *reason;
+    struct buf message;
+};
+
+static void say_taken(struct conflict *c, const char *reason, const char *name)
+{
+    if (c->reason != reason)
+        buf_reset(&c->message); /* the last kind of conflict is the one that is told */
+    c->reason = reason;
+    buf_addf(&c->message, "%s\"%s\" is already in use", c->message.len ? ", " : "", name);
+}
+
+/* Accepts one name unless it is taken. */
+static void accept_name(struct jm *m, jmval *accepted, jval *names, const char *member, const struct strmap *taken, const char *reason,
+                        struct conflict *c)
+{
+    const char *name = jv_str(jv_get(names, member));
+    if (!str_empty(name) && strmap_has(taken, name))
+        say_taken(c, reason, name);
+    else if (jv_get(names, member))
+        jm_put(m, accepted, member, jm_val(m, jv_get(names, member)));
+    else
+        jm_del(accepted, member);
+}
+
+static void accept_short_names(struct jm *m, jmval *accepted, jval *names, const struct strmap *taken, struct conflict *c)
+{
+    jval *shorts = custom_resource_definition_names_short_names(names);
+    bool clash = false;
+    for (size_t i = 0; i < (jv_is(shorts, J_ARRAY) ? jv_len(shorts) : 0); i++) {
+        const char *name = jv_str_or(jv_at(shorts, i), "");
+        if (strmap_has(taken, name)) {
+            say_taken(c, "ShortNamesConflict", name);
+            clash = true;
+        }
+    }
+    if (!clash && jv_len(shorts))
+        custom_resource_definition_names_set_short_names(m, accepted, jm_val(m, shorts));
+    else if (!clash)
+        custom_resource_definition_names_del_short_names(accepted);
+}
+
+bool crd_accept(struct jm *m, jmval *crd, jval *const *all, size_t n, int64_t now_ns)
+{
+    JSON_REF(was) = jm_freeze_val(crd);
+    jval *self = json_root(was), *spec = custom_resource_definition_spec(self), *names = custom_resource_definition_spec_names(spec);
+    struct taken t = {STRMAP_INIT(NULL), STRMAP_INIT(NULL)};
+    struct conflict c = {0};
+    for (size_t i = 0; i < n; i++)
+        if (!str_eq(obj_name(all[i]), obj_name(self)) &&
+            str_eq(custom_resource_definition_spec_group(custom_resource_definition_spec(all[i])), custom_resource_definition_spec_group(spec)))
+            take_names(&t, custom_resource_definition_status_accepted_names(custom_resource_definition_status(all[i])));
+    jmval *accepted = custom_resource_definition_status_make_accepted_names(m, custom_resource_definition_make_status(m, crd));
+    accept_name(m, accepted, names, "plural", &t.resources, "PluralConflict", &c);
+    accept_name(m, accepted, names, "singular", &t.resources, "SingularConflict", &c);
+    accept_short_names(m, accepted, names, &t.resources, &c);
+    accept_name(m, accepted, names, "kind", &t.kinds, "KindConflict", &c);
+    accept_name(m, accepted, names, "listKind", &t.kinds, "ListKindConflict", &c);
+    jval *categories = custom_resource_definition_names_categories(names);
+    if (jv_len(categories))
+        custom_resource_definition_names_set_categories(m, accepted, jm_val(m, categories));
+    else
+        custom_resource_definition_names_del_categories(accepted);
+    if (c.reason)
+        obj_set_condition(m, crd, "NamesAccepted", "False", c.reason, buf_str(&c.message), now_ns);
+    else
+        obj_set_condition(m, crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now_ns);
+    if (!c.reason)
+        obj_set_condition(m, crd, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now_ns);
+    else if (!crd_established(self))
+        obj_set_condition(m, crd, "Established", "False", "NotAccepted", "not all names are accepted", now_ns);
+    strmap_free(&t.resources);
+    strmap_free(&t.kinds);
+    buf_free(&c.message);
+    return !jmv_equal(crd, self);
 }
 
 /* ---- compiling --------------------------------------------------------------------------------------------------------------- */

@@ -13,10 +13,9 @@ bool crd_default(struct jm *m, jmval *crd);
 int crd_validate(jval *crd, jval *old, struct err *err);
 /* Puts status.storedVersions (adding the storage version), and for a new one empty acceptedNames and conditions, on create and update. */
 void crd_prepare_status(struct jm *m, jmval *crd, jval *old);
-/* The conditions and accepted names of a definition whose names nobody else has. True when something was changed. */
-bool crd_accept(struct jm *m, jmval *crd, int64_t now_ns);
-/* The same for one that collides with another definition's names: NamesAccepted False with reason and message. */
-bool crd_refuse(struct jm *m, jmval *crd, const char *reason, const char *message, int64_t now_ns);
+/* Puts the accepted names and the conditions NamesAccepted and Established, given all definitions there are (itself among them is fine):
+ * names that another definition of the group has are not accepted. What was established stays so. True when something was changed. */
+bool crd_accept(struct jm *m, jmval *crd, jval *const *all, size_t n, int64_t now_ns);
 bool crd_established(jval *crd);
 
 /* One served version, compiled: what a request for a custom object needs. Immutable. */

@@ -9,6 +9,7 @@
 #define DELETE_TRIES         8
 #define FINALIZER_ORPHAN     "orphan"
 #define FINALIZER_FOREGROUND "foregroundDeletion"
+#define FINALIZER_CLEANUP    "customresourcecleanup.apiextensions.k8s.io"
 
 void deletion_free(struct deletion *d)
 {
@@ -89,6 +90,11 @@ static bool is_pod(const struct op *op)
     return op->res->coll == op->a->pods;
 }
 
+static bool is_definition(const struct op *op)
+{
+    return str_eq(res_of(op->res)->plural, "customresourcedefinitions") && str_eq(res_of(op->res)->group, "apiextensions.k8s.io");
+}
+
 static int64_t pod_grace(const struct op *op, jval *pod)
 {
     int64_t s = op->o->grace_seconds ? *op->o->grace_seconds : pod_spec_termination_grace_period_seconds(pod_spec(pod), 0);
@@ -137,6 +143,8 @@ static enum plan plan_delete(struct op *op, jval *old, struct jm *m)
     if (is_pod(op) && obj_deleting(old))
         return plan_pending_pod(op, old, m);
     bool changed = set_policy_finalizers(m, old, policy_of(op, old));
+    if (is_definition(op) && !obj_deleting(old)) /* its objects go first: a controller sees to that */
+        changed |= obj_add_finalizer(m, jm_root(m), FINALIZER_CLEANUP);
     bool held = jmv_len(object_meta_mut_finalizers(jmv_get(jm_root(m), "metadata"))) > 0;
     if (op->res->coll == op->a->namespaces)
         held = held || jv_len(namespace_spec_finalizers(namespace_spec(old))) > 0;

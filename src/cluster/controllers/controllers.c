@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "base/thread.h"
+#include "cluster/controllers/definitions.h"
+#include "cluster/controllers/event_ttl.h"
 #include "cluster/controllers/gc.h"
 #include "cluster/controllers/namespace.h"
 #include "kube/informer.h"
@@ -11,8 +13,10 @@
 
 struct controllers {
     struct controllers_config cfg;
-    struct informer *namespaces, *accounts, *root_cas;
+    struct informer *namespaces, *accounts, *root_cas, *definitions, *all_events;
     struct namespace_controller *namespace;
+    struct definition_controller *definition;
+    struct event_ttl_controller *event_ttl;
     struct event_recorder *events;
     struct gc *gc;
     struct workqueue *refreshes; /* one key: what is served has changed */
@@ -44,8 +48,12 @@ struct controllers *controllers_start(const struct controllers_config *cfg, cons
     c->namespaces = watch(c, &KUBE_NAMESPACES, NULL);
     c->accounts = watch(c, &KUBE_SERVICEACCOUNTS, "metadata.name=default");
     c->root_cas = watch(c, &KUBE_CONFIGMAPS, "metadata.name=kube-root-ca.crt");
+    c->definitions = watch(c, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL);
+    c->all_events = watch(c, &KUBE_EVENTS, NULL);
+    c->definition = definition_controller_start(&c->cfg, c->definitions);
+    c->event_ttl = event_ttl_controller_start(&c->cfg, c->all_events);
     c->namespace = namespace_controller_start(&c->cfg, c->namespaces, c->accounts, c->root_cas);
-    struct informer *const all[] = {c->namespaces, c->accounts, c->root_cas};
+    struct informer *const all[] = {c->namespaces, c->accounts, c->root_cas, c->definitions, c->all_events};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         informer_start(all[i]);
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
@@ -79,9 +87,13 @@ void controllers_stop(struct controllers *c)
     }
     gc_stop(c->gc);
     event_recorder_free(c->events);
+    event_ttl_controller_stop(c->event_ttl);
+    definition_controller_stop(c->definition);
     namespace_controller_stop(c->namespace);
     informer_stop(c->namespaces);
     informer_stop(c->accounts);
     informer_stop(c->root_cas);
+    informer_stop(c->definitions);
+    informer_stop(c->all_events);
     free(c);
 }

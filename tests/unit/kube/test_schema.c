@@ -234,8 +234,8 @@ static void test_definition_life(void **state)
     assert_int_equal(crd_validate(json_root(d), NULL, &e), 0);
     assert_false(crd_established(json_root(d)));
     JM(m, json_root(d));
-    assert_true(crd_accept(m, jm_root(m), NS_PER_S));
-    assert_false(crd_accept(m, jm_root(m), 2 * NS_PER_S));
+    assert_true(crd_accept(m, jm_root(m), NULL, 0, NS_PER_S));
+    assert_false(crd_accept(m, jm_root(m), NULL, 0, 2 * NS_PER_S));
     JSON_REF(live) = jm_freeze(m);
     assert_true(crd_established(json_root(live)));
     assert_string_equal(jv_str(jv_path(json_root(live), "status", "acceptedNames", "listKind", NULL)), "WidgetList");
@@ -256,10 +256,32 @@ static void test_definition_life(void **state)
     JSON_REF(changed) = jm_freeze(m);
     assert_int_equal(crd_validate(json_root(changed), json_root(live), &e), -1);
     assert_non_null(strstr(err_text(&e), "spec.scope: Invalid value: \"Cluster\": field is immutable"));
-    assert_true(crd_refuse(m, jm_root(m), "PluralConflict", "\"widgets\" is already in use", NS_PER_S));
-    JSON_REF(refused) = jm_freeze(m);
-    assert_true(obj_condition_is(json_root(refused), "NamesAccepted", "False"));
-    assert_true(crd_established(json_root(refused))); /* once established, always */
+
+    /* Another definition of the group that wants the same names. */
+    JM(other, json_root(d));
+    jmval *names = jmv_path(jm_root(other), "spec", "names", NULL);
+    object_meta_set_name(other, jmv_get(jm_root(other), "metadata"), "gadgets.x.io");
+    custom_resource_definition_names_set_plural(other, names, "gadgets");
+    jval *all[] = {json_root(live)};
+    assert_true(crd_accept(other, jm_root(other), all, 1, NS_PER_S));
+    JSON_REF(refused) = jm_freeze(other);
+    jval *c2 = obj_condition(json_root(refused), "NamesAccepted");
+    assert_string_equal(jv_str(jv_get(c2, "reason")), "ListKindConflict");
+    assert_string_equal(jv_str(jv_get(c2, "message")), "\"WidgetList\" is already in use");
+    assert_true(obj_condition_is(json_root(refused), "Established", "False"));
+    AUTOFREE char *accepted = jv_text(jv_path(json_root(refused), "status", "acceptedNames", NULL), JW_SORTED);
+    assert_string_equal(accepted, "{\"kind\":\"\",\"plural\":\"gadgets\"}");
+    /* What was established stays so, whatever comes. */
+    JM(m3, json_root(live));
+    all[0] = json_root(live);
+    JM(rival, json_root(live));
+    object_meta_set_name(rival, jmv_get(jm_root(rival), "metadata"), "rival.x.io");
+    JSON_REF(rival_doc) = jm_freeze(rival);
+    all[0] = json_root(rival_doc);
+    assert_true(crd_accept(m3, jm_root(m3), all, 1, NS_PER_S));
+    JSON_REF(kept) = jm_freeze(m3);
+    assert_true(crd_established(json_root(kept)));
+    assert_true(obj_condition_is(json_root(kept), "NamesAccepted", "False"));
 }
 
 TEST_GROUP(schema, cmocka_unit_test(test_values), cmocka_unit_test(test_ratcheting), cmocka_unit_test(test_rules),

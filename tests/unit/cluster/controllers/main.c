@@ -1,0 +1,5 @@
+#include "unit.h"
+
+UNIT_MAIN(
+    RUN_GROUP(controllers),
+)
