@@ -2,6 +2,7 @@
  *
  * An error's message is the whole chain of what was tried; the innermost text alone is what people want to read. api_wrap keeps
  * it as a cause before it puts anything in front. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,10 +39,15 @@ static const struct problem {
 };
 static const struct problem OUR_FAULT = {ERR_INTERNAL, 13, 500, "InternalServerError"};
 
-static const struct problem *problem_of(enum err_code code)
+/* A full disk is nobody's mistake here: free some space, and the same request succeeds. */
+static const struct problem DISK_FULL = {ERR_IO, 14, 503, "UnavailableError"};
+
+static const struct problem *problem_of(const struct err *err)
 {
+    if (err->code == ERR_IO && err->sys_errno == ENOSPC)
+        return &DISK_FULL;
     for (size_t i = 0; i < ARRAY_LEN(PROBLEMS); i++) {
-        if (PROBLEMS[i].code == code)
+        if (PROBLEMS[i].code == err->code)
             return &PROBLEMS[i];
     }
     return &OUR_FAULT;
@@ -60,7 +66,7 @@ static void adopt(struct err *err)
 {
     if (err->code == ERR_OK || short_text(err))
         return;
-    const struct problem *p = problem_of(err->code);
+    const struct problem *p = problem_of(err);
     err_cause(err, SHORT_TEXT, NULL, "%s", err_text(err));
     if (p->kind)
         err_wrap(err, "%s", p->kind);
@@ -99,7 +105,7 @@ void api_write_error(void *self, struct http_req *req, struct http_res *res, con
 {
     ERR(e);
     err_copy(&e, err);
-    const struct problem *p = problem_of(e.code);
+    const struct problem *p = problem_of(&e);
     const char *message, *text;
     if (!req->route && e.code == ERR_NOT_FOUND) {
         message = text = "Not Found";
@@ -110,7 +116,7 @@ void api_write_error(void *self, struct http_req *req, struct http_res *res, con
         message = err_text(&e);
         text = p->http == 500 ? "Internal Server Error" : short_text(&e);
     }
-    if (p->http == 500)
+    if (p->http == 500 || p == &DISK_FULL)
         log_error("request=%s %s %s: %s", req->request_id, req->method_text, req->path, message);
     if (p->http == 401)
         challenge(res, message);

@@ -4,6 +4,7 @@
 #include <uthash.h>
 
 #include "pipelines/engine/live.h"
+#include "pipelines/store/macros.h"
 
 struct live_art {
     int64_t id;
@@ -258,6 +259,14 @@ static struct ir_pipeline *ir_for(struct engine *e, struct db *db, const char *h
     return p;
 }
 
+/* As given, with macros replaced: from the row alone, so that every load gives the same. */
+static struct json *parameters_of(const struct run *r, struct err *err)
+{
+    const struct macro_values v = {.run_id = r->run_id, .scheduled_ns = r->scheduled_ns, .current_ns = r->created_ns, .index = -1};
+    JSON_REF(given) = json_parse_str(r->parameters, err);
+    return given ? macros_parameters(json_root(given), &v) : NULL;
+}
+
 struct live *live_load(struct engine *e, const struct ctx *ctx, struct db *db, struct run *run, struct err *err)
 {
     struct live *l = xcalloc(1, sizeof *l);
@@ -268,7 +277,7 @@ struct live *live_load(struct engine *e, const struct ctx *ctx, struct db *db, s
     l->ir = ir_for(e, db, l->run.spec_hash, err);
     bool ok = l->ir != NULL;
     if (ok && l->run.parameters)
-        ok = (l->parameters = json_parse_str(l->run.parameters, err)) != NULL;
+        ok = (l->parameters = parameters_of(&l->run, err)) != NULL;
     ok = ok && tasks_each(db, l->run.run_id, load_row, &ld, err) == 0;
     struct by_id *x, *tmp;
     HASH_ITER(hh, ld.table, x, tmp)
