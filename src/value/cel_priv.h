@@ -11,8 +11,8 @@
 #include "value/regex.h"
 
 #define CEL_SOURCE_MAX (100u << 10) /* bytes of an expression */
-#define CEL_NEST_MAX 200            /* nesting while parsing */
-#define CEL_HEIGHT_MAX 400          /* height of the tree, which bounds recursion when evaluating */
+#define CEL_NEST_MAX 100            /* nesting while parsing; a level takes up to 2 KiB of stack */
+#define CEL_HEIGHT_MAX 300          /* height of the tree, which bounds recursion when evaluating */
 #define CEL_LOCALS_MAX 64           /* comprehension variables in scope at once */
 
 /* ---- values --------------------------------------------------------------------------------------------------- */

@@ -542,6 +542,20 @@ static void limits(void **state)
     assert_int_equal(cel_eval_bool(p, &poor, &yes, &e), -1);
     assert_non_null(strstr(err_text(&e), "cost limit"));
     cel_free(p);
+    /* As deep as it goes within the limits. */
+    buf_reset(&b);
+    for (int i = 0; i < 99; i++)
+        buf_adds(&b, "[");
+    buf_adds(&b, "1");
+    for (int i = 0; i < 99; i++)
+        buf_adds(&b, "]");
+    for (int i = 0; i < 190; i++)
+        buf_adds(&b, " + []");
+    p = cel_compile(b.data, &env, &e);
+    assert_non_null(p);
+    ARENA(a);
+    assert_non_null(cel_eval(p, NULL, &a, &e));
+    cel_free(p);
     /* The budget's error is not absorbed by || and what grows by itself ends. */
     static const char *const hungry[] = {
         "[0,1,2,3,4,5,6,7,8,9].map(a,[0,1,2,3,4,5,6,7,8,9].map(b,[0,1,2,3,4,5,6,7,8,9].map(c,[0,1,2,3,4,5,6,7,8,9].map(d,"
