@@ -147,7 +147,7 @@ void conn_close(struct conn *c)
 }
 
 /* Our last byte is out. Closing now, with bytes of the peer unread, would reset the connection, and the peer might lose our
- * answer: so only our side is shut, until the peer has closed its own or LINGER_MS are over. */
+ * answer: so only our side is shut, until the peer has closed its own or enough time is over. */
 static void linger(struct conn *c)
 {
     io_shutdown(c);
@@ -157,7 +157,18 @@ static void linger(struct conn *c)
     }
     c->state = CONN_LINGER;
     buf_free(&c->in);
-    conn_deadline(c, c->loop->stopping ? LINGER_STOP_MS : LINGER_MS);
+    c->linger_end = uv_now(&c->loop->uv) + (c->loop->stopping ? LINGER_STOP_MS : LINGER_MAX_MS);
+    conn_lingers(c);
+}
+
+void conn_lingers(struct conn *c)
+{
+    uint64_t now = uv_now(&c->loop->uv);
+    int64_t left = (int64_t)(c->linger_end - now);
+    if (now >= c->linger_end)
+        conn_close(c);
+    else
+        conn_deadline(c, left < LINGER_MS ? left : LINGER_MS);
 }
 
 void conn_next(struct conn *c)
@@ -193,7 +204,8 @@ void conn_stop(struct conn *c)
         stream_end(&c->x->stream);
         break;
     case CONN_LINGER:
-        conn_deadline(c, LINGER_STOP_MS);
+        c->linger_end = uv_now(&c->loop->uv) + LINGER_STOP_MS;
+        conn_lingers(c);
         break;
     default:
         break; /* the request under way is answered */

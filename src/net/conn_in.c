@@ -254,9 +254,7 @@ void conn_feed(struct conn *c, const char *p, size_t n)
 static void take(struct conn *c, const char *p, size_t n)
 {
     if (c->state == CONN_LINGER) {
-        c->lingered += n;
-        if (c->lingered > LINGER_BYTES)
-            conn_close(c);
+        conn_lingers(c);
     } else if (c->state == CONN_STREAM) {
         size_t used = stream_deliver(c, p, n);
         if (used < n && c->state == CONN_STREAM)

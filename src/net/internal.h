@@ -35,9 +35,9 @@
 #define SCRATCH_BYTES (64 * 1024)
 #define LOW_WATER ((size_t)64 * 1024)
 #define FILE_CHUNK ((size_t)256 * 1024)
-#define LINGER_MS 2000
-#define LINGER_STOP_MS 200 /* while the server stops */
-#define LINGER_BYTES ((size_t)16 * 1024 * 1024)
+#define LINGER_MS 2000      /* without a byte */
+#define LINGER_MAX_MS 30000 /* in all: a client that uploads 1 GB reads our refusal only when it has sent everything */
+#define LINGER_STOP_MS 200  /* while the server stops */
 #define DEFAULT_BODY ((size_t)3 * 1024 * 1024)
 
 enum conn_state {
@@ -103,8 +103,8 @@ struct conn {
     struct exchange *x;
     struct buf in; /* bytes read and not yet used: pipelined requests, data that a stream left */
     struct outq out;
-    size_t lingered;
-    bool file_reading; /* a chunk of a file body is being read */
+    uint64_t linger_end; /* loop milliseconds */
+    bool file_reading;   /* a chunk of a file body is being read */
     struct http_peer peer;
     char local_ip[46];
     struct arena certs; /* cert_cn, cert_orgs */
@@ -180,7 +180,8 @@ void conn_deadline(struct conn *c, int64_t ms); /* 0: none */
 void conn_update(struct conn *c);               /* asks libuv for what the state needs */
 void conn_dirty(struct conn *c);                /* flush before the loop sleeps */
 void conn_flush(struct conn *c);
-void conn_stop(struct conn *c); /* the server stops */
+void conn_lingers(struct conn *c); /* the peer goes on sending what nobody wants */
+void conn_stop(struct conn *c);    /* the server stops */
 
 /* conn_in.c: from bytes to an exchange that a worker has */
 extern const struct h1_ops conn_h1_ops;

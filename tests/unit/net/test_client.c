@@ -162,6 +162,11 @@ static void test_tls(void **state)
     assert_int_equal(a.body.len, n);
     assert_memory_equal(a.body.data, big, n);
     http_answer_free(&a);
+    AUTOFREE char *echo = xasprintf("https://127.0.0.1:%d/echo", k.port);
+    if (http_fetch(c, &ctx, &(struct http_call){.method = HTTP_POST, .url = echo, .body = big, .body_len = n}, &a, &e) < 0)
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(a.status, 413); /* refused early, and still read by a client that sends everything first */
+    http_answer_free(&a);
     free(big);
     http_client_free(c);
 
