@@ -1,6 +1,7 @@
 #include "unit.h"
 
 UNIT_MAIN(
+    RUN_GROUP(convert),
     RUN_GROUP(decode),
     RUN_GROUP(defaults),
     RUN_GROUP(discovery),
