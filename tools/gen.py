@@ -138,7 +138,9 @@ def parse_file(path, types, kinds):
     pkg = os.path.basename(path).removesuffix('.kinds')
     group = version = None
     cur_type = cur_kind = None
-    for n, raw in enumerate(open(path, encoding='utf-8'), 1):
+    with open(path, encoding='utf-8') as f:
+        lines = f.read().splitlines()
+    for n, raw in enumerate(lines, 1):
         where = f'{path}:{n}'
         text = re.sub(r'(^|\s)#.*', '', raw.rstrip())
         if not text.strip():
