@@ -53,8 +53,8 @@ char *node_test_sh(const char *fmt, ...)
     return buf_steal(&out, NULL);
 }
 
-char *node_test_machine(void)
+char *node_test_left(const char *dir, const char *instance)
 {
-    return node_test_sh("cut -d' ' -f5 /proc/self/mountinfo | sort; ip -o link | cut -d: -f2 | grep -E ' tm' ; nft list tables; "
-                        "ls -d /sys/fs/cgroup/tm* /sys/fs/cgroup/*/tm* 2>/dev/null");
+    return node_test_sh("grep -o ' %s[^ ]*' /proc/self/mountinfo; ip -o link | grep -o ' %s[^ :@]*'; nft list tables 2>/dev/null | grep %s; "
+                        "ls -d /sys/fs/cgroup/%s /sys/fs/cgroup/*/%s 2>/dev/null", dir, instance, instance, instance, instance);
 }

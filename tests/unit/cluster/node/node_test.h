@@ -14,8 +14,9 @@ bool node_test_possible(void);
 /* A new directory below $TMPDIR or /tmp; the caller frees the name. */
 char *node_test_dir(void);
 void node_test_rm(const char *dir);
-/* Mounts, links, nftables tables and control groups of this machine that are ours; the caller frees. Two calls around a test must agree. */
-char *node_test_machine(void);
+/* Mounts, links, nftables tables and control groups of this machine that a node in dir, or one of that instance, left; "" when there is nothing.
+ * The caller frees. */
+char *node_test_left(const char *dir, const char *instance);
 /* Output of a shell command; the caller frees. */
 char *node_test_sh(const char *fmt, ...) PRINTF_LIKE(1, 2);
 

@@ -16,7 +16,7 @@
 #include "unit.h"
 
 struct world {
-    char *before, *dir, *bundles;
+    char *dir, *bundles, *instance;
     struct runtime *rt;
     struct sandbox sandbox;
     unsigned n;
@@ -53,8 +53,9 @@ static struct runtime *open_runtime(const char *dir)
 
 static void world_open(struct world *w)
 {
-    *w = (struct world){.before = node_test_machine(), .dir = node_test_dir()};
+    *w = (struct world){.dir = node_test_dir()};
     w->rt = open_runtime(w->dir);
+    w->instance = runtime_crun_instance(w->rt);
     w->bundles = fs_join(w->dir, "node/pods");
     OK(fs_mkdir_p(w->bundles, 0700, err));
     OK(w->rt->ops->sandbox_adopt(w->rt, NULL, 0, err));
@@ -67,9 +68,9 @@ static void world_close(struct world *w)
     w->rt->ops->stop(w->rt, true);
     sandbox_free(&w->sandbox);
     node_test_rm(w->dir);
-    AUTOFREE char *after = node_test_machine();
-    assert_string_equal(w->before, after);
-    free(w->before);
+    AUTOFREE char *left = node_test_left(w->dir, w->instance);
+    assert_string_equal(left, "");
+    free(w->instance);
     free(w->dir);
     free(w->bundles);
 }

@@ -76,7 +76,6 @@ static void processes(void **state)
 static void programs(void **state)
 {
     NEED_NODE();
-    AUTOFREE char *before = node_test_machine();
     AUTOFREE char *dir = node_test_dir();
     struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = "tmunit01"});
     {
@@ -126,8 +125,8 @@ static void programs(void **state)
     ASK(h, HELPER_CGROUP_RM, NULL, "tmunit01");
     helper_free(h);
     node_test_rm(dir);
-    AUTOFREE char *after = node_test_machine();
-    assert_string_equal(before, after);
+    AUTOFREE char *left = node_test_left(dir, "tmunit01");
+    assert_string_equal(left, "");
 }
 
 static void dies_and_comes_back(void **state)
@@ -154,16 +153,15 @@ static void dies_and_comes_back(void **state)
 static void network(void **state)
 {
     NEED_NODE();
-    AUTOFREE char *before = node_test_machine();
     AUTOFREE char *dir = node_test_dir();
     struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = "tmunit03"});
     HELPER_ANSWER(up);
     ASK(h, HELPER_NET_UP, &up, "tmunit03", "10.201.0.1", "16", "1400", "table inet tmunit03 {}\n");
     bool ours = up.text[0] == '0';
-    ASK(h, HELPER_NETNS_ADD, NULL, "tmu3a", "10.201.0.2", "16", "10.201.0.1", "tmunit03", "1400");
-    ASK(h, HELPER_NETNS_ADD, NULL, "tmu3a", "10.201.0.2", "16", "10.201.0.1", "tmunit03", "1400");
-    ASK(h, HELPER_NETNS_ADD, NULL, "tmu3b", "10.201.0.3", "16", "10.201.0.1", "tmunit03", "1400");
-    AUTOFREE char *net = xasprintf("--net=%s/net/tmu3a", dir);
+    ASK(h, HELPER_NETNS_ADD, NULL, "tmunit03-a", "10.201.0.2", "16", "10.201.0.1", "tmunit03", "1400");
+    ASK(h, HELPER_NETNS_ADD, NULL, "tmunit03-a", "10.201.0.2", "16", "10.201.0.1", "tmunit03", "1400");
+    ASK(h, HELPER_NETNS_ADD, NULL, "tmunit03-b", "10.201.0.3", "16", "10.201.0.1", "tmunit03", "1400");
+    AUTOFREE char *net = xasprintf("--net=%s/net/tmunit03-a", dir);
     HELPER_ANSWER(a);
     ASK(h, HELPER_RUN, &a, "/usr/bin/nsenter", net, "/bin/sh", "-c", "exec >&2; ip -br addr; ip route");
     assert_int_equal(a.rc, 0);
@@ -171,17 +169,17 @@ static void network(void **state)
     assert_non_null(strstr(a.text, "default via 10.201.0.1 dev eth0"));
     assert_non_null(strstr(a.text, "127.0.0.1/8"));
     ERR(e);
-    assert_int_equal(helper_ask(h, HELPER_NETNS_ADD, NULL, &e, "tmu3c", "10.201.0.9", "16", "10.201.0.1", "nobridge", "1400", NULL), -1);
-    ASK(h, HELPER_NETNS_DEL, NULL, "tmu3a");
-    ASK(h, HELPER_NETNS_DEL, NULL, "tmu3a");
-    ASK(h, HELPER_NETNS_DEL, NULL, "tmu3b");
+    assert_int_equal(helper_ask(h, HELPER_NETNS_ADD, NULL, &e, "tmunit03-c", "10.201.0.9", "16", "10.201.0.1", "nobridge", "1400", NULL), -1);
+    ASK(h, HELPER_NETNS_DEL, NULL, "tmunit03-a");
+    ASK(h, HELPER_NETNS_DEL, NULL, "tmunit03-a");
+    ASK(h, HELPER_NETNS_DEL, NULL, "tmunit03-b");
     ASK(h, HELPER_NET_DOWN, NULL, "tmunit03", "tmunit03", ours ? "1" : "0");
     ASK(h, HELPER_SWEEP, NULL, "");
     ASK(h, HELPER_CGROUP_RM, NULL, "tmunit03");
     helper_free(h);
     node_test_rm(dir);
-    AUTOFREE char *after = node_test_machine();
-    assert_string_equal(before, after);
+    AUTOFREE char *left = node_test_left(dir, "tmunit03");
+    assert_string_equal(left, "");
 }
 
 TEST_GROUP(helper, cmocka_unit_test(packets), cmocka_unit_test(processes), cmocka_unit_test(programs),

@@ -1,0 +1,357 @@
+/* The pod worker: a node on the scripted runtime and a Kubernetes API in memory. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fs.h"
+#include "cluster/node/node.h"
+#include "cluster/node/runtime.h"
+#include "kube/fields.h"
+#include "kube/kinds.h"
+#include "kube/object.h"
+#include "fake_kube.h"
+#include "node_test.h"
+#include "unit.h"
+
+struct world {
+    struct fake_kube *fake;
+    struct node *node;
+    char *dir;
+    int flaky; /* how often "flaky" still fails */
+};
+
+/* A container's command is its script: exit CODE | sleep MS CODE | forever | stubborn | say TEXT | fail | oom | flaky. */
+static void decide(void *self, const struct container_spec *spec, struct script *out)
+{
+    struct world *w = self;
+    const char *what = spec->args.v[0];
+    const char *arg = spec->args.n > 1 ? spec->args.v[1] : "";
+    *out = (struct script){0};
+    if (strcmp(what, "exit") == 0)
+        out->exit_code = atoi(arg);
+    else if (strcmp(what, "sleep") == 0)
+        *out = (struct script){.run_ns = atoi(arg) * NS_PER_MS, .exit_code = spec->args.n > 2 ? atoi(spec->args.v[2]) : 0};
+    else if (strcmp(what, "forever") == 0)
+        out->run_ns = -1;
+    else if (strcmp(what, "stubborn") == 0)
+        *out = (struct script){.run_ns = -1, .ignore_term = true};
+    else if (strcmp(what, "say") == 0)
+        *out = (struct script){.termination = "the last word", .log = "hello"};
+    else if (strcmp(what, "fail") == 0)
+        out->fail_start = "executable file `fail` not found in $PATH";
+    else if (strcmp(what, "oom") == 0)
+        *out = (struct script){.exit_code = 137, .oom = true};
+    else if (strcmp(what, "flaky") == 0)
+        out->exit_code = __atomic_fetch_sub(&w->flaky, 1, __ATOMIC_SEQ_CST) > 0 ? 1 : 0;
+}
+
+static void start(struct world *w)
+{
+    ERR(e);
+    struct node_config cfg = {.data_dir = w->dir, .node_name = "n1", .runtime = runtime_scripted_new(decide, w),
+                              .backoff_base_ns = 20 * NS_PER_MS};
+    w->node = node_start(&cfg, fake_kube_face(w->fake), &e);
+    if (!w->node)
+        fail_msg("%s", err_text(&e));
+    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 10 * NS_PER_S);
+    if (node_wait_ready(w->node, &ctx, &e) < 0)
+        fail_msg("%s", err_text(&e));
+}
+
+static void world_open(struct world *w)
+{
+    *w = (struct world){.fake = fake_kube_new(), .dir = node_test_dir()};
+    start(w);
+}
+
+static void world_close(struct world *w)
+{
+    node_stop(w->node, NODE_REMOVE);
+    fake_kube_free(w->fake);
+    node_test_rm(w->dir);
+    free(w->dir);
+}
+
+/* spec is JSON members of the pod's spec. */
+static void put_pod(struct world *w, const char *name, const char *spec)
+{
+    json_unref(fake_put(w->fake, &KUBE_PODS,
+                        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\"},\"spec\":{\"nodeName\":\"n1\",%s},\"status\":{\"phase\":\"Pending\"}}",
+                        name, spec));
+}
+
+static char *container(const char *name, const char *command)
+{
+    return xasprintf("{\"name\":\"%s\",\"image\":\"host\",\"command\":%s}", name, command);
+}
+
+static void put_simple(struct world *w, const char *name, const char *policy, const char *command)
+{
+    AUTOFREE char *c = container("main", command), *spec = xasprintf("\"restartPolicy\":\"%s\",\"containers\":[%s]", policy, c);
+    put_pod(w, name, spec);
+}
+
+/* Waits until a value of the pod (by path below status, or containerStatuses[0] with "c.") is text; prints the object if it is not in time. */
+static void expect(struct world *w, const char *name, const char *path, const char *text)
+{
+    AUTOFREE char *last = NULL;
+    for (int i = 0; i < 1000; i++) {
+        JSON_REF(o) = fake_get(w->fake, &KUBE_PODS, "ns", name);
+        jval *v = pod_status(json_root(o));
+        STRLIST(parts);
+        str_split(path, '.', &parts);
+        for (size_t k = 0; k < parts.n; k++)
+            v = strcmp(parts.v[k], "c") == 0   ? jv_at(pod_status_container_statuses(v), 0)
+                : strcmp(parts.v[k], "i") == 0 ? jv_at(pod_status_init_container_statuses(v), 0)
+                                               : jv_get(v, parts.v[k]);
+        const char *have = jv_str(v) ? jv_str(v) : jv_num_text(v) ? jv_num_text(v) : jv_is(v, J_BOOL) ? (jv_bool(v, false) ? "true" : "false") : "";
+        if (strcmp(have, text) == 0)
+            return;
+        free(last);
+        last = o ? jv_text(json_root(o), JW_PRETTY) : xstrdup("no object");
+        usleep(5000);
+    }
+    fail_msg("pod %s: %s is not \"%s\": %s", name, path, text, last);
+}
+
+static void expect_gone(struct world *w, const char *name)
+{
+    for (int i = 0; i < 1000; i++) {
+        JSON_REF(o) = fake_get(w->fake, &KUBE_PODS, "ns", name);
+        if (!o)
+            return;
+        usleep(5000);
+    }
+    fail_msg("pod %s is still there", name);
+}
+
+static void ends(void **state)
+{
+    static const struct {
+        const char *name, *policy, *command, *phase, *reason, *code;
+    } cases[] = {
+        {"good", "Never", "[\"exit\",\"0\"]", "Succeeded", "Completed", "0"},
+        {"bad", "Never", "[\"exit\",\"3\"]", "Failed", "Error", "3"},
+        {"onfailure", "OnFailure", "[\"exit\",\"0\"]", "Succeeded", "Completed", "0"},
+        {"oom", "Never", "[\"oom\"]", "Failed", "OOMKilled", "137"},
+        {"absent", "Never", "[\"fail\"]", "Failed", "ContainerCannotRun", "127"},
+        {"slow", "Never", "[\"sleep\",\"30\",\"4\"]", "Failed", "Error", "4"},
+    };
+    struct world w;
+    world_open(&w);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        put_simple(&w, cases[i].name, cases[i].policy, cases[i].command);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        expect(&w, cases[i].name, "phase", cases[i].phase);
+        expect(&w, cases[i].name, "c.state.terminated.reason", cases[i].reason);
+        expect(&w, cases[i].name, "c.state.terminated.exitCode", cases[i].code);
+        expect(&w, cases[i].name, "c.restartCount", "0");
+    }
+    world_close(&w);
+}
+
+static void restarts(void **state)
+{
+    struct world w;
+    world_open(&w);
+    w.flaky = 3;
+    put_simple(&w, "flaky", "OnFailure", "[\"flaky\"]");
+    expect(&w, "flaky", "phase", "Succeeded");
+    expect(&w, "flaky", "c.restartCount", "3");
+    expect(&w, "flaky", "c.lastState.terminated.exitCode", "1");
+    put_simple(&w, "always", "Always", "[\"exit\",\"0\"]");
+    expect(&w, "always", "c.state.waiting.reason", "CrashLoopBackOff");
+    expect(&w, "always", "phase", "Running");
+    world_close(&w);
+}
+
+static void waits(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_pod(&w, "noimage", "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"missing:1\",\"command\":[\"exit\",\"0\"]}]");
+    expect(&w, "noimage", "c.state.waiting.reason", "ErrImagePull");
+    put_pod(&w, "never", "\"containers\":[{\"name\":\"main\",\"image\":\"missing:1\",\"imagePullPolicy\":\"Never\"}]");
+    expect(&w, "never", "c.state.waiting.reason", "ErrImageNeverPull");
+    put_pod(&w, "badname", "\"containers\":[{\"name\":\"main\",\"image\":\"bad name\"}]");
+    expect(&w, "badname", "c.state.waiting.reason", "InvalidImageName");
+    put_pod(&w, "probe", "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"livenessProbe\":{}}]");
+    expect(&w, "probe", "c.state.waiting.reason", "CreateContainerConfigError");
+    expect(&w, "probe", "c.state.waiting.message", "livenessProbe is not served by this node yet");
+    put_pod(&w, "root", "\"securityContext\":{\"runAsNonRoot\":true},\"containers\":[{\"name\":\"main\",\"image\":\"x\"}]");
+    expect(&w, "root", "c.state.waiting.reason", "CreateContainerConfigError");
+    put_pod(&w, "env",
+            "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"$(A)\"],\"env\":[{\"name\":\"A\","
+            "\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"cm\",\"key\":\"a\"}}}]}]");
+    expect(&w, "env", "c.state.waiting.message", "configmap \"cm\" not found");
+    put_pod(&w, "volume",
+            "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"6\"]}],"
+            "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}]");
+    expect(&w, "volume", "phase", "Pending");
+    json_unref(fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"5\"}}"));
+    expect(&w, "env", "c.state.terminated.exitCode", "5");
+    expect(&w, "volume", "c.state.terminated.exitCode", "6");
+    world_close(&w);
+}
+
+static void init_containers(void **state)
+{
+    struct world w;
+    world_open(&w);
+    AUTOFREE char *ok = container("a", "[\"sleep\",\"20\"]"), *bad = container("b", "[\"exit\",\"2\"]");
+    AUTOFREE char *mainc = container("main", "[\"exit\",\"0\"]");
+    AUTOFREE char *good = xasprintf("\"restartPolicy\":\"Never\",\"initContainers\":[%s],\"containers\":[%s]", ok, mainc);
+    AUTOFREE char *fails = xasprintf("\"restartPolicy\":\"Never\",\"initContainers\":[%s,%s],\"containers\":[%s]", ok, bad, mainc);
+    put_pod(&w, "good", good);
+    put_pod(&w, "fails", fails);
+    expect(&w, "good", "phase", "Succeeded");
+    expect(&w, "good", "i.state.terminated.reason", "Completed");
+    expect(&w, "fails", "phase", "Failed");
+    expect(&w, "fails", "c.state.waiting.reason", "PodInitializing");
+    put_pod(&w, "sidecar", "\"initContainers\":[{\"name\":\"s\",\"image\":\"x\",\"restartPolicy\":\"Always\"}],\"containers\":[{\"name\":\"main\",\"image\":\"x\"}]");
+    expect(&w, "sidecar", "i.state.waiting.reason", "CreateContainerConfigError");
+    world_close(&w);
+}
+
+/* Asks for an end as the API server does: a time stamp and the grace. */
+static void ask_delete(struct world *w, const char *name, int grace)
+{
+    JSON_REF(o) = fake_get(w->fake, &KUBE_PODS, "ns", name);
+    JM(m, json_root(o));
+    jmval *meta = jmv_get(jm_root(m), "metadata");
+    object_meta_set_deletion_timestamp(m, meta, "2026-11-25T13:00:00Z");
+    object_meta_set_deletion_grace_period_seconds(m, meta, grace);
+    JSON_REF(doc) = jm_freeze(m);
+    AUTOFREE char *text = jv_text(json_root(doc), JW_COMPACT);
+    json_unref(fake_put(w->fake, &KUBE_PODS, "%s", text));
+}
+
+static void deletion(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_simple(&w, "polite", "Always", "[\"forever\"]");
+    put_simple(&w, "stubborn", "Always", "[\"stubborn\"]");
+    put_simple(&w, "done", "Never", "[\"exit\",\"0\"]");
+    put_simple(&w, "forced", "Always", "[\"forever\"]");
+    expect(&w, "polite", "c.ready", "true");
+    expect(&w, "stubborn", "c.ready", "true");
+    expect(&w, "forced", "c.ready", "true");
+    expect(&w, "done", "phase", "Succeeded");
+    ask_delete(&w, "polite", 30);
+    ask_delete(&w, "stubborn", 1);
+    ask_delete(&w, "done", 30);
+    fake_remove(w.fake, &KUBE_PODS, "ns", "forced");
+    expect_gone(&w, "polite");
+    expect_gone(&w, "done");
+    expect_gone(&w, "stubborn");
+    /* Nothing of them is left, logs included. */
+    AUTOFREE char *pods = fs_join(w.dir, "node/pods"), *logs = fs_join(w.dir, "logs/pods");
+    for (int i = 0; i < 1000 && fs_du(pods) + fs_du(logs); i++)
+        usleep(5000);
+    AUTOFREE char *left = node_test_sh("ls %s %s | grep -v : | tr -d '\\n'", pods, logs);
+    for (int i = 0; i < 500 && *left; i++) {
+        usleep(10000);
+        free(left);
+        left = node_test_sh("ls %s %s | grep -v : | tr -d '\\n'", pods, logs);
+    }
+    assert_string_equal(left, "");
+    world_close(&w);
+}
+
+static void deadline(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_pod(&w, "late", "\"restartPolicy\":\"Never\",\"activeDeadlineSeconds\":1,\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"forever\"]}]");
+    expect(&w, "late", "phase", "Failed");
+    expect(&w, "late", "reason", "DeadlineExceeded");
+    expect(&w, "late", "c.state.terminated.exitCode", "143");
+    world_close(&w);
+}
+
+/* A new node on the rows of the old one. The scripted runtime forgets, as a machine does in a crash: what ran is lost. */
+static void new_life(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_simple(&w, "done", "Never", "[\"exit\",\"3\"]");
+    put_simple(&w, "lost", "Never", "[\"forever\"]");
+    put_simple(&w, "again", "Always", "[\"forever\"]");
+    expect(&w, "done", "phase", "Failed");
+    expect(&w, "lost", "c.ready", "true");
+    expect(&w, "again", "c.ready", "true");
+    node_stop(w.node, NODE_KEEP);
+    start(&w);
+    expect(&w, "lost", "phase", "Failed");
+    expect(&w, "lost", "c.state.terminated.reason", "ContainerStatusUnknown");
+    expect(&w, "again", "c.restartCount", "1");
+    expect(&w, "again", "c.lastState.terminated.exitCode", "137");
+    expect(&w, "done", "c.state.terminated.exitCode", "3");
+    world_close(&w);
+}
+
+static void api_trouble(void **state)
+{
+    struct world w;
+    world_open(&w);
+    fake_fail(w.fake, "update", "pods", 3, ERR_UNAVAILABLE);
+    put_simple(&w, "a", "Never", "[\"exit\",\"0\"]");
+    expect(&w, "a", "phase", "Succeeded");
+    fake_fail(w.fake, "update", "pods", 2, ERR_CONFLICT);
+    put_simple(&w, "b", "Never", "[\"exit\",\"1\"]");
+    expect(&w, "b", "phase", "Failed");
+    world_close(&w);
+}
+
+static void messages_and_logs(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_simple(&w, "say", "Never", "[\"say\"]");
+    expect(&w, "say", "phase", "Succeeded");
+    expect(&w, "say", "c.state.terminated.message", "the last word");
+    JSON_REF(pod) = fake_get(w.fake, &KUBE_PODS, "ns", "say");
+    const struct node_api *api = node_api(w.node);
+    struct ctx ctx = ctx_background();
+    struct kube_log_opts o = {.container = "main", .tail_lines = -1};
+    ERR(e);
+    BUF(text);
+    struct node_log *log = api->log_open(api->self, &ctx, json_root(pod), &o, NULL, NULL, &e);
+    assert_non_null(log);
+    while (log->read(log, 65536, &text, &e) == 1)
+        ;
+    assert_string_equal(buf_str(&text), "hello\n");
+    log->close(log);
+    static const struct {
+        struct kube_log_opts opts;
+        const char *text;
+    } bad[] = {
+        {{.container = "nope"}, "container nope is not valid for pod say"},
+        {{.container = "main", .previous = true}, "previous terminated container \"main\" in pod \"say\" not found"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_null(api->log_open(api->self, &ctx, json_root(pod), &bad[i].opts, NULL, NULL, &e));
+        assert_int_equal(e.code, ERR_BAD_REQUEST);
+        assert_string_equal(err_text(&e), bad[i].text);
+        err_clear(&e);
+    }
+    world_close(&w);
+}
+
+static void node_object(void **state)
+{
+    struct world w;
+    world_open(&w);
+    JSON_REF(o) = fake_get(w.fake, &KUBE_NODES, NULL, "n1");
+    jval *n = json_root(o);
+    assert_true(obj_condition_is(n, "Ready", "True"));
+    assert_true(obj_condition_is(n, "DiskPressure", "False"));
+    assert_string_equal(obj_label(n, "kubernetes.io/os"), "linux");
+    assert_non_null(jv_str(jv_get(node_status_allocatable(node_status(n)), "memory")));
+    world_close(&w);
+}
+
+TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
+           cmocka_unit_test(deletion), cmocka_unit_test(deadline), cmocka_unit_test(new_life), cmocka_unit_test(api_trouble),
+           cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
