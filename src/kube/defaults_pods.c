@@ -158,7 +158,7 @@ static void host_ports(struct jm *m, jmval *container)
     jmval *p;
     int64_t n;
     while (jmv_next(&it, NULL, &p))
-        if (!container_port_mut_host_port(p) && jmv_i64(container_port_mut_container_port(p), &n))
+        if (!container_port_mut_host_port(p) && jmv_i64(container_port_mut_container_port(p), &n) && n)
             container_port_set_host_port(m, p, n);
 }
 

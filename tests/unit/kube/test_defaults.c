@@ -30,6 +30,7 @@ static const struct {
     {"po", "{'spec':{'containers':[{}]}}", "spec.containers.0.terminationMessagePolicy", "'File'"},
     {"po", "{'spec':{'containers':[{'ports':[{'containerPort':1}]}]}}", "spec.containers.0.ports",
      "[{'containerPort':1,'protocol':'TCP'}]"},
+    {"po", "{'spec':{'hostNetwork':true,'containers':[{'ports':[{}]}]}}", "spec.containers.0.ports.0.hostPort", ""},
     {"po", "{'spec':{'hostNetwork':true,'containers':[{'ports':[{'containerPort':1}]}]}}", "spec.containers.0.ports.0.hostPort",
      "1"},
     {"po", "{'spec':{'containers':[{'resources':{'limits':{'cpu':'1','x':'2'},'requests':{'x':'1'}}}]}}",
