@@ -101,9 +101,9 @@ static int serve(struct up *u)
     ERR(node_err);
     struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
     int node_rc = server_wait_node(s, &ctx, &node_err);
-    AUTOFREE char *kubeconfig_text = server_kubeconfig(s);
+    AUTOFREE char *kubeconfig_text = server_kubeconfig(s, &e);
     AUTOFREE char *kubeconfig = NULL;
-    if (place_publish(u->data_dir, &u->caller, getpid(), server_url(s), server_kube_url(s), kubeconfig_text, u->ready_file, &kubeconfig, &e) < 0) {
+    if (!kubeconfig_text || place_publish(u->data_dir, &u->caller, getpid(), server_url(s), server_kube_url(s), kubeconfig_text, u->ready_file, &kubeconfig, &e) < 0) {
         server_stop(s, NODE_REMOVE);
         return cli_fail(u->self, &e);
     }

@@ -84,6 +84,19 @@ struct json *front_call(struct front *f, enum http_method method, const char *pa
     return call(f->http, f->url, f->token, method, path, body, err);
 }
 
+/* A base64 member of a kubeconfig, decoded; NULL when absent or malformed. Caller frees. */
+static char *pem_of(jval *obj, const char *key)
+{
+    const char *text = jv_str(jv_get(obj, key));
+    unsigned char *bytes = NULL;
+    size_t n;
+    if (!text || base64_decode(text, strlen(text), &bytes, &n) < 0)
+        return NULL;
+    char *out = xstrndup((char *)bytes, n);
+    free(bytes);
+    return out;
+}
+
 int front_kube(struct front *f, struct err *err)
 {
     const char *path = jv_str(jv_get(json_root(f->run_file), "kubeconfig"));
@@ -96,15 +109,12 @@ int front_kube(struct front *f, struct err *err)
         return err_wrap(err, "kubeconfig");
     JSON_REF(d) = yaml_parse_one(text.data, text.len, NULL, err);
     jval *cluster = jv_path(json_root(d), "clusters", "0", "cluster", NULL), *user = jv_path(json_root(d), "users", "0", "user", NULL);
-    const char *server = jv_str(jv_get(cluster, "server")), *ca64 = jv_str(jv_get(cluster, "certificate-authority-data"));
-    const char *token = jv_str(jv_get(user, "token"));
-    unsigned char *ca = NULL;
-    size_t n;
-    if (!server || !token || !ca64 || base64_decode(ca64, strlen(ca64), &ca, &n) < 0)
-        return err_set(err, ERR_BAD_REQUEST, "%s: no server, token or certificate-authority-data in the first cluster and user", path);
-    AUTOFREE char *ca_pem = xstrndup((char *)ca, n);
-    free(ca);
-    struct http_client_config cfg = {.ca_pem = ca_pem, .user_agent = "tidemill/" TIDEMILL_VERSION};
+    const char *server = jv_str(jv_get(cluster, "server")), *token = jv_str(jv_get(user, "token"));
+    AUTOFREE char *ca = pem_of(cluster, "certificate-authority-data"), *cert = pem_of(user, "client-certificate-data"),
+                  *key = pem_of(user, "client-key-data");
+    if (!server || !ca || !(token || (cert && key)))
+        return err_set(err, ERR_BAD_REQUEST, "%s: the first cluster and user have no server, authority or credentials", path);
+    struct http_client_config cfg = {.ca_pem = ca, .client_cert_pem = cert, .client_key_pem = key, .user_agent = "tidemill/" TIDEMILL_VERSION};
     f->kube_http = http_client_new(&cfg, err);
     f->kube_url = xstrdup(server);
     f->kube_token = xstrdup(token);
@@ -123,9 +133,9 @@ struct http_body *front_kube_open(struct front *f, const struct ctx *ctx, const 
     if (front_kube(f, err) < 0)
         return NULL;
     AUTOFREE char *url = xasprintf("%s%s", f->kube_url, path);
-    AUTOFREE char *auth = xasprintf("Bearer %s", f->kube_token);
+    AUTOFREE char *auth = f->kube_token ? xasprintf("Bearer %s", f->kube_token) : NULL;
     struct http_header headers[] = {{"authorization", auth}};
-    struct http_call hc = {.method = HTTP_GET, .url = url, .headers = headers, .n_headers = 1};
+    struct http_call hc = {.method = HTTP_GET, .url = url, .headers = headers, .n_headers = auth ? 1 : 0};
     struct http_answer head = {0};
     struct http_body *b = http_open(f->kube_http, ctx, &hc, &head, err);
     if (!b)

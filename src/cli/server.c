@@ -46,7 +46,7 @@ struct server {
 
 const char *server_url(const struct server *s) { return s->url; }
 const char *server_kube_url(const struct server *s) { return s->kube_url; }
-char *server_kubeconfig(struct server *s) { return apiserver_kubeconfig(s->apiserver, s->kube_url); }
+char *server_kubeconfig(struct server *s, struct err *err) { return apiserver_kubeconfig(s->apiserver, s->kube_url, err); }
 
 void server_set_kubeconfig_path(struct server *s, const char *path) { s->status.kubeconfig = path; }
 

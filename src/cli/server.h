@@ -26,7 +26,7 @@ void server_stop(struct server *s, enum node_stop_mode mode);
 
 const char *server_url(const struct server *s);        /* "http://127.0.0.1:8080" */
 const char *server_kube_url(const struct server *s);   /* "https://127.0.0.1:6443" */
-char *server_kubeconfig(struct server *s);             /* text; caller frees */
+char *server_kubeconfig(struct server *s, struct err *err); /* text; caller frees */
 void server_set_kubeconfig_path(struct server *s, const char *path); /* shown by the status; borrowed until server_stop */
 /* The agent, beside this program. Caller frees; NULL with ERR_NOT_FOUND. */
 char *server_agent_path(struct err *err);

@@ -50,8 +50,8 @@ const struct http_api *apiserver_http(struct apiserver *a);
 const struct tls_server_config *apiserver_tls(struct apiserver *a);
 const char *apiserver_ca_pem(struct apiserver *a);
 const char *apiserver_admin_token(struct apiserver *a);
-/* A kubeconfig (YAML) for the administrator; server is "https://127.0.0.1:6443". Caller frees. */
-char *apiserver_kubeconfig(struct apiserver *a, const char *server);
+/* A kubeconfig (YAML) for the administrator, with a client certificate made for it; server is "https://127.0.0.1:6443". Caller frees. */
+char *apiserver_kubeconfig(struct apiserver *a, const char *server, struct err *err);
 
 /* The in-process face. who is copied; freed with the server. Use identity {user "system:..", groups {"system:masters"}} for the parts of the
  * cluster itself. A user of a ServiceAccount ("system:serviceaccount:ns:name") needs its groups in who as well. */

@@ -118,9 +118,18 @@ const char *apiserver_admin_token(struct apiserver *a)
     return a->keys.admin_token;
 }
 
-char *apiserver_kubeconfig(struct apiserver *a, const char *server)
+/* A client certificate rather than the token: the SDK of the pipelines loses its path through services/proxy when a kubeconfig's token
+ * is refreshed (which its client does before each request), and keeps it with a certificate. */
+char *apiserver_kubeconfig(struct apiserver *a, const char *server, struct err *err)
 {
-    AUTOFREE char *ca = base64_encode(a->keys.ca_cert, strlen(a->keys.ca_cert));
+    static const char *const masters[] = {"system:masters", NULL}, *const no_names[] = {NULL};
+    AUTOFREE char *cert = NULL, *key = NULL;
+    if (tls_make_cert(a->keys.ca_cert, a->keys.ca_key, "admin", masters, no_names, true, &cert, &key, err) < 0) {
+        err_wrap(err, "making the administrator's certificate");
+        return NULL;
+    }
+    AUTOFREE char *ca64 = base64_encode(a->keys.ca_cert, strlen(a->keys.ca_cert));
+    AUTOFREE char *cert64 = base64_encode(cert, strlen(cert)), *key64 = base64_encode(key, strlen(key));
     return xasprintf("apiVersion: v1\n"
                      "kind: Config\n"
                      "clusters:\n"
@@ -131,7 +140,8 @@ char *apiserver_kubeconfig(struct apiserver *a, const char *server)
                      "users:\n"
                      "- name: admin\n"
                      "  user:\n"
-                     "    token: %s\n"
+                     "    client-certificate-data: %s\n"
+                     "    client-key-data: %s\n"
                      "contexts:\n"
                      "- name: tidemill\n"
                      "  context:\n"
@@ -139,7 +149,7 @@ char *apiserver_kubeconfig(struct apiserver *a, const char *server)
                      "    user: admin\n"
                      "    namespace: default\n"
                      "current-context: tidemill\n",
-                     server, ca, a->keys.admin_token);
+                     server, ca64, cert64, key64);
 }
 
 void apiserver_each_kind(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg)
