@@ -1,6 +1,10 @@
 #include "launch/task.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "launch/internal.h"
@@ -188,10 +192,19 @@ int launch_task_read(const char *dir, struct launch_task *out, struct err *err)
     return doc ? task_from_doc(doc, out, err) : -1;
 }
 
+/* Not synced to disk: the pod that reads it comes after it, and after a power cut the engine writes it again before any pod starts. */
 int launch_task_write(const struct launch_task *t, const char *dir, struct err *err)
 {
     BUF(b);
     launch_task_text(t, &b);
     AUTOFREE char *path = fs_join(dir, LAUNCH_TASK);
-    return fs_write_atomic(path, b.data, b.len, 0644, err);
+    AUTOFREE char *tmp = xasprintf("%s.new", path);
+    AUTOCLOSE int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_errno(err, "%s", tmp);
+    if (fs_write(fd, b.data, b.len, err) < 0)
+        return err_wrap(err, "%s", tmp);
+    if (fchmod(fd, 0644) < 0 || rename(tmp, path) < 0)
+        return err_errno(err, "%s", path);
+    return 0;
 }

@@ -120,7 +120,7 @@ void launch_task_init(struct launch_task *t);
 void launch_task_clear(struct launch_task *t);
 void launch_task_add_param(struct launch_task *t, const char *key, const char *path);
 void launch_task_add_artifact(struct launch_task *t, const char *key, const char *path);
-/* Writes dir/task.json atomically (0644, so that any container user can read it). */
+/* Writes dir/task.json (0644, so that any container user can read it): the old content or the new one, not synced. */
 int launch_task_write(const struct launch_task *t, const char *dir, struct err *err);
 /* Reads dir/task.json. ERR_NOT_FOUND when there is none, ERR_BAD_REQUEST when it is not a task. */
 int launch_task_read(const char *dir, struct launch_task *out, struct err *err);

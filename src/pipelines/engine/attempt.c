@@ -220,7 +220,9 @@ static void seen(struct inst *i, struct attempt_view *v, int64_t now)
         note_pod(i);
         inst_dirty(i);
     }
-    i->started = true;
+    /* A pod that waits still is started again when we have no memory of it: its task file may not have outlived a power cut. */
+    if (v->phase != ATTEMPT_PENDING)
+        i->started = true;
     if (i->row.state == TASK_STARTING && v->phase == ATTEMPT_RUNNING)
         inst_move(i, TASK_RUNNING, now, 0, NULL);
 }
@@ -349,7 +351,7 @@ static int act_on(struct inst *i, const struct ctx *ctx, bool *again, struct err
     struct live *l = i->live;
     struct engine *e = l->e;
     int64_t now = engine_now(e);
-    if (must_stop(i, now) && i->started && !i->stopping) {
+    if (must_stop(i, now) && (i->started || i->row.pod_uid) && !i->stopping) {
         if (e->rt.stop(e->rt.self, ctx, l->run.ns, i->row.pod_name, err) < 0)
             return -1;
         i->stopping = true;
