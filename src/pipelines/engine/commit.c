@@ -2,7 +2,6 @@
 #include <stdlib.h>
 
 #include "base/fault.h"
-#include "base/fs.h"
 #include "pipelines/engine/live.h"
 
 static void link_list(struct inst *i, enum md_io io, const char *key, const char *producer, const struct artlist *list)
@@ -127,8 +126,7 @@ static void shed_all(struct live *l)
 
 static void clean_attempts(struct inst *i)
 {
-    AUTOFREE char *dir = xasprintf("%s/engine/%s/%s", i->live->e->cfg.data_dir, i->live->run.run_id, i->row.task_id);
-    fs_rm_rf(dir, NULL);
+    engine_remove_later(i->live->e, task_dir(i));
     i->clean_up = false;
 }
 

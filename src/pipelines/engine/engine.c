@@ -1,5 +1,6 @@
 #include "pipelines/engine/engine.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 
 #define LOG_ROOM "engine"
@@ -15,6 +16,22 @@
 #define ROUNDS_MAX   64 /* of deciding and acting in one turn */
 
 int64_t engine_now(const struct engine *e) { return e->cfg.clock->wall_ns(e->cfg.clock); }
+
+/* ---- leftovers ------------------------------------------------------------------------------------------------ */
+
+static void remove_tree(void *path)
+{
+    ERR(e);
+    if (fs_rm_rf(path, &e) < 0)
+        log_warn("removing %s: %s", (char *)path, err_text(&e));
+    free(path);
+}
+
+void engine_remove_later(struct engine *e, char *path)
+{
+    if (!pool_submit(e->cleaner, remove_tree, path))
+        remove_tree(path);
+}
 
 /* ---- compiled pipelines --------------------------------------------------------------------------------------- */
 
@@ -217,6 +234,21 @@ static int give_up_job(struct db *db, void *arg, struct err *err)
     return run_update(db, g->run, RUN_FAILED, g->now, err);
 }
 
+/* The directories of all generations of a run, and its workspace. */
+static void remove_scratch(struct engine *e, const char *run_id)
+{
+    engine_remove_later(e, xasprintf("%s/workspaces/%s", e->cfg.data_dir, run_id));
+    AUTOFREE char *top = fs_join(e->cfg.data_dir, "engine");
+    DIR *d = opendir(top);
+    const struct dirent *entry;
+    size_t n = strlen(run_id);
+    while (d && (entry = readdir(d)))
+        if (strncmp(entry->d_name, run_id, n) == 0 && entry->d_name[n] == '.')
+            engine_remove_later(e, fs_join(top, entry->d_name));
+    if (d)
+        closedir(d);
+}
+
 /* The run is not there: nothing of it may stay. */
 static int forget_run(struct engine *e, const struct ctx *ctx, const char *run_id, int64_t *again, struct err *err)
 {
@@ -225,9 +257,8 @@ static int forget_run(struct engine *e, const struct ctx *ctx, const char *run_i
         return -1;
     if (rc > 0)
         *again = 200 * NS_PER_MS;
-    AUTOFREE char *dir = xasprintf("%s/engine/%s", e->cfg.data_dir, run_id);
-    AUTOFREE char *workspace = xasprintf("%s/workspaces/%s", e->cfg.data_dir, run_id);
-    return fs_rm_rf(dir, err) < 0 ? -1 : fs_rm_rf(workspace, err);
+    remove_scratch(e, run_id);
+    return 0;
 }
 
 static int run_turn(struct engine *e, const struct ctx *ctx, struct db *db, const char *run_id, int64_t *again, struct err *err)
@@ -256,10 +287,9 @@ static int run_turn(struct engine *e, const struct ctx *ctx, struct db *db, cons
         return err_move(err, &te);
     }
     if (rc > 0) {
-        AUTOFREE char *dir = run_dir(l);
+        engine_remove_later(e, run_dir(l));
         log_info("run=%s name=%s state=%s", run_id, l->run.name, run_state_name(l->run.state));
         live_free(l);
-        fs_rm_rf(dir, NULL);
         return 0;
     }
     if (l->wake_ns) {
@@ -313,6 +343,7 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
     if (e->cfg.base_delay_ns <= 0)
         e->cfg.base_delay_ns = 5 * NS_PER_MS;
     ASSERT(pthread_mutex_init(&e->lock, NULL) == 0);
+    e->cleaner = pool_new("engine-clean", 1, 4096);
     e->runs = STRMAP_INIT(free_live);
     e->irs = STRMAP_INIT(free_ir);
     if (cfg->runtime) {
@@ -335,6 +366,7 @@ void engine_free(struct engine *e)
     strmap_free(&e->runs);
     strmap_free(&e->irs);
     pods_free(e->pods);
+    pool_stop(e->cleaner);
     pthread_mutex_destroy(&e->lock);
     for (size_t k = 0; k < ARRAY_LEN(e->own_strings); k++)
         free(e->own_strings[k]);

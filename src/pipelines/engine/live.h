@@ -171,7 +171,9 @@ char *output_uri(const struct inst *i, const char *key);   /* caller frees */
 char *local_path(const char *uri);                         /* caller frees; NULL: no local form */
 char *artifact_path(const struct art *a);                  /* where a container sees it; caller frees; NULL: nowhere */
 char *executor_output_file(const struct inst *i);
+/* Host directories for the files of an attempt, of all attempts of a task, of all tasks of a run; caller frees. */
 char *attempt_dir(const struct inst *i);
+char *task_dir(const struct inst *i);
 char *run_dir(const struct live *l);
 void pod_name_of(const struct inst *i, char out[64]);
 
@@ -231,6 +233,7 @@ struct engine {
     struct strmap irs;          /* spec hash -> struct ir_pipeline */
     struct pods *pods;          /* the runtime through kube; NULL when another one was given */
     struct controller_run *controller;
+    struct pool *cleaner;       /* removes scratch directories: nobody waits for that */
     char *own_strings[8];
 };
 /* What a root task is called: a literal in many places otherwise. */
@@ -238,6 +241,8 @@ struct engine {
 #define WORKSPACE_PATH "/kfp-workspace"
 #define ART_METADATA "metadata" /* member of an artifact in JSON; no Kubernetes object has to do with it */
 int64_t engine_now(const struct engine *e);
+/* Takes the path over and removes the tree soon. */
+void engine_remove_later(struct engine *e, char *path);
 /* Compiled pipelines by content, shared between runs; both give or take a reference of the caller's own. */
 struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);
 void engine_keep_ir(struct engine *e, const char *hash, struct ir_pipeline *p);

@@ -32,12 +32,22 @@ void pod_name_of(const struct inst *i, char out[64])
     strcpy(out, name);
 }
 
-char *run_dir(const struct live *l) { return xasprintf("%s/engine/%s", l->e->cfg.data_dir, l->run.run_id); }
+/* Of one generation of the run: what an earlier one left may be removed while the next one goes. */
+char *run_dir(const struct live *l)
+{
+    return xasprintf("%s/engine/%s.%lld", l->e->cfg.data_dir, l->run.run_id, (long long)l->run.generation);
+}
+
+char *task_dir(const struct inst *i)
+{
+    AUTOFREE char *run = run_dir(i->live);
+    return fs_join(run, i->row.task_id);
+}
 
 char *attempt_dir(const struct inst *i)
 {
-    return xasprintf("%s/engine/%s/%s/%lld-%d", i->live->e->cfg.data_dir, i->live->run.run_id, i->row.task_id,
-                     (long long)i->live->run.generation, i->row.attempt);
+    AUTOFREE char *task = task_dir(i);
+    return xasprintf("%s/%d", task, i->row.attempt);
 }
 
 /* The four schemes that every released SDK maps to a path. */
