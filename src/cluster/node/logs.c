@@ -291,6 +291,7 @@ static bool ends_line(int fd, off_t begin)
     char head[HEAD_MAX + 1] = "";
     ssize_t n = pread(fd, head, HEAD_MAX, begin);
     head[n > 0 ? n : 0] = 0;
+    head[strcspn(head, "\n")] = 0;
     const char *stream = strchr(head, ' '), *tag = stream ? strchr(stream + 1, ' ') : NULL;
     return tag && tag[1] == 'F';
 }

@@ -8,6 +8,7 @@ static int run(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     int failed = 0;
     failed += RUN_GROUP(helper);
+    failed += RUN_GROUP(parts);
     failed += RUN_GROUP(pod);
     failed += RUN_GROUP(crun);
     return failed ? 1 : 0;

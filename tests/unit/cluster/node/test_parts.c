@@ -1,0 +1,437 @@
+/* The node's parts that need neither root nor a cluster: expansion, environment, volume files, logs, OCI configuration, rules. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fs.h"
+#include "cluster/node/cgroup.h"
+#include "cluster/node/env.h"
+#include "cluster/node/hostroot.h"
+#include "cluster/node/logs.h"
+#include "cluster/node/oci.h"
+#include "cluster/node/pod.h"
+#include "cluster/node/podnet.h"
+#include "cluster/node/volume_write.h"
+#include "fake_kube.h"
+#include "kube/kinds.h"
+#include "node_test.h"
+#include "unit.h"
+
+/* ---- environment --------------------------------------------------------------------------------------------------------- */
+
+static void expansion(void **state)
+{
+    static const struct {
+        const char *text, *want;
+    } cases[] = {{"", ""},           {"plain", "plain"},   {"$(A)", "1"},         {"x$(A)y$(B)", "x1y2"}, {"$(NO)", "$(NO)"},   {"$$(A)", "$(A)"},
+                 {"$$$(A)", "$1"},   {"$", "$"},           {"$(", "$("},          {"$(A", "$(A"},         {"$A", "$A"},         {"$$", "$"},
+                 {"$(A)$(A)", "11"}, {"$()", "$()"},       {"a$$b", "a$b"},       {"$(E)", ""}};
+    CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
+    strmap_put(&vars, "A", strdup("1"));
+    strmap_put(&vars, "B", strdup("2"));
+    strmap_put(&vars, "E", strdup(""));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *got = env_expand(cases[i].text, &vars);
+        assert_string_equal(got, cases[i].want);
+    }
+}
+
+static const char POD[] = "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"u1\",\"labels\":{\"a/b\":\"c\"},\"annotations\":{\"k\":\"v\\\"w\"}},"
+                          "\"spec\":{\"serviceAccountName\":\"sa\",\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"cpu\":\"1500m\"},"
+                          "\"requests\":{\"memory\":\"1Gi\"}}}]}}";
+
+static void downward(void **state)
+{
+    JSON_REF(pod) = json_parse_str(POD, NULL);
+    struct pod_facts f = {.pod = json_root(pod), .pod_ip = "10.1.2.3", .host_ip = "192.0.2.1", .node_name = "n1", .node_cpu_milli = 4000,
+                          .node_memory = 8LL << 30};
+    static const struct {
+        const char *path, *want;
+    } fields[] = {{"metadata.name", "p"}, {"metadata.namespace", "ns"}, {"metadata.uid", "u1"}, {"spec.nodeName", "n1"},
+                  {"spec.serviceAccountName", "sa"}, {"status.podIP", "10.1.2.3"}, {"status.hostIP", "192.0.2.1"},
+                  {"metadata.labels['a/b']", "c"}, {"metadata.labels['no']", ""}, {"metadata.annotations['k']", "v\"w"},
+                  {"metadata.labels", NULL}, {"spec.containers", NULL}, {"metadata.labels['x", NULL}};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        AUTOFREE char *got = downward_field(&f, fields[i].path, false, NULL);
+        if (fields[i].want)
+            assert_string_equal(got, fields[i].want);
+        else
+            assert_null(got);
+    }
+    AUTOFREE char *labels = downward_field(&f, "metadata.labels", true, NULL), *notes = downward_field(&f, "metadata.annotations", true, NULL);
+    assert_string_equal(labels, "a/b=\"c\"");
+    assert_string_equal(notes, "k=\"v\\\"w\"");
+    static const struct {
+        const char *ref, *want;
+    } res[] = {{"{\"resource\":\"limits.cpu\"}", "2"}, {"{\"resource\":\"limits.cpu\",\"divisor\":\"1m\"}", "1500"},
+               {"{\"resource\":\"requests.memory\",\"divisor\":\"1Mi\"}", "1024"}, {"{\"resource\":\"limits.memory\",\"divisor\":\"1Gi\"}", "8"},
+               {"{\"resource\":\"requests.cpu\"}", "0"}, {"{\"resource\":\"limits.cpu\",\"containerName\":\"zz\"}", NULL}, {"{\"resource\":\"x\"}", NULL}};
+    for (size_t i = 0; i < ARRAY_LEN(res); i++) {
+        JSON_REF(ref) = json_parse_str(res[i].ref, NULL);
+        AUTOFREE char *got = downward_resource(&f, json_root(ref), "c", NULL);
+        if (res[i].want)
+            assert_string_equal(got, res[i].want);
+        else
+            assert_null(got);
+    }
+}
+
+static void environment(void **state)
+{
+    struct fake_kube *fake = fake_kube_new();
+    json_unref(fake_put(fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"x\":\"1\",\"a=b\":\"2\"}}"));
+    json_unref(fake_put(fake, &KUBE_SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"ns\"},\"data\":{\"pw\":\"c2VjcmV0\"}}"));
+    JSON_REF(pod) = json_parse_str(POD, NULL);
+    struct pod_facts f = {.pod = json_root(pod)};
+    struct ctx ctx = ctx_background();
+    struct image_info image = {0};
+    strlist_add(&image.env, "PATH=/bin");
+    strlist_add(&image.env, "LOW=image");
+    strlist_add(&image.cmd, "image-cmd");
+    JSON_REF(c) = json_parse_str("{\"name\":\"c\",\"envFrom\":[{\"prefix\":\"P_\",\"configMapRef\":{\"name\":\"cm\"}},{\"secretRef\":{\"name\":\"gone\",\"optional\":true}}],"
+                                 "\"env\":[{\"name\":\"LOW\",\"value\":\"own\"},{\"name\":\"TWO\",\"value\":\"$(LOW)-$(LATER)\"},{\"name\":\"LATER\",\"value\":\"z\"},"
+                                 "{\"name\":\"PW\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"pw\"}}},"
+                                 "{\"name\":\"NOT\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"no\",\"optional\":true}}}],\"args\":[\"$(PW)\"]}",
+                                 NULL);
+    CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
+    STRLIST(skipped);
+    STRLIST(command);
+    ERR(e);
+    assert_int_equal(env_build(fake_kube_face(fake), &ctx, &f, json_root(c), &image, "host1", "/root", &vars, &skipped, &e), 0);
+    static const char *const want[][2] = {{"PATH", "/bin"}, {"LOW", "own"}, {"TWO", "own-$(LATER)"}, {"PW", "secret"}, {"HOSTNAME", "host1"},
+                                          {"HOME", "/root"}, {"KUBERNETES_SERVICE_HOST", "10.96.0.1"}, {"P_x", "1"}};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        assert_string_equal(strmap_get(&vars, want[i][0]), want[i][1]);
+    assert_false(strmap_has(&vars, "NOT"));
+    assert_int_equal(skipped.n, 1);
+    assert_int_equal(env_command(json_root(c), &image, &vars, &command, &e), 0);
+    assert_int_equal(command.n, 1);
+    assert_string_equal(command.v[0], "secret");
+    image_info_free(&image);
+    static const struct {
+        const char *env, *text;
+    } bad[] = {
+        {"{\"configMapKeyRef\":{\"name\":\"no\",\"key\":\"k\"}}", "configmap \"no\" not found"},
+        {"{\"configMapKeyRef\":{\"name\":\"cm\",\"key\":\"k\"}}", "couldn't find key k in ConfigMap ns/cm"},
+        {"{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"k\"}}", "couldn't find key k in Secret ns/s"},
+        {"{\"fieldRef\":{\"fieldPath\":\"spec.x\"}}", "unsupported fieldPath: spec.x"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        AUTOFREE char *text = xasprintf("{\"name\":\"c\",\"env\":[{\"name\":\"A\",\"valueFrom\":%s}]}", bad[i].env);
+        JSON_REF(one) = json_parse_str(text, NULL);
+        CLEANUP(strmap_free) struct strmap v = STRMAP_INIT(free);
+        ERR(be);
+        assert_int_equal(env_build(fake_kube_face(fake), &ctx, &f, json_root(one), &image, "h", "/", &v, &skipped, &be), -1);
+        assert_string_equal(err_text(&be), bad[i].text);
+        assert_int_equal(be.code, ERR_PRECONDITION);
+    }
+    fake_kube_free(fake);
+}
+
+/* ---- volume files ------------------------------------------------------------------------------------------------------------ */
+
+static void read_at(int dir, const char *path, const char *want)
+{
+    char got[64] = {0};
+    int fd = openat(dir, path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_true(read(fd, got, sizeof got - 1) >= 0);
+    close(fd);
+    assert_string_equal(got, want);
+}
+
+static void volume_files(void **state)
+{
+    AUTOFREE char *path = node_test_dir();
+    int dir = open(path, O_RDONLY | O_DIRECTORY);
+    char before[256] = {0}, after[256] = {0};
+    struct stat st;
+    struct volume_files f = {0};
+    volume_files_add(&f, "a", "1", 1, 0644);
+    volume_files_add(&f, "sub/b", "2", 1, 0400);
+    assert_int_equal(volume_write(dir, &f, -1, NULL), 0);
+    read_at(dir, "a", "1");
+    read_at(dir, "sub/b", "2");
+    assert_int_equal(fstatat(dir, "sub/b", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0400);
+    assert_true(readlinkat(dir, "..data", before, sizeof before - 1) > 0);
+    /* The same again is nothing; something new swaps the set, and what went is gone. */
+    assert_int_equal(volume_write(dir, &f, -1, NULL), 0);
+    assert_true(readlinkat(dir, "..data", after, sizeof after - 1) > 0);
+    assert_string_equal(before, after);
+    volume_files_free(&f);
+    volume_files_add(&f, "c", "3", 1, 0644);
+    assert_int_equal(volume_write(dir, &f, -1, NULL), 0);
+    read_at(dir, "c", "3");
+    assert_int_equal(faccessat(dir, "a", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+    assert_int_equal(faccessat(dir, "sub", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+    assert_int_equal(faccessat(dir, before, F_OK, 0), -1);
+    volume_files_free(&f);
+    static const char *const bad[] = {"../x", "/x", "a/../b", "", "..data/x", "a//b"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        volume_files_add(&f, bad[i], "x", 1, 0644);
+        assert_int_equal(volume_write(dir, &f, -1, NULL), -1);
+        volume_files_free(&f);
+    }
+    close(dir);
+    node_test_rm(path);
+}
+
+/* ---- logs ----------------------------------------------------------------------------------------------------------------------- */
+
+struct log_world {
+    char *dir, *file;
+    struct logs *logs;
+    struct json *pod;
+    int reopened, notified;
+};
+
+static int reopened(void *self, const char *cid, const char *bundle, struct err *err)
+{
+    struct log_world *w = self;
+    w->reopened++;
+    close(open(w->file, O_WRONLY | O_CREAT, 0644));
+    return 0;
+}
+
+static void notified(void *arg) { __atomic_add_fetch(&((struct log_world *)arg)->notified, 1, __ATOMIC_SEQ_CST); }
+
+static void log_world_open(struct log_world *w, const char *text)
+{
+    *w = (struct log_world){.dir = node_test_dir()};
+    AUTOFREE char *place = fs_join(w->dir, "pods/ns_p_u1/c");
+    assert_int_equal(fs_mkdir_p(place, 0755, NULL), 0);
+    w->file = fs_join(place, "0.log");
+    assert_int_equal(fs_write_atomic(w->file, text, strlen(text), 0644, NULL), 0);
+    w->logs = logs_new(&(struct logs_config){.dir = w->dir, .clock = &clock_system, .max_bytes = 200, .max_files = 3, .reopen = reopened, .self = w});
+    w->pod = json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"u1\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},\"status\":{"
+                            "\"containerStatuses\":[{\"name\":\"c\",\"restartCount\":0,\"state\":{\"running\":{\"startedAt\":\"2026-11-25T13:00:00Z\"}}}]}}", NULL);
+}
+
+static void log_world_close(struct log_world *w)
+{
+    logs_free(w->logs);
+    json_unref(w->pod);
+    node_test_rm(w->dir);
+    free(w->dir);
+    free(w->file);
+}
+
+static const char LOG[] = "2026-11-25T13:00:01.000000000+00:00 stdout F one\n"
+                          "2026-11-25T13:00:02.000000000+00:00 stderr P tw\n"
+                          "2026-11-25T13:00:02.100000000+00:00 stderr F o\n"
+                          "garbage\n"
+                          "2026-11-25T13:00:03.500000000+00:00 stdout F \n"
+                          "2026-11-25T13:00:04.000000000+00:00 stdout F four\n"
+                          "2026-11-25T13:00:05.000000000+00:00 stdout P unfinished\n";
+
+static void log_reading(void **state)
+{
+    static const struct {
+        struct kube_log_opts opts;
+        const char *want;
+    } cases[] = {
+        {{.tail_lines = -1}, "one\ntwo\n\nfour\nunfinished"},
+        {{.tail_lines = 0}, ""},
+        {{.tail_lines = 1}, "four\nunfinished"},
+        {{.tail_lines = 3}, "two\n\nfour\nunfinished"},
+        {{.tail_lines = 100}, "one\ntwo\n\nfour\nunfinished"},
+        {{.tail_lines = -1, .limit_bytes = 6}, "one\ntw"},
+        {{.tail_lines = -1, .since_time_ns = 1795611603LL * NS_PER_S}, "\nfour\nunfinished"},
+        {{.tail_lines = 2, .timestamps = true}, "2026-11-25T13:00:03.5Z \n2026-11-25T13:00:04Z four\n2026-11-25T13:00:05Z unfinished"},
+        {{.tail_lines = 3, .timestamps = true, .limit_bytes = 40}, "2026-11-25T13:00:02Z two\n2026-11-25T13:0"},
+    };
+    struct log_world w;
+    struct ctx ctx = ctx_background();
+    log_world_open(&w, LOG);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kube_log_opts o = cases[i].opts;
+        BUF(text);
+        ERR(e);
+        o.container = "c";
+        struct node_log *log = logs_open(w.logs, &ctx, json_root(w.pod), &o, NULL, NULL, &e);
+        assert_non_null(log);
+        int rc;
+        while ((rc = log->read(log, 7, &text, &e)) == 1)
+            ;
+        assert_int_equal(rc, 2);
+        assert_string_equal(buf_str(&text), cases[i].want);
+        log->close(log);
+    }
+    log_world_close(&w);
+}
+
+static void append(const char *file, const char *text)
+{
+    int fd = open(file, O_WRONLY | O_APPEND | O_CREAT, 0644);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void log_follow(void **state)
+{
+    struct log_world w;
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    BUF(text);
+    log_world_open(&w, "2026-11-25T13:00:01Z stdout F one\n");
+    logs_running(w.logs, "u1", "c", w.file, "cid", "bundle", true);
+    struct kube_log_opts o = {.container = "c", .follow = true, .tail_lines = -1};
+    struct node_log *log = logs_open(w.logs, &ctx, json_root(w.pod), &o, notified, &w, &e);
+    assert_non_null(log);
+    int rc;
+    while ((rc = log->read(log, 100, &text, &e)) == 1)
+        ;
+    assert_int_equal(rc, 0);
+    assert_string_equal(buf_str(&text), "one\n");
+    append(w.file, "2026-11-25T13:00:02Z stdout F two\n");
+    for (int i = 0; i < 400 && !__atomic_load_n(&w.notified, __ATOMIC_SEQ_CST); i++)
+        usleep(5000);
+    assert_true(w.notified > 0);
+    while ((rc = log->read(log, 100, &text, &e)) == 1)
+        ;
+    assert_string_equal(buf_str(&text), "one\ntwo\n");
+    /* Rotated under the reader: what is in the old file is read to its end, then the new one. */
+    AUTOFREE char *long_line = xcalloc(1, 400);
+    memset(long_line, 'x', 300);
+    AUTOFREE char *record = xasprintf("2026-11-25T13:00:03Z stdout F %s\n", long_line);
+    append(w.file, record);
+    assert_true(logs_rotate(w.logs) > 0);
+    assert_int_equal(w.reopened, 1);
+    append(w.file, "2026-11-25T13:00:04Z stdout F four\n");
+    while ((rc = log->read(log, 4096, &text, &e)) == 1)
+        ;
+    assert_int_equal(rc, 0);
+    assert_non_null(strstr(buf_str(&text), "xxx\nfour\n"));
+    logs_running(w.logs, "u1", "c", w.file, "cid", "bundle", false);
+    assert_int_equal(log->read(log, 4096, &text, &e), 2);
+    log->close(log);
+    assert_int_equal(logs_rotate(w.logs), 0);
+    log_world_close(&w);
+}
+
+static void log_rotation(void **state)
+{
+    struct log_world w;
+    log_world_open(&w, "");
+    logs_running(w.logs, "u1", "c", w.file, "cid", "bundle", true);
+    AUTOFREE char *big = xcalloc(1, 400);
+    memset(big, 'x', 300);
+    for (int i = 0; i < 6; i++) {
+        append(w.file, big);
+        logs_rotate(w.logs);
+        usleep(1000);
+    }
+    assert_int_equal(w.reopened, 6);
+    AUTOFREE char *count = node_test_sh("ls %s/pods/ns_p_u1/c | wc -l", w.dir);
+    assert_int_equal(atoi(count), 3);
+    log_world_close(&w);
+}
+
+/* ---- configuration ---------------------------------------------------------------------------------------------------------------- */
+
+static void capabilities(void **state)
+{
+    static const char *const all[] = {"ALL"}, *const net[] = {"NET_ADMIN"}, *const chown_[] = {"CAP_CHOWN"};
+    STRLIST(dflt);
+    STRLIST(none);
+    STRLIST(one);
+    STRLIST(more);
+    STRLIST(every);
+    STRLIST(priv);
+    oci_capabilities(NULL, 0, NULL, 0, false, &dflt);
+    assert_int_equal(dflt.n, 10);
+    assert_true(strlist_has(&dflt, "CAP_CHOWN"));
+    assert_false(strlist_has(&dflt, "CAP_NET_ADMIN"));
+    oci_capabilities(NULL, 0, all, 1, false, &none);
+    assert_int_equal(none.n, 0);
+    oci_capabilities(net, 1, all, 1, false, &one);
+    assert_int_equal(one.n, 1);
+    oci_capabilities(net, 1, chown_, 1, false, &more);
+    assert_int_equal(more.n, 10);
+    assert_false(strlist_has(&more, "CAP_CHOWN"));
+    oci_capabilities(all, 1, net, 1, false, &every);
+    assert_false(strlist_has(&every, "CAP_NET_ADMIN"));
+    oci_capabilities(NULL, 0, NULL, 0, true, &priv);
+    assert_true(priv.n > 38);
+}
+
+static void seccomp(void **state)
+{
+    JSON_REF(profile) = json_parse_str(
+        "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":38,\"archMap\":[{\"architecture\":\"SCMP_ARCH_X86_64\",\"subArchitectures\":[\"SCMP_ARCH_X86\"]},"
+        "{\"architecture\":\"SCMP_ARCH_AARCH64\",\"subArchitectures\":[]}],\"syscalls\":["
+        "{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[],\"includes\":{},\"excludes\":{}},"
+        "{\"names\":[\"mount\"],\"action\":\"SCMP_ACT_ALLOW\",\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}},"
+        "{\"names\":[\"mount\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":1,\"excludes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}},"
+        "{\"names\":[\"s390\"],\"action\":\"SCMP_ACT_ALLOW\",\"includes\":{\"arches\":[\"s390x\"]}}]}", NULL);
+    STRLIST(caps);
+    JM_NEW(m);
+    JSON_REF(plain) = jm_freeze_val(oci_seccomp(m, json_root(profile), &caps));
+    jval *rules = jv_get(json_root(plain), "syscalls");
+    assert_int_equal(jv_len(rules), 2);
+    assert_string_equal(jv_str(jv_get(jv_at(rules, 1), "action")), "SCMP_ACT_ERRNO");
+    assert_null(jv_get(jv_at(rules, 0), "args"));
+    strlist_add(&caps, "CAP_SYS_ADMIN");
+    JSON_REF(admin) = jm_freeze_val(oci_seccomp(m, json_root(profile), &caps));
+    assert_string_equal(jv_str(jv_path(json_root(admin), "syscalls", "1", "action", NULL)), "SCMP_ACT_ALLOW");
+}
+
+static void secrets_of_etc(void **state)
+{
+    static const char *const secret[] = {"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/ssh", "/etc/sudoers.d", "/etc/ssl/private", "/etc/my.key"};
+    static const char *const open_[] = {"/etc/passwd", "/etc/hosts", "/etc/ssl/certs", "/etc/pip.conf"};
+    for (size_t i = 0; i < ARRAY_LEN(secret); i++)
+        assert_true(hostroot_is_secret(secret[i]));
+    for (size_t i = 0; i < ARRAY_LEN(open_); i++)
+        assert_false(hostroot_is_secret(open_[i]));
+}
+
+static void network_rules(void **state)
+{
+    struct podnet_config cfg = {.node_dir = "/tmp", .instance = "tm0a1b2c3d", .cidr = "10.77.0.0/16", .kube_addr = "127.0.0.1:6443",
+                                .front_addr = "0.0.0.0:8080"};
+    ERR(e);
+    struct podnet *n = podnet_new(&cfg, &e);
+    assert_non_null(n);
+    assert_string_equal(podnet_gateway(n), "10.77.0.1");
+    AUTOFREE char *rules = podnet_rules(n, "127.0.0.53");
+    static const char *const want[] = {"ip daddr 10.96.0.1 tcp dport 443 dnat ip to 127.0.0.1:6443", "tcp dport 8080 dnat ip to 10.77.0.1:8080",
+                                       "udp dport 53 dnat ip to 127.0.0.53", "ip daddr 127.0.0.0/8 drop", "iifname \"tm0a1b2c3d\" drop", "masquerade"};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        assert_non_null(strstr(rules, want[i]));
+    podnet_free(n, false);
+    static const char *const bad[] = {"", "10.77.0.0", "10.77.0.0/8", "10.77.0.0/30", "x/16", "fd00::/64"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        cfg.cidr = bad[i];
+        assert_null(podnet_new(&cfg, NULL));
+    }
+    AUTOFREE char *a = podnet_choose_cidr("tm0a1b2c3d"), *b = podnet_choose_cidr("tm0a1b2c3d");
+    assert_string_equal(a, b);
+    AUTOFREE char *conflict = podnet_conflict("127.0.0.0/16", NULL);
+    AUTOFREE char *none = podnet_conflict(a, NULL);
+    assert_null(none);
+}
+
+static void quality_of_service(void **state)
+{
+    static const struct {
+        const char *resources, *want;
+    } cases[] = {{"{}", "BestEffort"},
+                 {"{\"requests\":{\"cpu\":\"1\"}}", "Burstable"},
+                 {"{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}", "Guaranteed"},
+                 {"{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1000m\",\"memory\":\"1024Mi\"}}", "Guaranteed"},
+                 {"{\"limits\":{\"cpu\":\"2\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1\"}}", "Burstable"},
+                 {"{\"limits\":{\"memory\":\"1Gi\"}}", "Burstable"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *text = xasprintf("{\"spec\":{\"containers\":[{\"resources\":%s}]}}", cases[i].resources);
+        JSON_REF(pod) = json_parse_str(text, NULL);
+        assert_string_equal(pod_qos(json_root(pod)), cases[i].want);
+    }
+}
+
+TEST_GROUP(parts, cmocka_unit_test(expansion), cmocka_unit_test(downward), cmocka_unit_test(environment), cmocka_unit_test(volume_files),
+           cmocka_unit_test(log_reading), cmocka_unit_test(log_follow), cmocka_unit_test(log_rotation), cmocka_unit_test(capabilities),
+           cmocka_unit_test(seccomp), cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules), cmocka_unit_test(quality_of_service))

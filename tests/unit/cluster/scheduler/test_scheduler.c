@@ -1,0 +1,141 @@
+/* The scheduler on an API in memory. That API knows no binding: the call is answered by a face in front of it, as the API server does. */
+#include <unistd.h>
+
+#include "cluster/scheduler/scheduler.h"
+#include "fake_kube.h"
+#include "kube/fields.h"
+#include "kube/kinds.h"
+#include "kube/object.h"
+#include "unit.h"
+
+struct face {
+    struct kube base;
+    struct fake_kube *fake;
+    struct kube *real;
+    struct kube_ops ops;
+    int bindings;
+};
+
+static struct json *face_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name, jval *obj,
+                                const struct kube_opts *opts, struct err *err)
+{
+    struct face *f = (struct face *)k;
+    if (!opts || !str_eq(opts->subresource, "binding"))
+        return f->real->ops->create(f->real, ctx, res, ns, name, obj, opts, err);
+    JSON_REF(pod) = fake_get(f->fake, &KUBE_PODS, ns, name);
+    if (!pod) {
+        err_set(err, ERR_NOT_FOUND, "pod %s not found", name);
+        return NULL;
+    }
+    JM(m, json_root(pod));
+    jm_put(m, jmv_get(jm_root(m), "spec"), "nodeName", jm_val(m, jv_path(obj, "target", "name", NULL)));
+    JSON_REF(doc) = jm_freeze(m);
+    __atomic_add_fetch(&f->bindings, 1, __ATOMIC_SEQ_CST);
+    return kube_update(f->real, ctx, &KUBE_PODS, ns, name, json_root(doc), NULL, err);
+}
+
+#define PASS(type, name, params, args) \
+    static type face_##name params { struct kube *real = ((struct face *)k)->real; return real->ops->name args; }
+PASS(struct json *, get, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, const struct kube_opts *o, struct err *e), (real, c, r, ns, n, o, e))
+PASS(int, list, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o, struct kube_list *l, struct err *e), (real, c, r, ns, o, l, e))
+PASS(struct json *, update, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, jval *v, const struct kube_opts *o, struct err *e), (real, c, r, ns, n, v, o, e))
+PASS(struct json *, patch, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, enum kube_patch p, jval *v, const struct kube_opts *o, struct err *e), (real, c, r, ns, n, p, v, o, e))
+PASS(int, del, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, const struct kube_opts *o, struct json **j, struct err *e), (real, c, r, ns, n, o, j, e))
+PASS(struct kube_watch *, watch, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o, struct err *e), (real, c, r, ns, o, e))
+
+static void face_init(struct face *f)
+{
+    *f = (struct face){.fake = fake_kube_new()};
+    f->real = fake_kube_face(f->fake);
+    f->ops = *f->real->ops;
+    f->ops.create = face_create;
+    f->ops.get = face_get;
+    f->ops.list = face_list;
+    f->ops.update = face_update;
+    f->ops.patch = face_patch;
+    f->ops.del = face_del;
+    f->ops.watch = face_watch;
+    f->base = (struct kube){.ops = &f->ops, .who = f->real->who};
+}
+
+static void put_node(struct face *f, const char *cpu, const char *extra)
+{
+    json_unref(fake_put(f->fake, &KUBE_NODES, "{\"metadata\":{\"name\":\"n1\"},\"spec\":{%s},\"status\":{\"allocatable\":{\"cpu\":\"%s\",\"pods\":\"10\"}}}",
+                        extra, cpu));
+}
+
+static void put_pod(struct face *f, const char *name, const char *cpu, const char *extra)
+{
+    json_unref(fake_put(f->fake, &KUBE_PODS, "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\"},\"spec\":{\"schedulerName\":\"default-scheduler\","
+                        "\"containers\":[{\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"%s\"}}}]%s},\"status\":{\"phase\":\"Pending\"}}", name, cpu, extra));
+}
+
+/* Waits for the pod's node ("" for none) and, when message is given, for what PodScheduled says. */
+static void expect(struct face *f, const char *name, const char *node, const char *reason, const char *message)
+{
+    AUTOFREE char *last = NULL;
+    for (int i = 0; i < 1000; i++) {
+        JSON_REF(o) = fake_get(f->fake, &KUBE_PODS, "ns", name);
+        jval *c = obj_condition(json_root(o), "PodScheduled");
+        const char *have = pod_spec_node_name(pod_spec(json_root(o)));
+        if (str_eq(have ? have : "", node) && (!reason || str_eq(pod_condition_reason(c), reason)) &&
+            (!message || str_eq(pod_condition_message(c), message)))
+            return;
+        free(last);
+        last = o ? jv_text(json_root(o), JW_PRETTY) : xstrdup("no object");
+        usleep(5000);
+    }
+    fail_msg("pod %s: %s", name, last);
+}
+
+static void binds(void **state)
+{
+    struct face f;
+    face_init(&f);
+    put_node(&f, "4", "");
+    struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
+    assert_non_null(s);
+    put_pod(&f, "a", "3", "");
+    expect(&f, "a", "n1", NULL, NULL);
+    /* No room beside it; as soon as it has ended there is. */
+    put_pod(&f, "b", "2", "");
+    expect(&f, "b", "", "Unschedulable",
+           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims "
+           "found for incoming pod.");
+    put_pod(&f, "huge", "100", "");
+    expect(&f, "huge", "", "Unschedulable",
+           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not "
+           "helpful for scheduling.");
+    fake_remove(f.fake, &KUBE_PODS, "ns", "a");
+    expect(&f, "b", "n1", NULL, NULL);
+    /* A bigger node helps the big one. */
+    put_node(&f, "200", "");
+    expect(&f, "huge", "n1", NULL, NULL);
+    assert_int_equal(f.bindings, 3);
+    scheduler_stop(s);
+    fake_kube_free(f.fake);
+}
+
+static void leaves_alone(void **state)
+{
+    struct face f;
+    face_init(&f);
+    struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
+    put_pod(&f, "nonode", "1", "");
+    expect(&f, "nonode", "", "Unschedulable", "no nodes available to schedule pods");
+    put_node(&f, "4", "\"unschedulable\":true");
+    expect(&f, "nonode", "", "Unschedulable",
+           "0/1 nodes are available: 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is "
+           "not helpful for scheduling.");
+    put_pod(&f, "gated", "1", ",\"schedulingGates\":[{\"name\":\"g\"}]");
+    expect(&f, "gated", "", "SchedulingGated", NULL);
+    json_unref(fake_put(f.fake, &KUBE_PODS, "{\"metadata\":{\"name\":\"other\",\"namespace\":\"ns\"},\"spec\":{\"schedulerName\":\"theirs\"}}"));
+    put_node(&f, "4", "");
+    expect(&f, "nonode", "n1", NULL, NULL);
+    expect(&f, "other", "", NULL, NULL);
+    assert_int_equal(f.bindings, 1);
+    scheduler_stop(s);
+    fake_kube_free(f.fake);
+}
+
+TEST_GROUP(scheduler, cmocka_unit_test(binds), cmocka_unit_test(leaves_alone))
