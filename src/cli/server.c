@@ -174,6 +174,7 @@ static int listen_all(struct server *s, struct err *err)
                                    .extra_hosts = kube_hosts, .check_browser = true, .flag = "--kube-listen"};
     struct mount front_mounts[] = {{.prefix = "/", .api = gateway_http(s->gateway)},
                                    {.prefix = "/apis", .api = pipelines_api_http(s->api)},
+                                   {.prefix = "/metrics", .api = pipelines_api_http(s->api)},
                                    {.prefix = "/api/tidemill/v1/runs", .api = pipelines_api_http(s->api)},
                                    {.prefix = "/pipeline", .strip = true, .api = pipelines_api_http(s->api)}};
     struct listener_config front = {.address = s->o->listen, .mounts = front_mounts, .n_mounts = ARRAY_LEN(front_mounts), .check_browser = true,

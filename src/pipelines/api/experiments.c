@@ -100,7 +100,7 @@ int experiment_list_h(void *self, struct ctx *ctx, struct http_req *req, struct 
     READER(r, (struct pipelines_api *)self, err);
     JM_NEW(m);
     struct items it = {m, jm_arr(m)};
-    if (!r.db || list_run(&q, r.db, NULL, NULL, 0, EXPERIMENT_COLUMNS, add_item, &it, err) < 0)
+    if (!r.db || list_run(&q, r.db, NULL, NULL, 0, add_item, &it, err) < 0)
         return api_wrap(err, "Failed to list experiments");
     jm_set_root(m, jm_obj(m));
     list_finish(&q, m, jm_root(m), "experiments", it.list);

@@ -1,9 +1,13 @@
 /* list_kinds.c - what each kind can be sorted and filtered by (spec 3.2). */
 #include "pipelines/api/listing.h"
 
-#define KIND(var, text, table, id, list)                                                                                         \
-    const struct list_kind var = {                                                                                               \
-        .name = (text), .from = (table), .id_column = (id), .fields = (list), .n_fields = ARRAY_LEN(list)}
+#define KIND(var, text, table, id, columns, list)                                                                                \
+    const struct list_kind var = {.name = (text),                                                                                \
+                                  .from = (table),                                                                               \
+                                  .id_column = (id),                                                                             \
+                                  .row_sql = "SELECT " columns " FROM " table " WHERE " id " = ?1",                              \
+                                  .fields = (list),                                                                              \
+                                  .n_fields = ARRAY_LEN(list)}
 
 static const struct list_field PIPELINE_FIELDS[] = {
     {"pipeline_id", "p.pipeline_id", LIST_TEXT},
@@ -15,7 +19,7 @@ static const struct list_field PIPELINE_FIELDS[] = {
     {"namespace", "p.namespace", LIST_TEXT},
     {"tags", "p.tags", LIST_TAGS, NULL, LIST_NO_SORT},
 };
-KIND(PIPELINE_LIST, "Pipeline", "pipelines p", "p.pipeline_id", PIPELINE_FIELDS);
+KIND(PIPELINE_LIST, "Pipeline", "pipelines p", "p.pipeline_id", PIPELINE_COLUMNS, PIPELINE_FIELDS);
 
 static const struct list_word VERSION_STATES[] = {{"READY", 0}, {NULL, 0}};
 static const struct list_field VERSION_FIELDS[] = {
@@ -29,7 +33,7 @@ static const struct list_field VERSION_FIELDS[] = {
     {"pipeline_spec", "(SELECT s.spec FROM pipeline_specs s WHERE s.hash = v.spec_hash)", LIST_TEXT},
     {"tags", "v.tags", LIST_TAGS, NULL, LIST_NO_SORT},
 };
-KIND(VERSION_LIST, "PipelineVersion", "pipeline_versions v", "v.pipeline_version_id", VERSION_FIELDS);
+KIND(VERSION_LIST, "PipelineVersion", "pipeline_versions v", "v.pipeline_version_id", VERSION_COLUMNS, VERSION_FIELDS);
 
 static const struct list_word STORAGE_STATES[] = {
     {"AVAILABLE", 0}, {"STORAGESTATE_AVAILABLE", 0}, {"ARCHIVED", 1}, {"STORAGESTATE_ARCHIVED", 1}, {NULL, 0}};
@@ -44,7 +48,7 @@ static const struct list_field EXPERIMENT_FIELDS[] = {
     {"namespace", "e.namespace", LIST_TEXT},
     {"storage_state", "e.storage_state", LIST_WORDS, STORAGE_STATES},
 };
-KIND(EXPERIMENT_LIST, "Experiment", "experiments e", "e.experiment_id", EXPERIMENT_FIELDS);
+KIND(EXPERIMENT_LIST, "Experiment", "experiments e", "e.experiment_id", EXPERIMENT_COLUMNS, EXPERIMENT_FIELDS);
 
 /* Both vocabularies: RuntimeState, and the status words of v1. */
 static const struct list_word RUN_STATES[] = {
@@ -81,4 +85,4 @@ static const struct list_field RUN_FIELDS[] = {
     {"runtime_details", "''", LIST_TEXT},
     {"metric", "r.run_id", LIST_METRIC, NULL, LIST_NO_FILTER},
 };
-KIND(RUN_LIST, "Run", "runs r", "r.run_id", RUN_FIELDS);
+KIND(RUN_LIST, "Run", "runs r", "r.run_id", RUN_COLUMNS, RUN_FIELDS);

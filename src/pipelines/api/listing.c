@@ -361,11 +361,10 @@ static int count_all(struct list_query *q, struct db *db, const struct list_sql 
 }
 
 /* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id.
- * Rows are narrow to sort that way, and the caller's columns keep their numbers. */
-static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, const char *columns,
-                       list_row_fn *row, void *self, struct err *err)
+ * Rows are narrow to sort that way, and the kind's columns keep their numbers. */
+static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, list_row_fn *row,
+                       void *self, struct err *err)
 {
-    AUTOFREE char *by_id = xasprintf("SELECT %s FROM %s WHERE %s = ?1", columns, q->kind->from, q->kind->id_column);
     STMT_DYNAMIC(keys, db, buf_str(&sql->text), err);
     if (!keys)
         return -1;
@@ -376,7 +375,7 @@ static int select_page(struct list_query *q, struct db *db, const struct list_sq
             q->next_token = make_token(q, keys, n_key);
             return 0;
         }
-        STMT_DYNAMIC(s, db, by_id, err);
+        STMT(s, db, q->kind->row_sql, err);
         if (!s)
             return -1;
         stmt_bind_text(s, 1, stmt_text(keys, (int)n_key));
@@ -387,8 +386,8 @@ static int select_page(struct list_query *q, struct db *db, const struct list_sq
     return rc;
 }
 
-int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values,
-             const char *columns, list_row_fn *row, void *self, struct err *err)
+int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, list_row_fn *row,
+             void *self, struct err *err)
 {
     SQL_PIECE(cond);
     sql_add(&cond, "%s", where ? where : "1");
@@ -417,7 +416,7 @@ int list_run(struct list_query *q, struct db *db, const char *where, const char 
     /* One snapshot for the number and the page. */
     if (db_exec(db, "BEGIN", err) < 0)
         return -1;
-    int rc = count_all(q, db, &cond, err) < 0 ? -1 : select_page(q, db, &sql, key.n, columns, row, self, err);
+    int rc = count_all(q, db, &cond, err) < 0 ? -1 : select_page(q, db, &sql, key.n, row, self, err);
     db_rollback(db);
     return rc;
 }

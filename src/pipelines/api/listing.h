@@ -39,6 +39,7 @@ struct list_kind {
     const char *name;      /* "Run", for messages and tokens */
     const char *from;      /* "runs r" */
     const char *id_column; /* "r.run_id" */
+    const char *row_sql;   /* selects one row by its id, ?1; a literal, so that the statement is prepared once */
     const struct list_field *fields;
     size_t n_fields;
 };
@@ -79,9 +80,9 @@ int list_open(const struct list_kind *kind, int32_t size, const char *token, con
 
 typedef int list_row_fn(void *self, struct stmt *s, struct err *err);
 /* Counts and selects. where: a condition of the caller's with n_values ? for texts; NULL: none. row is called for each row of the
- * page with the columns in order. */
-int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values,
-             const char *columns, list_row_fn *row, void *self, struct err *err);
+ * page with the columns of the kind's row_sql. */
+int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, list_row_fn *row,
+             void *self, struct err *err);
 /* Writes items under key unless there are none, total_size and next_page_token. */
 void list_finish(struct list_query *q, struct jm *m, jmval *root, const char *key, jmval *items);
 

@@ -176,7 +176,7 @@ int pipeline_list_h(void *self, struct ctx *ctx, struct http_req *req, struct ht
     READER(r, (struct pipelines_api *)self, err);
     JM_NEW(m);
     struct items it = {m, jm_arr(m)};
-    if (!r.db || list_run(&q, r.db, NULL, NULL, 0, PIPELINE_COLUMNS, add_item, &it, err) < 0)
+    if (!r.db || list_run(&q, r.db, NULL, NULL, 0, add_item, &it, err) < 0)
         return api_wrap(err, "Failed to list pipelines");
     jm_set_root(m, jm_obj(m));
     list_finish(&q, m, jm_root(m), "pipelines", it.list);

@@ -46,7 +46,7 @@ static int list(struct pipelines_api *api, const char *experiment, struct list_q
     struct items it = {m, jm_arr(m), r.db};
     bool scoped = !str_empty(experiment);
     if (!r.db || (scoped && experiment_get(r.db, experiment, &e, err) < 0) ||
-        list_run(q, r.db, scoped ? "r.experiment_id = ?" : NULL, &experiment, scoped, RUN_COLUMNS, add_item, &it, err) < 0)
+        list_run(q, r.db, scoped ? "r.experiment_id = ?" : NULL, &experiment, scoped, add_item, &it, err) < 0)
         return -1;
     jm_set_root(m, jm_obj(m));
     list_finish(q, m, jm_root(m), "runs", it.list);

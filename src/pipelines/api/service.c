@@ -26,7 +26,7 @@ static const struct route ROUTES[] = {
     {HTTP_GET, API_BASE "/healthz", healthz_h, PERM_OPEN},
     {HTTP_GET, "/apis/v1beta1/healthz", healthz_v1_h, PERM_OPEN},
     {HTTP_GET, "/apis/v1beta1/auth", auth_v1_h, PERM("get", "kubeflow.org", "viewers")},
-    {HTTP_GET, "/metrics", metrics_h, PERM_OPEN},
+    {HTTP_GET, "/metrics", metrics_h, RUNS("list")},
 
     {HTTP_POST, API_BASE "/pipelines", pipeline_create_h, PIPELINES("create")},
     {HTTP_GET, API_BASE "/pipelines", pipeline_list_h, PIPELINES("list")},

@@ -144,7 +144,7 @@ int version_list_h(void *self, struct ctx *ctx, struct http_req *req, struct htt
     JM_NEW(m);
     struct items it = {m, jm_arr(m), r.db};
     if (!r.db || pipeline_get(r.db, id, &parent, err) < 0 ||
-        list_run(&q, r.db, "v.pipeline_id = ?", &id, 1, VERSION_COLUMNS, add_item, &it, err) < 0)
+        list_run(&q, r.db, "v.pipeline_id = ?", &id, 1, add_item, &it, err) < 0)
         return api_wrap(err, "Failed to list pipeline versions with pipeline id %s", id);
     jm_set_root(m, jm_obj(m));
     list_finish(&q, m, jm_root(m), "pipeline_versions", it.list);
