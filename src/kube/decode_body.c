@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "kube/decode_priv.h"
 #include "kube/protobuf.h"
 #include "value/yaml.h"
 
@@ -132,6 +133,16 @@ static bool body_gvk(const struct kind *k, jval *v, const char **kind, char **ap
     return true;
 }
 
+/* Kubernetes' strict error tells repeated keys of YAML by line, in one text. */
+static void name_lines(struct strlist *found, const char *body, size_t len)
+{
+    char *lines = decode_yaml_repeated(body, len);
+    if (!lines)
+        return;
+    strlist_free(found);
+    strlist_take(found, lines);
+}
+
 struct json *decode_body(const struct kind *k, enum decode_format format, enum field_validation fields, const char *body,
                          size_t len, struct strlist *warnings, struct err *err)
 {
@@ -155,6 +166,8 @@ struct json *decode_body(const struct kind *k, enum decode_format format, enum f
         return unrecognized(k, body, len, "json: apiVersion and kind are strings", err);
     if (check_gvk(k, api_version, kind, err) < 0)
         return NULL;
+    if (format == DECODE_YAML && fields == FIELDS_STRICT && found.n)
+        name_lines(&found, body, len);
     JSON_REF(out)
     = decode_value(k->type, v, fields == FIELDS_IGNORE ? NULL : &found, &e);
     if (!out) {

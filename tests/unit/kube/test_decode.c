@@ -216,6 +216,27 @@ static void test_yaml(void **state)
     assert_int_equal(w.n, 1);
 }
 
+static void test_yaml_repeated_keys(void **state)
+{
+    (void)state;
+    ERR(e);
+    STRLIST(w);
+    const char *text =
+        "kind: ConfigMap\nmetadata: {name: x, name: y}\nfoo: [{a: 1}, {a: 2}]\ndata:\n  a: '1'\n  b: '1'\n  a: '2'\n";
+    const struct kind *cm = kind_by_short_name("cm");
+    JSON_REF(d)
+    = decode_body(cm, DECODE_YAML, FIELDS_STRICT, text, strlen(text), NULL, &e);
+    assert_null(d);
+    assert_string_equal(err_text(&e),
+                        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal "
+                        "errors:\n  line 2: key \"name\" already set in map\n  line 7: key \"a\" already set in map, "
+                        "unknown field \"foo\"");
+    JSON_REF(warned)
+    = decode_body(cm, DECODE_YAML, FIELDS_WARN, text, strlen(text), &w, &e);
+    assert_string_equal(jv_str(jv_path(json_root(warned), "data", "a", NULL)), "2");
+    assert_int_equal(w.n, 3);
+}
+
 static void test_schema_unions(void **state)
 {
     (void)state;
@@ -259,4 +280,4 @@ static void test_options(void **state)
 
 TEST_GROUP(decode, cmocka_unit_test(test_forms), cmocka_unit_test(test_refused), cmocka_unit_test(test_gvk),
            cmocka_unit_test(test_field_validation), cmocka_unit_test(test_many_unknown), cmocka_unit_test(test_yaml),
-           cmocka_unit_test(test_schema_unions), cmocka_unit_test(test_options))
+           cmocka_unit_test(test_yaml_repeated_keys), cmocka_unit_test(test_schema_unions), cmocka_unit_test(test_options))
