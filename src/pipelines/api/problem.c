@@ -20,7 +20,7 @@ static const struct problem {
 } PROBLEMS[] = {
     {ERR_BAD_REQUEST, 3, 400, NULL},
     {ERR_INVALID, 3, 400, "Invalid input error"},
-    {ERR_TOO_LARGE, 3, 400, "Invalid input error"},
+    {ERR_TOO_LARGE, 3, 413, "Invalid input error"},
     {ERR_MEDIA_TYPE, 3, 400, "Invalid input error"},
     {ERR_NOT_ACCEPTABLE, 3, 400, "Invalid input error"},
     {ERR_UNAUTHENTICATED, 16, 401, "UnauthenticatedError"},

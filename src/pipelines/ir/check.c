@@ -58,7 +58,7 @@ static int check_tasks(struct build *b, const struct ir_component *dag)
                 break;
             }
     }
-    return build_error(b, "tasks of \"%s\" wait for each other: %s", dag->name, buf_str(&path));
+    return build_error(b, "a cycle: tasks of \"%s\" wait for each other: %s", dag->name, buf_str(&path));
 }
 
 enum mark { NEW, OPEN, DONE };
