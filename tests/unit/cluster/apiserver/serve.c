@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 #endif
     snprintf(address, sizeof(address), "https://127.0.0.1:%d", port);
     AUTOFREE char *config = apiserver_kubeconfig(a, address, &e), *path = fs_join(argv[1], "kubeconfig");
-    if (fs_write_atomic(path, config, strlen(config), 0600, &e) < 0)
+    if (!config || fs_write_atomic(path, config, strlen(config), 0600, &e) < 0)
         return fail("writing the kubeconfig", &e);
     printf("ready %s\n", apiserver_admin_token(a));
     fflush(stdout);
