@@ -1,6 +1,7 @@
 /* The runtime on crun and conmon, through the helper process.
  *
  *   <node>/instance             our name on this machine and the pods' range, made once
+ *   <node>/host/<random>        the mask of image host (hostroot.h), one for each life of the node
  *   <node>/ns/mnt               the pinned mount namespace (helper_mount.h)
  *   <node>/net, ipc/<name>      pinned namespaces of pods (podnet.h)
  *   <node>/run/crun             crun's own state
@@ -9,6 +10,7 @@
  *   <bundle>/procs              pid and start time of the workload's first process and of conmon, ours
  *   <bundle>/pid, conmon.pid, ctl, oom    conmon's
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -231,10 +233,33 @@ static void load_seccomp(struct crun *c)
     }
 }
 
+/* Whether a directory has no entries, or is not there. */
+static bool is_empty(const char *path)
+{
+    DIR *d = opendir(path);
+    bool empty = true;
+    for (struct dirent *e; d && empty && (e = readdir(d));)
+        empty = e->d_name[0] == '.';
+    if (d)
+        closedir(d);
+    return empty;
+}
+
+/* A directory of its own for each mask: containers of an earlier life look through theirs, which must stay as it is. */
+static int mask_place(struct crun *c, char **out, struct err *err)
+{
+    AUTOFREE char *dir = fs_join(c->node_dir, "host"), *pods = fs_join(c->node_dir, "pods");
+    char hex[9];
+    if (is_empty(pods) && fs_rm_rf(dir, err) < 0)
+        return -1;
+    *out = xasprintf("%s/%s", dir, random_hex(hex, 4));
+    return 0;
+}
+
 static int ready(struct runtime *r, char **version, struct err *err)
 {
     struct crun *c = crun_of(r);
-    AUTOFREE char *mode = NULL, *detail = NULL, *mask = fs_join(c->node_dir, "host");
+    AUTOFREE char *mode = NULL, *detail = NULL, *mask = NULL;
     LOCK_GUARD(&c->lock);
     if (c->is_ready) {
         *version = xstrdup(c->version);
@@ -249,6 +274,9 @@ static int ready(struct runtime *r, char **version, struct err *err)
     c->machine.cgroup.swap_limit = swap;
     snprintf(c->machine.cgroup.detail, sizeof c->machine.cgroup.detail, "%.250s", detail);
     hostroot_free(c->root);
+    c->root = NULL;
+    if (mask_place(c, &mask, err) < 0)
+        return -1;
     c->root = hostroot_new(mask, (const char *const *)c->host_paths.v, (const char *const *)c->host_envs.v, err);
     if (!c->root || podnet_up(c->net, err) < 0)
         return -1;

@@ -22,13 +22,14 @@
 #include "base/log.h"
 
 enum { CHUNK = 65536, HEAD_MAX = 64 };
-#define ROTATE_SLOW (5 * NS_PER_S)
-#define ROTATE_FAST (NS_PER_S / 5)
+/* How soon to look again: soon while something grows fast (or has just begun), so that one that floods its log stays within a few files' size. */
+#define ROTATE_SLOW NS_PER_S
+#define ROTATE_FAST (NS_PER_S / 10)
 
 /* A container that writes now. */
 struct writer {
     char *path, *cid, *bundle;
-    int64_t seen; /* size at the last look */
+    int64_t seen; /* size at the last look; -1: not looked at yet */
 };
 
 struct reader {
@@ -87,6 +88,7 @@ void logs_running(struct logs *l, const char *pod_uid, const char *container, co
         w->path = xstrdup(path);
         w->cid = xstrdup(cid);
         w->bundle = xstrdup(bundle);
+        w->seen = -1;
         strmap_put(&l->writers, key, w);
         return;
     }
@@ -458,6 +460,7 @@ int64_t logs_rotate(struct logs *l)
             struct writer *w = e->value;
             struct stat st;
             any = true;
+            fast |= w->seen < 0;
             if (stat(w->path, &st) < 0)
                 continue;
             fast |= st.st_size - w->seen > l->cfg.max_bytes / 50;
