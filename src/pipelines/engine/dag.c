@@ -212,6 +212,20 @@ static int begin(struct pass *p, struct inst *i)
     return 0;
 }
 
+/* What lies inside a skipped group is skipped as well, and shown so. Loops have no iterations then. */
+static int skip(struct pass *p, struct inst *i)
+{
+    inst_move(i, TASK_SKIPPED, p->now, 0, NULL);
+    if (i->is_loop || i->c->kind != IR_DAG)
+        return 0;
+    if (make_kids(p, i) < 0)
+        return -1;
+    for (int k = 0; k < i->n_kids; k++)
+        if (skip(p, i->kids[k]) < 0)
+            return -1;
+    return 0;
+}
+
 static int decide(struct pass *p, struct inst *i)
 {
     if (!i->t->run_always && !deps_succeeded(i) && !p->l->cancelling && !p->l->expired) {
@@ -235,10 +249,8 @@ static int decide(struct pass *p, struct inst *i)
         return 0;
     }
     live_link_inputs(i, MD_IO_UNSPECIFIED);
-    if (!go) {
-        inst_move(i, TASK_SKIPPED, p->now, 0, NULL);
-        return 0;
-    }
+    if (!go)
+        return skip(p, i);
     return begin(p, i);
 }
 

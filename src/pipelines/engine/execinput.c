@@ -20,7 +20,7 @@ static jmval *plain_numbers(struct jm *m, jval *v)
     jval *x;
     while (jv_next(&it, &key, &x)) {
         if (obj)
-            jm_put(m, out, key, plain_numbers(m, x));
+            jm_add(m, out, key, plain_numbers(m, x));
         else
             jm_push(out, plain_numbers(m, x));
     }

@@ -126,7 +126,7 @@ static jmval *substitute(struct const_scope *sc, struct jm *m, jval *v, struct e
         if (!e)
             return NULL;
         if (obj)
-            jm_put(m, out, key, e);
+            jm_add(m, out, key, e);
         else
             jm_push(out, e);
     }
@@ -607,7 +607,7 @@ static jmval *replace_references(struct inst *i, struct jm *m, jval *v)
     while (jv_next(&it, &key, &x)) {
         jmval *e = replace_references(i, m, x);
         if (obj)
-            jm_put(m, out, key, e);
+            jm_add(m, out, key, e);
         else
             jm_push(out, e);
     }

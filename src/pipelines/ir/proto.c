@@ -181,7 +181,7 @@ static jmval *map(struct walk *w, const struct place *at, const struct proto_fie
         jmval *e = single(w, &here, f, x);
         if (!e)
             return NULL;
-        jm_put(w->m, out, key, e);
+        jm_add(w->m, out, key, e);
     }
     return out;
 }

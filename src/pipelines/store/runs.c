@@ -190,10 +190,8 @@ int run_get(struct db *db, const char *run_id, struct run *out, struct err *err)
 
 int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_ns, struct err *err)
 {
-    /* A run that was terminated meanwhile (state CANCELING in the row) may only go on towards its end. */
     static const char SQL[] = "UPDATE runs SET state = ?2, state_history = ?3, error_code = ?4, error_message = ?5, pipeline_root = ?6, "
-                              "started_at = ?7, finished_at = ?8 WHERE run_id = ?1 AND generation = ?9 "
-                              "AND (state = ?10 OR (state = 6 AND ?2 NOT IN (1, 2, 8)))";
+                              "started_at = ?7, finished_at = ?8 WHERE run_id = ?1 AND generation = ?9 AND state = ?10";
     AUTOFREE char *history = history_add(r->state_history, state, now_ns, r->error_code, r->error_message);
     STMT(s, db, SQL, err);
     if (!s)

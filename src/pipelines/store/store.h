@@ -79,8 +79,8 @@ void run_row(struct stmt *s, struct run *out); /* strings are copied */
 /* Inserts a run in state PENDING; name and state_history are made here when NULL, created_ns and scheduled_ns when 0. ERR_EXISTS when the id is taken. */
 int run_insert(struct db *db, struct run *r, const struct clock *clock, struct err *err);
 int run_get(struct db *db, const char *run_id, struct run *out, struct err *err); /* ERR_NOT_FOUND */
-/* Writes state, history, error, pipeline_root, started, finished of a run whose generation is still r->generation and which was not
- * terminated meanwhile unless r->state is CANCELING or final; ERR_CONFLICT else. The engine's. Adds to state_history when the state differs. */
+/* Writes state, history, error, pipeline_root, started, finished of a run whose row still has r->generation and r->state: ERR_CONFLICT when it
+ * was terminated or retried meanwhile. The engine's. Adds to state_history when the state differs. */
 int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_ns, struct err *err);
 int run_set_archived(struct db *db, const char *run_id, bool archived, struct err *err);
 /* PENDING, RUNNING, PAUSED -> CANCELING. *changed = false when the run was CANCELING or final already. ERR_NOT_FOUND. */
