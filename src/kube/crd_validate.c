@@ -208,6 +208,23 @@ static bool all_alike(jval *versions)
     return true;
 }
 
+/* The versions as Kubernetes prints them in a message: its own structures, of which the names say enough. */
+static void invalid_versions(struct faults *f, jval *versions, const char *text)
+{
+    BUF(b);
+    buf_adds(&b, "Invalid value: [");
+    for (size_t i = 0; i < jv_len(versions); i++) {
+        jval *v = jv_at(versions, i);
+        const char *name = jv_str_or(jv_get(v, "name"), "");
+        buf_adds(&b, i ? ",{\"Name\":" : "{\"Name\":");
+        json_quote(&b, name, strlen(name));
+        buf_addf(&b, ",\"Served\":%s,\"Storage\":%s}", custom_resource_definition_version_served(v, false) ? "true" : "false",
+                 custom_resource_definition_version_storage(v, false) ? "true" : "false");
+    }
+    buf_addf(&b, "]: %s", text);
+    fault_add(f, "FieldValueInvalid", "versions", buf_str(&b));
+}
+
 static void check_versions(struct faults *f, jval *versions, bool alike)
 {
     struct strmap names = STRMAP_INIT(NULL);
@@ -231,11 +248,9 @@ static void check_versions(struct faults *f, jval *versions, bool alike)
         fault_pop(f, at);
     }
     if (!unique)
-        fault_invalid(f, "versions", versions, "must contain unique version names");
-    if (storage != 1 && n > 0)
-        fault_invalid(f, "versions", versions, "must have exactly one version marked as storage version");
-    else if (n == 0) /* whether given empty or not at all */
-        fault_add(f, "FieldValueInvalid", "versions", "Invalid value: []: must have exactly one version marked as storage version");
+        invalid_versions(f, versions, "must contain unique version names");
+    if (storage != 1)
+        invalid_versions(f, versions, "must have exactly one version marked as storage version");
     if (n > 0) {
         const char *first = jv_str_or(jv_get(jv_at(versions, 0), "name"), "");
         validate_name(f, "version", first, name_dns1035_label(first));

@@ -42,6 +42,7 @@ struct informer {
     /* the thread's own */
     char *watch_rv;
     int64_t backoff_ns, last_failure_ns;
+    unsigned short_watches;  /* in a row */
 };
 
 static int64_t mono(void)
@@ -225,7 +226,10 @@ static int watch(struct informer *i, const struct ctx *ctx, struct err *err)
         events++;
     }
     kube_watch_close(i->kube, w);
-    if (rc == 0 && events == 0 && mono() - started < NS_PER_S)
+    /* One may end at once for a reason (a definition changed); a server that does so each time must not be asked without pause. */
+    bool brief = rc == 0 && events == 0 && mono() - started < NS_PER_S;
+    i->short_watches = brief ? i->short_watches + 1 : 0;
+    if (i->short_watches > 3)
         return err_set(err, ERR_UNAVAILABLE, "the watch ended at once and without an event");
     return rc;
 }
@@ -262,7 +266,10 @@ static void *run(void *arg)
         must_list |= e.code == ERR_GONE;
         if (again_at_once)
             continue;
-        log_warn("kind=%s: %s; trying again", i->kind, err_text(&e));
+        if (e.code == ERR_NOT_FOUND) /* a custom kind that has just come or gone */
+            log_debug("kind=%s: %s; trying again", i->kind, err_text(&e));
+        else
+            log_warn("kind=%s: %s; trying again", i->kind, err_text(&e));
         back_off(i);
     }
     return NULL;

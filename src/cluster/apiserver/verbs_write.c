@@ -164,8 +164,10 @@ static int check_preconditions(const struct op *op, jval *old, jval *now, struct
 
 static bool done_deleting(const struct op *op, jval *now)
 {
-    if (!obj_deleting(now) || obj_has_finalizers(now) || op->res->coll == op->a->namespaces)
+    if (!obj_deleting(now) || obj_has_finalizers(now))
         return false;
+    if (op->res->coll == op->a->namespaces)
+        return jv_len(namespace_spec_finalizers(namespace_spec(now))) == 0;
     return object_meta_deletion_grace_period_seconds(obj_meta(now), 0) == 0;
 }
 
