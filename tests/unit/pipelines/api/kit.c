@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/str.h"
+#include "base/thread.h"
 #include "metadata/schema.h"
 
 const char HELLO_IR[] =
@@ -34,6 +35,7 @@ static int remove_job(struct db *db, void *arg, struct err *err) { return run_de
 static void notify(void *self, const char *run_id)
 {
     struct kit *k = self;
+    LOCK_GUARD(&k->lock);
     free(k->notified);
     k->notified = xstrdup(run_id);
 }
@@ -75,6 +77,7 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
 {
     ERR(e);
     struct kit *k = xcalloc(1, sizeof *k);
+    pthread_mutex_init(&k->lock, NULL);
     k->dir = xstrdup("/tmp/tm-api-XXXXXX");
     assert_non_null(mkdtemp(k->dir));
     AUTOFREE char *path = fs_join(k->dir, "tidemill.db");
@@ -110,6 +113,7 @@ void kit_free(struct kit *k)
     db_writer_stop(k->store.writer);
     blob_store_free(k->blobs);
     fs_rm_rf(k->dir, NULL);
+    pthread_mutex_destroy(&k->lock);
     free(k->notified);
     free(k->dir);
     free(k);

@@ -4,6 +4,8 @@
 
 #include "unit.h"
 
+#include <pthread.h>
+
 #include "net/client.h"
 #include "net/server.h"
 #include "pipelines/api/api.h"
@@ -18,7 +20,8 @@ struct kit {
     struct http_client *client;
     int port;
     struct clock_manual clock;
-    char *notified; /* the last run that the API told about */
+    pthread_mutex_t lock; /* over notified */
+    char *notified;       /* the last run that the API told about */
 };
 /* urls: may be NULL. */
 struct kit *kit_new(const struct pipelines_url_rules *urls);

@@ -1,6 +1,8 @@
 /* The calls themselves, and what their errors look like. */
 #include "kit.h"
 
+#include <pthread.h>
+
 #include "base/str.h"
 
 static const char *member(struct json *d, const char *key) { return jv_str_or(jv_get(json_root(d), key), ""); }
@@ -392,7 +394,43 @@ static void test_tasks(void **state)
     assert_null(jv_get(jv_at(jv_get(json_root(list), "runs"), 0), "run_details")); /* large: only where one run is asked for */
 }
 
+/* ---- many at once ------------------------------------------------------------------------------------------------------ */
+
+enum { THREADS = 6, EACH = 20 };
+
+static void *many_main(void *arg)
+{
+    struct kit *k = arg;
+    for (int i = 0; i < EACH; i++) {
+        AUTOFREE char *id = make_run(k, "");
+        AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s", id);
+        json_unref(kit_call(k, HTTP_GET, path, NULL, 200)); /* what was answered is there, whoever asks */
+        json_unref(kit_call(k, HTTP_GET, "/apis/v2beta1/runs?page_size=5&sort_by=name", NULL, 200));
+        if (i % 4 == 0)
+            json_unref(kit_call(k, HTTP_DELETE, path, NULL, 200));
+    }
+    return NULL;
+}
+
+static void test_many_at_once(void **state)
+{
+    struct kit *k = *state;
+    pthread_t t[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, many_main, k), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(t[i], NULL);
+    /* The clock stands still: still no two were created at the same time. */
+    struct db *db = db_reader_get(k->store.readers, NULL);
+    struct stmt *s = db_prepare_dynamic(db, "SELECT count(*), count(DISTINCT created_at), count(DISTINCT name) FROM runs", NULL);
+    assert_int_equal(stmt_step(s, NULL), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(stmt_i64(s, i), THREADS * EACH * 3 / 4);
+    stmt_done(s);
+    db_reader_put(k->store.readers, db);
+}
+
 TEST_GROUP(service, WITH_KIT(test_envelopes), WITH_KIT(test_healthz), WITH_KIT(test_run_life), WITH_KIT(test_run_parameters),
            WITH_KIT(test_run_id_given), WITH_KIT(test_versions), WITH_KIT(test_uploads_refused),
-           WITH_KIT(test_experiment_archive), WITH_KIT(test_tasks), cmocka_unit_test(test_url_addresses),
-           cmocka_unit_test(test_url_open))
+           WITH_KIT(test_experiment_archive), WITH_KIT(test_tasks), WITH_KIT(test_many_at_once),
+           cmocka_unit_test(test_url_addresses), cmocka_unit_test(test_url_open))
