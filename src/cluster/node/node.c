@@ -16,7 +16,7 @@
 #include "cluster/node/nodedb.h"
 #include "cluster/node/pod.h"
 #include "cluster/node/podnet.h"
-#include "cluster/node/proc.h"
+#include "cluster/node/volumes.h"
 #include "kube/controller.h"
 #include "kube/events.h"
 #include "kube/fields.h"
@@ -43,7 +43,7 @@ struct node {
     struct nodedb *db;
     struct logs *logs;
     struct event_recorder *events;
-    struct informer *pods;
+    struct informer *pods, *config_maps, *secrets;
     struct controller_run *run;
     struct pod_host host;
     struct node_api api;
@@ -57,6 +57,7 @@ struct node {
     struct strmap records;     /* uid -> struct pod; a pod itself belongs to the worker that has its key */
     struct strmap by_key;      /* key -> struct pod, further ones of the same key behind it */
     struct strmap by_cid;      /* container id -> key, owned */
+    struct strmap refresh;     /* keys of pods one of whose ConfigMaps or Secrets has changed */
     size_t n_running;
 };
 
@@ -171,6 +172,39 @@ static struct pod *record_for(struct node *n, struct json *obj)
     return p;
 }
 
+/* A ConfigMap or Secret came, changed or went: the pods that need it hear of it. */
+static void source_changed(struct node *n, bool secret, struct json *o, struct workqueue *q)
+{
+    size_t count;
+    {
+        LOCK_GUARD(&n->lock);
+        if (!n->ready)
+            return; /* every pod is looked at once it is */
+    }
+    struct json **pods = informer_list(n->pods, &count);
+    for (size_t i = 0; i < count; i++) {
+        jval *pod = json_root(pods[i]);
+        if (str_eq(obj_namespace(pod), obj_namespace(json_root(o))) && !is_terminal(pod) && volumes_refer(pod, secret, obj_name(json_root(o)))) {
+            AUTOFREE char *key = obj_key(pod);
+            LOCK_GUARD(&n->lock);
+            strmap_put(&n->refresh, key, n);
+            workqueue_add(q, key);
+        }
+        json_unref(pods[i]);
+    }
+    free(pods);
+}
+
+static void config_map_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
+{
+    source_changed(self, false, now ? now : old, q);
+}
+
+static void secret_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
+{
+    source_changed(self, true, now ? now : old, q);
+}
+
 static int sync_one(struct node *n, const struct ctx *ctx, struct pod *p, struct reconcile_result *res, struct err *err)
 {
     int64_t wake;
@@ -196,9 +230,12 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
         json_unref(obj);
         obj = NULL;
     }
-    if (obj) {
+    bool refresh;
+    {
         LOCK_GUARD(&n->lock);
-        record_for(n, obj);
+        refresh = strmap_del(&n->refresh, key);
+        if (obj)
+            record_for(n, obj);
     }
     AUTOFREE struct pod **records = NULL;
     size_t count = records_of(n, key, &records);
@@ -210,6 +247,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
             if (current != (pass == 1))
                 continue;
             pod_set_object(records[i], current ? obj : NULL);
+            if (refresh && current)
+                pod_sources_changed(&n->host, records[i]);
             rc = sync_one(n, ctx, records[i], res, err);
         }
     return rc;
@@ -405,6 +444,7 @@ static void node_free(struct node *n)
     strmap_free(&n->records);
     strmap_free(&n->by_key);
     strmap_free(&n->by_cid);
+    strmap_free(&n->refresh);
     machine_free(&n->machine);
     if (n->host.mem_fd >= 0)
         close(n->host.mem_fd);
@@ -467,10 +507,15 @@ static void start_watching(struct node *n)
 {
     AUTOFREE char *selector = xasprintf("spec.nodeName=%s", n->name);
     n->pods = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_PODS, .field_selector = selector, .clock = n->clock});
-    struct controller_source source = {.informer = n->pods};
-    const struct controller c = {.name = "node", .sources = &source, .n_sources = 1, .workers = WORKERS, .reconcile = reconcile};
+    n->config_maps = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_CONFIGMAPS, .clock = n->clock});
+    n->secrets = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_SECRETS, .clock = n->clock});
+    struct controller_source sources[] = {{.informer = n->pods}, {.informer = n->config_maps, .map = config_map_changed},
+                                          {.informer = n->secrets, .map = secret_changed}};
+    const struct controller c = {.name = "node", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = WORKERS, .reconcile = reconcile};
     n->run = controller_start(&c, n, n->clock, RETRY_BASE);
     informer_start(n->pods);
+    informer_start(n->config_maps);
+    informer_start(n->secrets);
     n->keeper = thread_start("node-keeper", keeper_main, n);
 }
 
@@ -486,6 +531,7 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->records = STRMAP_INIT(NULL);
     n->by_key = STRMAP_INIT(NULL);
     n->by_cid = STRMAP_INIT(free);
+    n->refresh = STRMAP_INIT(NULL);
     pthread_mutex_init(&n->lock, NULL);
     thread_cond_init(&n->changed);
     machine_read(&n->machine, cfg->data_dir);
@@ -555,6 +601,8 @@ void node_stop(struct node *n, enum node_stop_mode mode)
     pthread_join(n->keeper, NULL);
     controller_stop(n->run);
     informer_stop(n->pods);
+    informer_stop(n->config_maps);
+    informer_stop(n->secrets);
     if (mode == NODE_REMOVE && n->ready)
         end_pods(n);
     event_recorder_flush(n->events, 500);

@@ -163,6 +163,15 @@ void pod_set_object(struct pod *p, struct json *obj)
         order_boxes(p);
 }
 
+void pod_sources_changed(const struct pod_host *h, struct pod *p)
+{
+    p->refresh_mono_ns = h->clock->mono_ns(h->clock);
+    p->setup_retry_mono_ns = 0;
+    for (size_t i = 0; i < p->n_boxes; i++)
+        if (str_eq(p->boxes[i].wait_reason, "CreateContainerConfigError"))
+            p->boxes[i].retry_mono_ns = 0;
+}
+
 void pod_evict(struct pod *p, const char *reason, const char *message)
 {
     if (p->reason || p->state >= POD_STOPPING)
@@ -441,18 +450,15 @@ static int forget_pod(const struct pod_host *h, struct pod *p, struct err *err)
     return nodedb_del_pod(h->db, p->uid, err);
 }
 
-static int refresh_volumes(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake)
+static void refresh_volumes(const struct pod_host *h, const struct ctx *ctx, struct pod *p)
 {
     ERR(e);
-    if (p->state != POD_INIT && p->state != POD_RUN)
-        return 0;
+    if ((p->state != POD_INIT && p->state != POD_RUN) || asked_to_end(p))
+        return;
     if (p->refresh_mono_ns && p->refresh_mono_ns <= h->clock->mono_ns(h->clock) && make_pod(h, ctx, p, &e) < 0) {
         log_warn("refreshing the volumes of pod %s: %s", p->key, err_text(&e));
         p->refresh_mono_ns = h->clock->mono_ns(h->clock) + 30 * NS_PER_S;
     }
-    if (p->refresh_mono_ns)
-        wake_at(h, wake, p->refresh_mono_ns);
-    return 0;
 }
 
 int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, bool *forget, struct err *err)
@@ -466,8 +472,10 @@ int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int
         if (box_observe(h, p, &p->boxes[i], err) < 0)
             return -1;
     p->adopted = false;
-    if (p->obj)
+    if (p->obj) {
         check_deadline(h, p, wake);
+        refresh_volumes(h, ctx, p);
+    }
     for (int i = 0; i < STEPS_MAX; i++) {
         int next = steps[p->state](h, ctx, p, wake, err);
         if (next < 0)
@@ -478,8 +486,8 @@ int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int
         if (save(h, p, err) < 0)
             return -1;
     }
-    if (p->obj)
-        refresh_volumes(h, ctx, p, wake);
+    if (p->refresh_mono_ns && (p->state == POD_INIT || p->state == POD_RUN))
+        wake_at(h, wake, p->refresh_mono_ns);
     if (p->object_gone && p->state == POD_GONE) {
         *forget = true;
         return forget_pod(h, p, err);

@@ -101,6 +101,8 @@ void pod_set_object(struct pod *p, struct json *obj);
 
 /* *wake_ns: again after so long; 0: when something happens. *forget: nothing is left of it. -1: try again soon. */
 int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake_ns, bool *forget, struct err *err);
+/* A ConfigMap or Secret that it needs has changed: volumes are made anew, and what waited for it is tried at once. */
+void pod_sources_changed(const struct pod_host *h, struct pod *p);
 /* Asks for an end of everything that runs, for a node that goes away; pod_sync then does it. */
 void pod_evict(struct pod *p, const char *reason, const char *message);
 

@@ -352,6 +352,36 @@ int volumes_make(const struct volumes_at *at, int64_t *refresh_ns, struct err *e
     return 0;
 }
 
+/* Whether any element of a list holds an object of that name at key (and then below, if given). */
+static bool list_refers(jval *list, const char *key, const char *below, const char *name)
+{
+    for (size_t i = 0; i < jv_len(list); i++) {
+        jval *ref = below ? jv_path(jv_at(list, i), key, below, NULL) : jv_get(jv_at(list, i), key);
+        if (str_eq(jv_str(jv_get(ref, "name")), name))
+            return true;
+    }
+    return false;
+}
+
+bool volumes_refer(jval *pod, bool secret, const char *name)
+{
+    jval *spec = pod_spec(pod), *list = pod_spec_volumes(spec), *lists[] = {pod_spec_init_containers(spec), pod_spec_containers(spec)};
+    for (size_t i = 0; i < jv_len(list); i++) {
+        jval *v = jv_at(list, i);
+        const char *own = secret ? secret_volume_source_secret_name(volume_secret(v)) : config_map_volume_source_name(volume_config_map(v));
+        if (str_eq(own, name) || list_refers(projected_volume_source_sources(volume_projected(v)), secret ? "secret" : "configMap", NULL, name))
+            return true;
+    }
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < jv_len(lists[l]); i++) {
+            jval *c = jv_at(lists[l], i);
+            if (list_refers(container_env_from(c), secret ? "secretRef" : "configMapRef", NULL, name) ||
+                list_refers(container_env(c), "valueFrom", secret ? "secretKeyRef" : "configMapKeyRef", name))
+                return true;
+        }
+    return false;
+}
+
 static jval *volume_named(jval *pod, const char *name)
 {
     jval *list = pod_spec_volumes(pod_spec(pod));

@@ -23,6 +23,8 @@ struct volumes_at {
 int volumes_make(const struct volumes_at *at, int64_t *refresh_ns, struct err *err);
 /* What is refused for good, before anything is made: a kind of volume that this node does not serve yet. */
 int volumes_check(jval *pod, struct err *err);
+/* Whether a pod's volumes or environment need this ConfigMap or Secret of its namespace. */
+bool volumes_refer(jval *pod, bool secret, const char *name);
 /* Source path of a volumeMount, subPath resolved without leaving the volume. The caller frees. */
 char *volumes_source(const struct volumes_at *at, jval *mount, const struct strmap *vars, bool *readonly, struct err *err);
 

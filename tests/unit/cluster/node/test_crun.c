@@ -238,7 +238,7 @@ static void outlives_us(void **state)
     struct run r, never;
     struct container_state st;
     world_open(&w);
-    run_init(&w, &r, "sleep 0.4; exit 5");
+    run_init(&w, &r, "sleep 2; exit 5");
     OK(w.rt->ops->create(w.rt, &r.spec, err));
     OK(w.rt->ops->start(w.rt, &r.ref, err));
     run_init(&w, &never, "exit 0");

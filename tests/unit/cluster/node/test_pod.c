@@ -270,6 +270,28 @@ static void deadline(void **state)
     world_close(&w);
 }
 
+/* A running pod sees a change of its ConfigMap, and one that waits for a Secret does not wait for its next turn. */
+static void source_changes(void **state)
+{
+    struct world w;
+    world_open(&w);
+    json_unref(fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"1\"}}"));
+    put_pod(&w, "reads", "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"forever\"]}],"
+                         "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}]");
+    expect(&w, "reads", "c.ready", "true");
+    JSON_REF(pod) = fake_get(w.fake, &KUBE_PODS, "ns", "reads");
+    AUTOFREE char *file = xasprintf("%s/node/pods/%s/volumes/v/a", w.dir, obj_uid(json_root(pod)));
+    json_unref(fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"2\"}}"));
+    BUF(text);
+    for (int i = 0; i < 400 && strcmp(buf_str(&text), "2") != 0; i++) {
+        usleep(5000);
+        buf_reset(&text);
+        assert_int_equal(fs_read(file, 100, &text, NULL), 0);
+    }
+    assert_string_equal(buf_str(&text), "2");
+    world_close(&w);
+}
+
 /* A new node on the rows of the old one. The scripted runtime forgets, as a machine does in a crash: what ran is lost. */
 static void new_life(void **state)
 {
@@ -353,5 +375,5 @@ static void node_object(void **state)
 }
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
-           cmocka_unit_test(deletion), cmocka_unit_test(deadline), cmocka_unit_test(new_life), cmocka_unit_test(api_trouble),
+           cmocka_unit_test(deletion), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life), cmocka_unit_test(api_trouble),
            cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
