@@ -16,6 +16,11 @@ static int unreadable(struct err *err, const char *why)
     return err_set(err, ERR_INVALID, "Failed to read a pipeline spec file: %s", why);
 }
 
+static const char *why_not(struct archive *a)
+{
+    return archive_error_string(a) ? archive_error_string(a) : "the archive is broken";
+}
+
 /* Reads one member, into out or (NULL) past it. */
 static int read_member(struct archive *a, struct buf *out, size_t *budget, struct err *err)
 {
@@ -25,7 +30,7 @@ static int read_member(struct archive *a, struct buf *out, size_t *budget, struc
         if (n == 0)
             return 0;
         if (n < 0)
-            return unreadable(err, archive_error_string(a) ? archive_error_string(a) : "the archive is broken");
+            return unreadable(err, why_not(a));
         if ((size_t)n > *budget || (out && out->len + (size_t)n > PACKAGE_MAX))
             return unreadable(err, "it unpacks to more than 32 MiB");
         *budget -= (size_t)n;
@@ -34,10 +39,10 @@ static int read_member(struct archive *a, struct buf *out, size_t *budget, struc
     }
 }
 
-/* The member named pipeline.yaml wherever it stands, else the first one, which must be YAML. */
+/* The member named pipeline.yaml wherever it stands, else the first file, which must be YAML. */
 static int pick_member(struct archive *a, struct buf *out, struct err *err)
 {
-    size_t budget = INFLATED_MAX;
+    size_t budget = INFLATED_MAX, files = 0;
     BUF(first);
     bool first_is_yaml = false;
     for (int i = 0; i < MEMBERS_MAX; i++) {
@@ -50,18 +55,15 @@ static int pick_member(struct archive *a, struct buf *out, struct err *err)
             return 0;
         }
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
-            return unreadable(err, rc == ARCHIVE_EOF         ? "the archive is empty"
-                                   : archive_error_string(a) ? archive_error_string(a)
-                                                             : "no archive");
+            return unreadable(err, rc == ARCHIVE_EOF ? "the archive is empty" : why_not(a));
         const char *name = archive_entry_pathname(entry);
-        if (!name || archive_entry_filetype(entry) != AE_IFREG) {
-            if (read_member(a, NULL, &budget, err) < 0)
-                return -1;
-            continue;
-        }
-        if (strcmp(name, "pipeline.yaml") == 0)
+        bool file = name && archive_entry_filetype(entry) == AE_IFREG;
+        if (file && str_starts(name, "./")) /* as tar(1) names what it finds in "." */
+            name += 2;
+        if (file && strcmp(name, "pipeline.yaml") == 0)
             return read_member(a, out, &budget, err);
-        bool keep = i == 0 && named_yaml(name);
+        bool keep = file && files == 0 && named_yaml(name);
+        files += file;
         first_is_yaml = first_is_yaml || keep;
         if (read_member(a, keep ? &first : NULL, &budget, err) < 0)
             return -1;
@@ -87,7 +89,7 @@ static int unpack(const char *p, size_t n, bool zip, struct buf *out, struct err
         archive_read_support_format_tar(a);
     }
     if (archive_read_open_memory(a, p, n) != ARCHIVE_OK)
-        return unreadable(err, archive_error_string(a) ? archive_error_string(a) : "no archive");
+        return unreadable(err, why_not(a));
     return pick_member(a, out, err);
 }
 

@@ -137,6 +137,9 @@ static void test_archives(void **state)
     static const struct member right[] = {{"first.yml", "wrong", 0, 0}, {"pipeline.yaml", "right", 0, 0}};
     static const struct member first[] = {{"first.yml", "right", 0, 0}, {"dir/pipeline.yaml", "wrong", 0, 0}};
     static const struct member no_yaml[] = {{"readme.txt", "x", 0, 0}, {"x.yaml", "y", 0, 0}};
+    static const struct member dot[] = {
+        {"./", "", 0, AE_IFDIR}, {"./first.yaml", "wrong", 0, 0}, {"./pipeline.yaml", "right", 0, 0}};
+    static const struct member behind[] = {{"dir/", "", 0, AE_IFDIR}, {"dir/first.yaml", "right", 0, 0}};
     static const struct member links[] = {{"pipeline.yaml", "", 0, AE_IFLNK}};
     static const struct member folder[] = {{"pipeline.yaml", "", 0, AE_IFDIR}};
     static const struct member bomb[] = {{"pipeline.yaml", NULL, 40 << 20, 0}};
@@ -146,6 +149,8 @@ static void test_archives(void **state)
         unpacked(zip, right, 2, "right");
         unpacked(zip, first, 2, "right");
         unpacked(zip, no_yaml, 2, NULL);
+        unpacked(zip, dot, 3, "right");
+        unpacked(zip, behind, 2, "right");
         unpacked(zip, links, 1, NULL);
         unpacked(zip, folder, 1, NULL);
         unpacked(zip, bomb, 1, NULL);
