@@ -11,7 +11,7 @@ import sys
 SRC = pathlib.Path(__file__).resolve().parent.parent / 'src'
 ROOMS = ['cluster/apiserver', 'cluster/controllers', 'cluster/scheduler', 'cluster/node', 'pipelines/engine', 'kube']
 # The files that are the generic machinery over all kinds, custom ones included, work with names as data.
-GENERIC = {'kube/access.h', 'kube/object.c', 'kube/kind.c'}
+GENERIC = {'kube/access.h', 'kube/object.c', 'kube/kind.c', 'kube/discovery.c', 'kube/openapi_schema.c'}
 FIELDS = ('metadata|spec|status|containers|initContainers|containerStatuses|volumes|volumeMounts|nodeName|restartPolicy|ownerReferences|'
           'finalizers|labels|annotations|resourceVersion|deletionTimestamp|serviceAccountName|phase|podIP|hostIP|involvedObject|secrets')
 CALL = re.compile(r'\b(jv_get|jv_path|jmv_get|jmv_path|jm_put|jm_obj_at|jm_arr_at|jm_del)\s*\([^;"]*"(' + FIELDS + r')"')
