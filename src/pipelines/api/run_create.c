@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/id.h"
 #include "pipelines/api/internal.h"
 #include "pipelines/api/proto_json.h"
@@ -201,6 +202,7 @@ int run_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_
     CLEANUP(creation_clear) struct creation c = {0};
     if (create(api, ctx, json_root(body), &c, err) < 0)
         return api_wrap(err, "Failed to create a new run");
+    FAULT("pipelines.run.stored");
     api->hooks.notify(api->hooks.self, c.run.run_id);
     READER(r, api, err);
     JM_NEW(m);
