@@ -155,9 +155,11 @@ static void ended_with_result(struct inst *i, const struct ctx *ctx, const struc
 {
     if (r->outcome != LAUNCH_EXITED || r->exit_code != 0) {
         BUF(cause);
-        bool oom = str_eq(v->reason, "OOMKilled");
-        if (oom)
-            buf_addf(&cause, "OOMKilled: the step was stopped because it used more memory than its limit");
+        /* What the pod knows better than the process that was ended by it. */
+        if (str_eq(v->reason, "OOMKilled"))
+            buf_adds(&cause, "OOMKilled: the step was stopped because it used more memory than its limit");
+        else if (str_eq(v->reason, "DeadlineExceeded") || str_eq(v->reason, "Evicted"))
+            buf_addf(&cause, "%s: %s", v->reason, v->message ? v->message : "the step was stopped");
         else if (r->message && r->outcome != LAUNCH_EXITED)
             buf_adds(&cause, r->message);
         else

@@ -207,9 +207,22 @@ static int settle_in(struct inst *i, struct err *err)
     return 0;
 }
 
-static void go_again(struct inst *i, enum task_state to, int64_t now_ns)
+/* Pods of attempts that failed make way for those to come. That they are still there does no harm: they have names of their own. */
+static void remove_pods(struct inst *i, const struct ctx *ctx)
+{
+    struct engine *e = i->live->e;
+    JSON_REF(d) = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
+    struct jiter it = jv_iter(d ? json_root(d) : NULL);
+    jval *pod;
+    while (d && jv_next(&it, NULL, &pod))
+        if (jv_bool(jv_get(pod, "failed"), false) && jv_str(jv_get(pod, "name")))
+            e->rt.stop(e->rt.self, ctx, i->live->run.ns, jv_str(jv_get(pod, "name")), NULL);
+}
+
+static void go_again(struct inst *i, const struct ctx *ctx, enum task_state to, int64_t now_ns)
 {
     struct task_row *r = &i->row;
+    remove_pods(i, ctx);
     inst_move(i, to, now_ns, 0, NULL);
     r->attempt = 0;
     r->next_attempt_ns = 0;
@@ -226,7 +239,7 @@ static void go_again(struct inst *i, enum task_state to, int64_t now_ns)
 
 /* A retried run: what failed, was stopped or never started goes again; what was done stays, but for the exit tasks of a group that goes
  * again. */
-static void reset(struct inst *i, int64_t now_ns)
+static void reset(struct inst *i, const struct ctx *ctx, int64_t now_ns)
 {
     enum task_state s = i->row.state;
     bool exit_task = i->t && i->t->run_always && inst_is_leaf(i) && s == TASK_SUCCEEDED;
@@ -235,9 +248,9 @@ static void reset(struct inst *i, int64_t now_ns)
     bool group = i->n_kids > 0 || (i->is_loop && i->row.iteration_count >= 0);
     for (int k = 0; k < i->n_kids; k++)
         if (i->kids[k])
-            reset(i->kids[k], now_ns);
+            reset(i->kids[k], ctx, now_ns);
     if (task_settled(s))
-        go_again(i, group ? TASK_RUNNING : TASK_WAITING, now_ns);
+        go_again(i, ctx, group ? TASK_RUNNING : TASK_WAITING, now_ns);
 }
 
 static struct ir_pipeline *ir_for(struct engine *e, struct db *db, const char *hash, struct err *err)
@@ -287,7 +300,7 @@ struct live *live_load(struct engine *e, const struct ctx *ctx, struct db *db, s
     }
     if (ok && l->root) {
         if (l->run.state == RUN_PENDING && task_settled(l->root->row.state))
-            reset(l->root, engine_now(e));
+            reset(l->root, ctx, engine_now(e));
         ok = settle_in(l->root, err) == 0;
     }
     if (ok)
