@@ -144,7 +144,8 @@ int mount_ns_enter(const char *node_dir, bool *fresh, struct err *err)
     *fresh = !is_nsfs(pin);
     if (!*fresh) {
         AUTOCLOSE int fd = open(pin, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
+            /* A process of several threads (a sanitizer has some) shares its root and working directory; such a one may not enter. */
+        if (fd < 0 || unshare(CLONE_FS) < 0 || setns(fd, CLONE_NEWNS) < 0)
             return err_errno(err, "entering the mount namespace pinned at %s", pin);
         return 0;
     }
@@ -160,7 +161,7 @@ int mount_ns_unpin(const char *node_dir, struct err *err)
     if (child < 0)
         return err_errno(err, "fork");
     if (child == 0) {
-        if (setns(outer_ns, CLONE_NEWNS) < 0)
+        if (unshare(CLONE_FS) < 0 || setns(outer_ns, CLONE_NEWNS) < 0)
             _exit(errno);
         umount2(pin, MNT_DETACH);
         _exit(umount2(dir, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT ? errno : 0);

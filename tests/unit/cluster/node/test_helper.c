@@ -66,6 +66,16 @@ static void processes(void **state)
     assert_int_equal(proc_kill(getpid(), start + 1, SIGKILL, NULL), 0);
 }
 
+/* Names on the machine that no other run of this test has: "tmu<pid>", and those of links behind it. */
+static const char *own(const char *suffix)
+{
+    static char names[8][16];
+    static unsigned next;
+    char *n = names[next++ % ARRAY_LEN(names)];
+    snprintf(n, sizeof names[0], "tmu%07x%s", (unsigned)getpid() & 0xfffffff, suffix);
+    return n;
+}
+
 #define ASK(h, op, out, ...)                                                 \
     do {                                                                     \
         ERR(e_);                                                             \
@@ -77,7 +87,7 @@ static void programs(void **state)
 {
     NEED_NODE();
     AUTOFREE char *dir = node_test_dir();
-    struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = "tmunit01"});
+    struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = own("")});
     {
         HELPER_ANSWER(a);
         ASK(h, HELPER_RUN, &a, "/bin/sh", "-c", "echo out; echo wrong >&2; exit 3");
@@ -122,10 +132,10 @@ static void programs(void **state)
     ERR(e);
     assert_int_equal(helper_ask(h, HELPER_REMOVE, NULL, &e, "/etc", NULL), -1);
     ASK(h, HELPER_SWEEP, NULL, "");
-    ASK(h, HELPER_CGROUP_RM, NULL, "tmunit01");
+    ASK(h, HELPER_CGROUP_RM, NULL, own(""));
     helper_free(h);
     node_test_rm(dir);
-    AUTOFREE char *left = node_test_left(dir, "tmunit01");
+    AUTOFREE char *left = node_test_left(dir, own(""));
     assert_string_equal(left, "");
 }
 
@@ -134,7 +144,7 @@ static void dies_and_comes_back(void **state)
     NEED_NODE();
     AUTOFREE char *dir = node_test_dir();
     AUTOFREE char *path = fs_join(dir, "kept");
-    struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = "tmunit02"});
+    struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = own("")});
     HELPER_ANSWER(a);
     ASK(h, HELPER_TMPFS, &a, path, "mode=700");
     close(openat(a.fd, "x", O_CREAT | O_WRONLY, 0600));
@@ -145,7 +155,7 @@ static void dies_and_comes_back(void **state)
     ASK(h, HELPER_TMPFS, &b, path, "mode=700");
     assert_int_equal(faccessat(b.fd, "x", F_OK, 0), 0); /* the pinned namespace was entered again */
     ASK(h, HELPER_SWEEP, NULL, "");
-    ASK(h, HELPER_CGROUP_RM, NULL, "tmunit02");
+    ASK(h, HELPER_CGROUP_RM, NULL, own(""));
     helper_free(h);
     node_test_rm(dir);
 }
@@ -154,14 +164,15 @@ static void network(void **state)
 {
     NEED_NODE();
     AUTOFREE char *dir = node_test_dir();
-    struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = "tmunit03"});
+    struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = own("")});
+    AUTOFREE char *table = xasprintf("table inet %s {}\n", own(""));
     HELPER_ANSWER(up);
-    ASK(h, HELPER_NET_UP, &up, "tmunit03", "10.201.0.1", "16", "1400", "table inet tmunit03 {}\n");
+    ASK(h, HELPER_NET_UP, &up, own(""), "10.201.0.1", "16", "1400", table);
     bool ours = up.text[0] == '0';
-    ASK(h, HELPER_NETNS_ADD, NULL, "tmunit03-a", "10.201.0.2", "16", "10.201.0.1", "tmunit03", "1400");
-    ASK(h, HELPER_NETNS_ADD, NULL, "tmunit03-a", "10.201.0.2", "16", "10.201.0.1", "tmunit03", "1400");
-    ASK(h, HELPER_NETNS_ADD, NULL, "tmunit03-b", "10.201.0.3", "16", "10.201.0.1", "tmunit03", "1400");
-    AUTOFREE char *net = xasprintf("--net=%s/net/tmunit03-a", dir);
+    ASK(h, HELPER_NETNS_ADD, NULL, own("-a"), "10.201.0.2", "16", "10.201.0.1", own(""), "1400");
+    ASK(h, HELPER_NETNS_ADD, NULL, own("-a"), "10.201.0.2", "16", "10.201.0.1", own(""), "1400");
+    ASK(h, HELPER_NETNS_ADD, NULL, own("-b"), "10.201.0.3", "16", "10.201.0.1", own(""), "1400");
+    AUTOFREE char *net = xasprintf("--net=%s/net/%s", dir, own("-a"));
     HELPER_ANSWER(a);
     ASK(h, HELPER_RUN, &a, "/usr/bin/nsenter", net, "/bin/sh", "-c", "exec >&2; ip -br addr; ip route");
     assert_int_equal(a.rc, 0);
@@ -169,16 +180,16 @@ static void network(void **state)
     assert_non_null(strstr(a.text, "default via 10.201.0.1 dev eth0"));
     assert_non_null(strstr(a.text, "127.0.0.1/8"));
     ERR(e);
-    assert_int_equal(helper_ask(h, HELPER_NETNS_ADD, NULL, &e, "tmunit03-c", "10.201.0.9", "16", "10.201.0.1", "nobridge", "1400", NULL), -1);
-    ASK(h, HELPER_NETNS_DEL, NULL, "tmunit03-a");
-    ASK(h, HELPER_NETNS_DEL, NULL, "tmunit03-a");
-    ASK(h, HELPER_NETNS_DEL, NULL, "tmunit03-b");
-    ASK(h, HELPER_NET_DOWN, NULL, "tmunit03", "tmunit03", ours ? "1" : "0");
+    assert_int_equal(helper_ask(h, HELPER_NETNS_ADD, NULL, &e, own("-c"), "10.201.0.9", "16", "10.201.0.1", "nobridge", "1400", NULL), -1);
+    ASK(h, HELPER_NETNS_DEL, NULL, own("-a"));
+    ASK(h, HELPER_NETNS_DEL, NULL, own("-a"));
+    ASK(h, HELPER_NETNS_DEL, NULL, own("-b"));
+    ASK(h, HELPER_NET_DOWN, NULL, own(""), own(""), ours ? "1" : "0");
     ASK(h, HELPER_SWEEP, NULL, "");
-    ASK(h, HELPER_CGROUP_RM, NULL, "tmunit03");
+    ASK(h, HELPER_CGROUP_RM, NULL, own(""));
     helper_free(h);
     node_test_rm(dir);
-    AUTOFREE char *left = node_test_left(dir, "tmunit03");
+    AUTOFREE char *left = node_test_left(dir, own(""));
     assert_string_equal(left, "");
 }
 
