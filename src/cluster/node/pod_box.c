@@ -119,6 +119,16 @@ static int ended(const struct pod_host *h, struct pod *p, struct box *b, int cod
     return move_to(h, p, b, BOX_EXITED, err);
 }
 
+/* From created to running: the row first, then the start. */
+static int begin(const struct pod_host *h, struct pod *p, struct box *b, const struct container_ref *ref, struct err *err)
+{
+    b->started_ns = h->clock->wall_ns(h->clock);
+    if (move_to(h, p, b, BOX_RUNNING, err) < 0)
+        return -1;
+    FAULT("node.container.starting");
+    return h->runtime->ops->start(h->runtime, ref, err);
+}
+
 int box_observe(const struct pod_host *h, struct pod *p, struct box *b, struct err *err)
 {
     if ((b->state != BOX_RUNNING && b->state != BOX_PREPARED) || !b->cid)
@@ -135,10 +145,8 @@ int box_observe(const struct pod_host *h, struct pod *p, struct box *b, struct e
         const char *reason = st.oom && st.exit_code == 137 ? "OOMKilled" : st.exit_code ? "Error" : "Completed";
         return ended(h, p, b, st.exit_code, reason, message, st.finished_ns, err);
     }
-    case RUN_CREATED: /* we died before its start */
-        if (b->state == BOX_RUNNING)
-            return h->runtime->ops->start(h->runtime, &ref, err);
-        return 0;
+    case RUN_CREATED: /* we died before its start, with or without having noted that it is about to be started */
+        return b->state == BOX_RUNNING ? h->runtime->ops->start(h->runtime, &ref, err) : begin(h, p, b, &ref, err);
     case RUN_RUNNING:
         return b->state == BOX_RUNNING ? 0 : move_to(h, p, b, BOX_RUNNING, err);
     case RUN_ABSENT:
@@ -256,12 +264,8 @@ int box_start(const struct pod_host *h, const struct ctx *ctx, struct pod *p, st
     if (h->runtime->ops->create(h->runtime, &spec, &e) < 0)
         return not_started(h, p, b, &e, err);
     FAULT("node.container.created");
-    b->started_ns = h->clock->wall_ns(h->clock);
-    if (move_to(h, p, b, BOX_RUNNING, err) < 0)
-        return -1;
-    FAULT("node.container.starting");
     ref = (struct container_ref){.id = b->cid, .bundle = bundle};
-    if (h->runtime->ops->start(h->runtime, &ref, &e) < 0)
+    if (begin(h, p, b, &ref, &e) < 0)
         return not_started(h, p, b, &e, err);
     FAULT("node.container.started");
     about(h, p, b, "Normal", "Created", "Container created", "");
