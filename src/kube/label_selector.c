@@ -388,7 +388,8 @@ static void requirement_text(const struct requirement *r, struct buf *b)
         return;
     }
     AUTOFREE char *values = strlist_join(&r->values, ",");
-    buf_addf(b, " %s (%s)", r->op == OP_IN ? "in" : "notin", values);
+    /* The list that holds only the empty value is written as a comma: without one it would be no list. */
+    buf_addf(b, " %s (%s)", r->op == OP_IN ? "in" : "notin", *values ? values : ",");
 }
 
 char *label_selector_text(const struct label_selector *s)
