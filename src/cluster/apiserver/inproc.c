@@ -1,6 +1,8 @@
 /* inproc.c - struct kube as function calls: the same verbs as over HTTP, without bytes in between. */
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "cluster/apiserver/internal.h"
 #include "kube/kinds.h"
@@ -131,9 +133,7 @@ static int k_del(struct kube *k, const struct ctx *ctx, const struct kube_res *r
 
 struct kube_watch {
     struct watch *w;
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool told;                 /* there may be something to take */
+    int news;                  /* eventfd: there may be something to take. An fd, so that a wait can end by the context's cancel too */
     int64_t next_bookmark;     /* monotonic; 0: none are wanted */
     int64_t last_rv;
 };
@@ -141,9 +141,9 @@ struct kube_watch {
 static void k_notify(void *arg)
 {
     struct kube_watch *w = arg;
-    LOCK_GUARD(&w->lock);
-    w->told = true;
-    pthread_cond_broadcast(&w->cond);
+    uint64_t one = 1;
+    ssize_t n = write(w->news, &one, sizeof(one)); /* full means that it is readable already */
+    (void)n;
 }
 
 static void k_watch_close(struct kube_watch *w)
@@ -151,8 +151,8 @@ static void k_watch_close(struct kube_watch *w)
     if (!w)
         return;
     watch_close(w->w);
-    pthread_mutex_destroy(&w->lock);
-    pthread_cond_destroy(&w->cond);
+    if (w->news >= 0)
+        close(w->news);
     free(w);
 }
 
@@ -164,9 +164,11 @@ static struct kube_watch *k_watch(struct kube *k, const struct ctx *ctx, const s
     if (begin(&op, k, table, ctx, res, "watch", ns, NULL, o, err) < 0)
         return NULL;
     struct kube_watch *w = xcalloc(1, sizeof(*w));
-    pthread_mutex_init(&w->lock, NULL);
-    thread_cond_init(&w->cond);
-    w->w = watch_open(&op, k_notify, w, err);
+    w->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (w->news < 0)
+        err_errno(err, "watching %s: eventfd", res->plural);
+    else
+        w->w = watch_open(&op, k_notify, w, err);
     if (!w->w) {
         k_watch_close(w);
         return NULL;
@@ -217,22 +219,23 @@ static int take(struct kube_watch *w, struct kube_event *ev, int64_t *rv)
     }
 }
 
-/* Waits for a notification, a deadline, or the cancel. A cancel with an fd wakes at once; one without is looked at every 100 ms. */
+#define CANCEL_LOOK_NS (100 * NS_PER_MS)
+
+/* Waits for news, until (monotonic, 0: for ever), or the cancel. A cancel without an fd is looked at now and then. */
 static void wait_for_news(struct kube_watch *w, const struct ctx *ctx, int64_t until)
 {
-    LOCK_GUARD(&w->lock);
-    while (!w->told) {
-        int64_t now = ctx_mono_ns(ctx), t = until;
-        if (ctx->cancel && (t == 0 || t > now + 100 * NS_PER_MS))
-            t = now + 100 * NS_PER_MS;
-        if (t == 0) {
-            pthread_cond_wait(&w->cond, &w->lock);
-            continue;
-        }
-        if (!thread_cond_wait_until(&w->cond, &w->lock, t))
-            break;
+    struct pollfd fds[2] = {{.fd = w->news, .events = POLLIN}, {.fd = ctx->cancel ? ctx->cancel->fd : -1, .events = POLLIN}};
+    int64_t left = until ? until - ctx_mono_ns(ctx) : INT64_MAX;
+    if (left < 0)
+        left = 0;
+    if (ctx->cancel && ctx->cancel->fd < 0 && left > CANCEL_LOOK_NS)
+        left = CANCEL_LOOK_NS;
+    struct timespec ts = {.tv_sec = left / NS_PER_S, .tv_nsec = left % NS_PER_S};
+    if (ppoll(fds, 2, left == INT64_MAX ? NULL : &ts, NULL) > 0 && fds[0].revents) {
+        uint64_t n;
+        ssize_t got = read(w->news, &n, sizeof(n));
+        (void)got;
     }
-    w->told = false;
 }
 
 static int k_watch_next(struct kube_watch *w, const struct ctx *ctx, struct kube_event *ev, struct err *err)
