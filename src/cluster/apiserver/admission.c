@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/id.h"
+#include "base/timefmt.h"
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
 
@@ -201,6 +202,76 @@ static void taint_new_node(struct jm *m)
     taint_set_effect(m, t, "NoSchedule");
 }
 
+static void drop_taint(struct jm *m, const char *key)
+{
+    jmval *spec = node_make_spec(m, jm_root(m)), *taints = node_spec_mut_taints(spec);
+    for (size_t i = jmv_len(taints); i-- > 0;)
+        if (str_eq(jmv_str(taint_mut_key(jmv_at(taints, i))), key))
+            jm_remove(taints, i);
+    if (taints && jmv_len(taints) == 0)
+        node_spec_del_taints(spec);
+}
+
+static bool has_taint(jval *node, const char *key)
+{
+    struct jiter it = jv_iter(node_spec_taints(node_spec(node)));
+    jval *t;
+    while (jv_next(&it, NULL, &t))
+        if (str_eq(taint_key(t), key))
+            return true;
+    return false;
+}
+
+/* A node that became ready loses its taint; one that is cordoned has one for it. */
+static void taint_changed_node(struct op *op, struct jm *m)
+{
+    static const char not_ready[] = "node.kubernetes.io/not-ready", cordoned[] = "node.kubernetes.io/unschedulable";
+    JSON_REF(d) = jm_freeze(m);
+    jval *now = json_root(d);
+    if (has_taint(now, not_ready) && obj_condition_is(now, "Ready", "True"))
+        drop_taint(m, not_ready);
+    bool wants = node_spec_unschedulable(node_spec(now), false);
+    if (!wants && has_taint(now, cordoned)) {
+        drop_taint(m, cordoned);
+    } else if (wants && !has_taint(now, cordoned)) {
+        jmval *t = obj_in(m, node_spec_make_taints(m, node_make_spec(m, jm_root(m))));
+        char text[TIME_TEXT_MAX];
+        taint_set_key(m, t, cordoned);
+        taint_set_effect(m, t, "NoSchedule");
+        taint_set_time_added(m, t, time_format(text, ctx_now_ns(op->ctx), TIME_SECONDS));
+    }
+}
+
+/* ---- tokens in secrets --------------------------------------------------------------------------------------------------- */
+
+/* A Secret of the token type gets a token of its account that lives as long as the secret does. */
+static int fill_token_secret(struct op *op, struct jm *m, struct err *err)
+{
+    JSON_REF(d) = jm_freeze(m);
+    jval *s = json_root(d);
+    const char *name = obj_annotation(s, "kubernetes.io/service-account.name");
+    if (!str_eq(secret_type(s), "kubernetes.io/service-account-token") || str_empty(name) || op->o->dry_run)
+        return 0;
+    AUTOFREE char *key = obj_key_of(op->ns, name);
+    OBJ_REF(account) = store_get(op->a->accounts, key);
+    if (!account || jv_get(secret_data(s), "token"))
+        return 0;
+    JM_NEW(c);
+    jmval *claims = jm_obj(c);
+    jm_set_root(c, claims);
+    AUTOFREE char *token = token_for_secret(op, c, obj_root(account), s, err);
+    if (!token)
+        return -1;
+    jmval *meta = jm_obj_at(m, jm_root(m), "metadata"), *data = secret_make_data(m, jm_root(m));
+    jm_put(m, object_meta_make_annotations(m, meta), "kubernetes.io/service-account.uid", jm_str(m, obj_uid(obj_root(account))));
+    const char *const parts[][2] = {{"ca.crt", op->a->keys.ca_cert}, {"namespace", op->ns}, {"token", token}};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        AUTOFREE char *encoded = base64_encode(parts[i][1], strlen(parts[i][1]));
+        jm_put(m, data, parts[i][0], jm_str(m, encoded));
+    }
+    return 0;
+}
+
 /* ---- doors ----------------------------------------------------------------------------------------------------------------- */
 
 int admit_create(struct op *op, struct jm *m, struct err *err)
@@ -216,12 +287,16 @@ int admit_create(struct op *op, struct jm *m, struct err *err)
     }
     if (op->res->coll == op->a->nodes)
         taint_new_node(m);
+    if (op->res->coll == op->a->secrets && fill_token_secret(op, m, err) < 0)
+        return -1;
     JSON_REF(now) = jm_freeze(m);
     return rbac_check_escalation(op, json_root(now), err);
 }
 
 int admit_update(struct op *op, jval *old, struct jm *m, struct err *err)
 {
+    if (op->res->coll == op->a->nodes)
+        taint_changed_node(op, m);
     JSON_REF(now) = jm_freeze(m);
     if (jv_equal(old, json_root(now)))
         return 0;

@@ -67,7 +67,7 @@ struct identity *authn_claims(struct apiserver *a, const char *token, const char
 {
     if (same_secret(token, a->keys.admin_token)) {
         static const char *const groups[] = {"system:masters", "system:authenticated", NULL};
-        return identity_copy(&(struct identity){"admin", "", groups, NULL});
+        return identity_copy(&(struct identity){"admin", "admin", groups, NULL});
     }
     JSON_REF(claims) = token_verify(a->signer, token, audiences, a->clock->wall_ns(a->clock), err);
     if (!claims)

@@ -12,7 +12,7 @@ static enum field_validation strictness(const struct op *op)
 }
 
 /* Unknown fields: an error, warnings, or nothing. */
-static int report(struct op *op, const struct strlist *texts, struct err *err)
+int report_unknown(struct op *op, const struct strlist *texts, struct err *err)
 {
     if (!texts->n || strictness(op) == FIELDS_IGNORE)
         return 0;
@@ -58,7 +58,7 @@ static struct json *custom_normal(struct op *op, jval *obj, const struct strlist
     for (size_t i = 0; i < paths.n; i++)
         strlist_addf(&texts, "unknown field \"%s\"", paths.v[i]);
     strip_unknown_meta(m, &texts);
-    if (report(op, &texts, err) < 0)
+    if (report_unknown(op, &texts, err) < 0)
         return NULL;
     return jm_freeze(m);
 }
@@ -144,7 +144,7 @@ struct json *decode_patched(struct op *op, jval *obj, struct err *err)
         return custom_normal(op, obj, NULL, err);
     STRLIST(unknown);
     struct json *out = decode_value(op->res->kind->type, obj, &unknown, err);
-    if (out && report(op, &unknown, err) < 0) {
+    if (out && report_unknown(op, &unknown, err) < 0) {
         json_unref(out);
         return NULL;
     }

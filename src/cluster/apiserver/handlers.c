@@ -410,7 +410,9 @@ int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, 
     opts.o.subresource = op.sub;
     if (r->cv && r->cv->deprecated && r->cv->deprecation_warning)
         op_warn(&op, "%s", r->cv->deprecation_warning);
-    int rc = run(&op, &opts, req, res, err);
+    ERR(e);
+    if (run(&op, &opts, req, res, &e) < 0)
+        status_write(res, &e); /* here, so that the warnings go along */
     write_warnings(res, &warnings);
-    return rc;
+    return 0;
 }

@@ -138,6 +138,8 @@ int verb_delete_collection(struct op *op, struct listing *out, struct err *err);
 
 /* Subresources that are created (binding, token), logs (subresource.c), and reviews (reviews.c). */
 struct store_obj *sub_create(struct op *op, jval *body, struct err *err);
+/* A token of the account that is bound to the secret. m: an empty object to put the claims into. */
+char *token_for_secret(struct op *op, struct jm *m, jval *account, jval *secret, struct err *err);
 int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod, char **container,
                     struct err *err);
 int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, struct buf *out, struct err *err);
@@ -174,6 +176,12 @@ struct jm *object_ordered(jval *v);                 /* a copy that starts with k
 void object_put_header(struct jm *m, const struct resource *r);
 /* A stored object as this resource shows it: of custom kinds in its version, pruned and with its defaults. A reference. */
 struct store_obj *object_as(const struct resource *r, struct store_obj *o);
+/* events_face.c: a kind whose objects are stored as those of another group. */
+bool is_face(const struct resource *r);
+void face_to_store(const struct resource *r, struct jm *m);
+struct json *face_of(const struct resource *r, jval *stored);
+/* store_write with the document in the form that is stored; *out is as the resource shows it. */
+int object_write(struct op *op, const char *key, int64_t expect, struct jm *m, bool remove, bool soft, struct store_obj **out, struct err *err);
 struct store_obj *object_virtual(struct jm *m);     /* for answers that are not stored */
 struct json *status_success(struct jm *details /* may be NULL */);
 
@@ -181,6 +189,7 @@ struct json *status_success(struct jm *details /* may be NULL */);
 struct json *decode_request(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err);
 struct json *decode_inproc(struct op *op, jval *obj, struct err *err);
 struct json *decode_patched(struct op *op, jval *obj, struct err *err);
+int report_unknown(struct op *op, const struct strlist *texts, struct err *err);
 int object_default(struct op *op, struct jm *m, struct err *err);
 
 /* prepare.c: what the server owns in metadata, and what the kind does with status and generation. */

@@ -40,6 +40,8 @@ struct store_obj *object_virtual(struct jm *m)
 
 struct store_obj *object_as(const struct resource *r, struct store_obj *o)
 {
+    if (o && is_face(r))
+        return store_obj_new(o->key, o->rv, face_of(r, obj_root(o)));
     if (!r->cv || !o)
         return store_obj_ref(o);
     AUTOFREE char *api_version = kind_api_version(r->kind);
@@ -69,4 +71,17 @@ struct json *status_success(struct jm *details)
     if (details)
         jm_put(m, root, "details", jm_dup(m, jm_root(details)));
     return jm_freeze(m);
+}
+
+int object_write(struct op *op, const char *key, int64_t expect, struct jm *m, bool remove, bool soft, struct store_obj **out, struct err *err)
+{
+    OBJ_REF(stored) = NULL;
+    face_to_store(op->res, m);
+    struct store_write w = {.coll = op->res->coll, .key = key, .expect = expect, .doc = m, .remove = remove,
+                            .soft = soft || op->res->kind->store == KSTORE_SOFT};
+    if (store_write(op->a->store, &w, &stored, err) < 0)
+        return -1;
+    if (out)
+        *out = object_as(op->res, stored);
+    return 0;
 }

@@ -178,22 +178,16 @@ static const char *qos_class(jval *spec)
     return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
 }
 
-static void new_pod(struct jm *m)
+static void new_pod(struct op *op, struct jm *m)
 {
     JSON_REF(now) = jm_freeze(m);
     jmval *status = pod_make_status(m, jm_root(m));
     jm_clear(status);
     pod_status_set_phase(m, status, "Pending");
+    if (jv_len(pod_spec_scheduling_gates(pod_spec(json_root(now)))))
+        obj_set_condition(m, jm_root(m), "PodScheduled", "False", "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates",
+                          ctx_now_ns(op->ctx));
     pod_status_set_qos_class(m, status, qos_class(pod_spec(json_root(now))));
-    jval *gates = pod_spec_scheduling_gates(pod_spec(json_root(now)));
-    if (jv_len(gates)) {
-        jmval *c = jm_obj(m);
-        jm_push(pod_status_make_conditions(m, status), c);
-        pod_condition_set_type(m, c, "PodScheduled");
-        pod_condition_set_status(m, c, "False");
-        pod_condition_set_reason(m, c, "SchedulingGated");
-        pod_condition_set_message(m, c, "Scheduling is blocked due to non-empty scheduling gates");
-    }
 }
 
 /* ---- namespaces ----------------------------------------------------------------------------------------------------- */
@@ -253,7 +247,7 @@ int prepare_create(struct op *op, struct jm *m, struct err *err)
         return -1;
     metadata_of_new(op, m);
     if (is_coll(op, op->a->pods))
-        new_pod(m);
+        new_pod(op, m);
     if (is_coll(op, op->a->namespaces)) {
         new_namespace(m);
         label_namespace(m);

@@ -230,6 +230,21 @@ static struct store_obj *sub_token(struct op *op, jval *request, struct err *err
     return object_virtual(answer);
 }
 
+char *token_for_secret(struct op *op, struct jm *m, jval *account, jval *secret, struct err *err)
+{
+    jmval *claims = jm_root(m);
+    jm_push(jm_arr_at(m, claims, "aud"), jm_str(m, TOKEN_ISSUER));
+    struct op of = *op;
+    of.name = obj_name(account);
+    /* A hundred years: it ends with the secret. */
+    put_claims(&of, m, claims, ctx_now_ns(op->ctx) / NS_PER_S, 100 * SECONDS_A_YEAR);
+    jmval *k8s = jm_obj_at(m, claims, "kubernetes.io");
+    jm_put(m, k8s, "namespace", jm_str(m, op->ns));
+    put_ref(m, k8s, "serviceaccount", account);
+    put_ref(m, k8s, "secret", secret);
+    return token_sign(op->a->signer, claims, err);
+}
+
 struct store_obj *sub_create(struct op *op, jval *body, struct err *err)
 {
     if (op->res->coll == op->a->pods && strcmp(op->sub, "binding") == 0)

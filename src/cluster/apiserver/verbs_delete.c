@@ -192,21 +192,18 @@ static void answer_removed(const struct op *op, struct store_obj *last, struct d
 /* Writes what the plan says. *last gets the state that is answered. */
 static int carry_out(struct op *op, enum plan plan, const char *key, int64_t rv, struct jm *m, struct store_obj **last, struct err *err)
 {
-    struct store_write w = {.coll = op->res->coll, .key = key, .expect = rv, .doc = m, .soft = op->res->kind->store == KSTORE_SOFT};
     if (op->o->dry_run) {
         *last = store_obj_new(key, rv, jm_freeze(m));
         return 0;
     }
     OBJ_REF(marked) = NULL;
     if (plan == PLAN_MARK_AND_REMOVE) {
-        w.soft = true; /* becomes durable with the removal, which follows at once */
-        if (store_write(op->a->store, &w, &marked, err) < 0)
+        /* Soft: it becomes durable with the removal, which follows at once. */
+        if (object_write(op, key, rv, m, false, true, &marked, err) < 0)
             return -1;
-        w.soft = false;
-        w.expect = marked->rv;
+        rv = marked->rv;
     }
-    w.remove = plan != PLAN_UPDATE;
-    return store_write(op->a->store, &w, last, err);
+    return object_write(op, key, rv, m, plan != PLAN_UPDATE, false, last, err);
 }
 
 /* 1: done; 0: somebody else was faster; -1. */

@@ -78,9 +78,20 @@ struct store_obj *verb_get(struct op *op, struct err *err)
 /* ---- selectors ------------------------------------------------------------------------------------------------ */
 
 struct selectors {
+    const struct resource *res;
     struct label_selector *labels;
     struct field_selector *fields;
 };
+
+/* Fields are named as the resource shows its objects. */
+static bool fields_match(const struct resource *r, const struct field_selector *f, jval *stored)
+{
+    if (field_selector_all(f) || !is_face(r))
+        return field_selector_matches(f, stored);
+    JSON_REF(d) = face_of(r, stored);
+    return field_selector_matches(f, json_root(d));
+}
+
 static void selectors_free(struct selectors *s)
 {
     label_selector_free(s->labels);
@@ -89,6 +100,7 @@ static void selectors_free(struct selectors *s)
 
 static int selectors_parse(struct op *op, struct selectors *s, struct err *err)
 {
+    s->res = op->res;
     if (!str_empty(op->o->label_selector) && !(s->labels = label_selector_parse(op->o->label_selector, err)))
         return -1;
     if (!str_empty(op->o->field_selector) && !(s->fields = field_selector_parse(op->o->field_selector, op->res->fields, err)))
@@ -99,7 +111,7 @@ static int selectors_parse(struct op *op, struct selectors *s, struct err *err)
 static bool selectors_match(void *arg, const struct store_obj *o)
 {
     const struct selectors *s = arg;
-    return label_selector_selects(s->labels, obj_root(o)) && field_selector_matches(s->fields, obj_root(o));
+    return label_selector_selects(s->labels, obj_root(o)) && fields_match(s->res, s->fields, obj_root(o));
 }
 
 static bool selectors_all(const struct selectors *s)
@@ -256,7 +268,7 @@ int verb_list(struct op *op, struct listing *out, struct err *err)
         if (all)
             out->remaining = l->remaining;
     }
-    if (op->res->cv)
+    if (op->res->cv || is_face(op->res))
         for (size_t i = 0; i < l->n; i++) {
             struct store_obj *o = object_as(op->res, l->v[i]);
             store_obj_unref(l->v[i]);
@@ -270,7 +282,7 @@ int verb_list(struct op *op, struct listing *out, struct err *err)
 static bool watch_match(void *arg, const struct store_obj *o)
 {
     const struct watch *w = arg;
-    return label_selector_selects(w->labels, obj_root(o)) && field_selector_matches(w->field_sel, obj_root(o));
+    return label_selector_selects(w->labels, obj_root(o)) && fields_match(w->res, w->field_sel, obj_root(o));
 }
 
 /* Where a watch starts: from < 0 gives the present state first. */

@@ -71,8 +71,7 @@ static struct store_obj *store_new(struct op *op, struct jm *m, struct err *err)
     ERR(e);
     if (!there && op->o->dry_run)
         return object_virtual(m);
-    struct store_write w = {.coll = op->res->coll, .key = key, .doc = m, .soft = op->res->kind->store == KSTORE_SOFT};
-    if (!there && store_write(op->a->store, &w, &out, &e) == 0)
+    if (!there && object_write(op, key, 0, m, false, false, &out, &e) == 0)
         return out;
     if (!there && e.code != ERR_EXISTS) {
         err_move(err, &e);
@@ -166,20 +165,18 @@ static bool done_deleting(const struct op *op, jval *now)
 {
     if (!obj_deleting(now) || obj_has_finalizers(now))
         return false;
-    if (op->res->coll == op->a->namespaces)
-        return jv_len(namespace_spec_finalizers(namespace_spec(now))) == 0;
+    if (op->res->coll == op->a->namespaces && jv_len(namespace_spec_finalizers(namespace_spec(now))) > 0)
+        return false;
     return object_meta_deletion_grace_period_seconds(obj_meta(now), 0) == 0;
 }
 
 /* A write that takes the last finalizer of a deleted object away removes it: watchers get its last stored state, the caller the new one. */
 static int write_change(struct op *op, struct store_obj *cur, struct jm *m, bool gone, struct store_obj **out, struct err *err)
 {
-    struct store_write w = {.coll = op->res->coll, .key = cur->key, .expect = cur->rv, .doc = m, .remove = gone,
-                            .soft = op->res->kind->store == KSTORE_SOFT};
     if (!gone)
-        return store_write(op->a->store, &w, out, err);
+        return object_write(op, cur->key, cur->rv, m, false, false, out, err);
     JM(last, obj_root(cur));
-    w.doc = last;
+    struct store_write w = {.coll = op->res->coll, .key = cur->key, .expect = cur->rv, .doc = last, .remove = true};
     if (store_write(op->a->store, &w, NULL, err) < 0)
         return -1;
     *out = object_virtual(m);
@@ -316,12 +313,7 @@ static struct json *patch_raw(struct op *op, const struct patching *p, jval *old
         else
             out = json_merge_patch(old, p->patch, &e);
         break;
-    case KUBE_PATCH_STRATEGIC:
-        if (!jv_is(p->patch, J_OBJECT))
-            err_set(&e, ERR_BAD_REQUEST, "error decoding patch: a strategic merge patch must be an object");
-        else
-            out = strategic_merge(op->res->kind->type, old, p->patch, &e);
-        break;
+    case KUBE_PATCH_STRATEGIC: /* has its own way */
     case KUBE_PATCH_APPLY:
         err_set(&e, ERR_MEDIA_TYPE, "415: Unsupported Media Type");
         break;
@@ -331,9 +323,8 @@ static struct json *patch_raw(struct op *op, const struct patching *p, jval *old
     return out;
 }
 
-static struct json *patch_apply(struct op *op, void *arg, jval *old, struct err *err)
+static struct json *patch_plain(struct op *op, const struct patching *p, jval *old, struct err *err)
 {
-    const struct patching *p = arg;
     JSON_REF(raw) = patch_raw(op, p, old, err);
     if (!raw)
         return NULL;
@@ -343,6 +334,32 @@ static struct json *patch_apply(struct op *op, void *arg, jval *old, struct err 
         strategic_refuse(json_root(raw), err_text(&e), err);
     else if (!out)
         err_move(err, &e);
+    return out;
+}
+
+static struct json *patch_strategic(struct op *op, const struct patching *p, jval *old, struct err *err)
+{
+    STRLIST(unknown);
+    JSON_REF(nothing) = json_parse_str("{}", NULL);
+    jval *patch = jv_is(p->patch, J_NULL) ? json_root(nothing) : p->patch;
+    JSON_REF(merged) = strategic_patch(op->res->kind->type, old, patch, &unknown, err);
+    if (!merged)
+        return NULL;
+    ERR(e);
+    struct json *out = decode_patched(op, json_root(merged), &e); /* the kind must still be the kind */
+    if (out && report_unknown(op, &unknown, &e) < 0) {
+        json_unref(out);
+        out = NULL;
+    }
+    if (!out)
+        strategic_refuse(json_root(merged), err_text(&e), err);
+    return out;
+}
+
+static struct json *patch_apply(struct op *op, void *arg, jval *old, struct err *err)
+{
+    const struct patching *p = arg;
+    struct json *out = p->type == KUBE_PATCH_STRATEGIC ? patch_strategic(op, p, old, err) : patch_plain(op, p, old, err);
     if (!out)
         return NULL;
     /* The revision of the object itself is no precondition; one that the patch put there is. */
