@@ -48,6 +48,11 @@ struct write_req {
     pthread_cond_t cond;
 };
 
+/* Revisions in (from, to] may have been seen by somebody, and what was seen may be gone. */
+struct lost {
+    int64_t from, to;
+};
+
 struct store {
     const struct clock *clock;
     struct store_limits limits;
@@ -56,7 +61,8 @@ struct store {
     pthread_rwlock_t lock;
     struct store_coll *colls;
     _Atomic int64_t rev;       /* of the last published change */
-    int64_t lost_from, lost_to; /* an unclean stop: revisions in (lost_from, lost_to] may have been seen and are gone; fixed after open */
+    struct lost *lost; /* one for each unclean stop that the log goes back to; fixed after open */
+    size_t n_lost;
     /* The log: a ring of changes, oldest first, rv ascending. Everything after floor is in it. */
     struct change **ring;
     size_t ring_cap, ring_head, ring_n, ring_bytes;

@@ -25,6 +25,9 @@ static const char SQL_DEL[] = "DELETE FROM objects WHERE key = ?1";
 static const char SQL_LOG[] = "INSERT INTO log(rv, op, at, key, body) VALUES(?1, ?2, ?3, ?4, ?5)";
 static const char SQL_META_PUT[] = "INSERT INTO meta(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = excluded.value";
 static const char SQL_META_GET[] = "SELECT value FROM meta WHERE name = ?1";
+/* meta "lost:FROM" = TO: what unclean stops made of the revisions in between. It outlives the next stop, for watchers may come back after that. */
+static const char SQL_LOST_GET[] = "SELECT CAST(substr(name, 6) AS INTEGER), value FROM meta WHERE substr(name, 1, 5) = 'lost:' ORDER BY 1";
+static const char SQL_LOST_DEL[] = "DELETE FROM meta WHERE substr(name, 1, 5) = 'lost:' AND value < ?1";
 static const char SQL_OBJECTS[] = "SELECT key, rv, body FROM objects ORDER BY key";
 static const char SQL_LOG_ALL[] = "SELECT rv, op, at, key, body FROM log ORDER BY rv";
 static const char SQL_COMPACT[] = "DELETE FROM log WHERE rv IN (SELECT rv FROM log WHERE rv <= ?1 ORDER BY rv LIMIT ?2)";
@@ -147,11 +150,45 @@ static int load_log(struct store *s, int64_t *last, struct err *err)
     return r;
 }
 
+static void add_lost(struct store *s, int64_t from, int64_t to)
+{
+    s->lost = xreallocarray(s->lost, s->n_lost + 1, sizeof(*s->lost));
+    s->lost[s->n_lost++] = (struct lost){from, to};
+}
+
+static int load_lost(struct store *s, struct err *err)
+{
+    STMT(st, s->db, SQL_LOST_GET, err);
+    if (!st)
+        return -1;
+    int r;
+    while ((r = stmt_step(st, err)) == 1)
+        add_lost(s, stmt_i64(st, 0), stmt_i64(st, 1));
+    return r;
+}
+
+/* Below the log's beginning everything is gone anyway. */
+static int write_lost(struct store *s, struct err *err)
+{
+    STMT(old, s->db, SQL_LOST_DEL, err);
+    if (!old)
+        return -1;
+    stmt_bind_i64(old, 1, s->floor);
+    if (stmt_run(old, err) < 0)
+        return -1;
+    for (size_t i = 0; i < s->n_lost; i++) {
+        AUTOFREE char *name = xasprintf("lost:%" PRId64, s->lost[i].from);
+        if (s->lost[i].to >= s->floor && meta_put(s, name, s->lost[i].to, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int journal_load(struct store *s, struct err *err)
 {
     int64_t clean, last = 0;
     if (db_exec(s->db, "PRAGMA journal_size_limit=67108864", err) < 0 || meta_get(s, "high_mark", 0, &s->high_mark, err) < 0 ||
-        meta_get(s, "clean_rev", -1, &clean, err) < 0 || load_objects(s, &last, err) < 0 || load_log(s, &last, err) < 0)
+        meta_get(s, "clean_rev", -1, &clean, err) < 0 || load_lost(s, err) < 0 || load_objects(s, &last, err) < 0 || load_log(s, &last, err) < 0)
         return err_wrap(err, "loading the store");
     log_trim(s, s->clock->wall_ns(s->clock));
     int64_t rev;
@@ -159,8 +196,7 @@ int journal_load(struct store *s, struct err *err)
         rev = clean;
     } else if (s->high_mark > 0) {
         /* Revisions up to the mark may have been seen by somebody; what they saw may be lost. */
-        s->lost_from = last;
-        s->lost_to = s->high_mark;
+        add_lost(s, last, s->high_mark);
         rev = s->high_mark + 1;
         log_info("the last stop was not clean: revisions %" PRId64 " to %" PRId64 " are skipped", last + 1, s->high_mark);
     } else {
@@ -174,7 +210,7 @@ int journal_load(struct store *s, struct err *err)
     s->high_mark = rev + MARK_STEP;
     if (db_begin(s->db, err) < 0)
         return -1;
-    if (meta_put(s, "high_mark", s->high_mark, err) < 0 || meta_put(s, "clean_rev", -1, err) < 0) {
+    if (meta_put(s, "high_mark", s->high_mark, err) < 0 || meta_put(s, "clean_rev", -1, err) < 0 || write_lost(s, err) < 0) {
         db_rollback(s->db);
         return -1;
     }
@@ -209,7 +245,8 @@ static int write_change(struct store *s, const struct change *c, struct buf *key
     return stmt_run(log, err);
 }
 
-static int write_all(struct store *s, struct change *const *c, size_t n, struct err *err)
+/* The mark is a promise for after a power cut too: it moves only with a commit that waits for the disk. */
+static int write_all(struct store *s, struct change *const *c, size_t n, bool durable, struct err *err)
 {
     BUF(key);
     for (size_t i = 0; i < s->n_soft; i++)
@@ -218,7 +255,7 @@ static int write_all(struct store *s, struct change *const *c, size_t n, struct 
     for (size_t i = 0; i < n; i++)
         if (write_change(s, c[i], &key, err) < 0)
             return -1;
-    if (s->mark_wanted > s->high_mark && meta_put(s, "high_mark", s->mark_wanted, err) < 0)
+    if (durable && s->mark_wanted > s->high_mark && meta_put(s, "high_mark", s->mark_wanted, err) < 0)
         return -1;
     return 0;
 }
@@ -233,7 +270,7 @@ int journal_commit(struct store *s, struct change *const *c, size_t n, bool dura
         return -1;
     int rc = db_begin(s->db, err);
     if (rc == 0) {
-        rc = write_all(s, c, n, err);
+        rc = write_all(s, c, n, durable, err);
         if (rc == 0)
             rc = db_commit(s->db, err);
         else
@@ -247,7 +284,7 @@ int journal_commit(struct store *s, struct change *const *c, size_t n, bool dura
     for (size_t i = 0; i < s->n_soft; i++)
         change_free(s->soft[i]);
     s->n_soft = 0;
-    if (s->mark_wanted > s->high_mark)
+    if (durable && s->mark_wanted > s->high_mark)
         s->high_mark = s->mark_wanted;
     return 0;
 }

@@ -135,9 +135,12 @@ int check_rev_locked(struct store *s, int64_t rev, struct err *err)
     int64_t now = atomic_load(&s->rev);
     if (rev > now)
         return err_set(err, ERR_TIMEOUT, "Too large resource version: %lld, current: %lld", (long long)rev, (long long)now);
-    if (rev < s->floor || (rev > s->lost_from && rev <= s->lost_to))
-        return err_set(err, ERR_GONE, "too old resource version: %lld (%lld)", (long long)rev,
-                       (long long)(s->floor > s->lost_to ? s->floor : s->lost_to));
+    int64_t oldest = s->floor;
+    for (size_t i = 0; i < s->n_lost; i++)
+        if (rev > s->lost[i].from && rev <= s->lost[i].to)
+            oldest = s->lost[i].to + 1;
+    if (rev < oldest)
+        return err_set(err, ERR_GONE, "too old resource version: %lld (%lld)", (long long)rev, (long long)oldest);
     return 0;
 }
 
@@ -388,6 +391,7 @@ static void store_free(struct store *s)
     for (size_t i = 0; i < s->n_soft; i++)
         change_free(s->soft[i]);
     free(s->soft);
+    free(s->lost);
     while (s->colls) {
         struct store_coll *c = s->colls;
         s->colls = c->next;

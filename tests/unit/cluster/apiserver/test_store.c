@@ -420,6 +420,15 @@ static void test_crashes(void **state)
         struct store_watch *w = store_watch(f.c, &(struct store_watch_opts){.from = durable}, &e);
         check_drain(w, "A:n/new ");
         store_watch_close(w);
+        /* The same to a watcher that slept through one stop more, clean or not. */
+        store_close(f.s);
+        fix_open(&f, NULL);
+        err_clear(&e);
+        assert_null(store_watch(f.c, &(struct store_watch_opts){.from = durable + 1}, &e));
+        assert_int_equal(e.code, ERR_GONE);
+        w = store_watch(f.c, &(struct store_watch_opts){.from = durable}, &e);
+        check_drain(w, "A:n/new ");
+        store_watch_close(w);
         fix_done(&f);
     }
 }
