@@ -110,13 +110,38 @@ int fs_mkdir_p(const char *path, mode_t mode, struct err *err)
     return 0;
 }
 
-/* Depth is bounded by the file system's own limit on open path lengths: each level holds one fd, so stop well before. */
-static int rm_children(int dirfd, dev_t dev, int depth, struct err *err)
+/* A tree may be deeper than we have descriptors for: each level holds one. What lies deeper than this is moved up to the top and met again
+ * there, so that nobody can make a tree that cannot be removed. */
+enum { RM_DEPTH_MAX = 64 };
+struct rm {
+    int top; /* the directory to be emptied */
+    dev_t dev;
+    bool moved; /* something waits at the top */
+};
+
+static int rm_children(struct rm *r, int dirfd, int depth, struct err *err);
+
+static int rm_dir(struct rm *r, int dirfd, const char *name, dev_t dev, int depth, struct err *err)
 {
-    if (depth > 512) {
-        close(dirfd);
-        return err_set(err, ERR_IO, "directory tree deeper than 512 levels");
+    if (dev != r->dev)
+        return err_set(err, ERR_CONFLICT, "%s: another file system is mounted there", name);
+    if (depth >= RM_DEPTH_MAX) {
+        char hex[17];
+        AUTOFREE char *to = xasprintf(".rm-%s", random_hex(hex, 8));
+        r->moved = true;
+        return renameat(dirfd, name, r->top, to) < 0 ? err_errno(err, "%s", name) : 0;
     }
+    int sub = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (sub < 0)
+        return err_errno(err, "%s", name);
+    if (rm_children(r, sub, depth + 1, err) < 0)
+        return err_wrap(err, "%s", name);
+    return unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? err_errno(err, "%s", name) : 0;
+}
+
+/* Takes dirfd. */
+static int rm_children(struct rm *r, int dirfd, int depth, struct err *err)
+{
     DIR *d = fdopendir(dirfd);
     if (!d) {
         close(dirfd);
@@ -131,21 +156,11 @@ static int rm_children(int dirfd, dev_t dev, int depth, struct err *err)
         if (fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
             if (errno != ENOENT)
                 rc = err_errno(err, "%s", e->d_name);
-            continue;
-        }
-        if (S_ISDIR(st.st_mode)) {
-            if (st.st_dev != dev) {
-                rc = err_set(err, ERR_CONFLICT, "%s: another file system is mounted there", e->d_name);
-                continue;
-            }
-            int sub = openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-            if (sub < 0)
-                rc = err_errno(err, "%s", e->d_name);
-            else if ((rc = rm_children(sub, dev, depth + 1, err)) < 0)
-                err_wrap(err, "%s", e->d_name);
-        }
-        if (rc == 0 && unlinkat(dirfd, e->d_name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT)
+        } else if (S_ISDIR(st.st_mode)) {
+            rc = rm_dir(r, dirfd, e->d_name, st.st_dev, depth, err);
+        } else if (unlinkat(dirfd, e->d_name, 0) < 0 && errno != ENOENT) {
             rc = err_errno(err, "%s", e->d_name);
+        }
     }
     closedir(d);
     return rc;
@@ -158,11 +173,18 @@ int fs_rm_rf(const char *path, struct err *err)
         return errno == ENOENT ? 0 : err_errno(err, "%s", path);
     if (!S_ISDIR(st.st_mode))
         return unlink(path) < 0 && errno != ENOENT ? err_errno(err, "%s", path) : 0;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
+    AUTOCLOSE int top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (top < 0)
         return err_errno(err, "%s", path);
-    if (rm_children(fd, st.st_dev, 0, err) < 0)
-        return err_wrap(err, "removing %s", path);
+    struct rm r = {.top = top, .dev = st.st_dev};
+    do {
+        r.moved = false;
+        int fd = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+            return err_errno(err, "%s", path);
+        if (rm_children(&r, fd, 0, err) < 0)
+            return err_wrap(err, "removing %s", path);
+    } while (r.moved);
     return rmdir(path) < 0 && errno != ENOENT ? err_errno(err, "%s", path) : 0;
 }
 

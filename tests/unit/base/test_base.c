@@ -1,5 +1,6 @@
 /* Unit tests of base/. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -249,6 +250,27 @@ static void test_fs(void **state)
     assert_int_equal(fs_rm_rf(dir, &e), 0);
 }
 
+/* A step of a pipeline may leave any tree behind. */
+static void test_rm_deep(void **state)
+{
+    char dir[] = "/tmp/tidemill-base-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    int at = open(dir, O_RDONLY | O_DIRECTORY);
+    for (int i = 0; i < 3000; i++) {
+        assert_int_equal(mkdirat(at, "d", 0755), 0);
+        assert_int_equal(mkdirat(at, "side", 0755), 0);
+        int next = openat(at, "d", O_RDONLY | O_DIRECTORY);
+        assert_true(next >= 0);
+        close(at);
+        at = next;
+    }
+    close(at);
+    ERR(e);
+    if (fs_rm_rf(dir, &e) < 0)
+        fail_msg("%.200s", err_text(&e));
+    assert_false(fs_exists(dir));
+}
+
 static atomic_int done_jobs;
 static void count_job(void *arg) { atomic_fetch_add(&done_jobs, 1); }
 
@@ -276,5 +298,5 @@ static void test_arena(void **state)
 
 TEST_GROUP(base, cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers), cmocka_unit_test(test_glob),
            cmocka_unit_test(test_utf8), cmocka_unit_test(test_strmap), cmocka_unit_test(test_encodings), cmocka_unit_test(test_time),
-           cmocka_unit_test(test_duration), cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_fs),
+           cmocka_unit_test(test_duration), cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep),
            cmocka_unit_test(test_pool), cmocka_unit_test(test_arena))
