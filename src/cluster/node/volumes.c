@@ -437,7 +437,8 @@ static char *resolve_sub(const char *base, const char *sub, struct err *err)
 char *volumes_source(const struct volumes_at *at, jval *mount, const struct strmap *vars, bool *readonly, struct err *err)
 {
     jval *v = volume_named(at->facts->pod, volume_mount_name(mount));
-    *readonly = volume_mount_read_only(mount, false);
+    /* What we write is ours alone: a pod that could put links there would lead us, and the next container's subPath, out of the volume. */
+    *readonly = volume_mount_read_only(mount, false) || (v && (in_memory(v) || volume_config_map(v)));
     if (!v) {
         err_set(err, ERR_PRECONDITION, "volumeMount \"%s\" has no volume", volume_mount_name(mount));
         return NULL;

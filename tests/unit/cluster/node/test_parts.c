@@ -14,6 +14,7 @@
 #include "cluster/node/pod.h"
 #include "cluster/node/podnet.h"
 #include "cluster/node/volume_write.h"
+#include "cluster/node/volumes.h"
 #include "fake_kube.h"
 #include "kube/kinds.h"
 #include "node_test.h"
@@ -432,6 +433,48 @@ static void quality_of_service(void **state)
     }
 }
 
+/* ---- mounts --------------------------------------------------------------------------------------------------------------- */
+
+/* What the node writes itself is read-only to pods, whatever the mount says: a link that a pod put there would lead the next subPath out. */
+static void mount_sources(void **state)
+{
+    static const char pod_text[] =
+        "{\"metadata\":{\"uid\":\"u1\"},\"spec\":{\"volumes\":[{\"name\":\"c\",\"configMap\":{\"name\":\"x\"}},"
+        "{\"name\":\"s\",\"secret\":{\"secretName\":\"x\"}},{\"name\":\"p\",\"projected\":{\"sources\":[]}},"
+        "{\"name\":\"d\",\"downwardAPI\":{\"items\":[]}},{\"name\":\"e\",\"emptyDir\":{}},{\"name\":\"h\",\"hostPath\":{\"path\":\"/srv\"}}]}}";
+    static const struct {
+        const char *mount, *source; /* NULL: refused */
+        bool readonly;
+    } cases[] = {{"{\"name\":\"c\"}", "/pod/volumes/c", true},
+                 {"{\"name\":\"c\",\"subPath\":\"key\"}", "/pod/volumes/c/key", true},
+                 {"{\"name\":\"s\"}", "/mem/s", true},
+                 {"{\"name\":\"p\",\"readOnly\":false}", "/mem/p", true},
+                 {"{\"name\":\"d\"}", "/mem/d", true},
+                 {"{\"name\":\"e\"}", "/pod/volumes/e", false},
+                 {"{\"name\":\"e\",\"readOnly\":true}", "/pod/volumes/e", true},
+                 {"{\"name\":\"h\"}", "/srv", false},
+                 {"{\"name\":\"h\",\"subPath\":\"../etc\"}", NULL, false},
+                 {"{\"name\":\"c\",\"subPath\":\"a/../../x\"}", NULL, false},
+                 {"{\"name\":\"c\",\"subPathExpr\":\"$(UP)\"}", NULL, false},
+                 {"{\"name\":\"missing\"}", NULL, false}};
+    JSON_REF(pod) = json_parse_str(pod_text, NULL);
+    struct pod_facts facts = {.pod = json_root(pod)};
+    struct volumes_at at = {.facts = &facts, .pod_dir = "/pod", .mem_dir = "/mem", .mem_fd = -1, .fs_group = -1};
+    CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
+    strmap_put(&vars, "UP", strdup("../x"));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        JSON_REF(mount) = json_parse_str(cases[i].mount, NULL);
+        bool readonly = false;
+        AUTOFREE char *source = volumes_source(&at, json_root(mount), &vars, &readonly, NULL);
+        if (!cases[i].source) {
+            assert_null(source);
+            continue;
+        }
+        assert_string_equal(source, cases[i].source);
+        assert_int_equal(readonly, cases[i].readonly);
+    }
+}
+
 TEST_GROUP(parts, cmocka_unit_test(expansion), cmocka_unit_test(downward), cmocka_unit_test(environment), cmocka_unit_test(volume_files),
            cmocka_unit_test(log_reading), cmocka_unit_test(log_follow), cmocka_unit_test(log_rotation), cmocka_unit_test(capabilities),
-           cmocka_unit_test(seccomp), cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules), cmocka_unit_test(quality_of_service))
+           cmocka_unit_test(seccomp), cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules), cmocka_unit_test(quality_of_service), cmocka_unit_test(mount_sources))
