@@ -12,11 +12,8 @@
 
 #include "base/id.h"
 
-int fs_read(const char *path, size_t max, struct buf *out, struct err *err)
+static int read_all(int fd, const char *path, size_t max, struct buf *out, struct err *err)
 {
-    AUTOCLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, "%s", path);
     size_t total = 0;
     for (;;) {
         buf_reserve(out, 16384);
@@ -34,6 +31,25 @@ int fs_read(const char *path, size_t max, struct buf *out, struct err *err)
     }
     out->data[out->len] = '\0';
     return 0;
+}
+
+int fs_read(const char *path, size_t max, struct buf *out, struct err *err)
+{
+    AUTOCLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, "%s", path) : read_all(fd, path, max, out, err);
+}
+
+int fs_read_plain(const char *path, size_t max, struct buf *out, struct err *err)
+{
+    struct stat st;
+    AUTOCLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 && errno == ELOOP)
+        return err_set(err, ERR_BAD_REQUEST, "%s: is a symbolic link", path);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_errno(err, "%s", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_BAD_REQUEST, "%s: is not a regular file", path);
+    return read_all(fd, path, max, out, err);
 }
 
 int fs_write(int fd, const void *p, size_t n, struct err *err)

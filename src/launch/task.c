@@ -1,5 +1,6 @@
 #include "launch/task.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,7 +179,7 @@ struct json *launch_read_doc(const char *dir, const char *name, struct err *err)
 {
     AUTOFREE char *path = fs_join(dir, name);
     BUF(b);
-    if (fs_read(path, LAUNCH_FILE_MAX, &b, err) < 0)
+    if (fs_read_plain(path, LAUNCH_FILE_MAX, &b, err) < 0)
         return NULL;
     struct json *doc = json_parse(buf_str(&b), b.len, NULL, err);
     if (!doc)
@@ -199,7 +200,10 @@ int launch_task_write(const struct launch_task *t, const char *dir, struct err *
     launch_task_text(t, &b);
     AUTOFREE char *path = fs_join(dir, LAUNCH_TASK);
     AUTOFREE char *tmp = xasprintf("%s.new", path);
-    AUTOCLOSE int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    /* The directory belongs to the step, which may be running already when a task is written again after a crash. */
+    if (unlink(tmp) < 0 && errno != ENOENT)
+        return err_errno(err, "%s", tmp);
+    AUTOCLOSE int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0)
         return err_errno(err, "%s", tmp);
     if (fs_write(fd, b.data, b.len, err) < 0)

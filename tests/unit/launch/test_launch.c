@@ -1,5 +1,8 @@
 #include "unit.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/fs.h"
 #include "launch/task.h"
 
@@ -102,4 +105,43 @@ static void files(void **state)
     fs_rm_rf(dir, NULL);
 }
 
-TEST_GROUP(launch, cmocka_unit_test(task_round_trip), cmocka_unit_test(task_refused), cmocka_unit_test(result_round_trip), cmocka_unit_test(files))
+/* The directory belongs to the step: what it puts there neither stops the reader nor leads it elsewhere. */
+static void hostile_files(void **state)
+{
+    char dir[] = "/tmp/tidemill-launch-XXXXXX", other[] = "/tmp/tidemill-launch-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    assert_non_null(mkdtemp(other));
+    AUTOFREE char *path = fs_join(dir, LAUNCH_RESULT), *target = fs_join(other, LAUNCH_RESULT);
+    struct launch_result r;
+    struct launch_task t;
+    ERR(e);
+    launch_result_init(&r);
+    assert_int_equal(launch_result_write(&r, other, &e), 0);
+    launch_result_clear(&r);
+    assert_int_equal(symlink(target, path), 0);
+    assert_int_equal(launch_result_read(dir, &r, &e), -1);
+    assert_int_equal(e.code, ERR_BAD_REQUEST);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(launch_result_read(dir, &r, &e), -1);
+    assert_int_equal(e.code, ERR_BAD_REQUEST);
+    unlink(path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(launch_result_read(dir, &r, &e), -1);
+    assert_int_equal(e.code, ERR_BAD_REQUEST);
+    /* And the writer: a link in the place of its temporary file is not written through. */
+    AUTOFREE char *victim = fs_join(other, "victim"), *temp = fs_join(dir, LAUNCH_TASK ".new");
+    assert_int_equal(symlink(victim, temp), 0);
+    launch_task_init(&t);
+    strlist_add(&t.argv, "true");
+    assert_int_equal(launch_task_write(&t, dir, &e), 0);
+    launch_task_clear(&t);
+    assert_false(fs_exists(victim));
+    assert_int_equal(launch_task_read(dir, &t, &e), 0);
+    launch_task_clear(&t);
+    fs_rm_rf(dir, NULL);
+    fs_rm_rf(other, NULL);
+}
+
+TEST_GROUP(launch, cmocka_unit_test(task_round_trip), cmocka_unit_test(task_refused), cmocka_unit_test(result_round_trip), cmocka_unit_test(files),
+           cmocka_unit_test(hostile_files))
