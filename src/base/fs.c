@@ -109,6 +109,9 @@ int fs_write_atomic(const char *path, const void *p, size_t n, mode_t mode, stru
 
 int fs_mkdir_p(const char *path, mode_t mode, struct err *err)
 {
+    /* Mostly only the last one is missing, or none. */
+    if (mkdir(path, mode) == 0 || (errno == EEXIST && fs_is_dir(path)))
+        return 0;
     AUTOFREE char *p = xstrdup(path);
     for (char *s = p + 1;; s++) {
         if (*s != '/' && *s)
