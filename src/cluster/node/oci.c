@@ -196,12 +196,25 @@ void oci_limits(struct oci_machine *machine)
     machine->nofile_hard = NOFILE_HARD;
     machine->oom_score_min = -1000;
     const char *caps = fs_read("/proc/self/status", 65536, &status, NULL) == 0 ? strstr(buf_str(&status), "CapEff:") : NULL;
-    if (caps && strtoull(caps + 7, NULL, 16) & 1ULL << CAP_SYS_RESOURCE)
+    machine->capabilities = caps ? strtoull(caps + 7, NULL, 16) : ~0ULL;
+    if (machine->capabilities & 1ULL << CAP_SYS_RESOURCE)
         return;
     if (getrlimit(RLIMIT_NOFILE, &own) == 0 && own.rlim_max < NOFILE_HARD)
         machine->nofile_hard = (int64_t)own.rlim_max;
     if (fs_read("/proc/self/oom_score_adj", 32, &score, NULL) == 0)
         machine->oom_score_min = atoi(buf_str(&score));
+}
+
+/* Those of the container that this process has itself. */
+static jmval *given_capabilities(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m)
+{
+    jmval *arr = jm_arr(m);
+    for (size_t i = 0; i < ARRAY_LEN(capability_names); i++) {
+        AUTOFREE char *name = xasprintf("CAP_%s", capability_names[i]);
+        if (machine->capabilities & 1ULL << i && strlist_has(&spec->caps, name))
+            jm_push(arr, jm_str(m, name));
+    }
+    return arr;
 }
 
 static jmval *process(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m)
@@ -219,7 +232,7 @@ static jmval *process(const struct oci_machine *machine, const struct container_
     jm_put(m, p, "env", strings(m, (const char *const *)spec->env.v, spec->env.n));
     jm_put(m, p, "cwd", jm_str(m, spec->cwd));
     for (size_t i = 0; i < ARRAY_LEN(sets); i++)
-        jm_put(m, caps, sets[i], strings(m, (const char *const *)spec->caps.v, spec->caps.n));
+        jm_put(m, caps, sets[i], given_capabilities(machine, spec, m));
     jm_put(m, p, "capabilities", caps);
     jm_put(m, nofile, "type", jm_str(m, "RLIMIT_NOFILE"));
     jm_put(m, nofile, "hard", jm_i64(m, machine->nofile_hard));

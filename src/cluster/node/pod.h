@@ -117,7 +117,7 @@ char *pod_dir(const struct pod_host *h, const struct pod *p);
 char *pod_mem_dir(const struct pod_host *h, const struct pod *p);
 char *pod_bundle(const struct pod_host *h, const struct pod *p, const struct box *b);
 char *pod_log_dir(const struct pod_host *h, const struct pod *p, const char *container); /* container NULL: of the pod */
-char *pod_hostname(const struct pod *p);
+char *pod_hostname(const struct pod_host *h, const struct pod *p);
 /* Files of its own in <pod dir>/etc. */
 int pod_write_etc(const struct pod_host *h, const struct pod *p, struct err *err);
 const char *pod_qos(jval *pod);

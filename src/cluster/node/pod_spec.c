@@ -51,9 +51,10 @@ char *pod_log_dir(const struct pod_host *h, const struct pod *p, const char *con
     return xasprintf("%s/pods/%s_%s_%s%s%s", h->log_dir, p->ns, p->name, p->uid, container ? "/" : "", container ? container : "");
 }
 
-char *pod_hostname(const struct pod *p)
+char *pod_hostname(const struct pod_host *h, const struct pod *p)
 {
-    const char *given = pod_spec_hostname(pod_spec(json_root(p->obj)));
+    jval *spec = pod_spec(json_root(p->obj));
+    const char *given = pod_spec_host_network(spec, false) ? h->node_name : pod_spec_hostname(spec);
     char *name = xstrndup(str_empty(given) ? p->name : given, HOSTNAME_MAX);
     for (size_t n = strlen(name); n > 0 && !isalnum((unsigned char)name[n - 1]); n--)
         name[n - 1] = 0;
@@ -69,10 +70,10 @@ static int put(const char *dir, const char *name, const char *text, struct err *
     return fd < 0 ? err_errno(err, "writing %s", path) : fs_write(fd, text, strlen(text), err);
 }
 
-static void add_hosts(const struct pod *p, struct buf *b)
+static void add_hosts(const struct pod_host *h, const struct pod *p, struct buf *b)
 {
     jval *spec = pod_spec(json_root(p->obj)), *aliases = pod_spec_host_aliases(spec);
-    AUTOFREE char *hostname = pod_hostname(p);
+    AUTOFREE char *hostname = pod_hostname(h, p);
     const char *subdomain = pod_spec_subdomain(spec);
     if (!pod_spec_host_network(spec, false)) {
         buf_adds(b, "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
@@ -118,11 +119,11 @@ static int add_resolv(const struct pod_host *h, const struct pod *p, struct buf 
 
 int pod_write_etc(const struct pod_host *h, const struct pod *p, struct err *err)
 {
-    AUTOFREE char *dir = pod_dir(h, p), *etc = fs_join(dir, "etc"), *hostname = pod_hostname(p);
+    AUTOFREE char *dir = pod_dir(h, p), *etc = fs_join(dir, "etc"), *hostname = pod_hostname(h, p);
     AUTOFREE char *line = xasprintf("%s\n", hostname);
     BUF(hosts);
     BUF(resolv);
-    add_hosts(p, &hosts);
+    add_hosts(h, p, &hosts);
     if (add_resolv(h, p, &resolv, err) < 0 || fs_mkdir_p(etc, 0755, err) < 0 || put(etc, "hosts", buf_str(&hosts), err) < 0 ||
         put(etc, "resolv.conf", buf_str(&resolv), err) < 0)
         return -1;
@@ -339,7 +340,7 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
                             .mem_fd = h->mem_fd};
     CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
     STRLIST(skipped);
-    s->hostname = pod_hostname(p);
+    s->hostname = pod_hostname(h, p);
     s->sandbox = &p->sandbox;
     s->host_network = pod_spec_host_network(spec, false);
     s->tty = container_tty(c, false);
