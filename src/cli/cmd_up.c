@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,9 +61,9 @@ static int check_options(struct up *u, struct err *err)
 static void report(struct up *u, struct server *s, const char *kubeconfig, int node_rc, const struct err *node_err)
 {
     FILE *f = u->say;
-    fprintf(f, "tidemill %s is up (process %d)\n", TIDEMILL_VERSION, (int)getpid());
     if (node_rc < 0)
-        fprintf(f, "  Pods cannot run:  %s\n", err_text(node_err));
+        fprintf(f, "Pods cannot run here: %s\n", err_text(node_err));
+    fprintf(f, "tidemill %s is up (process %d)\n", TIDEMILL_VERSION, (int)getpid());
     fprintf(f, "  Front door        %s\n", server_url(s));
     fprintf(f, "  Kubernetes API    %s\n", server_kube_url(s));
     fprintf(f, "  Kubeconfig        %s\n", kubeconfig);
@@ -177,9 +178,20 @@ static void block_signals(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/* Each connection, watch and log needs an fd: as many as the system lets us have. */
+static void raise_open_files(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
 static int run_up(struct up *u)
 {
     ERR(e);
+    raise_open_files();
     caller_find(&u->caller);
     if (check_options(u, &e) < 0 || prepare_data_dir(u, &e) < 0)
         return cli_fail(u->self, &e);
