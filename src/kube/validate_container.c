@@ -45,7 +45,7 @@ static void check_host_ports(struct faults *f, jval *ports, struct strmap *seen,
         jval *p = jv_at(ports, i);
         int64_t host = container_port_host_port(p, 0);
         size_t at = validate_push_item(f, "ports", i);
-        AUTOFREE char *what = xasprintf("%s/%s/%lld", jv_str_or(jv_get(p, "protocol"), ""), jv_str_or(jv_get(p, "hostIP"), ""), (long long)host);
+        AUTOFREE char *what = xasprintf("%s/%s/%lld", jv_str_or(jv_get(p, "protocol"), ""), container_port_host_ip(p) ? container_port_host_ip(p) : "", (long long)host);
         if (host && strmap_has(seen, what))
             fault_duplicate_str(f, "hostPort", what);
         if (host)
@@ -174,7 +174,7 @@ static void check_resize(struct faults *f, jval *list)
     static const char *const names[] = {"cpu", "memory", NULL}, *const policies[] = {"NotRequired", "RestartContainer", NULL};
     for (size_t i = 0, n = jv_is(list, J_ARRAY) ? jv_len(list) : 0; i < n; i++) {
         validate_enum(f, "resizePolicy", jv_str(jv_get(jv_at(list, i), "resourceName")), names);
-        validate_enum(f, "resizePolicy", jv_str(jv_get(jv_at(list, i), "restartPolicy")), policies);
+        validate_enum(f, "resizePolicy", container_resize_policy_restart_policy(jv_at(list, i)), policies);
     }
 }
 

@@ -163,7 +163,7 @@ void validate_pod_spec(struct faults *f, jval *spec)
     validate_containers(f, "containers", pod_spec_containers(spec), &p, false);
     validate_containers(f, "initContainers", pod_spec_init_containers(spec), &p, true);
     validate_pod_resources(f, spec);
-    validate_enum(f, "restartPolicy", jv_str(jv_get(spec, "restartPolicy")), restart);
+    validate_enum(f, "restartPolicy", pod_spec_restart_policy(spec), restart);
     validate_enum(f, "dnsPolicy", jv_str(jv_get(spec, "dnsPolicy")), dns);
     validate_labels(f, "nodeSelector", pod_spec_node_selector(spec));
     check_security(f, spec);

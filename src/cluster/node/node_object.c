@@ -82,7 +82,7 @@ void machine_free(struct machine *m)
 
 static void set_labels(struct jm *m, jmval *node, const struct node_facts *f)
 {
-    jmval *meta = jm_obj_at(m, node, "metadata"), *labels = object_meta_make_labels(m, meta);
+    jmval *meta = node_make_metadata(m, node), *labels = object_meta_make_labels(m, meta);
     jm_put(m, labels, "kubernetes.io/hostname", jm_str(m, f->machine->host_name));
     jm_put(m, labels, "kubernetes.io/os", jm_str(m, "linux"));
     jm_put(m, labels, "kubernetes.io/arch", jm_str(m, f->machine->arch));
@@ -96,7 +96,7 @@ static void set_labels(struct jm *m, jmval *node, const struct node_facts *f)
  * nobody knows earlier. */
 static void set_taint(struct jm *m, jmval *node, const struct node_facts *f)
 {
-    jmval *spec = jm_obj_at(m, node, "spec"), *taints = node_spec_make_taints(m, spec);
+    jmval *spec = node_make_spec(m, node), *taints = node_spec_make_taints(m, spec);
     bool there = false;
     for (size_t i = jmv_len(taints); i-- > 0;) {
         if (!str_eq(jmv_str(taint_mut_key(jmv_at(taints, i))), NOT_READY_TAINT))
@@ -201,7 +201,7 @@ static struct json *get_or_create(struct kube *kube, const struct ctx *ctx, cons
         jm_set_root(m, jm_obj(m));
         jm_put(m, jm_root(m), "apiVersion", jm_str(m, "v1"));
         jm_put(m, jm_root(m), "kind", jm_str(m, "Node"));
-        jm_put(m, jm_obj_at(m, jm_root(m), "metadata"), "name", jm_str(m, f->name));
+        object_meta_set_name(m, node_make_metadata(m, jm_root(m)), f->name);
     }
     set_labels(m, jm_root(m), f);
     set_taint(m, jm_root(m), f);
@@ -237,7 +237,7 @@ int node_register(struct kube *kube, const struct ctx *ctx, const struct node_fa
             continue; /* just created: admission has put it there */
         if (node) {
             JM(m, json_root(node));
-            set_status(m, jm_obj_at(m, jm_root(m), "status"), node_status(json_root(node)), f, ctx_now_ns(ctx));
+            set_status(m, node_make_status(m, jm_root(m)), node_status(json_root(node)), f, ctx_now_ns(ctx));
             JSON_REF(doc) = jm_freeze(m);
             JSON_REF(now) = kube_update(kube, ctx, &KUBE_NODES, NULL, f->name, json_root(doc), &status, &e);
             if (now)

@@ -128,7 +128,7 @@ static int uplink_mtu(void)
 
 static bool is_loopback(const char *ip) { return str_starts(ip, "127.") || str_eq(ip, "::1"); }
 
-/* The files in which the machine's real resolvers may be: a stub on the loopback knows them from elsewhere. */
+/* The files in which the machine's real resolvers may be: a forwarder on the loopback knows them from elsewhere. */
 static int read_resolv(struct buf *out, struct err *err)
 {
     if (fs_read("/etc/resolv.conf", 65536, out, err) < 0)

@@ -217,7 +217,7 @@ static int bind(struct scheduler *s, const struct ctx *ctx, jval *pod, const cha
     jm_put(m, b, "kind", jm_str(m, "Binding"));
     jm_put(m, meta, "name", jm_str(m, obj_name(pod)));
     jm_put(m, meta, "uid", jm_str(m, obj_uid(pod)));
-    jm_put(m, b, "metadata", meta);
+    binding_set_metadata(m, b, meta);
     jm_put(m, target, "kind", jm_str(m, "Node"));
     jm_put(m, target, "name", jm_str(m, node));
     jm_put(m, b, "target", target);
@@ -239,7 +239,7 @@ static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen
             return 0;
         JM(m, o);
         obj_set_condition(m, jm_root(m), "PodScheduled", "False", reason, message, ctx_now_ns(ctx));
-        jmval *list = jmv_path(jm_root(m), "status", "conditions", NULL);
+        jmval *list = pod_status_mut_conditions(pod_mut_status(jm_root(m)));
         for (size_t k = 0; k < jmv_len(list); k++)
             if (str_eq(jmv_str(jmv_get(jmv_at(list, k), "type")), "PodScheduled") && obj_generation(o))
                 pod_condition_set_observed_generation(m, jmv_at(list, k), obj_generation(o));
