@@ -19,6 +19,7 @@
 
 #define SETUP_RETRY_FIRST (NS_PER_S / 2)
 #define SETUP_RETRY_MAX   (122 * NS_PER_S)
+#define MEASURE_EVERY     (10 * NS_PER_S)
 #define FORCED_GRACE      (2 * NS_PER_S) /* of a pod whose object is gone already */
 enum { GRACE_DEFAULT_S = 30, STEPS_MAX = 64 };
 
@@ -251,6 +252,28 @@ static int step_new(const struct pod_host *h, const struct ctx *ctx, struct pod 
     return asked_to_end(p) ? POD_ENDED : POD_SETUP;
 }
 
+/* Disk volumes have no limit of their own: they are measured now and then, and a pod that took too much is ended. */
+static void check_sizes(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake)
+{
+    int64_t now = h->clock->mono_ns(h->clock);
+    if ((p->state != POD_INIT && p->state != POD_RUN) || asked_to_end(p))
+        return;
+    if (p->measure_mono_ns <= now) {
+        struct pod_facts facts = pod_facts(h, p);
+        AUTOFREE char *dir = pod_dir(h, p);
+        struct volumes_at at = {.facts = &facts, .pod_dir = dir};
+        bool watched;
+        AUTOFREE char *text = volumes_over_limit(&at, &watched);
+        p->measure_mono_ns = watched ? now + MEASURE_EVERY : INT64_MAX;
+        if (text) {
+            event_record(h->events, json_root(p->obj), &KUBE_PODS, "Warning", "Evicted", "%s", text);
+            pod_evict(p, "Evicted", text);
+        }
+    }
+    if (p->measure_mono_ns != INT64_MAX)
+        wake_at(h, wake, p->measure_mono_ns);
+}
+
 static int make_pod(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct err *err)
 {
     AUTOFREE char *dir = pod_dir(h, p), *volumes = fs_join(dir, "volumes"), *mem = pod_mem_dir(h, p);
@@ -474,6 +497,7 @@ int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int
     p->adopted = false;
     if (p->obj) {
         check_deadline(h, p, wake);
+        check_sizes(h, ctx, p, wake);
         refresh_volumes(h, ctx, p);
     }
     for (int i = 0; i < STEPS_MAX; i++) {

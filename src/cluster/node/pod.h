@@ -71,6 +71,7 @@ struct pod {
     bool term_sent, kill_sent;
     int64_t kill_mono_ns;        /* when the grace is over */
     int64_t setup_retry_mono_ns, setup_wait_ns;
+    int64_t measure_mono_ns;     /* when volumes are measured next; INT64_MAX: never */
     int64_t refresh_mono_ns;     /* token volumes; 0: never */
 };
 

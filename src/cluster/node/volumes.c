@@ -352,6 +352,25 @@ int volumes_make(const struct volumes_at *at, int64_t *refresh_ns, struct err *e
     return 0;
 }
 
+char *volumes_over_limit(const struct volumes_at *at, bool *watched)
+{
+    jval *list = pod_spec_volumes(pod_spec(at->facts->pod));
+    *watched = false;
+    for (size_t i = 0; i < jv_len(list); i++) {
+        jval *src = volume_empty_dir(jv_at(list, i));
+        const char *limit = empty_dir_volume_source_size_limit(src);
+        struct quantity q;
+        /* One in memory cannot grow beyond: its tmpfs has that size. */
+        if (!limit || str_eq(empty_dir_volume_source_medium(src), "Memory") || quantity_parse(limit, &q, NULL) < 0 || q.nano <= 0)
+            continue;
+        AUTOFREE char *path = disk_path(at, volume_name(jv_at(list, i)));
+        *watched = true;
+        if (fs_du(path) > quantity_value(&q))
+            return xasprintf("Usage of EmptyDir volume \"%s\" exceeds the limit \"%s\". ", volume_name(jv_at(list, i)), limit);
+    }
+    return NULL;
+}
+
 /* Whether any element of a list holds an object of that name at key (and then below, if given). */
 static bool list_refers(jval *list, const char *key, const char *below, const char *name)
 {

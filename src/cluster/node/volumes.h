@@ -23,6 +23,8 @@ struct volumes_at {
 int volumes_make(const struct volumes_at *at, int64_t *refresh_ns, struct err *err);
 /* What is refused for good, before anything is made: a kind of volume that this node does not serve yet. */
 int volumes_check(jval *pod, struct err *err);
+/* The emptyDir on disk that holds more than its sizeLimit, as the text of an eviction (malloc'd); NULL: none. *watched: there are limits to look after. */
+char *volumes_over_limit(const struct volumes_at *at, bool *watched);
 /* Whether a pod's volumes or environment need this ConfigMap or Secret of its namespace. */
 bool volumes_refer(jval *pod, bool secret, const char *name);
 /* Source path of a volumeMount, subPath resolved without leaving the volume. The caller frees. */
