@@ -591,6 +591,11 @@ static int tmpfs(struct runtime *r, const char *path, const char *options, int *
     return 0;
 }
 
+static int bind_sub(struct runtime *r, const char *base, const char *sub, const char *target, struct err *err)
+{
+    return helper_ask(crun_of(r)->helper, HELPER_BIND_SUB, NULL, err, base, sub, target, NULL);
+}
+
 static int remove_tree(struct runtime *r, const char *path, struct err *err)
 {
     HELPER_ANSWER(a);
@@ -620,5 +625,5 @@ static void stop(struct runtime *r, bool remove)
 static const struct runtime_ops crun_ops = {
     .ready = ready, .image = image, .user = user, .sandbox_up = sandbox_up, .sandbox_down = sandbox_down, .sandbox_adopt = sandbox_adopt,
     .create = create, .start = start, .signal = send_signal, .state = state, .remove = remove_container, .reopen_log = reopen_log,
-    .tmpfs = tmpfs, .remove_tree = remove_tree, .stop = stop,
+    .tmpfs = tmpfs, .bind_sub = bind_sub, .remove_tree = remove_tree, .stop = stop,
 };

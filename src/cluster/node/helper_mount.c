@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,6 +69,53 @@ int mount_tmpfs(const char *path, const char *options, struct err *err)
     if (strlist_has(&points, path) && statfs(path, &s) == 0 && s.f_type == TMPFS_MAGIC)
         return 0;
     return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 ? err_errno(err, "mounting a tmpfs at %s", path) : 0;
+}
+
+static int open_beneath(int dir, const char *path, uint64_t flags)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
+}
+
+/* Makes the missing directories of a path, each inside the root that its parent is looked up in. */
+static void make_beneath(int root, const char *sub)
+{
+    AUTOFREE char *at = xstrdup(sub);
+    for (char *s = at; s; s = s ? s + 1 : NULL) {
+        s = strchr(s, '/');
+        if (s)
+            *s = 0;
+        AUTOFREE char *parent = xstrdup(at);
+        char *name = strrchr(parent, '/');
+        if (name)
+            *name++ = 0;
+        AUTOCLOSE int dir = open_beneath(root, name ? parent : ".", O_PATH | O_DIRECTORY);
+        if (dir >= 0)
+            mkdirat(dir, name ? name : at, 0755);
+        if (!s)
+            return;
+        *s = '/';
+    }
+}
+
+int mount_sub(const char *base, const char *sub, const char *target, struct err *err)
+{
+    char source[64];
+    struct stat st;
+    AUTOCLOSE int root = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return err_errno(err, "opening volume %s", base);
+    AUTOCLOSE int fd = open_beneath(root, sub, O_PATH);
+    if (fd < 0 && errno == ENOENT) {
+        make_beneath(root, sub);
+        fd = open_beneath(root, sub, O_PATH);
+    }
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_errno(err, "failed to prepare subPath \"%s\" of volume %s", sub, base);
+    if (S_ISDIR(st.st_mode) ? mkdir(target, 0700) < 0 : mknod(target, S_IFREG | 0600, 0) < 0)
+        return err_errno(err, "making %s", target);
+    snprintf(source, sizeof source, "/proc/self/fd/%d", fd);
+    return mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0 ? err_errno(err, "mounting subPath \"%s\" of volume %s", sub, base) : 0;
 }
 
 static bool is_nsfs(const char *path)

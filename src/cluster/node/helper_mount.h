@@ -13,6 +13,9 @@ int mount_ns_enter(const char *node_dir, bool *fresh, struct err *err);
 int mount_ns_unpin(const char *node_dir, struct err *err);
 /* A tmpfs at path (made when missing) unless one is there. */
 int mount_tmpfs(const char *path, const char *options, struct err *err);
+/* Mounts what sub names inside the directory base at target. Links are followed inside of base only, missing directories are made. The name is looked
+ * at once: what it becomes later does not matter. */
+int mount_sub(const char *base, const char *sub, const char *target, struct err *err);
 /* Unmounts path and everything below it in this namespace. Nothing there is fine. */
 int unmount_below(const char *path, struct err *err);
 

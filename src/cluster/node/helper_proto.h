@@ -16,6 +16,7 @@ enum helper_op {
     HELPER_NETNS_ADD,  /* name, address, prefix length, gateway, bridge, MTU */
     HELPER_NETNS_DEL,  /* name */
     HELPER_TMPFS,      /* path, mount options -> directory fd; fine when it is mounted already */
+    HELPER_BIND_SUB,   /* base directory, name inside it, target: see mount_sub */
     HELPER_UNMOUNT,    /* path: everything mounted at it or below */
     HELPER_SPAWN,      /* one environment string or "", a file for its stderr, argv; fds become 3, 4 ... of the child -> pid */
     HELPER_RUN,        /* argv -> exit code and what it wrote to stderr; answered when it ends */

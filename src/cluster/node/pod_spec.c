@@ -337,7 +337,7 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
     struct pod_facts facts = pod_facts(h, p);
     AUTOFREE char *dir = pod_dir(h, p), *mem = pod_mem_dir(h, p), *home = NULL;
     struct volumes_at at = {.kube = h->kube, .runtime = h->runtime, .ctx = ctx, .facts = &facts, .pod_dir = dir, .mem_dir = mem,
-                            .mem_fd = h->mem_fd};
+                            .bundle = s->bundle, .mem_fd = h->mem_fd};
     CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
     STRLIST(skipped);
     s->hostname = pod_hostname(h, p);

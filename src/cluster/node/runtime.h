@@ -102,6 +102,9 @@ struct runtime_ops {
 
     /* A tmpfs for secrets and memory volumes. fd is a directory of it for *at() calls: it may not be visible at path to this process. */
     int (*tmpfs)(struct runtime *, const char *path, const char *options, int *fd, struct err *err);
+    /* Mounts what `sub` names inside the directory base (missing directories are made, links followed inside of it only) at target, which is made.
+     * Whatever happens to the name later, target stays what it is. remove_tree of a directory around target takes it back. */
+    int (*bind_sub)(struct runtime *, const char *base, const char *sub, const char *target, struct err *err);
     int (*remove_tree)(struct runtime *, const char *path, struct err *err); /* unmounts below, removes files of any owner */
     /* The last call; frees. remove takes back bridge, rules, namespaces, control groups. */
     void (*stop)(struct runtime *, bool remove);

@@ -226,6 +226,11 @@ static int tmpfs(struct runtime *r, const char *path, const char *options, int *
     return *fd < 0 ? err_errno(err, "opening %s", path) : 0;
 }
 
+static int bind_sub(struct runtime *r, const char *base, const char *sub, const char *target, struct err *err)
+{
+    return fs_mkdir_p(target, 0755, err);
+}
+
 static int remove_tree(struct runtime *r, const char *path, struct err *err) { return fs_rm_rf(path, err); }
 
 static void stop(struct runtime *r, bool remove)
@@ -247,7 +252,7 @@ static void stop(struct runtime *r, bool remove)
 static const struct runtime_ops scripted_ops = {
     .ready = ready, .image = image, .user = user, .sandbox_up = sandbox_up, .sandbox_down = sandbox_down, .sandbox_adopt = sandbox_adopt,
     .create = create, .start = start, .signal = send_signal, .state = state, .remove = remove_container, .reopen_log = reopen_log,
-    .tmpfs = tmpfs, .remove_tree = remove_tree, .stop = stop,
+    .tmpfs = tmpfs, .bind_sub = bind_sub, .remove_tree = remove_tree, .stop = stop,
 };
 
 struct runtime *runtime_scripted_new(void (*decide)(void *self, const struct container_spec *, struct script *out), void *self)

@@ -2,15 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/id.h"
 #include "base/timefmt.h"
 #include "cluster/node/volume_write.h"
 #include "kube/fields.h"
@@ -410,49 +409,6 @@ static jval *volume_named(jval *pod, const char *name)
     return NULL;
 }
 
-static int open_beneath(int dir, const char *path, uint64_t flags)
-{
-    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
-}
-
-/* The real path of sub below base: links are followed inside of it only; missing directories are made. The caller frees. */
-static char *resolve_sub(const char *base, const char *sub, struct err *err)
-{
-    AUTOCLOSE int root = open(base, O_PATH | O_CLOEXEC);
-    if (root < 0) {
-        err_errno(err, "opening volume %s", base);
-        return NULL;
-    }
-    AUTOCLOSE int fd = open_beneath(root, sub, O_PATH);
-    if (fd < 0 && errno == ENOENT) {
-        AUTOFREE char *at = xstrdup(sub);
-        for (char *s = at;; *s++ = '/') {
-            s = strchr(s, '/');
-            if (s)
-                *s = 0;
-            AUTOFREE char *parent = xstrdup(at);
-            char *name = strrchr(parent, '/');
-            if (name)
-                *name++ = 0;
-            AUTOCLOSE int dir = open_beneath(root, name ? parent : ".", O_PATH | O_DIRECTORY);
-            if (dir >= 0)
-                mkdirat(dir, name ? name : at, 0755);
-            if (!s)
-                break;
-        }
-        fd = open_beneath(root, sub, O_PATH);
-    }
-    char link[64], real[PATH_MAX];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = fd >= 0 ? readlink(link, real, sizeof real - 1) : -1;
-    if (n < 0) {
-        err_errno(err, "failed to prepare subPath \"%s\" of volume %s", sub, base);
-        return NULL;
-    }
-    return xstrndup(real, (size_t)n);
-}
-
 char *volumes_source(const struct volumes_at *at, jval *mount, const struct strmap *vars, bool *readonly, struct err *err)
 {
     jval *v = volume_named(at->facts->pod, volume_mount_name(mount));
@@ -475,13 +431,13 @@ char *volumes_source(const struct volumes_at *at, jval *mount, const struct strm
             err_set(err, ERR_PRECONDITION, "subPath \"%s\" must be relative and without \"..\"", sub);
             return NULL;
         }
-    /* What we wrote ourselves holds no links of others, and memory is out of this process's sight. */
-    bool memory = str_eq(empty_dir_volume_source_medium(volume_empty_dir(v)), "Memory");
+    /* What we wrote ourselves holds no links of others. */
     if (in_memory(v) || volume_config_map(v))
         return fs_join(base, sub);
-    if (memory) {
-        err_set(err, ERR_PRECONDITION, "subPath in an emptyDir of medium Memory is not served by this node yet");
+    /* In a volume that containers write, a name may become a link at any moment: what it is now is mounted at a place of ours. */
+    char hex[17];
+    AUTOFREE char *dir = fs_join(at->bundle, "sub"), *target = fs_join(dir, random_hex(hex, 8));
+    if (fs_mkdir_p(dir, 0700, err) < 0 || at->runtime->ops->bind_sub(at->runtime, base, sub, target, err) < 0)
         return NULL;
-    }
-    return resolve_sub(base, sub, err);
+    return TAKE(target);
 }

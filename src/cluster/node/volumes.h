@@ -16,6 +16,7 @@ struct volumes_at {
     const struct pod_facts *facts;
     const char *pod_dir;   /* <node>/pods/<uid> */
     const char *mem_dir;   /* <node>/mem/<uid>, as containers' mounts name it */
+    const char *bundle;    /* of the container, for volumes_source */
     int mem_fd;            /* descriptor of <node>/mem */
     int64_t fs_group;      /* -1: none */
 };

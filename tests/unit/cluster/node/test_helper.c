@@ -160,6 +160,43 @@ static void dies_and_comes_back(void **state)
     node_test_rm(dir);
 }
 
+/* A name inside a volume is mounted as what it is now, and never leads out of the volume. */
+static void sub_paths(void **state)
+{
+    NEED_NODE();
+    AUTOFREE char *dir = node_test_dir(), *base = fs_join(dir, "volume"), *to = fs_join(dir, "to");
+    struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = own("")});
+    assert_int_equal(fs_mkdir_p(base, 0755, NULL) | fs_mkdir_p(to, 0755, NULL), 0);
+    free(node_test_sh("cd %s && mkdir in && echo file > in/f && ln -s /etc out && ln -s in link && ln -s ../../../../etc up", base));
+    static const struct {
+        const char *sub, *holds; /* holds NULL: a new, empty directory */
+    } cases[] = {{"in", "f"}, {"link", "f"}, {"new/dir", NULL}, {"in/f", "-"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *target = xasprintf("%s/%zu", to, i);
+        ASK(h, HELPER_BIND_SUB, NULL, base, cases[i].sub, target);
+        HELPER_ANSWER(a);
+        ASK(h, HELPER_RUN, &a, "/bin/sh", "-c", "if [ -d $0 ]; then ls $0 >&2; else echo - >&2; fi", target);
+        assert_string_equal(a.text, cases[i].holds ? cases[i].holds : "");
+    }
+    /* These name things inside the volume, where they are not: /etc of the machine is not there. */
+    static const char *const bad[] = {"out/passwd", "up/passwd"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        AUTOFREE char *target = xasprintf("%s/bad%zu", to, i);
+        ERR(e);
+        HELPER_ANSWER(a);
+        if (helper_ask(h, HELPER_BIND_SUB, NULL, &e, base, bad[i], target, NULL) < 0)
+            continue;
+        ASK(h, HELPER_RUN, &a, "/bin/sh", "-c", "test -d $0 || echo FILE >&2", target);
+        assert_string_equal(a.text, "");
+    }
+    ERR(e);
+    assert_int_equal(helper_ask(h, HELPER_BIND_SUB, NULL, &e, base, "in", "/tmp/elsewhere", NULL), -1);
+    ASK(h, HELPER_SWEEP, NULL, "");
+    ASK(h, HELPER_CGROUP_RM, NULL, own(""));
+    helper_free(h);
+    node_test_rm(dir);
+}
+
 static void network(void **state)
 {
     NEED_NODE();
@@ -194,4 +231,4 @@ static void network(void **state)
 }
 
 TEST_GROUP(helper, cmocka_unit_test(packets), cmocka_unit_test(processes), cmocka_unit_test(programs),
-           cmocka_unit_test(dies_and_comes_back), cmocka_unit_test(network))
+           cmocka_unit_test(dies_and_comes_back), cmocka_unit_test(sub_paths), cmocka_unit_test(network))
