@@ -45,7 +45,10 @@ static void add_output(struct launch_output **v, size_t *n, const char *key, con
     (*v)[(*n)++] = (struct launch_output){.key = xstrdup(key), .path = xstrdup(path)};
 }
 
-void launch_task_add_param(struct launch_task *t, const char *key, const char *path) { add_output(&t->params, &t->n_params, key, path); }
+void launch_task_add_param(struct launch_task *t, const char *key, const char *path)
+{
+    add_output(&t->params, &t->n_params, key, path);
+}
 
 void launch_task_add_artifact(struct launch_task *t, const char *key, const char *path)
 {
@@ -171,7 +174,8 @@ static int task_from_doc(struct json *doc, struct launch_task *out, struct err *
 
 int launch_task_parse(const char *text, size_t len, struct launch_task *out, struct err *err)
 {
-    JSON_REF(doc) = json_parse(text, len, NULL, err);
+    JSON_REF(doc)
+    = json_parse(text, len, NULL, err);
     return doc ? task_from_doc(doc, out, err) : -1;
 }
 
@@ -189,11 +193,13 @@ struct json *launch_read_doc(const char *dir, const char *name, struct err *err)
 
 int launch_task_read(const char *dir, struct launch_task *out, struct err *err)
 {
-    JSON_REF(doc) = launch_read_doc(dir, LAUNCH_TASK, err);
+    JSON_REF(doc)
+    = launch_read_doc(dir, LAUNCH_TASK, err);
     return doc ? task_from_doc(doc, out, err) : -1;
 }
 
-/* Not synced to disk: the pod that reads it comes after it, and after a power cut the engine writes it again before any pod starts. */
+/* Not synced to disk: the pod that reads it comes after it, and after a power cut the engine writes it again before any pod
+ * starts. */
 int launch_task_write(const struct launch_task *t, const char *dir, struct err *err)
 {
     BUF(b);

@@ -1,6 +1,7 @@
 /* task.h - the file format between the pipelines engine and tidemill-agent.
  *
- * A container step meets the engine in one directory, mounted at /tidemill/task in its pod; each attempt has a directory of its own:
+ * A container step meets the engine in one directory, mounted at /tidemill/task in its pod; each attempt has a directory of its
+ * own:
  *
  *     task.json      written by the engine before the pod exists; read by the agent
  *     started        made by the agent (O_CREAT|O_EXCL, before it runs anything): proof that the attempt began. When it
@@ -10,22 +11,24 @@
  * The engine has resolved everything: placeholders, conditions, structures, types. The agent makes directories, runs argv, reads
  * output files and reports; it knows nothing of pipelines. The agent's own exit code is the command's (128 + signal when a
  * signal ended it; 126/127 when it could not be started), so that the pod's status says the same as the result file.
- * Both files are JSON with the field names below; unknown fields are ignored by readers, so that the two sides may differ in version.
+ * Both files are JSON with the field names below; unknown fields are ignored by readers, so that the two sides may differ in
+ * version.
  *
  * What the agent does, in order:
  *  1. reads task.json; creates `started`
  *  2. removes each of clean[] (trees; a missing one is fine), then makes each of dirs[] with parents, mode 0755
- *  3. when executor_input_at >= 0: argv[executor_input_at] (empty in the file) becomes the executor input's text; when big_input is set it
- *     becomes unfit for argv: the text goes to LAUNCH_INPUT_FILE and argv keeps working through a shim (see big_input)
+ *  3. when executor_input_at >= 0: argv[executor_input_at] (empty in the file) becomes the executor input's text; when big_input
+ * is set it becomes unfit for argv: the text goes to LAUNCH_INPUT_FILE and argv keeps working through a shim (see big_input)
  *  4. when prelude_at > 0: the shortcut below
- *  5. runs argv with the pod's environment and the image's working directory, stdin from /dev/null, stdout and stderr to the pod's log,
- *     keeping the last LAUNCH_TAIL_LINES lines; forwards SIGTERM and SIGINT
+ *  5. runs argv with the pod's environment and the image's working directory, stdin from /dev/null, stdout and stderr to the
+ * pod's log, keeping the last LAUNCH_TAIL_LINES lines; forwards SIGTERM and SIGINT
  *  6. on exit code 0 collects: the text of each output parameter file, the executor output file, and what lies at each output
- *     artifact's path. The executor output's artifacts.<key>.artifacts[0].custom_path (or customPath) moves an artifact's bytes: they are brought from there to
- *     `path` first (rename, else copy)
+ *     artifact's path. The executor output's artifacts.<key>.artifacts[0].custom_path (or customPath) moves an artifact's bytes:
+ * they are brought from there to `path` first (rename, else copy)
  *  7. writes result.json
  *
- * Ownership: structs own everything they point to; *_clear frees. Not thread-safe. Source: pipelines-runtime spec, sections 12-14, 21. */
+ * Ownership: structs own everything they point to; *_clear frees. Not thread-safe. Source: pipelines-runtime spec, sections
+ * 12-14, 21. */
 #ifndef TM_LAUNCH_TASK_H
 #define TM_LAUNCH_TASK_H
 
@@ -33,18 +36,18 @@
 #include "base/str.h"
 #include "value/json.h"
 
-#define LAUNCH_DIR         "/tidemill/task"
-#define LAUNCH_TASK        "task.json"
-#define LAUNCH_STARTED     "started"
-#define LAUNCH_RESULT      "result.json"
-#define LAUNCH_INPUT_FILE  "/tmp/kfp/executor_input.json"
-#define LAUNCH_AGENT       "/tidemill/agent" /* where the agent's binary is mounted, read-only */
-#define LAUNCH_TAIL_LINES  20
-#define LAUNCH_TAIL_MAX    (16u << 10)       /* bytes of log_tail */
-#define LAUNCH_PARAM_MAX   (4u << 20)        /* bytes of one output parameter file */
-#define LAUNCH_OUTPUT_MAX  (16u << 20)       /* bytes of the executor output file */
-#define LAUNCH_FILE_MAX    (96u << 20)       /* bytes of task.json or result.json */
-#define LAUNCH_EXIT_TWICE  125
+#define LAUNCH_DIR "/tidemill/task"
+#define LAUNCH_TASK "task.json"
+#define LAUNCH_STARTED "started"
+#define LAUNCH_RESULT "result.json"
+#define LAUNCH_INPUT_FILE "/tmp/kfp/executor_input.json"
+#define LAUNCH_AGENT "/tidemill/agent" /* where the agent's binary is mounted, read-only */
+#define LAUNCH_TAIL_LINES 20
+#define LAUNCH_TAIL_MAX (16u << 10)   /* bytes of log_tail */
+#define LAUNCH_PARAM_MAX (4u << 20)   /* bytes of one output parameter file */
+#define LAUNCH_OUTPUT_MAX (16u << 20) /* bytes of the executor output file */
+#define LAUNCH_FILE_MAX (96u << 20)   /* bytes of task.json or result.json */
+#define LAUNCH_EXIT_TWICE 125
 
 /* A named output and where its file (or directory) lies inside the container. */
 struct launch_output {
@@ -53,64 +56,66 @@ struct launch_output {
 };
 
 struct launch_task {
-    int version;                    /* "version": 1 */
-    char *run_id, *task_id;         /* for messages */
-    int attempt;                    /* 0-based */
-    struct strlist argv;            /* "argv": at least one element; argv[0] is looked up in PATH */
-    struct strlist clean;           /* "clean": absolute paths removed before the command runs (leftovers of an earlier attempt) */
-    struct strlist dirs;            /* "dirs": absolute paths to make */
-    char *executor_input;           /* "executorInput": the JSON text, at most 16 MiB; NULL when no argv element wants it */
-    int executor_input_at;          /* "executorInputAt": the argv element that is exactly this text; -1: none (placed inside others already) */
-    /* "bigInput": the text is longer than an argv element may be (120 KiB). argv[executor_input_at - 1] is "--executor_input" and the
-     * command is the Python executor: the agent writes the text to LAUNCH_INPUT_FILE, and hands the module kfp.dsl.executor_main its
-     * arguments from there (for instance by a sitecustomize directory put before PYTHONPATH that replaces the argument). */
+    int version;            /* "version": 1 */
+    char *run_id, *task_id; /* for messages */
+    int attempt;            /* 0-based */
+    struct strlist argv;    /* "argv": at least one element; argv[0] is looked up in PATH */
+    struct strlist clean;   /* "clean": absolute paths removed before the command runs (leftovers of an earlier attempt) */
+    struct strlist dirs;    /* "dirs": absolute paths to make */
+    char *executor_input;   /* "executorInput": the JSON text, at most 16 MiB; NULL when no argv element wants it */
+    int executor_input_at;  /* "executorInputAt": the argv element that is exactly this text; -1: none (placed inside others
+                               already) */
+    /* "bigInput": the text is longer than an argv element may be (120 KiB). argv[executor_input_at - 1] is "--executor_input" and
+     * the command is the Python executor: the agent writes the text to LAUNCH_INPUT_FILE, and hands the module
+     * kfp.dsl.executor_main its arguments from there (for instance by a sitecustomize directory put before PYTHONPATH that
+     * replaces the argument). */
     bool big_input;
     /* "preludeAt": argv is `sh -c <generated pip install> sh ...` and argv[prelude_at] begins the inner command ("$0" "$@" of the
      * generated script). When python3 in the image has every one of requirements[] installed (name and version specifier against
-     * *.dist-info; environment markers as in `typing-extensions>=3.7.4,<5; python_version<"3.9"`), the agent runs the inner command alone, else argv as it
-     * stands. 0: no such prelude. */
+     * *.dist-info; environment markers as in `typing-extensions>=3.7.4,<5; python_version<"3.9"`), the agent runs the inner
+     * command alone, else argv as it stands. 0: no such prelude. */
     int prelude_at;
-    struct strlist requirements;    /* "requirements" */
-    char *executor_output_path;     /* "executorOutputPath": file that the command may leave; NULL: none */
-    struct launch_output *params;   /* "outputParameters": [{key, path}] */
+    struct strlist requirements;  /* "requirements" */
+    char *executor_output_path;   /* "executorOutputPath": file that the command may leave; NULL: none */
+    struct launch_output *params; /* "outputParameters": [{key, path}] */
     size_t n_params;
     struct launch_output *artifacts; /* "outputArtifacts": [{key, path}]; path is where the bytes must end up */
     size_t n_artifacts;
 };
 
 enum launch_outcome {
-    LAUNCH_EXITED,     /* "exited": the command ended by itself: exit_code */
-    LAUNCH_SIGNALED,   /* "signaled": signal */
-    LAUNCH_NOT_FOUND,  /* "notFound": argv[0] is no program of this image; message says which and where it was looked for */
-    LAUNCH_SETUP,      /* "setup": directories, task file or inputs could not be prepared; message */
-    LAUNCH_COLLECT,    /* "collect": the command succeeded but an output could not be read (too big, permission); message */
+    LAUNCH_EXITED,    /* "exited": the command ended by itself: exit_code */
+    LAUNCH_SIGNALED,  /* "signaled": signal */
+    LAUNCH_NOT_FOUND, /* "notFound": argv[0] is no program of this image; message says which and where it was looked for */
+    LAUNCH_SETUP,     /* "setup": directories, task file or inputs could not be prepared; message */
+    LAUNCH_COLLECT,   /* "collect": the command succeeded but an output could not be read (too big, permission); message */
 };
 
 struct launch_result_param {
     char *key;
-    char *text;        /* NULL: there is no file ("text" absent) */
-    size_t len;        /* bytes; text may hold NULs */
-    bool too_big;      /* "tooBig": the file is larger than LAUNCH_PARAM_MAX; len is its size, text NULL */
+    char *text;   /* NULL: there is no file ("text" absent) */
+    size_t len;   /* bytes; text may hold NULs */
+    bool too_big; /* "tooBig": the file is larger than LAUNCH_PARAM_MAX; len is its size, text NULL */
 };
 struct launch_result_artifact {
     char *key;
-    bool exists;       /* "exists": something lies at path */
-    bool is_dir;       /* "isDir" */
-    int64_t size;      /* "size": bytes, of a tree the sum of its files */
+    bool exists;  /* "exists": something lies at path */
+    bool is_dir;  /* "isDir" */
+    int64_t size; /* "size": bytes, of a tree the sum of its files */
 };
 
 struct launch_result {
-    int version;                    /* "version": 1 */
-    int attempt;                    /* as in the task */
-    enum launch_outcome outcome;    /* "outcome" */
-    int exit_code;                  /* "exitCode": what the agent exits with */
-    int signal;                     /* "signal": 0 unless signaled */
-    char *message;                  /* "message": one line for a person when outcome is not exited with 0; else NULL */
-    char *log_tail;                 /* "logTail": last lines of the merged output; bytes that are no UTF-8 are replaced; may be NULL */
-    int64_t started_ns, finished_ns; /* "startedNs", "finishedNs": Unix time of the command */
-    bool prelude_skipped;           /* "preludeSkipped" */
-    char *executor_output;          /* "executorOutput": text of the file, NULL when there was none */
-    struct launch_result_param *params;      /* "outputParameters": [{key, text | tooBig, len}] : one for each of the task's */
+    int version;                 /* "version": 1 */
+    int attempt;                 /* as in the task */
+    enum launch_outcome outcome; /* "outcome" */
+    int exit_code;               /* "exitCode": what the agent exits with */
+    int signal;                  /* "signal": 0 unless signaled */
+    char *message;               /* "message": one line for a person when outcome is not exited with 0; else NULL */
+    char *log_tail; /* "logTail": last lines of the merged output; bytes that are no UTF-8 are replaced; may be NULL */
+    int64_t started_ns, finished_ns;    /* "startedNs", "finishedNs": Unix time of the command */
+    bool prelude_skipped;               /* "preludeSkipped" */
+    char *executor_output;              /* "executorOutput": text of the file, NULL when there was none */
+    struct launch_result_param *params; /* "outputParameters": [{key, text | tooBig, len}] : one for each of the task's */
     size_t n_params;
     struct launch_result_artifact *artifacts; /* "outputArtifacts": one for each of the task's */
     size_t n_artifacts;

@@ -32,8 +32,10 @@ static const char *or_empty(const char *s) { return s ? s : ""; }
  * (Infinity, NaN) are strings there and stay in the metadata alone. */
 static int insert_metrics(struct db *db, const struct md_artifact *a, struct err *err)
 {
-    static const char SQL[] = "INSERT OR REPLACE INTO metrics (artifact_id, name, run_id, task_id, value) VALUES (?1, ?2, ?3, ?4, ?5)";
-    JSON_REF(doc) = json_parse_str(a->metadata, err);
+    static const char SQL[] =
+        "INSERT OR REPLACE INTO metrics (artifact_id, name, run_id, task_id, value) VALUES (?1, ?2, ?3, ?4, ?5)";
+    JSON_REF(doc)
+    = json_parse_str(a->metadata, err);
     if (!doc)
         return err_wrap(err, "metadata of artifact \"%s\"", a->name);
     struct jiter it = jv_iter(json_root(doc));
@@ -59,8 +61,9 @@ static int insert_metrics(struct db *db, const struct md_artifact *a, struct err
 
 int md_artifact_insert(struct db *db, const struct md_artifact *a, struct err *err)
 {
-    static const char SQL[] = "INSERT INTO artifacts (id, name, schema_title, schema_version, uri, metadata, namespace, pipeline, "
-                              "custom_path, run_id, task_id, created_at, size) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)";
+    static const char SQL[] =
+        "INSERT INTO artifacts (id, name, schema_title, schema_version, uri, metadata, namespace, pipeline, "
+        "custom_path, run_id, task_id, created_at, size) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)";
     ASSERT(a->id > 0 && a->name && a->uri);
     STMT(s, db, SQL, err);
     if (!s)
@@ -129,7 +132,8 @@ int md_artifact_find(struct db *db, const struct md_artifact *like, int64_t *id,
     static const char SQL[] = "SELECT id, metadata FROM artifacts WHERE uri = ?1 AND schema_title = ?2 AND pipeline = ?3 "
                               "AND namespace = ?4 ORDER BY id DESC";
     *id = 0;
-    JSON_REF(want) = json_parse_str(like->metadata ? like->metadata : "{}", err);
+    JSON_REF(want)
+    = json_parse_str(like->metadata ? like->metadata : "{}", err);
     if (!want)
         return -1;
     STMT(s, db, SQL, err);
@@ -141,7 +145,8 @@ int md_artifact_find(struct db *db, const struct md_artifact *like, int64_t *id,
     stmt_bind_text(s, 4, or_empty(like->ns));
     int rc;
     while ((rc = stmt_step(s, err)) == 1) {
-        JSON_REF(have) = json_parse_str(stmt_text(s, 1), NULL);
+        JSON_REF(have)
+        = json_parse_str(stmt_text(s, 1), NULL);
         if (have && jv_equal(json_root(have), json_root(want))) {
             *id = stmt_i64(s, 0);
             return 0;
@@ -153,8 +158,12 @@ int md_artifact_find(struct db *db, const struct md_artifact *like, int64_t *id,
 const char *md_artifact_type(const char *schema_title)
 {
     static const char *const map[][2] = {
-        {"system.Model", "Model"}, {"system.Dataset", "Dataset"}, {"system.HTML", "HTML"}, {"system.Markdown", "Markdown"},
-        {"system.Metrics", "Metric"}, {"system.ClassificationMetrics", "ClassificationMetric"},
+        {"system.Model", "Model"},
+        {"system.Dataset", "Dataset"},
+        {"system.HTML", "HTML"},
+        {"system.Markdown", "Markdown"},
+        {"system.Metrics", "Metric"},
+        {"system.ClassificationMetrics", "ClassificationMetric"},
         {"system.SlicedClassificationMetrics", "SlicedClassificationMetric"},
     };
     for (size_t i = 0; i < ARRAY_LEN(map); i++)
@@ -166,16 +175,18 @@ const char *md_artifact_type(const char *schema_title)
 const char *md_io_name(enum md_io io)
 {
     static const char *const text[] = {
-        "UNSPECIFIED", "COMPONENT_DEFAULT_INPUT", "TASK_OUTPUT_INPUT", "COMPONENT_INPUT", "RUNTIME_VALUE_INPUT", "COLLECTED_INPUTS",
-        "ITERATOR_INPUT", "ITERATOR_INPUT_RAW", "ITERATOR_OUTPUT", "OUTPUT", "ONE_OF_OUTPUT", "TASK_FINAL_STATUS_OUTPUT",
+        "UNSPECIFIED",      "COMPONENT_DEFAULT_INPUT",  "TASK_OUTPUT_INPUT",  "COMPONENT_INPUT", "RUNTIME_VALUE_INPUT",
+        "COLLECTED_INPUTS", "ITERATOR_INPUT",           "ITERATOR_INPUT_RAW", "ITERATOR_OUTPUT", "OUTPUT",
+        "ONE_OF_OUTPUT",    "TASK_FINAL_STATUS_OUTPUT",
     };
     return (unsigned)io < ARRAY_LEN(text) ? text[io] : "UNSPECIFIED";
 }
 
 int md_link_insert(struct db *db, const struct md_link *l, struct err *err)
 {
-    static const char SQL[] = "INSERT INTO artifact_tasks (artifact_id, run_id, task_id, io, key, position, producer, producer_iteration) "
-                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    static const char SQL[] =
+        "INSERT INTO artifact_tasks (artifact_id, run_id, task_id, io, key, position, producer, producer_iteration) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
@@ -192,8 +203,9 @@ int md_link_insert(struct db *db, const struct md_link *l, struct err *err)
 
 int md_links(struct db *db, const char *run_id, int64_t task_id, md_link_fn *fn, void *self, struct err *err)
 {
-    static const char SQL[] = "SELECT l.artifact_id, l.run_id, l.task_id, l.io, l.key, l.position, l.producer, l.producer_iteration, "
-        MD_ARTIFACT_COLUMNS " FROM artifact_tasks l JOIN artifacts a ON a.id = l.artifact_id "
+    static const char SQL[] =
+        "SELECT l.artifact_id, l.run_id, l.task_id, l.io, l.key, l.position, l.producer, "
+        "l.producer_iteration, " MD_ARTIFACT_COLUMNS " FROM artifact_tasks l JOIN artifacts a ON a.id = l.artifact_id "
         "WHERE l.run_id = ?1 AND (?2 = 0 OR l.task_id = ?2) ORDER BY l.task_id, l.io, l.key, l.position, l.id";
     STMT(s, db, SQL, err);
     if (!s)
@@ -265,8 +277,9 @@ int md_run_delete(struct db *db, const char *run_id, struct err *err)
     /* Cache entries go first: those the run wrote, for they name its artifacts. */
     static const char CACHE[] = "DELETE FROM step_cache WHERE run_id = ?1";
     static const char LINKS[] = "DELETE FROM artifact_tasks WHERE run_id = ?1";
-    static const char METRICS[] = "DELETE FROM metrics WHERE run_id = ?1 AND artifact_id NOT IN (SELECT artifact_id FROM artifact_tasks "
-                                  "WHERE artifact_id IN (SELECT id FROM artifacts WHERE run_id = ?1))";
+    static const char METRICS[] =
+        "DELETE FROM metrics WHERE run_id = ?1 AND artifact_id NOT IN (SELECT artifact_id FROM artifact_tasks "
+        "WHERE artifact_id IN (SELECT id FROM artifacts WHERE run_id = ?1))";
     static const char ARTIFACTS[] = "DELETE FROM artifacts WHERE run_id = ?1 AND NOT EXISTS "
                                     "(SELECT 1 FROM artifact_tasks l WHERE l.artifact_id = artifacts.id)";
     if (run_sql(db, CACHE, run_id, err) < 0 || run_sql(db, LINKS, run_id, err) < 0 || run_sql(db, METRICS, run_id, err) < 0 ||

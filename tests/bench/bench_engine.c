@@ -1,8 +1,8 @@
 /* bench_engine.c - the engine alone: a fan-out of N tasks on a runtime that ends each step at once, every transition durable.
  *
- * A transition is one change of a task's stored state: starting, running, succeeded. Measured twice: all steps end at once, and 20 at a
- * time, as a node with a few cores would have it. Beside the numbers stands what the same database does with one transaction for each
- * single-row write, so that the ratio says what a turn's batching is worth. */
+ * A transition is one change of a task's stored state: starting, running, succeeded. Measured twice: all steps end at once, and
+ * 20 at a time, as a node with a few cores would have it. Beside the numbers stands what the same database does with one
+ * transaction for each single-row write, so that the ratio says what a turn's batching is worth. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@
 #include "pipelines/ir/ir.h"
 
 static struct strmap started; /* pod name -> task directory, "" once it was seen running */
-static int at_once, left;      /* steps that may end in one turn, and in this one */
+static int at_once, left;     /* steps that may end in one turn, and in this one */
 
 static int start(void *self, const struct ctx *ctx, const struct task_start *t, struct err *err)
 {
@@ -42,7 +42,8 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
     if (!*dir)
         return 0;
     AUTOFREE char *path = fs_join(dir, LAUNCH_RESULT);
-    static const char text[] = "{\"version\":1,\"outcome\":\"exited\",\"outputParameters\":[{\"key\":\"Output\",\"text\":\"1\"}]}";
+    static const char text[] =
+        "{\"version\":1,\"outcome\":\"exited\",\"outputParameters\":[{\"key\":\"Output\",\"text\":\"1\"}]}";
     FILE *f = fopen(path, "w");
     if (!f || fwrite(text, 1, sizeof text - 1, f) != sizeof text - 1)
         exit(1);
@@ -52,7 +53,10 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
 }
 
 static int stop(void *self, const struct ctx *ctx, const char *ns, const char *pod, struct err *err) { return 0; }
-static int tail(void *self, const struct ctx *ctx, const char *ns, const char *pod, int n, struct buf *out, struct err *err) { return 0; }
+static int tail(void *self, const struct ctx *ctx, const char *ns, const char *pod, int n, struct buf *out, struct err *err)
+{
+    return 0;
+}
 static int forget(void *self, const struct ctx *ctx, const char *run, struct err *err) { return 0; }
 
 static void check(int rc, struct err *e)
@@ -66,9 +70,11 @@ static void check(int rc, struct err *e)
 static char *pipeline(int n)
 {
     BUF(b);
-    buf_adds(&b, "{\"pipelineInfo\":{\"name\":\"fan-out\"},\"schemaVersion\":\"2.1.0\",\"deploymentSpec\":{\"executors\":{\"e\":{\"container\":"
-                 "{\"image\":\"host\",\"command\":[\"true\"]}}}},\"components\":{\"c\":{\"executorLabel\":\"e\",\"outputDefinitions\":"
-                 "{\"parameters\":{\"Output\":{\"parameterType\":\"STRING\"}}}}},\"root\":{\"dag\":{\"tasks\":{");
+    buf_adds(
+        &b, "{\"pipelineInfo\":{\"name\":\"fan-out\"},\"schemaVersion\":\"2.1.0\",\"deploymentSpec\":{\"executors\":{\"e\":{"
+            "\"container\":"
+            "{\"image\":\"host\",\"command\":[\"true\"]}}}},\"components\":{\"c\":{\"executorLabel\":\"e\",\"outputDefinitions\":"
+            "{\"parameters\":{\"Output\":{\"parameterType\":\"STRING\"}}}}},\"root\":{\"dag\":{\"tasks\":{");
     for (int k = 0; k < n; k++)
         buf_addf(&b, "%s\"t%05d\":{\"componentRef\":{\"name\":\"c\"}}", k ? "," : "", k);
     buf_adds(&b, "}}}}");
@@ -162,7 +168,8 @@ int main(int argc, char **argv)
     store.ids = md_ids_new(store.writer);
     started = STRMAP_INIT(free);
     const struct task_runtime rt = {.start = start, .observe = observe, .stop = stop, .tail = tail, .forget = forget};
-    const struct engine_config cfg = {.store = &store, .blobs = blob_store_dir(blobs, &e), .clock = &clock_system, .data_dir = dir, .runtime = &rt};
+    const struct engine_config cfg = {
+        .store = &store, .blobs = blob_store_dir(blobs, &e), .clock = &clock_system, .data_dir = dir, .runtime = &rt};
     AUTOFREE char *spec = pipeline(n);
     double single = single_rows(store.writer);
     const int batches[] = {n, 20};
@@ -170,7 +177,8 @@ int main(int argc, char **argv)
         int turns;
         at_once = batches[k];
         double s = one_run(&cfg, spec, &turns), rate = 3.0 * n / s;
-        printf("engine: %d tasks, %d ending at once, %d turns, %.3f s: %.0f durable transitions/s (aim: 5000); single-row transactions: %.0f/s, ratio %.2f\n",
+        printf("engine: %d tasks, %d ending at once, %d turns, %.3f s: %.0f durable transitions/s (aim: 5000); single-row "
+               "transactions: %.0f/s, ratio %.2f\n",
                n, at_once, turns, s, rate, single, rate / single);
     }
     md_ids_free(store.ids);

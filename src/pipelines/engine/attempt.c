@@ -1,4 +1,5 @@
-/* Attempts of container tasks: looked at, started, stopped. What is stored was decided before; what is done here can be done again. */
+/* Attempts of container tasks: looked at, started, stopped. What is stored was decided before; what is done here can be done
+ * again. */
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -51,7 +52,8 @@ static const char *hint_for(const char *reason, int exit_code, const char *tail)
 /* Marks the newest entry of row.pods as failed. */
 static void note_failed_pod(struct inst *i)
 {
-    JSON_REF(d) = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
+    JSON_REF(d)
+    = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
     if (!d || jv_len(json_root(d)) == 0)
         return;
     JM(m, json_root(d));
@@ -66,7 +68,8 @@ static void note_failed_pod(struct inst *i)
 /* The pod of this attempt joins the list of all. */
 static void note_pod(struct inst *i)
 {
-    JSON_REF(d) = json_parse_str(i->row.pods ? i->row.pods : "[]", NULL);
+    JSON_REF(d)
+    = json_parse_str(i->row.pods ? i->row.pods : "[]", NULL);
     JM(m, json_root(d));
     jmval *list = jm_root(m);
     size_t n = jmv_len(list);
@@ -329,11 +332,24 @@ static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
         rc = make_attempt_dir(&x, err);
     if (rc == 0) {
         const struct task_start t = {
-            .run_id = l->run.run_id, .run_name = l->run.name, .run_display_name = l->run.display_name, .task_id = i->row.task_id,
-            .task_name = i->row.name, .ns = l->run.ns, .pod_name = i->row.pod_name, .service_account = l->run.service_account,
-            .attempt = i->row.attempt, .has_retry = inst_retry(i) != NULL, .image = x.image, .env = json_root(x.env),
-            .resources = json_root(x.resources), .kubernetes = json_root(x.kubernetes), .task_dir = x.dir, .task = &x.task,
-            .mounts = x.mounts, .n_mounts = x.n_mounts,
+            .run_id = l->run.run_id,
+            .run_name = l->run.name,
+            .run_display_name = l->run.display_name,
+            .task_id = i->row.task_id,
+            .task_name = i->row.name,
+            .ns = l->run.ns,
+            .pod_name = i->row.pod_name,
+            .service_account = l->run.service_account,
+            .attempt = i->row.attempt,
+            .has_retry = inst_retry(i) != NULL,
+            .image = x.image,
+            .env = json_root(x.env),
+            .resources = json_root(x.resources),
+            .kubernetes = json_root(x.kubernetes),
+            .task_dir = x.dir,
+            .task = &x.task,
+            .mounts = x.mounts,
+            .n_mounts = x.n_mounts,
         };
         FAULT("engine.pod.before");
         rc = e->rt.start(e->rt.self, ctx, &t, err);

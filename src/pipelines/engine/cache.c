@@ -71,7 +71,8 @@ static void part_container(struct inst *i, struct jm *m, jmval *parts)
     add_part(m, parts, "image", &image);
     add_part(m, parts, "command", &command);
     add_part(m, parts, "env", &env);
-    JSON_REF(config) = NULL;
+    JSON_REF(config)
+    = NULL;
     if (resolve_kubernetes(i, &config, NULL) == 0 && jv_len(jv_get(json_root(config), "pvcMount")) > 0) {
         BUF(claims);
         jv_write(jv_get(json_root(config), "pvcMount"), JW_COMPACT | JW_SORTED, &claims);
@@ -178,8 +179,9 @@ void cache_remember(struct inst *i)
 
 int cache_put(struct db *db, const struct live *l, const struct cache_entry *c, int64_t now_ns, struct err *err)
 {
-    static const char SQL[] = "INSERT OR REPLACE INTO step_cache (key, namespace, pipeline, task_id, run_id, outputs, parts, created_at) "
-                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    static const char SQL[] =
+        "INSERT OR REPLACE INTO step_cache (key, namespace, pipeline, task_id, run_id, outputs, parts, created_at) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;

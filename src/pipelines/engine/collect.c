@@ -69,7 +69,8 @@ static struct json *declared_value(const struct ir_param *p, jval *v, struct err
         jm_set_root(m, jm_strn(m, buf_str(&text), text.len));
         return jm_freeze(m);
     }
-    err_set(err, ERR_INVALID, "output parameter \"%s\": expected %s, got %s", p->key, ptype_name(p->type), jtype_name(jv_type(v)));
+    err_set(err, ERR_INVALID, "output parameter \"%s\": expected %s, got %s", p->key, ptype_name(p->type),
+            jtype_name(jv_type(v)));
     return NULL;
 }
 
@@ -85,8 +86,9 @@ static int collect_param(struct inst *i, int k, const struct launch_result *r, j
     }
     const struct launch_result_param *f = result_param(r, p->key);
     if (f && f->too_big)
-        return err_set(err, ERR_INVALID, "output parameter \"%s\" has %zu bytes; at most %u are allowed, write larger data to an artifact",
-                       p->key, f->len, PARAM_VALUE_MAX);
+        return err_set(err, ERR_INVALID,
+                       "output parameter \"%s\" has %zu bytes; at most %u are allowed, write larger data to an artifact", p->key,
+                       f->len, PARAM_VALUE_MAX);
     if (f && f->text) {
         i->out_params[k] = value_from_text(p->type, f->text, f->len, err);
         if (i->out_params[k])
@@ -96,7 +98,8 @@ static int collect_param(struct inst *i, int k, const struct launch_result *r, j
     /* Python returned None: null, for those who do not insist on it. */
     if (out)
         return 0;
-    return err_set(err, ERR_INVALID, "failed to read output parameter name=\"%s\": the step wrote neither %s nor an executor output", p->key,
+    return err_set(err, ERR_INVALID,
+                   "failed to read output parameter name=\"%s\": the step wrote neither %s nor an executor output", p->key,
                    "its output file");
 }
 
@@ -151,15 +154,17 @@ struct art *art_make(struct inst *i, int64_t id, const char *name, const char *t
 static int collect_one(struct inst *i, int k, int n, int64_t id, jval *given, const struct launch_result *r, struct artlist *list,
                        struct err *err)
 {
-    static const char *const names[] = {"name", "type", "uri", "properties", "customProperties", "custom_properties", ART_METADATA,
-                                        "customPath", "custom_path", NULL};
+    static const char *const names[] = {
+        "name",       "type",       "uri",         "properties", "customProperties", "custom_properties",
+        ART_METADATA, "customPath", "custom_path", NULL};
     const struct ir_artifact *decl = &i->c->out_artifacts[k];
     if (given && check_names(given, decl->key, names, err) < 0)
         return -1;
     AUTOFREE char *dflt = output_uri(i, decl->key);
     const char *uri = jv_str(jv_get(given, "uri")), *custom = jv_str(field(given, "customPath", "custom_path"));
-    struct art *a = art_make(i, id, n == 0 ? decl->key : jv_str_or(jv_get(given, "name"), decl->key), decl->schema_title, decl->schema_version,
-                             str_empty(uri) ? dflt : uri, merged_metadata(decl, jv_get(given, ART_METADATA), decl->key));
+    struct art *a = art_make(i, id, n == 0 ? decl->key : jv_str_or(jv_get(given, "name"), decl->key), decl->schema_title,
+                             decl->schema_version, str_empty(uri) ? dflt : uri,
+                             merged_metadata(decl, jv_get(given, ART_METADATA), decl->key));
     a->a.custom_path = str_empty(custom) ? NULL : xstrdup(custom);
     const struct launch_result_artifact *f = result_artifact(r, decl->key);
     if (n == 0 && f && f->exists)
@@ -168,7 +173,8 @@ static int collect_one(struct inst *i, int k, int n, int64_t id, jval *given, co
     return 0;
 }
 
-static int collect_artifacts(struct inst *i, const struct ctx *ctx, int k, const struct launch_result *r, jval *out, struct err *err)
+static int collect_artifacts(struct inst *i, const struct ctx *ctx, int k, const struct launch_result *r, jval *out,
+                             struct err *err)
 {
     const struct ir_artifact *decl = &i->c->out_artifacts[k];
     jval *given = jv_get(jv_get(jv_get(out, "artifacts"), decl->key), "artifacts");
@@ -176,7 +182,8 @@ static int collect_artifacts(struct inst *i, const struct ctx *ctx, int k, const
     if (!decl->list)
         n = 1;
     if (n > OUTPUT_ARTIFACTS_MAX)
-        return err_set(err, ERR_INVALID, "output \"%s\" has %zu artifacts; at most %d are allowed", decl->key, n, OUTPUT_ARTIFACTS_MAX);
+        return err_set(err, ERR_INVALID, "output \"%s\" has %zu artifacts; at most %d are allowed", decl->key, n,
+                       OUTPUT_ARTIFACTS_MAX);
     int64_t id = 0;
     if (n > 0 && md_ids_take(i->live->e->cfg.store->ids, ctx, MD_SEQ_ARTIFACT, (int64_t)n, &id, err) < 0)
         return -1;
@@ -211,7 +218,8 @@ static void forget_outputs(struct inst *i)
 int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err)
 {
     static const char *const names[] = {"parameters", "artifacts", "parameterValues", "parameter_values", NULL};
-    JSON_REF(doc) = NULL;
+    JSON_REF(doc)
+    = NULL;
     if (r->executor_output) {
         ERR(e);
         struct json_opts opts = {.allow_nan = true};

@@ -9,8 +9,14 @@ static void link_list(struct inst *i, enum md_io io, const char *key, const char
     for (int n = 0; list && n < list->n; n++) {
         struct pending_link *p = xcalloc(1, sizeof *p);
         p->l = (struct md_link){
-            .artifact_id = list->v[n]->a.id, .task_id = i->row.id, .run_id = xstrdup(i->live->run.run_id), .io = io, .key = xstrdup(key),
-            .position = n, .producer = xstrdup(producer), .producer_iteration = -1,
+            .artifact_id = list->v[n]->a.id,
+            .task_id = i->row.id,
+            .run_id = xstrdup(i->live->run.run_id),
+            .io = io,
+            .key = xstrdup(key),
+            .position = n,
+            .producer = xstrdup(producer),
+            .producer_iteration = -1,
         };
         p->next = i->live->links;
         i->live->links = p;
@@ -109,7 +115,8 @@ static void shed(struct inst *i)
     i->n_kids = 0;
 }
 
-/* The outermost iterations that are over; those inside one of them go with it. Frees instances that `changed` still names: call it last. */
+/* The outermost iterations that are over; those inside one of them go with it. Frees instances that `changed` still names: call
+ * it last. */
 static void shed_all(struct live *l)
 {
     size_t n = 0;

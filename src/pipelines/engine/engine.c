@@ -12,8 +12,8 @@
 #include "pipelines/engine/pods.h"
 
 #define DEFAULT_ROOT "minio://mlpipeline/v2/artifacts"
-#define IRS_MAX      64 /* compiled pipelines kept for runs to come */
-#define ROUNDS_MAX   64 /* of deciding and acting in one turn */
+#define IRS_MAX 64    /* compiled pipelines kept for runs to come */
+#define ROUNDS_MAX 64 /* of deciding and acting in one turn */
 
 int64_t engine_now(const struct engine *e) { return e->cfg.clock->wall_ns(e->cfg.clock); }
 
@@ -89,10 +89,11 @@ static int fix_root(struct live *l, struct err *err)
     if (str_empty(root))
         root = cfg->default_root ? cfg->default_root : DEFAULT_ROOT;
     if (!str_starts(root, "minio://"))
-        return err_set(err, ERR_INVALID,
-                       "pipeline root %s: unsupported Cloud bucket; the embedded artifact store answers for minio:// only, object stores "
-                       "elsewhere are not served yet",
-                       root);
+        return err_set(
+            err, ERR_INVALID,
+            "pipeline root %s: unsupported Cloud bucket; the embedded artifact store answers for minio:// only, object stores "
+            "elsewhere are not served yet",
+            root);
     free(r->pipeline_root);
     r->pipeline_root = xstrdup(root);
     if (str_empty(r->service_account)) {
@@ -158,11 +159,13 @@ static void finish_run(struct live *l)
     const struct inst *root = l->root;
     l->run.finished_ns = engine_now(l->e);
     if (l->cancelling) {
-        AUTOFREE char *message = xasprintf("Run was terminated by %s", str_empty(l->run.terminated_by) ? "the user" : l->run.terminated_by);
+        AUTOFREE char *message =
+            xasprintf("Run was terminated by %s", str_empty(l->run.terminated_by) ? "the user" : l->run.terminated_by);
         live_want(l, l->e->cfg.terminated_canceled ? RUN_CANCELED : RUN_FAILED, RPC_CANCELLED, message);
     } else if (l->expired) {
-        AUTOFREE char *message = xasprintf("DeadlineExceeded: the run did not end within %lld s (pipelineConfig.activeDeadlineSeconds)",
-                                           (long long)l->ir->deadline_s);
+        AUTOFREE char *message =
+            xasprintf("DeadlineExceeded: the run did not end within %lld s (pipelineConfig.activeDeadlineSeconds)",
+                      (long long)l->ir->deadline_s);
         live_want(l, RUN_FAILED, RPC_DEADLINE_EXCEEDED, message);
     } else if (root->row.state == TASK_SUCCEEDED) {
         live_want(l, RUN_SUCCEEDED, 0, NULL);
@@ -192,7 +195,8 @@ static int rounds(struct live *l, const struct ctx *ctx, struct db *db, struct e
     return 0;
 }
 
-static int turn(struct engine *e, const struct ctx *ctx, struct db *db, const char *run_id, struct live **lp, struct run *row, struct err *err)
+static int turn(struct engine *e, const struct ctx *ctx, struct db *db, const char *run_id, struct live **lp, struct run *row,
+                struct err *err)
 {
     if (*lp && (*lp)->run.generation != row->generation) {
         live_free(*lp);
@@ -404,7 +408,8 @@ struct engine *engine_start(const struct engine_config *cfg, struct err *err)
         c.n_sources = 1;
     }
     e->controller = controller_start(&c, e, e->cfg.clock, e->cfg.base_delay_ns);
-    /* Until the pods are known, a pod that is not there cannot be told from one not heard of: runs are taken up after the first list. */
+    /* Until the pods are known, a pod that is not there cannot be told from one not heard of: runs are taken up after the first
+     * list. */
     struct ctx ctx = ctx_background();
     if ((e->pods && pods_start(e->pods, &ctx, err) < 0) || queue_live_runs(e, err) < 0) {
         engine_stop(e);

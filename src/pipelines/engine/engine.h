@@ -1,10 +1,11 @@
 /* engine.h - runs pipelines: a controller keyed by run id.
  *
  * A turn (one reconcile of one run) looks at what its pods say, moves every task that can be moved, writes all of it in one
- * transaction, and only then acts: creates and deletes pods. Pods have names made of run, task and attempt, so that a turn that died
- * between writing and acting is simply done again. Nothing is held that the rows do not hold: memory is a cache of them, dropped when a write
- * fails. There are no driver pods and no workflow object. How a task's attempt really runs is behind `struct task_runtime` (runtime.h): pods
- * through `struct kube`, or a script in tests. Threads: all functions may be called from any thread. Source: pipelines-runtime spec 5-9, 21. */
+ * transaction, and only then acts: creates and deletes pods. Pods have names made of run, task and attempt, so that a turn that
+ * died between writing and acting is simply done again. Nothing is held that the rows do not hold: memory is a cache of them,
+ * dropped when a write fails. There are no driver pods and no workflow object. How a task's attempt really runs is behind `struct
+ * task_runtime` (runtime.h): pods through `struct kube`, or a script in tests. Threads: all functions may be called from any
+ * thread. Source: pipelines-runtime spec 5-9, 21. */
 #ifndef TM_PIPELINES_ENGINE_ENGINE_H
 #define TM_PIPELINES_ENGINE_ENGINE_H
 
@@ -16,26 +17,27 @@
 struct engine;
 struct engine_config {
     const struct store *store;
-    struct blob_store *blobs;         /* the embedded artifact store; its URIs are minio://<bucket>/... */
+    struct blob_store *blobs; /* the embedded artifact store; its URIs are minio://<bucket>/... */
     const struct clock *clock;
-    const char *data_dir;             /* engine/<run>/<task>/<attempt>/ below it are the task directories (0700) */
-    struct kube *kube;                /* identity of the pipelines' controller; may be NULL when runtime is given */
-    const char *agent_path;           /* tidemill-agent on this machine, mounted into pods; NULL only when runtime is given */
-    const struct task_runtime *runtime; /* NULL: pods through kube */
-    const char *default_root;         /* NULL: "minio://mlpipeline/v2/artifacts" */
+    const char *data_dir;                /* engine/<run>/<task>/<attempt>/ below it are the task directories (0700) */
+    struct kube *kube;                   /* identity of the pipelines' controller; may be NULL when runtime is given */
+    const char *agent_path;              /* tidemill-agent on this machine, mounted into pods; NULL only when runtime is given */
+    const struct task_runtime *runtime;  /* NULL: pods through kube */
+    const char *default_root;            /* NULL: "minio://mlpipeline/v2/artifacts" */
     const char *default_service_account; /* NULL: "pipeline-runner" */
-    const char *final_status;         /* "v2" (COMPLETE, FAILED, CANCELED; NULL too) or "task" (SUCCEEDED, FAILED, CANCELLED) */
-    bool paused;                      /* accept runs and leave them PENDING (--no-engine) */
-    bool no_cache;                    /* CacheEnabled=false */
-    bool ignore_spec_root;            /* ignoreSpecRoot */
-    bool terminated_canceled;         /* runs.terminated_state=CANCELED instead of FAILED */
-    int64_t exit_grace_s;             /* time for exit tasks of a run being terminated; 0: 60 */
-    int max_iterations;               /* iterations of one loop in progress when it has no limit of its own; 0: 256 */
-    unsigned workers;                 /* 0: 4 */
-    int64_t base_delay_ns;            /* of retried turns; 0: 5 ms */
+    const char *final_status; /* "v2" (COMPLETE, FAILED, CANCELED; NULL too) or "task" (SUCCEEDED, FAILED, CANCELLED) */
+    bool paused;              /* accept runs and leave them PENDING (--no-engine) */
+    bool no_cache;            /* CacheEnabled=false */
+    bool ignore_spec_root;    /* ignoreSpecRoot */
+    bool terminated_canceled; /* runs.terminated_state=CANCELED instead of FAILED */
+    int64_t exit_grace_s;     /* time for exit tasks of a run being terminated; 0: 60 */
+    int max_iterations;       /* iterations of one loop in progress when it has no limit of its own; 0: 256 */
+    unsigned workers;         /* 0: 4 */
+    int64_t base_delay_ns;    /* of retried turns; 0: 5 ms */
 };
 
-/* Starts the controller and takes up every run that is not final. The config's strings are copied, its parts must outlive the engine. */
+/* Starts the controller and takes up every run that is not final. The config's strings are copied, its parts must outlive the
+ * engine. */
 struct engine *engine_start(const struct engine_config *cfg, struct err *err);
 void engine_stop(struct engine *e); /* pods stay; frees */
 /* Something about this run changed: it was inserted, terminated, retried or deleted. Cheap; NULL engine is fine. */

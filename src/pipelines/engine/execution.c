@@ -9,8 +9,8 @@
 
 struct scope {
     struct inst *i;
-    struct json *doc;   /* executor input */
-    char *input;        /* its text */
+    struct json *doc; /* executor input */
+    char *input;      /* its text */
 };
 
 /* ---- placeholders --------------------------------------------------------------------------------------------- */
@@ -157,7 +157,8 @@ static bool input_present(void *self, const char *input)
 /* ---- argv ----------------------------------------------------------------------------------------------------- */
 
 /* An element that is {{$}} alone is left empty and told apart, so that the text is in the task file once. */
-static int add_args(struct scope *sc, const struct tmpl_scope *ts, const struct tmpl_arg *v, int n, struct launch_task *t, struct err *err)
+static int add_args(struct scope *sc, const struct tmpl_scope *ts, const struct tmpl_arg *v, int n, struct launch_task *t,
+                    struct err *err)
 {
     for (int k = 0; k < n; k++) {
         bool whole = v[k].kind == TMPL_STRING && v[k].string.n == 1 && v[k].string.segs[0].kind == TMPL_INPUT;
@@ -183,21 +184,23 @@ static int check_sizes(struct scope *sc, struct launch_task *t, struct err *err)
 {
     size_t n = strlen(sc->input);
     if (n > EXECUTOR_INPUT_MAX)
-        return err_set(err, ERR_INVALID, "the inputs have %zu bytes together; at most %u are allowed, pass larger data as artifacts", n,
+        return err_set(err, ERR_INVALID,
+                       "the inputs have %zu bytes together; at most %u are allowed, pass larger data as artifacts", n,
                        EXECUTOR_INPUT_MAX);
     for (size_t k = 0; k < t->argv.n; k++)
         if (strlen(t->argv.v[k]) > ARGV_ELEMENT_MAX)
-            return err_set(err, ERR_INVALID,
-                           "argument %zu of the command has %zu bytes; Linux takes at most 128 KiB: pass the value as an artifact", k,
-                           strlen(t->argv.v[k]));
+            return err_set(
+                err, ERR_INVALID,
+                "argument %zu of the command has %zu bytes; Linux takes at most 128 KiB: pass the value as an artifact", k,
+                strlen(t->argv.v[k]));
     if (t->executor_input_at < 0 || n <= ARGV_ELEMENT_MAX)
         return 0;
     int at = t->executor_input_at;
     t->big_input = at > 0 && str_eq(t->argv.v[at - 1], "--executor_input") && runs_python_executor(&t->argv);
     if (!t->big_input)
         return err_set(err, ERR_INVALID,
-                       "the executor input has %zu bytes, more than an argument may have (%u); pass larger values as artifacts", n,
-                       ARGV_ELEMENT_MAX);
+                       "the executor input has %zu bytes, more than an argument may have (%u); pass larger values as artifacts",
+                       n, ARGV_ELEMENT_MAX);
     return 0;
 }
 
@@ -207,8 +210,9 @@ static int make_argv(struct scope *sc, const struct tmpl_scope *ts, struct launc
     if (add_args(sc, ts, k->command, k->n_command, t, err) < 0 || add_args(sc, ts, k->args, k->n_args, t, err) < 0)
         return -1;
     if (k->n_command == 0 || t->argv.n == 0)
-        return err_set(err, ERR_INVALID, "the component has no command; running an image's own entry point is not served yet, give the "
-                                         "component a command");
+        return err_set(err, ERR_INVALID,
+                       "the component has no command; running an image's own entry point is not served yet, give the "
+                       "component a command");
     t->executor_input = t->executor_input_at >= 0 ? xstrdup(sc->input) : NULL;
     t->prelude_at = prelude_find(&t->argv, &t->requirements);
     return check_sizes(sc, t, err);
@@ -235,8 +239,8 @@ static int make_env(const struct scope *sc, const struct tmpl_scope *ts, struct 
     return 0;
 }
 
-static int put_quantity(struct jm *m, jmval *res, const char *side, const char *name, const struct tmpl *t, const struct tmpl_scope *ts,
-                        struct err *err)
+static int put_quantity(struct jm *m, jmval *res, const char *side, const char *name, const struct tmpl *t,
+                        const struct tmpl_scope *ts, struct err *err)
 {
     BUF(b);
     if (tmpl_is_empty(t))
@@ -405,7 +409,8 @@ static int make_all(struct scope *sc, struct execution *x, struct err *err)
         return -1;
     x->image = buf_steal(&image, NULL);
     if (str_starts(x->image, "argostub/"))
-        return err_set(err, ERR_INVALID, "image %s stands for a volume claim made or deleted by the engine, which is not served yet", x->image);
+        return err_set(err, ERR_INVALID,
+                       "image %s stands for a volume claim made or deleted by the engine, which is not served yet", x->image);
     list_outputs(i, &x->task);
     return 0;
 }

@@ -88,7 +88,8 @@ static int import_uri(struct inst *i, struct buf *uri, struct err *err)
     for (size_t k = 0; k < ARRAY_LEN(known); k++)
         if (str_starts(buf_str(uri), known[k]))
             return 0;
-    return err_set(err, ERR_INVALID, "cannot import %s: its scheme is none of gs, s3, minio, oci, azblob, file, http, https", buf_str(uri));
+    return err_set(err, ERR_INVALID, "cannot import %s: its scheme is none of gs, s3, minio, oci, azblob, file, http, https",
+                   buf_str(uri));
 }
 
 int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err)
@@ -100,10 +101,11 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
         return -1;
     }
     if (str_starts(buf_str(&uri), "oci://") && !str_eq(im->schema_title, "system.Model"))
-        return err_set(err, ERR_INVALID, "%s is a container image and can be imported as system.Model only, not %s", buf_str(&uri),
-                       im->schema_title);
+        return err_set(err, ERR_INVALID, "%s is a container image and can be imported as system.Model only, not %s",
+                       buf_str(&uri), im->schema_title);
     if (im->to_workspace)
-        return err_set(err, ERR_INVALID, "downloading an imported artifact to the workspace is not served yet; use its path in the step");
+        return err_set(err, ERR_INVALID,
+                       "downloading an imported artifact to the workspace is not served yet; use its path in the step");
     JM_NEW(m);
     jmval *root = im->metadata ? expand_json(i, m, im->metadata, err) : jm_obj(m);
     if (!root)
@@ -113,7 +115,10 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
     AUTOFREE char *text = jv_text(json_root(metadata), JW_COMPACT);
     struct artlist *list = artlist_new(1);
     const struct md_artifact like = {
-        .uri = uri.data, .schema_title = (char *)(uintptr_t)im->schema_title, .metadata = text, .pipeline = i->live->run.pipeline_name,
+        .uri = uri.data,
+        .schema_title = (char *)(uintptr_t)im->schema_title,
+        .metadata = text,
+        .pipeline = i->live->run.pipeline_name,
         .ns = i->live->run.ns ? i->live->run.ns : (char[]){""},
     };
     int64_t id = 0;

@@ -1,12 +1,13 @@
 /* live.h - a run in memory: what the rows hold, in a form that can be walked. Private to engine/.
  *
- * A live run belongs to the worker that has taken its key; nobody else touches it. It is a cache: when a write fails it is dropped and
- * loaded again. `inst` is one instance of a task:
+ * A live run belongs to the worker that has taken its key; nobody else touches it. It is a cache: when a write fails it is
+ * dropped and loaded again. `inst` is one instance of a task:
  *
  *   root            the whole pipeline                         up = NULL, t = NULL
  *   task            a task of its DAG                          up = DAG instance, t = the task
  *   loop            a task with an iterator                    as task, with one kid for each iteration in progress or done
- *   iteration       one round of a loop, instance of the same component   up = loop, t = the loop's task, row.iteration_index >= 0
+ *   iteration       one round of a loop, instance of the same component   up = loop, t = the loop's task, row.iteration_index >=
+ * 0
  *
  * The kids of a DAG instance are indexed by the task's number, those of a loop by iteration. */
 #ifndef TM_PIPELINES_ENGINE_LIVE_H
@@ -20,8 +21,8 @@
 struct art {
     int refs;
     struct md_artifact a;
-    struct json *metadata;  /* object */
-    bool fresh;             /* its row is not written yet */
+    struct json *metadata; /* object */
+    bool fresh;            /* its row is not written yet */
 };
 struct art *art_ref(struct art *a);
 void art_unref(struct art *a);
@@ -49,16 +50,16 @@ struct inst {
     struct artlist **in_artifacts, **out_artifacts;
     struct inst **kids;
     int n_kids;
-    int active, next_iter;     /* loop: iterations in progress, first one not started */
-    struct json *items;        /* loop: array of items (parameters); artifacts use in_artifacts */
-    bool dirty;                /* the row must be written */
-    bool is_new;               /* the row is not there yet: input links are to be written with it */
-    bool touched;              /* DAG or loop: something below settled since the last look */
-    bool started;              /* STARTING: runtime.start was called and answered 0 in this process */
-    bool stopping;             /* runtime.stop was called */
-    bool clean_up;             /* settled in this turn: its task directory can go once that is durable */
-    size_t leaf_at;            /* 1 + position in live.leaves, 0: not there */
-    int64_t first_started_ns;  /* start of the first attempt, for backoffMaxDuration */
+    int active, next_iter;    /* loop: iterations in progress, first one not started */
+    struct json *items;       /* loop: array of items (parameters); artifacts use in_artifacts */
+    bool dirty;               /* the row must be written */
+    bool is_new;              /* the row is not there yet: input links are to be written with it */
+    bool touched;             /* DAG or loop: something below settled since the last look */
+    bool started;             /* STARTING: runtime.start was called and answered 0 in this process */
+    bool stopping;            /* runtime.stop was called */
+    bool clean_up;            /* settled in this turn: its task directory can go once that is durable */
+    size_t leaf_at;           /* 1 + position in live.leaves, 0: not there */
+    int64_t first_started_ns; /* start of the first attempt, for backoffMaxDuration */
 };
 
 /* Something to write beside the rows of the instances. */
@@ -76,23 +77,23 @@ struct live {
     struct engine *e;
     struct run run;
     struct ir_pipeline *ir;
-    struct json *parameters;   /* of the run; NULL: none */
+    struct json *parameters; /* of the run; NULL: none */
     struct inst *root;
-    bool cancelling;           /* the user ended it */
-    bool expired;              /* pipelineConfig.activeDeadlineSeconds is over */
-    int64_t cancel_ns;         /* when that was noticed */
-    enum run_state want;       /* state to be written with the next transaction; RUN_STATE_UNSPECIFIED: as it is */
-    struct inst **changed;     /* dirty instances */
+    bool cancelling;       /* the user ended it */
+    bool expired;          /* pipelineConfig.activeDeadlineSeconds is over */
+    int64_t cancel_ns;     /* when that was noticed */
+    enum run_state want;   /* state to be written with the next transaction; RUN_STATE_UNSPECIFIED: as it is */
+    struct inst **changed; /* dirty instances */
     size_t n_changed, cap_changed;
     struct art **new_arts;
     size_t n_new_arts, cap_new_arts;
     struct pending_link *links;
     struct cache_entry *cache;
-    bool grace_over;           /* exit tasks of a terminated run have had their time */
-    int64_t wake_ns;           /* wall time of the next thing to do by itself; 0: none */
-    struct inst **leaves;      /* leaf instances with an attempt in progress */
+    bool grace_over;      /* exit tasks of a terminated run have had their time */
+    int64_t wake_ns;      /* wall time of the next thing to do by itself; 0: none */
+    struct inst **leaves; /* leaf instances with an attempt in progress */
     size_t n_leaves, cap_leaves;
-    struct live_art *arts;     /* by id: artifacts that were loaded or made (load.c) */
+    struct live_art *arts; /* by id: artifacts that were loaded or made (load.c) */
 };
 
 /* ---- load.c: rows to memory ------------------------------------------------------------------------------------ */
@@ -107,13 +108,15 @@ void live_add_art(struct live *l, struct art *a); /* makes it findable; keeps a 
 void live_add_leaf(struct live *l, struct inst *i);
 void live_drop_leaf(struct live *l, struct inst *i);
 /* Values as the row's JSON text, and back. */
-char *values_text(const struct ir_param *params, int n_params, struct json **pv, const struct ir_artifact *arts, int n_arts, struct artlist **av);
+char *values_text(const struct ir_param *params, int n_params, struct json **pv, const struct ir_artifact *arts, int n_arts,
+                  struct artlist **av);
 int values_parse(struct live *l, struct db *db, const char *text, const struct ir_param *params, int n_params, struct json **pv,
                  const struct ir_artifact *arts, int n_arts, struct artlist **av, struct err *err);
 
 /* ---- state.c: the one transition function ---------------------------------------------------------------------- */
 
-/* Moves an instance to a state at `now`; asserts that the table in store.h allows it. message (copied) goes with FAILED, CANCELED, SKIPPED. */
+/* Moves an instance to a state at `now`; asserts that the table in store.h allows it. message (copied) goes with FAILED,
+ * CANCELED, SKIPPED. */
 void inst_move(struct inst *i, enum task_state to, int64_t now_ns, int code, const char *message);
 void inst_dirty(struct inst *i);
 bool inst_is_leaf(const struct inst *i);
@@ -132,20 +135,25 @@ int live_begin(struct live *l, const struct ctx *ctx, struct db *db, struct err 
 
 /* ---- resolve.c: inputs ------------------------------------------------------------------------------------------ */
 
-/* Binds, selects, substitutes and fits all inputs of a waiting instance, and evaluates its condition. 0: in_params, in_artifacts and row.inputs
- * are set, *go says what the condition said. -1 with ERR_INVALID: the task fails with this message; other codes: our own trouble. */
+/* Binds, selects, substitutes and fits all inputs of a waiting instance, and evaluates its condition. 0: in_params, in_artifacts
+ * and row.inputs are set, *go says what the condition said. -1 with ERR_INVALID: the task fails with this message; other codes:
+ * our own trouble. */
 int resolve_inputs(struct inst *i, struct db *db, bool *go, struct err *err);
+int resolve_root(struct inst *root, struct err *err);
+/* Appends the value of a placeholder that names the job or the task; false: it is none of these. */
+bool job_placeholder(const struct inst *i, enum tmpl_kind kind, struct buf *out);
+/* The raw value of a parameter input; NULL: absent. A new reference. */
+struct json *bind_param(struct inst *i, const struct ir_input *in);
+void record_inputs(struct inst *i); /* writes row.inputs */
+
+/* ---- items.c, references.c ---------------------------------------------------------------------------------------- */
+
 /* Inputs of iteration n of a loop. */
 int resolve_iteration(struct inst *loop, struct inst *iter, int n, struct err *err);
 /* The items of a loop whose inputs are resolved: their number, or -1 with ERR_INVALID. */
 int resolve_items(struct inst *loop, struct err *err);
-/* The status object of a task for its exit task. */
-struct json *final_status(const struct inst *of, const struct inst *reader);
 /* A KubernetesExecutorConfig with its references replaced by their values. NULL on error; *out may be NULL when there is none. */
 int resolve_kubernetes(struct inst *i, struct json **out, struct err *err);
-int resolve_root(struct inst *root, struct err *err);
-/* Appends the value of a placeholder that names the job or the task; false: it is none of these. */
-bool job_placeholder(const struct inst *i, enum tmpl_kind kind, struct buf *out);
 
 /* ---- outputs.c: what DAGs and loops hand out -------------------------------------------------------------------- */
 
@@ -159,7 +167,7 @@ struct execution {
     struct launch_task task;
     struct json *env, *resources, *kubernetes;
     char *image;
-    char *dir;               /* host directory of the attempt */
+    char *dir; /* host directory of the attempt */
     struct task_mount *mounts;
     size_t n_mounts;
 };
@@ -167,9 +175,9 @@ int execution_make(struct inst *i, struct execution *out, struct err *err);
 void execution_clear(struct execution *x);
 /* Executor input as a document. */
 struct json *executor_input(struct inst *i, struct err *err);
-char *output_uri(const struct inst *i, const char *key);   /* caller frees */
-char *local_path(const char *uri);                         /* caller frees; NULL: no local form */
-char *artifact_path(const struct art *a);                  /* where a container sees it; caller frees; NULL: nowhere */
+char *output_uri(const struct inst *i, const char *key); /* caller frees */
+char *local_path(const char *uri);                       /* caller frees; NULL: no local form */
+char *artifact_path(const struct art *a);                /* where a container sees it; caller frees; NULL: nowhere */
 char *executor_output_file(const struct inst *i);
 /* Host directories for the files of an attempt, of all attempts of a task, of all tasks of a run; caller frees. */
 char *attempt_dir(const struct inst *i);
@@ -179,7 +187,8 @@ void pod_name_of(const struct inst *i, char out[64]);
 
 /* ---- prelude.c --------------------------------------------------------------------------------------------------- */
 
-/* Recognises the generated `pip install` prelude in argv: index of the inner command, 0 when there is none; requirements are added. */
+/* Recognises the generated `pip install` prelude in argv: index of the inner command, 0 when there is none; requirements are
+ * added. */
 int prelude_find(const struct strlist *argv, struct strlist *requirements);
 
 /* ---- collect.c: results of attempts ------------------------------------------------------------------------------ */
@@ -228,12 +237,12 @@ void commit_forget(struct live *l); /* frees what waits to be written */
 struct engine {
     struct engine_config cfg;
     struct task_runtime rt;
-    pthread_mutex_t lock;       /* guards runs and irs */
-    struct strmap runs;         /* run id -> struct live, between turns */
-    struct strmap irs;          /* spec hash -> struct ir_pipeline */
-    struct pods *pods;          /* the runtime through kube; NULL when another one was given */
+    pthread_mutex_t lock; /* guards runs and irs */
+    struct strmap runs;   /* run id -> struct live, between turns */
+    struct strmap irs;    /* spec hash -> struct ir_pipeline */
+    struct pods *pods;    /* the runtime through kube; NULL when another one was given */
     struct controller_run *controller;
-    struct pool *cleaner;       /* removes scratch directories: nobody waits for that */
+    struct pool *cleaner; /* removes scratch directories: nobody waits for that */
     char *own_strings[8];
 };
 /* What a root task is called: a literal in many places otherwise. */

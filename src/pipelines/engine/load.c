@@ -207,11 +207,13 @@ static int settle_in(struct inst *i, struct err *err)
     return 0;
 }
 
-/* Pods of attempts that failed make way for those to come. That they are still there does no harm: they have names of their own. */
+/* Pods of attempts that failed make way for those to come. That they are still there does no harm: they have names of their own.
+ */
 static void remove_pods(struct inst *i, const struct ctx *ctx)
 {
     struct engine *e = i->live->e;
-    JSON_REF(d) = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
+    JSON_REF(d)
+    = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
     struct jiter it = jv_iter(d ? json_root(d) : NULL);
     jval *pod;
     while (d && jv_next(&it, NULL, &pod))
@@ -237,8 +239,8 @@ static void go_again(struct inst *i, const struct ctx *ctx, enum task_state to, 
         artlist_unref(TAKE(i->out_artifacts[k]));
 }
 
-/* A retried run: what failed, was stopped or never started goes again; what was done stays, but for the exit tasks of a group that goes
- * again. */
+/* A retried run: what failed, was stopped or never started goes again; what was done stays, but for the exit tasks of a group
+ * that goes again. */
 static void reset(struct inst *i, const struct ctx *ctx, int64_t now_ns)
 {
     enum task_state s = i->row.state;
@@ -262,8 +264,10 @@ static struct ir_pipeline *ir_for(struct engine *e, struct db *db, const char *h
     AUTOFREE char *platform = NULL;
     if (spec_get(db, hash, &spec, &platform, err) < 0)
         return NULL;
-    JSON_REF(sd) = json_parse_str(spec, err);
-    JSON_REF(pd) = sd && platform ? json_parse_str(platform, err) : NULL;
+    JSON_REF(sd)
+    = json_parse_str(spec, err);
+    JSON_REF(pd)
+    = sd && platform ? json_parse_str(platform, err) : NULL;
     if (!sd || (platform && !pd))
         return NULL;
     struct ir_pipeline *p = ir_from_json(json_root(sd), json_root(pd), err);
@@ -275,8 +279,10 @@ static struct ir_pipeline *ir_for(struct engine *e, struct db *db, const char *h
 /* As given, with macros replaced: from the row alone, so that every load gives the same. */
 static struct json *parameters_of(const struct run *r, struct err *err)
 {
-    const struct macro_values v = {.run_id = r->run_id, .scheduled_ns = r->scheduled_ns, .current_ns = r->created_ns, .index = -1};
-    JSON_REF(given) = json_parse_str(r->parameters, err);
+    const struct macro_values v = {
+        .run_id = r->run_id, .scheduled_ns = r->scheduled_ns, .current_ns = r->created_ns, .index = -1};
+    JSON_REF(given)
+    = json_parse_str(r->parameters, err);
     return given ? macros_parameters(json_root(given), &v) : NULL;
 }
 

@@ -1,5 +1,5 @@
-/* The kubernetes platform spec of a task, applied to its pod. References were replaced by their values before; a value that is null
- * drops its entry. Source: pipelines-runtime spec 16. */
+/* The kubernetes platform spec of a task, applied to its pod. References were replaced by their values before; a value that is
+ * null drops its entry. Source: pipelines-runtime spec 16. */
 #include "kube/fields.h"
 #include "pipelines/engine/podspec.h"
 
@@ -312,11 +312,12 @@ int pod_apply_config(struct pod_build *b, jval *config)
     user_metadata(b, jv_get(config, "podMetadata"));
     if (each(b, jv_get(config, "secretAsVolume"), secret_volume) < 0 || each(b, jv_get(config, "secretAsEnv"), secret_env) < 0 ||
         each(b, jv_get(config, "configMapAsVolume"), config_map_volume) < 0 ||
-        each(b, jv_get(config, "configMapAsEnv"), config_map_env) < 0 || each(b, jv_get(config, "fieldPathAsEnv"), field_env) < 0 ||
-        each(b, jv_get(config, "pvcMount"), claim) < 0 || each(b, jv_get(config, "emptyDirMounts"), empty_dir) < 0 ||
-        shared_memory(b, jv_get(config, "enabledSharedMemory")) < 0 || node_selector(b, jv_get(config, "nodeSelector")) < 0 ||
-        each(b, jv_get(config, "tolerations"), toleration) < 0 || each(b, jv_get(config, "imagePullSecret"), pull_secret) < 0 ||
-        pull_policy(b, jv_get(config, "imagePullPolicy")) < 0 || security(b, jv_get(config, "securityContext")) < 0)
+        each(b, jv_get(config, "configMapAsEnv"), config_map_env) < 0 ||
+        each(b, jv_get(config, "fieldPathAsEnv"), field_env) < 0 || each(b, jv_get(config, "pvcMount"), claim) < 0 ||
+        each(b, jv_get(config, "emptyDirMounts"), empty_dir) < 0 || shared_memory(b, jv_get(config, "enabledSharedMemory")) < 0 ||
+        node_selector(b, jv_get(config, "nodeSelector")) < 0 || each(b, jv_get(config, "tolerations"), toleration) < 0 ||
+        each(b, jv_get(config, "imagePullSecret"), pull_secret) < 0 || pull_policy(b, jv_get(config, "imagePullPolicy")) < 0 ||
+        security(b, jv_get(config, "securityContext")) < 0)
         return -1;
     return deadline(b, jv_get(config, "activeDeadlineSeconds"));
 }

@@ -7,7 +7,7 @@
 #include "kube/object.h"
 
 #define RUN_LABEL "pipeline/runid"
-#define TAIL_MAX  (64u << 10)
+#define TAIL_MAX (64u << 10)
 
 struct pods {
     struct kube *kube;
@@ -29,10 +29,12 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
 {
     struct pods *p = self;
     ERR(e);
-    JSON_REF(pod) = pod_make(t, p->agent_path, err);
+    JSON_REF(pod)
+    = pod_make(t, p->agent_path, err);
     if (!pod)
         return -1;
-    JSON_REF(made) = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), NULL, &e);
+    JSON_REF(made)
+    = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), NULL, &e);
     if (made || e.code == ERR_EXISTS)
         return 0;
     return err_move(err, &e);
@@ -47,7 +49,8 @@ static int stop(void *self, const struct ctx *ctx, const char *ns, const char *p
     return err_move(err, &e);
 }
 
-static int tail(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, int lines, struct buf *out, struct err *err)
+static int tail(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, int lines, struct buf *out,
+                struct err *err)
 {
     struct pods *p = self;
     const struct kube_log_opts lo = {.container = "main", .tail_lines = lines};
@@ -78,8 +81,8 @@ static int forget(void *self, const struct ctx *ctx, const char *run_id, struct 
 /* Waiting reasons that do not pass by themselves. A pull that failed once may have been a hiccup: its back-off comes next. */
 static bool is_hopeless(const char *reason)
 {
-    static const char *const reasons[] = {"ErrImageNeverPull", "InvalidImageName", "ImagePullBackOff", "CreateContainerConfigError",
-                                          "CreateContainerError", "RunContainerError"};
+    static const char *const reasons[] = {"ErrImageNeverPull",          "InvalidImageName",     "ImagePullBackOff",
+                                          "CreateContainerConfigError", "CreateContainerError", "RunContainerError"};
     for (size_t k = 0; k < ARRAY_LEN(reasons); k++)
         if (str_eq(reason, reasons[k]))
             return true;
@@ -125,12 +128,14 @@ static void view_of(jval *pod, struct attempt_view *v)
     v->hopeless = is_hopeless(v->reason);
 }
 
-static int observe(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, struct attempt_view *out, struct err *err)
+static int observe(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, struct attempt_view *out,
+                   struct err *err)
 {
     struct pods *p = self;
     *out = (struct attempt_view){.phase = ATTEMPT_MISSING, .exit_code = -1};
     AUTOFREE char *key = obj_key_of(ns, pod_name);
-    JSON_REF(pod) = informer_get(p->informer, key);
+    JSON_REF(pod)
+    = informer_get(p->informer, key);
     if (!pod) {
         /* The cache may be behind: what is about to be taken for lost is asked for once more. */
         ERR(e);
@@ -175,7 +180,10 @@ struct task_runtime pods_runtime(struct pods *p)
     return (struct task_runtime){.self = p, .start = start, .observe = observe, .stop = stop, .tail = tail, .forget = forget};
 }
 
-struct controller_source pods_source(struct pods *p) { return (struct controller_source){.informer = p->informer, .map = map_pod}; }
+struct controller_source pods_source(struct pods *p)
+{
+    return (struct controller_source){.informer = p->informer, .map = map_pod};
+}
 
 int pods_start(struct pods *p, const struct ctx *ctx, struct err *err)
 {

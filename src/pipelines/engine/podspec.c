@@ -30,7 +30,8 @@ void pod_mount(struct pod_build *b, const char *volume, const char *path, const 
     jm_push(container_make_volume_mounts(b->m, b->main), v);
 }
 
-static void host_mount(struct pod_build *b, const char *name, const char *host, const char *path, const char *type, bool read_only)
+static void host_mount(struct pod_build *b, const char *name, const char *host, const char *path, const char *type,
+                       bool read_only)
 {
     jmval *v = pod_volume(b, name);
     jmval *source = volume_make_host_path(b->m, v);
@@ -42,8 +43,10 @@ static void host_mount(struct pod_build *b, const char *name, const char *host, 
 static void scratch(struct pod_build *b)
 {
     static const char *const dirs[][2] = {
-        {"gcs-scratch", "/gcs"}, {"s3-scratch", "/s3"}, {"minio-scratch", "/minio"}, {"dot-local-scratch", "/.local"},
-        {"dot-cache-scratch", "/.cache"}, {"dot-config-scratch", "/.config"}, {"kfp-launcher", "/kfp-launcher"},
+        {"gcs-scratch", "/gcs"},           {"s3-scratch", "/s3"},
+        {"minio-scratch", "/minio"},       {"dot-local-scratch", "/.local"},
+        {"dot-cache-scratch", "/.cache"},  {"dot-config-scratch", "/.config"},
+        {"kfp-launcher", "/kfp-launcher"},
     };
     for (size_t k = 0; k < ARRAY_LEN(dirs); k++) {
         volume_make_empty_dir(b->m, pod_volume(b, dirs[k][0]));
@@ -67,7 +70,8 @@ static void mounts(struct pod_build *b, const char *agent_path)
     qsort(order, b->t->n_mounts, sizeof *order, by_path);
     for (size_t k = 0; k < b->t->n_mounts; k++) {
         AUTOFREE char *name = xasprintf("artifact-%zu", k);
-        host_mount(b, name, order[k]->host_path, order[k]->container_path, order[k]->is_file ? "File" : "Directory", order[k]->read_only);
+        host_mount(b, name, order[k]->host_path, order[k]->container_path, order[k]->is_file ? "File" : "Directory",
+                   order[k]->read_only);
     }
 }
 

@@ -7,7 +7,7 @@
 /* A pod being made. */
 struct pod_build {
     struct jm *m;
-    jmval *pod, *spec, *main;  /* main: the container */
+    jmval *pod, *spec, *main; /* main: the container */
     const struct task_start *t;
     struct err *err;
 };

@@ -1,7 +1,8 @@
 /* The `pip install` prelude that the SDK generates. Source: pipelines-runtime spec 13, 21.6.
  *
  *   sh -c '<make sure pip exists> PIP_DISABLE_PIP_VERSION_CHECK=1 <install> [&& <install>]... && "$0" "$@"' inner...
- *   install := python3 -m pip install --quiet --no-warn-script-location [--index-url U] [--trusted-host U] 'requirement'... ['--no-deps']
+ *   install := python3 -m pip install --quiet --no-warn-script-location [--index-url U] [--trusted-host U] 'requirement'...
+ * ['--no-deps']
  *
  * Only this exact shape is taken for it; anything else runs as it is written. */
 #include "pipelines/engine/live.h"

@@ -7,7 +7,7 @@
 /* One task's inputs on their way: values beside t->params, by position. */
 struct binding {
     struct inst *i;
-    struct json **v;        /* n_params; NULL: absent */
+    struct json **v; /* n_params; NULL: absent */
     struct json *io;
     struct err *err;
 };
@@ -154,7 +154,7 @@ static bool outputs_visible(const struct inst *producer, const struct inst *read
     return task_succeeded(producer->row.state) || (reader->t->run_always && task_settled(producer->row.state));
 }
 
-struct json *final_status(const struct inst *of, const struct inst *reader)
+static struct json *final_status(const struct inst *of, const struct inst *reader)
 {
     const struct live *l = of->live;
     bool words = str_eq(l->e->cfg.final_status, "task");
@@ -179,8 +179,7 @@ struct json *final_status(const struct inst *of, const struct inst *reader)
     return jm_freeze(m);
 }
 
-/* The raw value of a parameter input; NULL: absent. A new reference. */
-static struct json *bind_param(struct inst *i, const struct ir_input *in)
+struct json *bind_param(struct inst *i, const struct ir_input *in)
 {
     struct json *v = NULL;
     switch (in->bind) {
@@ -211,16 +210,16 @@ static int missing(struct binding *b, const struct ir_input *in)
 {
     const struct inst *i = b->i;
     if (in->bind == IR_BIND_PARENT)
-        return bad(b->err, "input \"%s\": \"%s\" has no value in the surrounding pipeline \"%s\", and the input is not optional", in->key,
-                   i->up->c->in_params[in->parent_at].key, i->up->row.name);
+        return bad(b->err, "input \"%s\": \"%s\" has no value in the surrounding pipeline \"%s\", and the input is not optional",
+                   in->key, i->up->c->in_params[in->parent_at].key, i->up->row.name);
     if (in->bind == IR_BIND_TASK) {
         const struct inst *from = i->up->kids[in->task];
         const char *out = from->c->out_params[in->output_at].key;
         if (task_succeeded(from->row.state))
-            return bad(b->err, "input \"%s\": task \"%s\" left no output \"%s\" (none of the tasks that could give it ran)", in->key,
-                       from->row.name, out);
-        return bad(b->err, "input \"%s\": task \"%s\" did not succeed and left no output \"%s\"; give the input a default value", in->key,
-                   from->row.name, out);
+            return bad(b->err, "input \"%s\": task \"%s\" left no output \"%s\" (none of the tasks that could give it ran)",
+                       in->key, from->row.name, out);
+        return bad(b->err, "input \"%s\": task \"%s\" did not succeed and left no output \"%s\"; give the input a default value",
+                   in->key, from->row.name, out);
     }
     return bad(b->err, "input \"%s\" has no value, and is not optional", in->key);
 }
@@ -229,7 +228,8 @@ static int apply_selector(struct binding *b, const struct ir_input *in, struct j
 {
     BUF(text);
     value_as_text(json_root(*v), &text);
-    JSON_REF(as_text) = json_text(buf_str(&text), text.len);
+    JSON_REF(as_text)
+    = json_text(buf_str(&text), text.len);
     jval *root = json_root(*v);
     jval *const values[] = {
         json_root(as_text),
@@ -246,7 +246,8 @@ static int apply_selector(struct binding *b, const struct ir_input *in, struct j
     const struct cel_value *r = cel_eval(in->selector, &input, &a, &e);
     jmval *out = r ? cel_to_json(r, m, &e) : NULL;
     if (!out)
-        return bad(b->err, "input \"%s\": selector %s: %s (the value is %.200s)", in->key, in->selector_text, err_text(&e), buf_str(&text));
+        return bad(b->err, "input \"%s\": selector %s: %s (the value is %.200s)", in->key, in->selector_text, err_text(&e),
+                   buf_str(&text));
     jm_set_root(m, out);
     json_unref(*v);
     *v = jm_freeze(m);
@@ -323,7 +324,8 @@ static int fit_params(struct binding *b)
     return 0;
 }
 
-/* Values that the component gives itself. A container leaves a missing optional input out, so that the code's own default counts. */
+/* Values that the component gives itself. A container leaves a missing optional input out, so that the code's own default counts.
+ */
 static void apply_defaults(struct inst *i)
 {
     for (int k = 0; k < i->c->n_in_params; k++) {
@@ -352,7 +354,8 @@ static int bind_artifacts(struct inst *i, struct err *err)
         artlist_unref(i->in_artifacts[in->at]);
         i->in_artifacts[in->at] = artlist_ref(v);
         if (!v && !i->c->in_artifacts[in->at].optional)
-            return bad(err, "input artifact \"%s\": \"%s\" has no artifact for it, and the input is not optional", in->key, producer);
+            return bad(err, "input artifact \"%s\": \"%s\" has no artifact for it, and the input is not optional", in->key,
+                       producer);
     }
     return 0;
 }
@@ -402,8 +405,10 @@ static int eval_condition(struct binding *b, bool *go)
     *go = true;
     if (!i->t->condition)
         return 0;
-    JSON_REF(in) = condition_inputs(b);
-    JSON_REF(out) = json_parse_str("{}", NULL);
+    JSON_REF(in)
+    = condition_inputs(b);
+    JSON_REF(out)
+    = json_parse_str("{}", NULL);
     jval *const values[] = {json_root(in), json_root(out)};
     struct cel_input input = {.values = values};
     ERR(e);
@@ -451,11 +456,11 @@ static void record_io(struct inst *i)
     i->row.io = buf_steal(&b, NULL);
 }
 
-static void record_inputs(struct inst *i)
+void record_inputs(struct inst *i)
 {
     free(i->row.inputs);
-    i->row.inputs = values_text(i->c->in_params, i->c->n_in_params, i->in_params, i->c->in_artifacts, i->c->n_in_artifacts,
-                                i->in_artifacts);
+    i->row.inputs =
+        values_text(i->c->in_params, i->c->n_in_params, i->in_params, i->c->in_artifacts, i->c->n_in_artifacts, i->in_artifacts);
     inst_dirty(i);
 }
 
@@ -501,126 +506,8 @@ int resolve_root(struct inst *root, struct err *err)
     record_inputs(root);
     for (int k = 0; k < c->n_in_artifacts; k++)
         if (!c->in_artifacts[k].optional)
-            return bad(err, "input artifact \"%s\" of the pipeline is required, and a run cannot be given artifacts; use dsl.importer",
+            return bad(err,
+                       "input artifact \"%s\" of the pipeline is required, and a run cannot be given artifacts; use dsl.importer",
                        c->in_artifacts[k].key);
-    return 0;
-}
-
-/* ---- loops ---------------------------------------------------------------------------------------------------- */
-
-static int items_of_value(struct inst *loop, jval *v, struct err *err)
-{
-    if (jv_is(v, J_STRING)) {
-        loop->items = json_parse(jv_str(v), jv_len(v), NULL, NULL);
-        v = json_root(loop->items);
-    } else if (jv_is(v, J_ARRAY)) {
-        loop->items = json_from(v);
-    }
-    if (loop->items && jv_is(json_root(loop->items), J_ARRAY))
-        return (int)jv_len(json_root(loop->items));
-    json_unref(TAKE(loop->items));
-    AUTOFREE char *text = v ? jv_text(v, JW_COMPACT) : xstrdup("nothing");
-    return bad(err, "input \"%s\" cannot be iterated: expected a list, got %.100s", loop->t->iter_input_key, text);
-}
-
-int resolve_items(struct inst *loop, struct err *err)
-{
-    const struct ir_task *t = loop->t;
-    json_unref(TAKE(loop->items));
-    if (t->iter == IR_ITER_RAW) {
-        loop->items = json_from(t->iter_raw);
-        return (int)jv_len(t->iter_raw);
-    }
-    if (t->iter == IR_ITER_ARTIFACT) {
-        struct artlist *l = loop->in_artifacts[t->artifacts[t->iter_input].at];
-        return l ? l->n : 0;
-    }
-    const struct ir_input *in = &t->params[t->iter_input];
-    JSON_REF(v) = in->at == IR_NONE ? bind_param(loop, in) : json_ref(loop->in_params[in->at]);
-    return items_of_value(loop, v ? json_root(v) : NULL, err);
-}
-
-int resolve_iteration(struct inst *loop, struct inst *iter, int n, struct err *err)
-{
-    const struct ir_task *t = loop->t;
-    for (int k = 0; k < loop->c->n_in_params; k++)
-        iter->in_params[k] = json_ref(loop->in_params[k]);
-    for (int k = 0; k < loop->c->n_in_artifacts; k++)
-        iter->in_artifacts[k] = artlist_ref(loop->in_artifacts[k]);
-    if (t->iter == IR_ITER_ARTIFACT) {
-        struct artlist *from = loop->in_artifacts[t->artifacts[t->iter_input].at], *one = artlist_new(1);
-        one->v[0] = art_ref(from->v[n]);
-        artlist_unref(iter->in_artifacts[t->iter_item]);
-        iter->in_artifacts[t->iter_item] = one;
-    } else {
-        const struct ir_param *p = &loop->c->in_params[t->iter_item];
-        struct json *item = value_fit(p->type, p->key, jv_at(json_root(loop->items), (size_t)n), err);
-        if (!item)
-            return -1;
-        json_unref(iter->in_params[t->iter_item]);
-        iter->in_params[t->iter_item] = item;
-    }
-    record_inputs(iter);
-    return 0;
-}
-
-/* ---- platform configuration ----------------------------------------------------------------------------------- */
-
-static bool is_reference(jval *v)
-{
-    return jv_get(v, "componentInputParameter") || jv_get(v, "taskOutputParameter") || jv_get(v, "runtimeValue");
-}
-
-static struct json *reference_value(struct inst *i, jval *v)
-{
-    struct inst *dag = i->row.iteration_index >= 0 ? i->up->up : i->up;
-    const char *parent = jv_str(jv_get(v, "componentInputParameter"));
-    jval *task = jv_get(v, "taskOutputParameter");
-    if (parent) {
-        int at = ir_param_at(dag->c->in_params, dag->c->n_in_params, parent);
-        return at == IR_NONE ? NULL : json_ref(dag->in_params[at]);
-    }
-    if (task) {
-        int at = ir_task_at(dag->c, jv_str(jv_get(task, "producerTask")));
-        struct inst *from = at == IR_NONE ? NULL : dag->kids[at];
-        int out = from ? ir_param_at(from->c->out_params, from->c->n_out_params, jv_str(jv_get(task, "outputParameterKey"))) : IR_NONE;
-        return out == IR_NONE ? NULL : json_ref(from->out_params[out]);
-    }
-    jval *constant = jv_path(v, "runtimeValue", "constant", NULL);
-    return constant ? json_from(constant) : NULL;
-}
-
-/* A copy with each reference replaced by its value, null where there is none. */
-static jmval *replace_references(struct inst *i, struct jm *m, jval *v)
-{
-    if (is_reference(v)) {
-        JSON_REF(d) = reference_value(i, v);
-        return d ? jm_val(m, json_root(d)) : jm_null(m);
-    }
-    if (!jv_is(v, J_ARRAY) && !jv_is(v, J_OBJECT))
-        return jm_val(m, v);
-    bool obj = jv_is(v, J_OBJECT);
-    jmval *out = obj ? jm_obj(m) : jm_arr(m);
-    struct jiter it = jv_iter(v);
-    const char *key;
-    jval *x;
-    while (jv_next(&it, &key, &x)) {
-        jmval *e = replace_references(i, m, x);
-        if (obj)
-            jm_add(m, out, key, e);
-        else
-            jm_push(out, e);
-    }
-    return out;
-}
-
-int resolve_kubernetes(struct inst *i, struct json **out, struct err *err)
-{
-    *out = NULL;
-    if (!i->c->container->kubernetes)
-        return 0;
-    JM_NEW(m);
-    jm_set_root(m, replace_references(i, m, i->c->container->kubernetes));
-    *out = jm_freeze(m);
     return 0;
 }

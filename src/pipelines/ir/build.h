@@ -8,11 +8,11 @@
 
 struct build {
     struct ir_pipeline *p;
-    struct arena *a;        /* the pipeline's */
-    jval *executors;        /* deploymentSpec.executors, normalized */
-    jval *kubernetes;       /* platforms.kubernetes.deploymentSpec.executors */
-    jval **docs;            /* document of each component, same index */
-    struct strmap by_name;  /* component name -> index (never 0, which is the root) */
+    struct arena *a;       /* the pipeline's */
+    jval *executors;       /* deploymentSpec.executors, normalized */
+    jval *kubernetes;      /* platforms.kubernetes.deploymentSpec.executors */
+    jval **docs;           /* document of each component, same index */
+    struct strmap by_name; /* component name -> index (never 0, which is the root) */
     struct err *err;
 };
 

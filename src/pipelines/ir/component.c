@@ -53,7 +53,8 @@ static int read_params(struct build *b, const struct ir_component *c, const char
     return 0;
 }
 
-static int read_artifacts(struct build *b, const struct ir_component *c, const char *side, jval *map, struct ir_artifact **out, int *n)
+static int read_artifacts(struct build *b, const struct ir_component *c, const char *side, jval *map, struct ir_artifact **out,
+                          int *n)
 {
     if (jv_len(map) > NAMES_MAX)
         return build_error(b, "component \"%s\" declares more than %d %s artifacts", c->name, NAMES_MAX, side);
@@ -66,8 +67,8 @@ static int read_artifacts(struct build *b, const struct ir_component *c, const c
         jval *type = jv_get(v, "artifactType");
         a->key = key;
         if (jv_get(type, "schemaUri"))
-            return build_error(b, "component \"%s\": %s artifact \"%s\" has a schemaUri, which is not supported; use schemaTitle", c->name,
-                               side, key);
+            return build_error(b, "component \"%s\": %s artifact \"%s\" has a schemaUri, which is not supported; use schemaTitle",
+                               c->name, side, key);
         a->schema_title = jv_str_or(jv_get(type, "schemaTitle"), "");
         a->schema_version = jv_str_or(jv_get(type, "schemaVersion"), "");
         a->list = jv_bool(jv_get(v, "isArtifactList"), false);
@@ -139,8 +140,8 @@ int ir_check_parameters(const struct ir_pipeline *p, jval *parameters, struct er
         if (v && check_given(in, v, err) < 0)
             return -1;
         if (!v && !in->optional && !in->dflt)
-            return err_set(err, ERR_BAD_REQUEST, "parameter %s is not optional, yet has neither default value nor user provided value",
-                           in->key);
+            return err_set(err, ERR_BAD_REQUEST,
+                           "parameter %s is not optional, yet has neither default value nor user provided value", in->key);
     }
     STRLIST(extra);
     struct jiter it = jv_iter(parameters);

@@ -123,7 +123,8 @@ static int read_importer(struct build *b, struct ir_component *c, jval *v)
     if (!constant)
         constant = jv_str(jv_path(uri, "constantValue", "stringValue", NULL));
     if (c->n_out_artifacts != 1)
-        return build_error(b, "importer \"%s\" must have exactly one output artifact, not %d", c->executor_label, c->n_out_artifacts);
+        return build_error(b, "importer \"%s\" must have exactly one output artifact, not %d", c->executor_label,
+                           c->n_out_artifacts);
     if (param) {
         m->uri_param = ir_param_at(c->in_params, c->n_in_params, param);
         if (m->uri_param == IR_NONE)

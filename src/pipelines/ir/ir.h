@@ -1,12 +1,13 @@
-/* ir.h - compiled pipelines (PipelineSpec 2.1.0 plus the kubernetes platform spec): read, checked as a whole, and compiled once to
- * a flat graph that the engine walks.
+/* ir.h - compiled pipelines (PipelineSpec 2.1.0 plus the kubernetes platform spec): read, checked as a whole, and compiled once
+ * to a flat graph that the engine walks.
  *
  *     struct ir_pipeline *p = ir_parse(text, len, err);      // YAML documents or JSON
  *     ... ir_unref(p);
  *
- * A struct ir_pipeline is immutable and shared by reference count between threads. Everything in it, documents included, lives as long as it
- * does. Bad input is ERR_BAD_REQUEST with a message that names the place and, for a dangling reference, both ends.
- * Sizes: at most 8 MiB of text, 10,000 tasks, 64 levels of nested components. Source: pipelines-runtime spec 2-4, 9-11, 16, 17. */
+ * A struct ir_pipeline is immutable and shared by reference count between threads. Everything in it, documents included, lives as
+ * long as it does. Bad input is ERR_BAD_REQUEST with a message that names the place and, for a dangling reference, both ends.
+ * Sizes: at most 8 MiB of text, 10,000 tasks, 64 levels of nested components. Source: pipelines-runtime spec 2-4, 9-11, 16, 17.
+ */
 #ifndef TM_PIPELINES_IR_IR_H
 #define TM_PIPELINES_IR_IR_H
 
@@ -16,37 +17,38 @@
 #include "value/cel.h"
 #include "value/json.h"
 
-#define IR_TEXT_MAX   (8u << 20)
-#define IR_TASKS_MAX  10000
-#define IR_DEPTH_MAX  64
-#define IR_NONE       (-1) /* an index that points nowhere */
+#define IR_TEXT_MAX (8u << 20)
+#define IR_TASKS_MAX 10000
+#define IR_DEPTH_MAX 64
+#define IR_NONE (-1) /* an index that points nowhere */
 
 /* An input or output that a component declares. `key` is its name; its index in the component's table is its number. */
 struct ir_param {
     const char *key;
     enum ptype type;
-    jval *dflt;          /* defaultValue; NULL: none (an explicit null counts as none) */
-    bool optional;       /* isOptional */
-    jval *literals;      /* array of allowed values; NULL: any */
+    jval *dflt;     /* defaultValue; NULL: none (an explicit null counts as none) */
+    bool optional;  /* isOptional */
+    jval *literals; /* array of allowed values; NULL: any */
     const char *description;
 };
 struct ir_artifact {
     const char *key;
     const char *schema_title, *schema_version; /* "" when not given */
     bool list, optional;
-    jval *metadata;      /* initial metadata of an output; NULL: none */
+    jval *metadata; /* initial metadata of an output; NULL: none */
 };
 
 /* Where a task's input comes from. */
 enum ir_bind { IR_BIND_PARENT, IR_BIND_TASK, IR_BIND_CONSTANT, IR_BIND_STATUS };
 struct ir_input {
-    int at;              /* index in the task component's parameters (or artifacts); IR_NONE: not declared there (f-string helpers, loop items) */
+    int at; /* index in the task component's parameters (or artifacts); IR_NONE: not declared there (f-string helpers, loop items)
+             */
     const char *key;
     enum ir_bind bind;
-    int parent_at;       /* IR_BIND_PARENT: index in the parent component's inputs */
-    int task;            /* IR_BIND_TASK, IR_BIND_STATUS: task number within the same DAG */
-    int output_at;       /* IR_BIND_TASK: index in the producer component's outputs */
-    jval *constant;      /* IR_BIND_CONSTANT */
+    int parent_at;                /* IR_BIND_PARENT: index in the parent component's inputs */
+    int task;                     /* IR_BIND_TASK, IR_BIND_STATUS: task number within the same DAG */
+    int output_at;                /* IR_BIND_TASK: index in the producer component's outputs */
+    jval *constant;               /* IR_BIND_CONSTANT */
     struct cel_program *selector; /* parameterExpressionSelector, or NULL */
     const char *selector_text;
 };
@@ -55,9 +57,9 @@ struct ir_input {
 struct ir_selector {
     int task, output_at;
 };
-struct ir_dag_output {   /* same index as the component's outputs */
+struct ir_dag_output { /* same index as the component's outputs */
     struct ir_selector *from;
-    int n_from;          /* several: OneOf; 0: the DAG does not provide it */
+    int n_from; /* several: OneOf; 0: the DAG does not provide it */
 };
 
 struct ir_retry {
@@ -68,28 +70,34 @@ struct ir_retry {
 };
 
 struct ir_task {
-    int id;              /* position in ir_pipeline.tasks */
-    int number;          /* position in its DAG: tasks of a DAG are sorted by name */
+    int id;     /* position in ir_pipeline.tasks */
+    int number; /* position in its DAG: tasks of a DAG are sorted by name */
     const char *name, *display_name;
     int component;
-    jval *doc;           /* as it stands in the spec */
+    jval *doc; /* as it stands in the spec */
     struct ir_input *params, *artifacts;
     int n_params, n_artifacts;
-    int *deps;           /* numbers of tasks of the same DAG that must be settled first: explicit and implicit, sorted, each once */
+    int *deps; /* numbers of tasks of the same DAG that must be settled first: explicit and implicit, sorted, each once */
     int n_deps;
     struct cel_program *condition; /* NULL: none */
     const char *condition_text;
-    bool run_always;     /* ALL_UPSTREAM_TASKS_COMPLETED */
+    bool run_always; /* ALL_UPSTREAM_TASKS_COMPLETED */
     enum { IR_ITER_NONE, IR_ITER_RAW, IR_ITER_PARAM, IR_ITER_ARTIFACT } iter;
-    jval *iter_raw;      /* IR_ITER_RAW: array of items (parsed) */
-    int iter_input;      /* IR_ITER_PARAM, IR_ITER_ARTIFACT: index in this task's params (artifacts) that holds the items */
+    jval *iter_raw; /* IR_ITER_RAW: array of items (parsed) */
+    int iter_input; /* IR_ITER_PARAM, IR_ITER_ARTIFACT: index in this task's params (artifacts) that holds the items */
     const char *iter_input_key;
-    int iter_item;       /* index in the component's parameters (artifacts) that gets the item */
-    int parallelism;     /* 0: no limit */
+    int iter_item;   /* index in the component's parameters (artifacts) that gets the item */
+    int parallelism; /* 0: no limit */
     struct ir_retry retry;
     bool cache;
     const char *cache_key; /* NULL: none given */
-    enum { IR_GROUP_DAG, IR_GROUP_CONDITION, IR_GROUP_BRANCHES, IR_GROUP_LOOP, IR_GROUP_EXIT_HANDLER } group; /* what kind of DAG, for people */
+    enum {
+        IR_GROUP_DAG,
+        IR_GROUP_CONDITION,
+        IR_GROUP_BRANCHES,
+        IR_GROUP_LOOP,
+        IR_GROUP_EXIT_HANDLER
+    } group; /* what kind of DAG, for people */
 };
 
 struct ir_env {
@@ -103,21 +111,21 @@ struct ir_container {
     struct ir_env *env;
     int n_env;
     struct tmpl cpu_limit, cpu_request, memory_limit, memory_request, gpu_type, gpu_count; /* empty: not given */
-    const char *command_json;        /* command + args as compact JSON: part of the cache key */
-    jval *kubernetes;                /* KubernetesExecutorConfig of this label, NULL: none */
+    const char *command_json; /* command + args as compact JSON: part of the cache key */
+    jval *kubernetes;         /* KubernetesExecutorConfig of this label, NULL: none */
 };
 struct ir_importer {
     bool constant;
-    struct tmpl uri;                 /* constant */
-    int uri_param;                   /* index in the component's parameters */
+    struct tmpl uri; /* constant */
+    int uri_param;   /* index in the component's parameters */
     const char *schema_title, *schema_version;
-    jval *metadata;                  /* object or NULL; placeholders in strings and keys */
+    jval *metadata; /* object or NULL; placeholders in strings and keys */
     bool reimport, to_workspace;
 };
 
 struct ir_component {
-    const char *name;                /* "root" for the root */
-    const char *executor_label;      /* NULL for a DAG */
+    const char *name;           /* "root" for the root */
+    const char *executor_label; /* NULL for a DAG */
     enum { IR_DAG, IR_CONTAINER, IR_IMPORTER } kind;
     struct ir_param *in_params, *out_params;
     struct ir_artifact *in_artifacts, *out_artifacts;
@@ -135,11 +143,11 @@ struct ir_pipeline {
     const char *name, *display_name, *description;
     const char *sdk_version, *default_root; /* "" when not given */
     struct ir_component *components;
-    int n_components, root;          /* root: index of the root component */
-    int n_tasks;                     /* over all DAGs */
-    jval *spec, *platform;           /* documents in lowerCamelCase with enums by name, as stored; platform NULL when not given */
-    jval *pipeline_config;           /* platforms.kubernetes.pipelineConfig or NULL */
-    int64_t deadline_s;              /* pipelineConfig.activeDeadlineSeconds; 0: none */
+    int n_components, root; /* root: index of the root component */
+    int n_tasks;            /* over all DAGs */
+    jval *spec, *platform;  /* documents in lowerCamelCase with enums by name, as stored; platform NULL when not given */
+    jval *pipeline_config;  /* platforms.kubernetes.pipelineConfig or NULL */
+    int64_t deadline_s;     /* pipelineConfig.activeDeadlineSeconds; 0: none */
     /* the rest is ir/'s own */
     struct json *spec_doc, *platform_doc, *exec_doc;
     struct arena arena;
@@ -150,8 +158,8 @@ struct ir_pipeline {
     int refs;
 };
 
-/* Reads a package: YAML documents separated by ---, or JSON; a document that wraps both as spec.pipelineSpec / spec.platformSpec (PipelineVersion)
- * or as pipeline_spec / platform_spec is taken apart. */
+/* Reads a package: YAML documents separated by ---, or JSON; a document that wraps both as spec.pipelineSpec / spec.platformSpec
+ * (PipelineVersion) or as pipeline_spec / platform_spec is taken apart. */
 struct ir_pipeline *ir_parse(const char *text, size_t len, struct err *err);
 /* The same from values that were parsed already; platform may be NULL. Nothing is kept of them. */
 struct ir_pipeline *ir_from_json(jval *spec, jval *platform, struct err *err);
@@ -160,8 +168,8 @@ void ir_unref(struct ir_pipeline *p);
 static inline void ir_unrefp(struct ir_pipeline **p) { ir_unref(*p); }
 #define IR_REF(name) CLEANUP(ir_unrefp) struct ir_pipeline *name
 
-/* Checks a run's parameters (an object, or NULL when none were given) against the root's inputs. ERR_BAD_REQUEST with upstream's texts
- * (api spec 6.1). The engine gives defaults itself. */
+/* Checks a run's parameters (an object, or NULL when none were given) against the root's inputs. ERR_BAD_REQUEST with upstream's
+ * texts (api spec 6.1). The engine gives defaults itself. */
 int ir_check_parameters(const struct ir_pipeline *p, jval *parameters, struct err *err);
 
 /* Index of a name in a table, or IR_NONE. */

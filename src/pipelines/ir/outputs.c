@@ -8,17 +8,20 @@ static int selector(struct build *b, struct ir_component *dag, const char *outpu
     const char *key = jv_str_or(jv_get(v, artifact ? "outputArtifactKey" : "outputParameterKey"), "");
     s->task = ir_task_at(dag, task);
     if (s->task == IR_NONE)
-        return build_error(b, "output \"%s\" of \"%s\" comes from task \"%s\", which \"%s\" does not have", output, dag->name, task, dag->name);
+        return build_error(b, "output \"%s\" of \"%s\" comes from task \"%s\", which \"%s\" does not have", output, dag->name,
+                           task, dag->name);
     const struct ir_component *from = &b->p->components[dag->tasks[s->task].component];
     s->output_at = artifact ? ir_artifact_at(from->out_artifacts, from->n_out_artifacts, key)
                             : ir_param_at(from->out_params, from->n_out_params, key);
     if (s->output_at == IR_NONE)
-        return build_error(b, "output \"%s\" of \"%s\" comes from output \"%s\" of task \"%s\", whose component \"%s\" has no such output",
-                           output, dag->name, key, task, from->name);
+        return build_error(
+            b, "output \"%s\" of \"%s\" comes from output \"%s\" of task \"%s\", whose component \"%s\" has no such output",
+            output, dag->name, key, task, from->name);
     return 0;
 }
 
-static int selectors(struct build *b, struct ir_component *dag, const char *output, bool artifact, jval *list, struct ir_dag_output *out)
+static int selectors(struct build *b, struct ir_component *dag, const char *output, bool artifact, jval *list,
+                     struct ir_dag_output *out)
 {
     out->from = arena_alloc(b->a, (jv_len(list) + 1) * sizeof *out->from);
     struct jiter it = jv_iter(list);
@@ -37,7 +40,8 @@ static int read_params(struct build *b, struct ir_component *dag, jval *map)
     while (jv_next(&it, &key, &v)) {
         int at = ir_param_at(dag->out_params, dag->n_out_params, key);
         if (at == IR_NONE)
-            return build_error(b, "dag \"%s\" provides output parameter \"%s\", which its component does not declare", dag->name, key);
+            return build_error(b, "dag \"%s\" provides output parameter \"%s\", which its component does not declare", dag->name,
+                               key);
         struct ir_dag_output *out = &dag->dag_params[at];
         jval *one = jv_get(v, "valueFromParameter"), *several = jv_path(v, "valueFromOneof", "parameterSelectors", NULL);
         if (several && selectors(b, dag, key, false, several, out) < 0)
@@ -60,7 +64,8 @@ static int read_artifacts(struct build *b, struct ir_component *dag, jval *map)
     while (jv_next(&it, &key, &v)) {
         int at = ir_artifact_at(dag->out_artifacts, dag->n_out_artifacts, key);
         if (at == IR_NONE)
-            return build_error(b, "dag \"%s\" provides output artifact \"%s\", which its component does not declare", dag->name, key);
+            return build_error(b, "dag \"%s\" provides output artifact \"%s\", which its component does not declare", dag->name,
+                               key);
         if (selectors(b, dag, key, true, jv_get(v, "artifactSelectors"), &dag->dag_artifacts[at]) < 0)
             return -1;
     }

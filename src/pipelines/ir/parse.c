@@ -43,7 +43,7 @@ static jval *either(jval *v, const char *a, const char *b)
 
 static int classify(struct package *pkg, jval *doc, struct err *err)
 {
-    static const char *const spec_keys[] = {"pipelineInfo", "pipeline_info", "root",          "components",     "deploymentSpec",
+    static const char *const spec_keys[] = {"pipelineInfo",    "pipeline_info", "root",           "components", "deploymentSpec",
                                             "deployment_spec", "schemaVersion", "schema_version", NULL};
     if (jv_is(doc, J_NULL) || !jv_is(doc, J_OBJECT))
         return 0;
@@ -80,13 +80,14 @@ static int check_header(jval *spec, struct err *err)
         return err_set(err, ERR_BAD_REQUEST, "no pipeline spec is provided: it needs pipelineInfo.name and root");
     const char *version = jv_str_or(jv_get(spec, "schemaVersion"), "");
     if (!str_eq(version, "2.1.0"))
-        return err_set(err, ERR_BAD_REQUEST,
-                       "KFP only supports schema version 2.1.0, but the pipeline spec has version %s", *version ? version : "\"\"");
+        return err_set(err, ERR_BAD_REQUEST, "KFP only supports schema version 2.1.0, but the pipeline spec has version %s",
+                       *version ? version : "\"\"");
     if (!strpbrk(name, "abcdefghijklmnopqrstuvwxyz0123456789"))
-        return err_set(err, ERR_BAD_REQUEST,
-                       "pipeline's name should consist of lower case alphanumeric characters, '-' or '.', and must start and end with "
-                       "an alphanumeric character, got \"%s\"",
-                       name);
+        return err_set(
+            err, ERR_BAD_REQUEST,
+            "pipeline's name should consist of lower case alphanumeric characters, '-' or '.', and must start and end with "
+            "an alphanumeric character, got \"%s\"",
+            name);
     return 0;
 }
 
@@ -104,8 +105,8 @@ int build_error(struct build *b, const char *fmt, ...)
 struct cel_program *build_cel(struct build *b, const char *text, bool selector)
 {
     static const char *const condition_vars[] = {"inputs", "outputs", NULL};
-    static const char *const selector_vars[] = {"string_value", "number_value", "bool_value", "list_value", "struct_value",
-                                                "null_value", NULL};
+    static const char *const selector_vars[] = {"string_value", "number_value", "bool_value", "list_value",
+                                                "struct_value", "null_value",   NULL};
     struct cel_env env = {.variables = selector ? selector_vars : condition_vars, .numbers_as_double = true, .pipelines = true};
     struct ir_pipeline *p = b->p;
     struct cel_program *prog = cel_compile(text, &env, b->err);
@@ -173,7 +174,8 @@ static int compile_docs(struct ir_pipeline *p, struct json **exec_doc, struct er
     p->pipeline_config = jv_get(kubernetes, "pipelineConfig");
     p->deadline_s = jv_i64_or(jv_get(p->pipeline_config, "activeDeadlineSeconds"), 0);
     if (p->deadline_s < 0)
-        return err_set(err, ERR_BAD_REQUEST, "pipelineConfig.activeDeadlineSeconds must not be negative, got %lld", (long long)p->deadline_s);
+        return err_set(err, ERR_BAD_REQUEST, "pipelineConfig.activeDeadlineSeconds must not be negative, got %lld",
+                       (long long)p->deadline_s);
     int rc = compile(&b);
     strmap_free(&b.by_name);
     return rc;

@@ -1,5 +1,5 @@
-/* proto.h - proto3 JSON of a message described by a table, brought to one form: lowerCamelCase names, enums by name, 64-bit integers
- * as numbers, nulls left out. Unknown fields and wrong types are errors that name the path. */
+/* proto.h - proto3 JSON of a message described by a table, brought to one form: lowerCamelCase names, enums by name, 64-bit
+ * integers as numbers, nulls left out. Unknown fields and wrong types are errors that name the path. */
 #ifndef TM_PIPELINES_IR_PROTO_H
 #define TM_PIPELINES_IR_PROTO_H
 
@@ -16,8 +16,8 @@ struct proto_field {
     const char *name; /* lowerCamelCase */
     enum proto_type type;
     enum proto_card card;
-    const void *of;   /* struct proto_message or proto_enum */
-    int oneof;        /* fields of one message with the same non-zero number exclude each other */
+    const void *of; /* struct proto_message or proto_enum */
+    int oneof;      /* fields of one message with the same non-zero number exclude each other */
 };
 struct proto_message {
     const char *name;

@@ -1,9 +1,9 @@
 /* Tasks of a DAG: what each takes from where, when it runs, and how often. */
 #include <stdlib.h>
 
+#include "base/ctx.h"
 #include "base/str.h"
 #include "base/timefmt.h"
-#include "base/ctx.h"
 #include "pipelines/ir/build.h"
 
 /* The task being read, with what its messages need. */
@@ -46,7 +46,8 @@ static int producer(struct task_build *tb, const char *input, const char *name, 
 {
     *task = ir_task_at(tb->dag, name);
     if (*task == IR_NONE)
-        return fail(tb, "input \"%s\" comes from task \"%s\", which \"%s\" does not have", input, name ? name : "", tb->dag->name);
+        return fail(tb, "input \"%s\" comes from task \"%s\", which \"%s\" does not have", input, name ? name : "",
+                    tb->dag->name);
     if (*task == tb->t->number)
         return fail(tb, "input \"%s\" comes from the task itself", input);
     tb->dep[*task] = 1;
@@ -67,8 +68,9 @@ static int param_of_task(struct task_build *tb, struct ir_input *in, jval *ref)
     const struct ir_component *from = component_of(tb, in->task);
     in->output_at = ir_param_at(from->out_params, from->n_out_params, key);
     if (in->output_at == IR_NONE)
-        return fail(tb, "input \"%s\" comes from output parameter \"%s\" of task \"%s\", whose component \"%s\" has no such output", in->key,
-                    key, tb->dag->tasks[in->task].name, from->name);
+        return fail(tb,
+                    "input \"%s\" comes from output parameter \"%s\" of task \"%s\", whose component \"%s\" has no such output",
+                    in->key, key, tb->dag->tasks[in->task].name, from->name);
     return 0;
 }
 
@@ -77,7 +79,8 @@ static int param_of_parent(struct task_build *tb, struct ir_input *in, const cha
     in->bind = IR_BIND_PARENT;
     in->parent_at = ir_param_at(tb->dag->in_params, tb->dag->n_in_params, key);
     if (in->parent_at == IR_NONE)
-        return fail(tb, "input \"%s\" comes from input parameter \"%s\" of \"%s\", which does not declare it", in->key, key, tb->dag->name);
+        return fail(tb, "input \"%s\" comes from input parameter \"%s\" of \"%s\", which does not declare it", in->key, key,
+                    tb->dag->name);
     return 0;
 }
 
@@ -124,8 +127,8 @@ static int read_param(struct task_build *tb, const char *key, jval *v, struct ir
     in->selector = build_cel(tb->b, sel, true);
     if (in->selector)
         return 0;
-    err_wrap(tb->b->err, "invalid v2 pipeline spec: task \"%s\" of \"%s\": selector of input \"%s\": %s", tb->t->name, tb->dag->name, key,
-             sel);
+    err_wrap(tb->b->err, "invalid v2 pipeline spec: task \"%s\" of \"%s\": selector of input \"%s\": %s", tb->t->name,
+             tb->dag->name, key, sel);
     tb->b->err->code = ERR_BAD_REQUEST;
     return -1;
 }
@@ -141,7 +144,8 @@ static int read_artifact(struct task_build *tb, const char *key, jval *v, struct
         in->bind = IR_BIND_PARENT;
         in->parent_at = ir_artifact_at(tb->dag->in_artifacts, tb->dag->n_in_artifacts, parent);
         if (in->parent_at == IR_NONE)
-            return fail(tb, "input \"%s\" comes from input artifact \"%s\" of \"%s\", which does not declare it", key, parent, tb->dag->name);
+            return fail(tb, "input \"%s\" comes from input artifact \"%s\" of \"%s\", which does not declare it", key, parent,
+                        tb->dag->name);
         return 0;
     }
     if (!from_task)
@@ -153,8 +157,9 @@ static int read_artifact(struct task_build *tb, const char *key, jval *v, struct
     const char *out = jv_str_or(jv_get(from_task, "outputArtifactKey"), "");
     in->output_at = ir_artifact_at(from->out_artifacts, from->n_out_artifacts, out);
     if (in->output_at == IR_NONE)
-        return fail(tb, "input \"%s\" comes from output artifact \"%s\" of task \"%s\", whose component \"%s\" has no such output", key, out,
-                    tb->dag->tasks[in->task].name, from->name);
+        return fail(tb,
+                    "input \"%s\" comes from output artifact \"%s\" of task \"%s\", whose component \"%s\" has no such output",
+                    key, out, tb->dag->tasks[in->task].name, from->name);
     return 0;
 }
 
@@ -187,9 +192,11 @@ static int read_param_iterator(struct task_build *tb, jval *v)
     const char *item = jv_str_or(jv_get(v, "itemInput"), "");
     t->iter_item = ir_param_at(tb->comp->in_params, tb->comp->n_in_params, item);
     if (t->iter_item == IR_NONE)
-        return fail(tb, "the loop hands its items to input \"%s\", which component \"%s\" does not declare", item, tb->comp->name);
+        return fail(tb, "the loop hands its items to input \"%s\", which component \"%s\" does not declare", item,
+                    tb->comp->name);
     if (raw) {
-        JSON_REF(d) = json_parse_str(raw, tb->b->err);
+        JSON_REF(d)
+        = json_parse_str(raw, tb->b->err);
         if (!d || !jv_is(json_root(d), J_ARRAY))
             return fail(tb, "the loop's items are no JSON list: %.80s", raw);
         t->iter = IR_ITER_RAW;
@@ -220,7 +227,8 @@ static int read_artifact_iterator(struct task_build *tb, jval *v)
     t->iter_input_key = input;
     t->iter_item = ir_artifact_at(tb->comp->in_artifacts, tb->comp->n_in_artifacts, item);
     if (t->iter_item == IR_NONE)
-        return fail(tb, "the loop hands its items to input \"%s\", which component \"%s\" does not declare", item, tb->comp->name);
+        return fail(tb, "the loop hands its items to input \"%s\", which component \"%s\" does not declare", item,
+                    tb->comp->name);
     for (int i = 0; i < t->n_artifacts; i++)
         if (str_eq(t->artifacts[i].key, input)) {
             t->iter_input = i;
@@ -348,7 +356,8 @@ static int check_bound(struct task_build *tb)
         for (int k = 0; k < t->n_artifacts && !bound; k++)
             bound = t->artifacts[k].at == i;
         if (!bound)
-            return fail(tb, "component \"%s\" requires input artifact \"%s\", which the task does not give", c->name, c->in_artifacts[i].key);
+            return fail(tb, "component \"%s\" requires input artifact \"%s\", which the task does not give", c->name,
+                        c->in_artifacts[i].key);
     }
     return 0;
 }
@@ -376,8 +385,9 @@ static int read_task(struct build *b, struct ir_component *dag, struct ir_task *
     t->cache_key = jv_str(jv_path(v, "cachingOptions", "cacheKey", NULL));
     if (str_empty(t->cache_key))
         t->cache_key = NULL;
-    if (read_inputs(&tb, jv_get(v, "inputs")) < 0 || read_iterator(&tb, v) < 0 || read_trigger(&tb, jv_get(v, "triggerPolicy")) < 0 ||
-        read_retry(&tb, jv_get(v, "retryPolicy")) < 0 || read_dependencies(&tb, jv_get(v, "dependentTasks")) < 0)
+    if (read_inputs(&tb, jv_get(v, "inputs")) < 0 || read_iterator(&tb, v) < 0 ||
+        read_trigger(&tb, jv_get(v, "triggerPolicy")) < 0 || read_retry(&tb, jv_get(v, "retryPolicy")) < 0 ||
+        read_dependencies(&tb, jv_get(v, "dependentTasks")) < 0)
         return -1;
     if (tb.comp->container && platform_dependencies(&tb, tb.comp->container->kubernetes, 0) < 0)
         return -1;
@@ -420,8 +430,8 @@ static int list_tasks(struct build *b, struct ir_component *dag, jval *tasks)
         t->id = p->n_tasks++;
         void *at = strmap_get(&b->by_name, comp);
         if (!at)
-            return build_error(b, "task \"%s\" of \"%s\" refers to component \"%s\", which components does not have", t->name, dag->name,
-                               comp);
+            return build_error(b, "task \"%s\" of \"%s\" refers to component \"%s\", which components does not have", t->name,
+                               dag->name, comp);
         t->component = (int)(intptr_t)at;
     }
     return 0;

@@ -155,7 +155,8 @@ int tmpl_parse(struct arena *a, const char *s, size_t n, struct tmpl *out, struc
         size_t len = (size_t)(close - open) - 2;
         struct tmpl_seg seg = {.text = open, .len = len + 4};
         if (len > 14 && memcmp(open + 2, "$.json_escape[", 14) == 0)
-            return err_set(err, ERR_BAD_REQUEST, "placeholder %.*s is not supported: components of Vertex AI use it", (int)(len + 4), open);
+            return err_set(err, ERR_BAD_REQUEST, "placeholder %.*s is not supported: components of Vertex AI use it",
+                           (int)(len + 4), open);
         if (recognise(a, open + 2, len, &seg)) {
             push_text(a, &l, copy + text, at - text);
             push(a, &l, seg);
@@ -238,7 +239,8 @@ static int arg_from_json(struct arena *a, jval *v, int depth, struct tmpl_arg *o
         out->kind = TMPL_CONCAT;
         return args_from(a, concat, depth, &out->items, &out->n_items, err);
     }
-    return err_set(err, ERR_BAD_REQUEST, "expected a string, {\"IfPresent\": {..}} or {\"Concat\": [..]}, got %s", jtype_name(jv_type(v)));
+    return err_set(err, ERR_BAD_REQUEST, "expected a string, {\"IfPresent\": {..}} or {\"Concat\": [..]}, got %s",
+                   jtype_name(jv_type(v)));
 }
 
 /* An element is a structure when it is an object text that begins with one of the two names. */
@@ -258,7 +260,8 @@ int tmpl_arg_parse(struct arena *a, const char *s, size_t n, struct tmpl_arg *ou
 {
     *out = (struct tmpl_arg){.kind = TMPL_STRING};
     if (looks_like_structure(s, n)) {
-        JSON_REF(d) = json_parse(s, n, NULL, NULL);
+        JSON_REF(d)
+        = json_parse(s, n, NULL, NULL);
         if (d)
             return arg_from_json(a, json_root(d), 0, out, err);
     }

@@ -12,21 +12,36 @@
 
 enum tmpl_kind {
     TMPL_TEXT,
-    TMPL_INPUT,                 /* {{$}} : the executor input */
-    TMPL_IN_PARAM,              /* key */
-    TMPL_IN_ARTIFACT_URI, TMPL_IN_ARTIFACT_PATH, TMPL_IN_ARTIFACT_NAME, TMPL_IN_ARTIFACT_METADATA, TMPL_IN_ARTIFACT,
+    TMPL_INPUT,    /* {{$}} : the executor input */
+    TMPL_IN_PARAM, /* key */
+    TMPL_IN_ARTIFACT_URI,
+    TMPL_IN_ARTIFACT_PATH,
+    TMPL_IN_ARTIFACT_NAME,
+    TMPL_IN_ARTIFACT_METADATA,
+    TMPL_IN_ARTIFACT,
     TMPL_OUT_PARAM_FILE,
-    TMPL_OUT_ARTIFACT_URI, TMPL_OUT_ARTIFACT_PATH, TMPL_OUT_ARTIFACT_NAME, TMPL_OUT_ARTIFACT_METADATA, TMPL_OUT_ARTIFACT,
-    TMPL_OUTPUT_FILE,           /* {{$.outputs.output_file}} {{$.outputMetadataUri}} */
-    TMPL_JOB_NAME, TMPL_JOB_RESOURCE_NAME, TMPL_JOB_UUID, TMPL_TASK_NAME, TMPL_TASK_UUID, TMPL_CREATE_TIME, TMPL_SCHEDULE_TIME,
-    TMPL_PIPELINE_ROOT, TMPL_WORKSPACE_PATH,
+    TMPL_OUT_ARTIFACT_URI,
+    TMPL_OUT_ARTIFACT_PATH,
+    TMPL_OUT_ARTIFACT_NAME,
+    TMPL_OUT_ARTIFACT_METADATA,
+    TMPL_OUT_ARTIFACT,
+    TMPL_OUTPUT_FILE, /* {{$.outputs.output_file}} {{$.outputMetadataUri}} */
+    TMPL_JOB_NAME,
+    TMPL_JOB_RESOURCE_NAME,
+    TMPL_JOB_UUID,
+    TMPL_TASK_NAME,
+    TMPL_TASK_UUID,
+    TMPL_CREATE_TIME,
+    TMPL_SCHEDULE_TIME,
+    TMPL_PIPELINE_ROOT,
+    TMPL_WORKSPACE_PATH,
 };
 struct tmpl_seg {
     enum tmpl_kind kind;
-    const char *text;           /* TMPL_TEXT: the text; else the placeholder as written */
+    const char *text; /* TMPL_TEXT: the text; else the placeholder as written */
     size_t len;
-    const char *key;            /* parameter or artifact name, else NULL */
-    const char *sub;            /* metadata key, else NULL */
+    const char *key; /* parameter or artifact name, else NULL */
+    const char *sub; /* metadata key, else NULL */
 };
 struct tmpl {
     struct tmpl_seg *segs;
@@ -36,14 +51,15 @@ struct tmpl {
 struct tmpl_arg {
     enum { TMPL_STRING, TMPL_CONCAT, TMPL_IF } kind;
     struct tmpl string;
-    struct tmpl_arg *items;     /* TMPL_CONCAT; TMPL_IF: the elements of Then */
+    struct tmpl_arg *items; /* TMPL_CONCAT; TMPL_IF: the elements of Then */
     int n_items;
     struct tmpl_arg *otherwise; /* TMPL_IF: the elements of Else */
     int n_otherwise;
-    const char *input;          /* TMPL_IF: InputName */
+    const char *input; /* TMPL_IF: InputName */
 };
 
-/* Splits n bytes; the segments point into memory of the arena. ERR_BAD_REQUEST for the {{$.json_escape[..]}} family, which is not served. */
+/* Splits n bytes; the segments point into memory of the arena. ERR_BAD_REQUEST for the {{$.json_escape[..]}} family, which is not
+ * served. */
 int tmpl_parse(struct arena *a, const char *s, size_t n, struct tmpl *out, struct err *err);
 /* As above, for an element that may be a structure ({"IfPresent": ..} or {"Concat": [..]}); nesting at most 16. */
 int tmpl_arg_parse(struct arena *a, const char *s, size_t n, struct tmpl_arg *out, struct err *err);

@@ -8,9 +8,14 @@
 #include "base/str.h"
 
 static const char *const names[] = {
-    [PT_UNSET] = "PARAMETER_TYPE_ENUM_UNSPECIFIED", [PT_STRING] = "STRING",   [PT_INTEGER] = "NUMBER_INTEGER",
-    [PT_DOUBLE] = "NUMBER_DOUBLE",                  [PT_BOOLEAN] = "BOOLEAN", [PT_LIST] = "LIST",
-    [PT_STRUCT] = "STRUCT",                         [PT_TASK_FINAL_STATUS] = "TASK_FINAL_STATUS",
+    [PT_UNSET] = "PARAMETER_TYPE_ENUM_UNSPECIFIED",
+    [PT_STRING] = "STRING",
+    [PT_INTEGER] = "NUMBER_INTEGER",
+    [PT_DOUBLE] = "NUMBER_DOUBLE",
+    [PT_BOOLEAN] = "BOOLEAN",
+    [PT_LIST] = "LIST",
+    [PT_STRUCT] = "STRUCT",
+    [PT_TASK_FINAL_STATUS] = "TASK_FINAL_STATUS",
     [PT_TASK_CONFIG] = "TASK_CONFIG",
 };
 
@@ -118,7 +123,8 @@ void value_as_text(jval *v, struct buf *out)
 /* Names what was there, short enough for a message. */
 static int expected(struct err *err, const char *what, const char *text, size_t len)
 {
-    return err_set(err, ERR_INVALID, "expected %s, got \"%.*s\"%s", what, (int)(len > 80 ? 80 : len), text, len > 80 ? "..." : "");
+    return err_set(err, ERR_INVALID, "expected %s, got \"%.*s\"%s", what, (int)(len > 80 ? 80 : len), text,
+                   len > 80 ? "..." : "");
 }
 
 static struct json *json_of_text(const char *text)
@@ -165,7 +171,8 @@ static struct json *number_value(enum ptype type, const char *t, size_t len, str
 
 static struct json *bool_value(const char *t, size_t len, struct err *err)
 {
-    static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"}, *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
+    static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"}, *const no[] = {"0",     "f",     "F",
+                                                                                             "FALSE", "false", "False"};
     for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
         if (str_eq(t, yes[i]))
             return json_parse_str("true", NULL);
@@ -254,7 +261,8 @@ struct json *value_fit(enum ptype type, const char *key, jval *v, struct err *er
     if (value_is(type, v))
         return json_from(v);
     if (type != PT_STRING) {
-        err_set(err, ERR_INVALID, "input parameter \"%s\" type mismatch: expect %s, got %s", key, ptype_name(type), jtype_name(jv_type(v)));
+        err_set(err, ERR_INVALID, "input parameter \"%s\" type mismatch: expect %s, got %s", key, ptype_name(type),
+                jtype_name(jv_type(v)));
         return NULL;
     }
     BUF(b);

@@ -1,4 +1,5 @@
-/* types.h - parameter types: what value fits which, from a file's text, and as text in a command. Source: pipelines-runtime spec 4. */
+/* types.h - parameter types: what value fits which, from a file's text, and as text in a command. Source: pipelines-runtime
+ * spec 4. */
 #ifndef TM_PIPELINES_IR_TYPES_H
 #define TM_PIPELINES_IR_TYPES_H
 
@@ -17,8 +18,8 @@ bool ptype_parse(const char *s, enum ptype *out);
 void value_as_text(jval *v, struct buf *out);
 /* Converts an output file's text. ERR_INVALID says what was expected and shows the text. The caller unrefs. */
 struct json *value_from_text(enum ptype type, const char *text, size_t len, struct err *err);
-/* Fits a resolved input to its declared type: STRING converts anything, INTEGER and DOUBLE take any number, the others must match.
- * A new reference, or NULL with ERR_INVALID: `input parameter "x" type mismatch: expect BOOLEAN, got string`. */
+/* Fits a resolved input to its declared type: STRING converts anything, INTEGER and DOUBLE take any number, the others must
+ * match. A new reference, or NULL with ERR_INVALID: `input parameter "x" type mismatch: expect BOOLEAN, got string`. */
 struct json *value_fit(enum ptype type, const char *key, jval *v, struct err *err);
 /* ERR_INVALID unless v equals one of the literals (NULL: anything goes). */
 int value_in_literals(jval *literals, const char *key, jval *v, struct err *err);

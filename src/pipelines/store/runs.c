@@ -11,9 +11,16 @@ static const char *or_empty(const char *s) { return s ? s : ""; }
 void run_clear(struct run *r)
 {
     char *const owned[] = {
-        r->run_id, r->name, r->display_name, r->description, r->experiment_id, r->ns, r->pipeline_id, r->pipeline_version_id,
-        r->pipeline_name, r->spec_hash, r->parameters, r->pipeline_root_given, r->pipeline_root, r->service_account,
-        r->recurring_run_id, r->plugins_input, r->plugins_output, r->state_history, r->error_message, r->terminated_by,
+        r->run_id,           r->name,
+        r->display_name,     r->description,
+        r->experiment_id,    r->ns,
+        r->pipeline_id,      r->pipeline_version_id,
+        r->pipeline_name,    r->spec_hash,
+        r->parameters,       r->pipeline_root_given,
+        r->pipeline_root,    r->service_account,
+        r->recurring_run_id, r->plugins_input,
+        r->plugins_output,   r->state_history,
+        r->error_message,    r->terminated_by,
     };
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
@@ -24,7 +31,8 @@ void run_clear(struct run *r)
 
 int spec_put(struct db *db, const char *pipeline_spec, const char *platform_spec, char hash[65], struct err *err)
 {
-    static const char SQL[] = "INSERT INTO pipeline_specs (hash, spec, platform) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING";
+    static const char SQL[] =
+        "INSERT INTO pipeline_specs (hash, spec, platform) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING";
     BUF(both);
     buf_adds(&both, pipeline_spec);
     buf_addc(&both, 0);
@@ -59,8 +67,9 @@ int spec_get(struct db *db, const char *hash, char **pipeline_spec, char **platf
 
 int spec_release(struct db *db, const char *hash, struct err *err)
 {
-    static const char SQL[] = "DELETE FROM pipeline_specs WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE spec_hash = ?1)"
-                              " AND NOT EXISTS (SELECT 1 FROM pipeline_versions WHERE spec_hash = ?1)";
+    static const char SQL[] =
+        "DELETE FROM pipeline_specs WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE spec_hash = ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM pipeline_versions WHERE spec_hash = ?1)";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
@@ -74,7 +83,7 @@ void run_row(struct stmt *s, struct run *out)
 {
     int c = 0;
 #define TEXT() xstrdup(stmt_text(s, c++))
-#define INT()  stmt_i64(s, c++)
+#define INT() stmt_i64(s, c++)
     *out = (struct run){0};
     out->run_id = TEXT();
     out->name = TEXT();
@@ -109,7 +118,8 @@ void run_row(struct stmt *s, struct run *out)
 #undef INT
 }
 
-/* Pods are named after the run's name: a lower-case label of at most 40 characters, made of the last segment of the pipeline's name. */
+/* Pods are named after the run's name: a lower-case label of at most 40 characters, made of the last segment of the pipeline's
+ * name. */
 static char *make_name(const char *pipeline)
 {
     const char *slash = strrchr(pipeline, '/');
@@ -136,7 +146,8 @@ int run_insert(struct db *db, struct run *r, const struct clock *clock, struct e
 {
     static const char SQL[] =
         "INSERT INTO runs (run_id, name, display_name, description, experiment_id, namespace, pipeline_id, pipeline_version_id, "
-        "pipeline_name, spec_hash, inline_spec, parameters, pipeline_root_given, service_account, recurring_run_id, plugins_input, "
+        "pipeline_name, spec_hash, inline_spec, parameters, pipeline_root_given, service_account, recurring_run_id, "
+        "plugins_input, "
         "state, state_history, created_at, scheduled_at) "
         "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)";
     ASSERT(r->run_id && r->spec_hash);
@@ -153,8 +164,16 @@ int run_insert(struct db *db, struct run *r, const struct clock *clock, struct e
     if (!s)
         return -1;
     const char *const text[] = {
-        r->run_id, r->name, or_empty(r->display_name), or_empty(r->description), or_empty(r->experiment_id), or_empty(r->ns),
-        or_empty(r->pipeline_id), or_empty(r->pipeline_version_id), or_empty(r->pipeline_name), r->spec_hash,
+        r->run_id,
+        r->name,
+        or_empty(r->display_name),
+        or_empty(r->description),
+        or_empty(r->experiment_id),
+        or_empty(r->ns),
+        or_empty(r->pipeline_id),
+        or_empty(r->pipeline_version_id),
+        or_empty(r->pipeline_name),
+        r->spec_hash,
     };
     for (size_t i = 0; i < ARRAY_LEN(text); i++)
         stmt_bind_text(s, (int)i + 1, text[i]);
@@ -190,8 +209,9 @@ int run_get(struct db *db, const char *run_id, struct run *out, struct err *err)
 
 int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_ns, struct err *err)
 {
-    static const char SQL[] = "UPDATE runs SET state = ?2, state_history = ?3, error_code = ?4, error_message = ?5, pipeline_root = ?6, "
-                              "started_at = ?7, finished_at = ?8 WHERE run_id = ?1 AND generation = ?9 AND state = ?10";
+    static const char SQL[] =
+        "UPDATE runs SET state = ?2, state_history = ?3, error_code = ?4, error_message = ?5, pipeline_root = ?6, "
+        "started_at = ?7, finished_at = ?8 WHERE run_id = ?1 AND generation = ?9 AND state = ?10";
     AUTOFREE char *history = history_add(r->state_history, state, now_ns, r->error_code, r->error_message);
     STMT(s, db, SQL, err);
     if (!s)
@@ -251,13 +271,15 @@ int run_terminate(struct db *db, const char *run_id, const char *user, int64_t n
 
 int run_retry(struct db *db, const char *run_id, int64_t now_ns, struct err *err)
 {
-    static const char SQL[] = "UPDATE runs SET state = 1, state_history = ?2, terminated_by = NULL, error_code = 0, error_message = NULL, "
-                              "started_at = 0, finished_at = 0, generation = generation + 1 WHERE run_id = ?1";
+    static const char SQL[] =
+        "UPDATE runs SET state = 1, state_history = ?2, terminated_by = NULL, error_code = 0, error_message = NULL, "
+        "started_at = 0, finished_at = 0, generation = generation + 1 WHERE run_id = ?1";
     RUN(r);
     if (run_get(db, run_id, &r, err) < 0)
         return -1;
     if (r.state != RUN_FAILED && r.state != RUN_CANCELED)
-        return err_set(err, ERR_CONFLICT, "run %s is %s; only a run that is FAILED or CANCELED can be retried", run_id, run_state_name(r.state));
+        return err_set(err, ERR_CONFLICT, "run %s is %s; only a run that is FAILED or CANCELED can be retried", run_id,
+                       run_state_name(r.state));
     AUTOFREE char *history = history_add(r.state_history, RUN_PENDING, now_ns, 0, NULL);
     STMT(s, db, SQL, err);
     if (!s)

@@ -7,8 +7,8 @@ static const char *or_empty(const char *s) { return s ? s : ""; }
 void task_row_clear(struct task_row *t)
 {
     char *const owned[] = {
-        t->task_id, t->run_id, t->name, t->display_name, t->path, t->state_history, t->error_message, t->pod_name, t->pod_uid,
-        t->pods, t->inputs, t->outputs, t->io, t->cache_key, t->cache_parts, t->image,
+        t->task_id, t->run_id, t->name,   t->display_name, t->path, t->state_history, t->error_message, t->pod_name,
+        t->pod_uid, t->pods,   t->inputs, t->outputs,      t->io,   t->cache_key,     t->cache_parts,   t->image,
     };
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
@@ -19,7 +19,7 @@ void task_row_read(struct stmt *s, struct task_row *out)
 {
     int c = 0;
 #define TEXT() xstrdup(stmt_text(s, c++))
-#define INT()  stmt_i64(s, c++)
+#define INT() stmt_i64(s, c++)
     *out = (struct task_row){0};
     out->id = INT();
     out->task_id = TEXT();
@@ -93,11 +93,14 @@ int task_get(struct db *db, const char *run_id, const char *task_id, struct task
 int task_put(struct db *db, const struct task_row *t, struct err *err)
 {
     static const char SQL[] =
-        "INSERT INTO tasks (id, task_id, run_id, parent, name, display_name, path, type, iteration_index, iteration_count, state, "
-        "state_history, error_code, error_message, created_at, started_at, finished_at, attempt, next_attempt_at, pod_name, pod_uid, "
+        "INSERT INTO tasks (id, task_id, run_id, parent, name, display_name, path, type, iteration_index, iteration_count, "
+        "state, "
+        "state_history, error_code, error_message, created_at, started_at, finished_at, attempt, next_attempt_at, pod_name, "
+        "pod_uid, "
         "pods, inputs, outputs, io, cache_key, cache_parts, cached_from, image) "
         "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29) "
-        "ON CONFLICT (id) DO UPDATE SET iteration_count = ?10, state = ?11, state_history = ?12, error_code = ?13, error_message = ?14, "
+        "ON CONFLICT (id) DO UPDATE SET iteration_count = ?10, state = ?11, state_history = ?12, error_code = ?13, error_message "
+        "= ?14, "
         "started_at = ?16, finished_at = ?17, attempt = ?18, next_attempt_at = ?19, pod_name = ?20, pod_uid = ?21, pods = ?22, "
         "inputs = ?23, outputs = ?24, io = ?25, cache_key = ?26, cache_parts = ?27, cached_from = ?28, image = ?29";
     STMT(s, db, SQL, err);

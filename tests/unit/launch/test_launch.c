@@ -41,9 +41,17 @@ static void task_round_trip(void **state)
 static void task_refused(void **state)
 {
     static const char *const cases[] = {
-        "", "[]", "{}", "{\"version\": 2, \"argv\": [\"a\"]}", "{\"version\": 1}", "{\"version\": 1, \"argv\": []}",
-        "{\"version\": 1, \"argv\": [1]}", "{\"version\": 1, \"argv\": \"a\"}", "{\"version\": 1, \"argv\": [\"a\"], \"executorInputAt\": 1}",
-        "{\"version\": 1, \"argv\": [\"a\"], \"executorInputAt\": 0}", "{\"version\": 1, \"argv\": [\"a\"], \"preludeAt\": 7}",
+        "",
+        "[]",
+        "{}",
+        "{\"version\": 2, \"argv\": [\"a\"]}",
+        "{\"version\": 1}",
+        "{\"version\": 1, \"argv\": []}",
+        "{\"version\": 1, \"argv\": [1]}",
+        "{\"version\": 1, \"argv\": \"a\"}",
+        "{\"version\": 1, \"argv\": [\"a\"], \"executorInputAt\": 1}",
+        "{\"version\": 1, \"argv\": [\"a\"], \"executorInputAt\": 0}",
+        "{\"version\": 1, \"argv\": [\"a\"], \"preludeAt\": 7}",
         "{\"version\": 1, \"argv\": [\"a\"], \"outputParameters\": [{\"key\": \"k\"}]}",
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
@@ -143,5 +151,5 @@ static void hostile_files(void **state)
     fs_rm_rf(other, NULL);
 }
 
-TEST_GROUP(launch, cmocka_unit_test(task_round_trip), cmocka_unit_test(task_refused), cmocka_unit_test(result_round_trip), cmocka_unit_test(files),
-           cmocka_unit_test(hostile_files))
+TEST_GROUP(launch, cmocka_unit_test(task_round_trip), cmocka_unit_test(task_refused), cmocka_unit_test(result_round_trip),
+           cmocka_unit_test(files), cmocka_unit_test(hostile_files))

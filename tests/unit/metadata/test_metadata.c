@@ -27,9 +27,16 @@ static int close_db(void **state)
 static struct md_artifact artifact(int64_t id, const char *title, const char *metadata)
 {
     static char name[] = "m", uri[] = "minio://b/k", pipeline[] = "p", run[] = "r1";
-    return (struct md_artifact){.id = id, .name = name, .schema_title = (char *)(uintptr_t)title, .uri = uri,
-                                .metadata = (char *)(uintptr_t)metadata, .pipeline = pipeline, .run_id = run, .task_id = 7,
-                                .created_ns = 5, .size = -1};
+    return (struct md_artifact){.id = id,
+                                .name = name,
+                                .schema_title = (char *)(uintptr_t)title,
+                                .uri = uri,
+                                .metadata = (char *)(uintptr_t)metadata,
+                                .pipeline = pipeline,
+                                .run_id = run,
+                                .task_id = 7,
+                                .created_ns = 5,
+                                .size = -1};
 }
 
 static void ids_are_given_once(void **state)

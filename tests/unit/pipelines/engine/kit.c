@@ -150,7 +150,8 @@ static void write_result(struct kit *k, struct fake_pod *f, const struct script 
     }
     r.artifacts = xcalloc(f->t.n_artifacts + 1, sizeof *r.artifacts);
     for (size_t i = 0; i < f->t.n_artifacts; i++)
-        r.artifacts[r.n_artifacts++] = (struct launch_result_artifact){.key = xstrdup(f->t.artifacts[i].key), .exists = s && s->artifacts};
+        r.artifacts[r.n_artifacts++] =
+            (struct launch_result_artifact){.key = xstrdup(f->t.artifacts[i].key), .exists = s && s->artifacts};
     r.executor_output = s ? xstrdup(s->executor_output) : NULL;
     ERR(e);
     if (launch_result_write(&r, f->dir, &e) < 0)
@@ -217,7 +218,8 @@ void kit_open(struct kit *k, const struct script *scripts, size_t n)
     k->pods = STRMAP_INIT(free_pod);
     k->inputs = STRMAP_INIT(free);
     k->rt = (struct task_runtime){.self = k, .start = start, .observe = observe, .stop = stop, .tail = tail, .forget = forget};
-    k->cfg = (struct engine_config){.store = &k->store, .blobs = k->blobs, .clock = &k->clock.clock, .data_dir = k->dir, .runtime = &k->rt};
+    k->cfg = (struct engine_config){
+        .store = &k->store, .blobs = k->blobs, .clock = &k->clock.clock, .data_dir = k->dir, .runtime = &k->rt};
     kit_restart(k);
 }
 
@@ -394,18 +396,19 @@ int kit_count(struct kit *k, const char *sql, const char *run_id)
 
 char *kit_yaml(const char *root_inputs, const char *tasks, const char *components)
 {
-    return xasprintf("pipelineInfo: {name: test-pipeline}\n"
-                     "schemaVersion: 2.1.0\n"
-                     "sdkVersion: kfp-2.17.0\n"
-                     "deploymentSpec:\n"
-                     "  executors:\n"
-                     "    e: {container: {image: host, command: [sh, -c, 'echo'], args: ['{{$}}', \"{{$.inputs.parameters['x']}}\"]}}\n"
-                     "    py: {container: {image: host, command: [python3, -m, kfp.dsl.executor_main], args: [--executor_input, '{{$}}']}}\n"
-                     "    imp: {importer: {artifactUri: {constant: 'gs://b/data.csv'}, typeSchema: {schemaTitle: system.Dataset}}}\n"
-                     "components:\n%s"
-                     "root:\n"
-                     "  inputDefinitions: {parameters: {%s}}\n"
-                     "  dag:\n"
-                     "    tasks:\n%s",
-                     components, root_inputs, tasks);
+    return xasprintf(
+        "pipelineInfo: {name: test-pipeline}\n"
+        "schemaVersion: 2.1.0\n"
+        "sdkVersion: kfp-2.17.0\n"
+        "deploymentSpec:\n"
+        "  executors:\n"
+        "    e: {container: {image: host, command: [sh, -c, 'echo'], args: ['{{$}}', \"{{$.inputs.parameters['x']}}\"]}}\n"
+        "    py: {container: {image: host, command: [python3, -m, kfp.dsl.executor_main], args: [--executor_input, '{{$}}']}}\n"
+        "    imp: {importer: {artifactUri: {constant: 'gs://b/data.csv'}, typeSchema: {schemaTitle: system.Dataset}}}\n"
+        "components:\n%s"
+        "root:\n"
+        "  inputDefinitions: {parameters: {%s}}\n"
+        "  dag:\n"
+        "    tasks:\n%s",
+        components, root_inputs, tasks);
 }

@@ -1,5 +1,5 @@
-/* kit.h - whole pipelines without a pod: an engine on a scripted runtime, a database and an artifact store in a temporary directory,
- * and a clock that is turned by hand. */
+/* kit.h - whole pipelines without a pod: an engine on a scripted runtime, a database and an artifact store in a temporary
+ * directory, and a clock that is turned by hand. */
 #ifndef TM_TESTS_ENGINE_KIT_H
 #define TM_TESTS_ENGINE_KIT_H
 
@@ -12,15 +12,15 @@
 /* What a step does when it is run, by the name of its task. */
 struct script {
     const char *task;
-    int fail_attempts;      /* so many attempts exit with exit_code first (default 1) */
+    int fail_attempts; /* so many attempts exit with exit_code first (default 1) */
     int exit_code;
     const char *params[4][2]; /* output parameter files: key, text */
     const char *executor_output;
-    bool hang;              /* runs until it is stopped */
-    bool artifacts;         /* leaves a file for each output artifact */
-    bool vanish;            /* its pod disappears without a result */
-    const char *reason;     /* of a failed pod */
-    bool hopeless;          /* never starts */
+    bool hang;          /* runs until it is stopped */
+    bool artifacts;     /* leaves a file for each output artifact */
+    bool vanish;        /* its pod disappears without a result */
+    const char *reason; /* of a failed pod */
+    bool hopeless;      /* never starts */
 };
 
 struct kit {
@@ -33,14 +33,14 @@ struct kit {
     struct task_runtime rt;
     const struct script *scripts;
     size_t n_scripts;
-    bool restart_every_turn;  /* the engine is thrown away and made again between turns */
-    struct strmap pods;       /* pod name -> struct fake_pod */
+    bool restart_every_turn; /* the engine is thrown away and made again between turns */
+    struct strmap pods;      /* pod name -> struct fake_pod */
     int starts, most_running;
-    int twice;                /* starts of a pod that was there before */
-    struct strlist order;     /* task names in the order they were started */
-    char *last_input;         /* executor input of the step started last */
-    char *last_argv;          /* its argv, joined with '|' */
-    struct strmap inputs;     /* executor input by task name */
+    int twice;            /* starts of a pod that was there before */
+    struct strlist order; /* task names in the order they were started */
+    char *last_input;     /* executor input of the step started last */
+    char *last_argv;      /* its argv, joined with '|' */
+    struct strmap inputs; /* executor input by task name */
     char *last_env;
 };
 
@@ -64,8 +64,8 @@ void kit_restart(struct kit *k);
 /* A package: header, executors "e" (sh) and "py", and the given components and root (YAML in flow style). */
 char *kit_yaml(const char *root_inputs, const char *tasks, const char *components);
 /* Components most tests use. */
-#define STEP                                                                                                                    \
-    "  step: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING, isOptional: true}}}, "               \
+#define STEP                                                                                                                     \
+    "  step: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING, isOptional: true}}}, "                \
     "outputDefinitions: {parameters: {Output: {parameterType: STRING}}}}\n"
 #define RUNS(t, comp) "      " t ": {componentRef: {name: " comp "}, taskInfo: {name: " t "}"
 #define END "}\n"

@@ -2,9 +2,9 @@
 #include "kit.h"
 
 #define TASK(id, path, want) assert_int_equal(kit_task(&k, id, path), TASK_##want)
-#define OPEN(...)                                       \
-    struct kit k;                                       \
-    static const struct script scripts[] = {__VA_ARGS__}; \
+#define OPEN(...)                                                                                                                \
+    struct kit k;                                                                                                                \
+    static const struct script scripts[] = {__VA_ARGS__};                                                                        \
     kit_open(&k, scripts, ARRAY_LEN(scripts))
 
 static void chain(void **state)
@@ -15,9 +15,11 @@ static void chain(void **state)
     assert_int_equal(k.starts, 3);
     assert_string_equal(k.order.v[1], "b");
     TASK(id, "root/c", SUCCEEDED);
-    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
+    JSON_REF(in)
+    = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
     assert_string_equal(jv_str(jv_path(json_root(in), "inputs", "parameterValues", "x", NULL)), "hello \"you\"\n");
-    assert_string_equal(jv_str(jv_path(json_root(in), "outputs", "parameters", "Output", "outputFile", NULL)), "/tmp/kfp/outputs/Output");
+    assert_string_equal(jv_str(jv_path(json_root(in), "outputs", "parameters", "Output", "outputFile", NULL)),
+                        "/tmp/kfp/outputs/Output");
     struct task_row row = kit_row(&k, id, "root/b");
     assert_non_null(strstr(row.inputs, "hello"));
     assert_non_null(row.pod_name);
@@ -29,7 +31,8 @@ static void chain(void **state)
 static void no_fail_fast(void **state)
 {
     OPEN({.task = "a", .fail_attempts = 1, .exit_code = 3});
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") END RUNS("d", "step") AFTER("c") END, STEP);
+    AUTOFREE char *y = kit_yaml(
+        "", RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") END RUNS("d", "step") AFTER("c") END, STEP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     TASK(id, "root/a", FAILED);
     TASK(id, "root/b", NEVER);
@@ -43,17 +46,20 @@ static void no_fail_fast(void **state)
 }
 
 #define COND(e) ", triggerPolicy: {condition: \"" e "\"}"
-#define GROUP                                                                                                                   \
-    "  group: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, dag: {tasks: {in: {componentRef: {name: step}}}}}\n"
+#define GROUP                                                                                                                    \
+    "  group: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, dag: {tasks: {in: {componentRef: {name: "           \
+    "step}}}}}\n"
 #define GIVES ", inputs: {parameters: {v: {taskOutputParameter: {producerTask: a, outputParameterKey: Output}}}}"
 
 static void conditions(void **state)
 {
     OPEN({.task = "a", .params = {{"Output", "heads"}}});
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END
-        RUNS("win", "group") GIVES COND("inputs.parameter_values['v'] == 'heads'") END
-        RUNS("lose", "group") GIVES COND("inputs.parameter_values['v'] == 'tails'") END
-        RUNS("then", "step") AFTER("lose") END RUNS("cleanup", "step") AFTER("lose") ALWAYS END, STEP GROUP);
+    AUTOFREE char *y =
+        kit_yaml("",
+                 RUNS("a", "step") END RUNS("win", "group") GIVES COND("inputs.parameter_values['v'] == 'heads'")
+                     END RUNS("lose", "group") GIVES COND("inputs.parameter_values['v'] == 'tails'") END RUNS("then", "step")
+                         AFTER("lose") END RUNS("cleanup", "step") AFTER("lose") ALWAYS END,
+                 STEP GROUP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     TASK(id, "root/win/in", SUCCEEDED);
     TASK(id, "root/lose", SKIPPED);
@@ -65,7 +71,8 @@ static void conditions(void **state)
 static void condition_error_fails(void **state)
 {
     OPEN({.task = "a", .params = {{"Output", "x"}}});
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("win", "group") GIVES COND("inputs.parameter_values['w'] == 'heads'") END, STEP GROUP);
+    AUTOFREE char *y = kit_yaml(
+        "", RUNS("a", "step") END RUNS("win", "group") GIVES COND("inputs.parameter_values['w'] == 'heads'") END, STEP GROUP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     TASK(id, "root/win", FAILED);
     struct task_row row = kit_row(&k, id, "root/win");
@@ -74,13 +81,21 @@ static void condition_error_fails(void **state)
     kit_close(&k);
 }
 
-#define ONEOF                                                                                                                   \
-    "  branches: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, outputDefinitions: {parameters: {out: {parameterType: STRING}}}, dag: {" \
-    "outputs: {parameters: {out: {valueFromOneof: {parameterSelectors: [{producerSubtask: c1, outputParameterKey: o}, {producerSubtask: c2, outputParameterKey: o}]}}}}, " \
-    "tasks: {c1: {componentRef: {name: br1}, inputs: {parameters: {v: {componentInputParameter: v}}}, triggerPolicy: {condition: \"inputs.parameter_values['v'] == 'one'\"}}, " \
-    "c2: {componentRef: {name: br2}, inputs: {parameters: {v: {componentInputParameter: v}}}, triggerPolicy: {condition: \"!(inputs.parameter_values['v'] == 'one')\"}}}}}\n" \
-    "  br1: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, outputDefinitions: {parameters: {o: {parameterType: STRING}}}, dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: first, outputParameterKey: Output}}}}, tasks: {first: {componentRef: {name: step}}}}}\n" \
-    "  br2: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, outputDefinitions: {parameters: {o: {parameterType: STRING}}}, dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: second, outputParameterKey: Output}}}}, tasks: {second: {componentRef: {name: step}}}}}\n"
+#define ONEOF                                                                                                                    \
+    "  branches: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, outputDefinitions: {parameters: {out: "          \
+    "{parameterType: STRING}}}, dag: {"                                                                                          \
+    "outputs: {parameters: {out: {valueFromOneof: {parameterSelectors: [{producerSubtask: c1, outputParameterKey: o}, "          \
+    "{producerSubtask: c2, outputParameterKey: o}]}}}}, "                                                                        \
+    "tasks: {c1: {componentRef: {name: br1}, inputs: {parameters: {v: {componentInputParameter: v}}}, triggerPolicy: "           \
+    "{condition: \"inputs.parameter_values['v'] == 'one'\"}}, "                                                                  \
+    "c2: {componentRef: {name: br2}, inputs: {parameters: {v: {componentInputParameter: v}}}, triggerPolicy: {condition: "       \
+    "\"!(inputs.parameter_values['v'] == 'one')\"}}}}}\n"                                                                        \
+    "  br1: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, outputDefinitions: {parameters: {o: {parameterType: " \
+    "STRING}}}, dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: first, outputParameterKey: Output}}}}, "  \
+    "tasks: {first: {componentRef: {name: step}}}}}\n"                                                                           \
+    "  br2: {inputDefinitions: {parameters: {v: {parameterType: STRING}}}, outputDefinitions: {parameters: {o: {parameterType: " \
+    "STRING}}}, dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: second, outputParameterKey: Output}}}}, " \
+    "tasks: {second: {componentRef: {name: step}}}}}\n"
 
 static void one_of(void **state)
 {
@@ -89,8 +104,12 @@ static void one_of(void **state)
         const struct script scripts[] = {{.task = "a", .params = {{"Output", cases[n][0]}}}};
         struct kit k;
         kit_open(&k, scripts, 1);
-        AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "branches") GIVES END
-            RUNS("use", "step") ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: b, outputParameterKey: out}}}}" END, STEP ONEOF);
+        AUTOFREE char *y = kit_yaml(
+            "",
+            RUNS("a", "step") END RUNS("b", "branches") GIVES END RUNS(
+                "use",
+                "step") ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: b, outputParameterKey: out}}}}" END,
+            STEP ONEOF);
         AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
         struct task_row row = kit_row(&k, id, "root/use");
         assert_non_null(strstr(row.inputs, cases[n][1]));
@@ -99,16 +118,18 @@ static void one_of(void **state)
     }
 }
 
-#define HANDLER                                                                                                                 \
+#define HANDLER                                                                                                                  \
     "  body: {dag: {tasks: {work: {componentRef: {name: step}}, more: {componentRef: {name: step}, dependentTasks: [work]}}}}\n" \
     "  tell: {executorLabel: e, inputDefinitions: {parameters: {status: {parameterType: TASK_FINAL_STATUS}}}}\n"
-#define EXIT_HANDLER                                                                                                            \
-    RUNS("exit-handler-1", "body") END RUNS("tell", "tell") AFTER("exit-handler-1") ALWAYS                                      \
-    ", inputs: {parameters: {status: {taskFinalStatus: {producerTask: exit-handler-1}}}}" END
+#define EXIT_HANDLER                                                                                                             \
+    RUNS("exit-handler-1", "body")                                                                                               \
+    END RUNS("tell", "tell") AFTER("exit-handler-1") ALWAYS                                                                      \
+        ", inputs: {parameters: {status: {taskFinalStatus: {producerTask: exit-handler-1}}}}" END
 
 static void check_status(struct kit *k, const char *want)
 {
-    JSON_REF(in) = json_parse_str(strmap_get(&k->inputs, "tell"), NULL);
+    JSON_REF(in)
+    = json_parse_str(strmap_get(&k->inputs, "tell"), NULL);
     jval *status = jv_path(json_root(in), "inputs", "parameterValues", "status", NULL);
     assert_string_equal(jv_str(jv_get(status, "state")), want);
     assert_string_equal(jv_str(jv_get(status, "pipelineTaskName")), "exit-handler-1");
@@ -147,8 +168,9 @@ static void exit_task_that_fails(void **state)
 static void ignore_upstream_failure(void **state)
 {
     OPEN({.task = "a", .fail_attempts = 1});
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step") FROM("a") ALWAYS END RUNS("c", "strict") FROM("a") ALWAYS END,
-        STEP "  strict: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING}}}}\n");
+    AUTOFREE char *y =
+        kit_yaml("", RUNS("a", "step") END RUNS("b", "step") FROM("a") ALWAYS END RUNS("c", "strict") FROM("a") ALWAYS END,
+                 STEP "  strict: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     TASK(id, "root/b", SUCCEEDED);
     TASK(id, "root/c", FAILED);
@@ -173,7 +195,7 @@ static void root_parameters(void **state)
         struct kit k;
         kit_open(&k, NULL, 0);
         AUTOFREE char *y = kit_yaml("p: {parameterType: STRING, defaultValue: dflt}",
-            RUNS("a", "step") ", inputs: {parameters: {x: {componentInputParameter: p}}}" END, STEP);
+                                    RUNS("a", "step") ", inputs: {parameters: {x: {componentInputParameter: p}}}" END, STEP);
         AUTOFREE char *id = kit_run(&k, y, cases[n].given, cases[n].want ? RUN_SUCCEEDED : RUN_FAILED);
         AUTOFREE char *message = NULL;
         kit_state(&k, id, &message);
@@ -188,11 +210,16 @@ static void root_parameters(void **state)
 static void self_references(void **state)
 {
     OPEN({.task = "a", .params = {{"Output", "say \"{{$.inputs.parameters['x']}}\""}}});
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step")
-        ", inputs: {parameters: {x: {runtimeValue: {constant: \"Hello {{$.inputs.parameters['pipelinechannel--a-Output']}}!\"}}, "
-        "pipelinechannel--a-Output: {taskOutputParameter: {producerTask: a, outputParameterKey: Output}}}}" END, STEP);
+    AUTOFREE char *y = kit_yaml(
+        "",
+        RUNS("a", "step") END RUNS(
+            "b", "step") ", inputs: {parameters: {x: {runtimeValue: {constant: \"Hello "
+                         "{{$.inputs.parameters['pipelinechannel--a-Output']}}!\"}}, "
+                         "pipelinechannel--a-Output: {taskOutputParameter: {producerTask: a, outputParameterKey: Output}}}}" END,
+        STEP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
+    JSON_REF(in)
+    = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
     /* One pass: what the other task wrote is data. */
     assert_string_equal(jv_str(jv_path(json_root(in), "inputs", "parameterValues", "x", NULL)),
                         "Hello say \"{{$.inputs.parameters['x']}}\"!");
@@ -202,8 +229,9 @@ static void self_references(void **state)
 static void type_mismatch(void **state)
 {
     OPEN({.task = "a", .params = {{"Output", "text"}}});
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "flag") FROM("a") END,
-        STEP "  flag: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: BOOLEAN}}}}\n");
+    AUTOFREE char *y =
+        kit_yaml("", RUNS("a", "step") END RUNS("b", "flag") FROM("a") END,
+                 STEP "  flag: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: BOOLEAN}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     struct task_row row = kit_row(&k, id, "root/b");
     assert_string_equal(row.error_message, "input parameter \"x\" type mismatch: expect BOOLEAN, got string");

@@ -4,9 +4,9 @@
 #include "base/id.h"
 
 #define TASK(id, path, want) assert_int_equal(kit_task(&k, id, path), TASK_##want)
-#define OPEN(...)                                       \
-    struct kit k;                                       \
-    static const struct script scripts[] = {__VA_ARGS__}; \
+#define OPEN(...)                                                                                                                \
+    struct kit k;                                                                                                                \
+    static const struct script scripts[] = {__VA_ARGS__};                                                                        \
     kit_open(&k, scripts, ARRAY_LEN(scripts))
 #define RETRY(n) ", retryPolicy: {maxRetryCount: " #n ", backoffDuration: 10s, backoffFactor: 2.0, backoffMaxDuration: 3600s}"
 
@@ -20,7 +20,8 @@ static void retries(void **state)
     assert_true(k.clock.clock.wall_ns(&k.clock.clock) - before >= 30 * NS_PER_S); /* 10 s, then 20 s */
     struct task_row row = kit_row(&k, id, "root/a");
     assert_int_equal(row.attempt, 2);
-    JSON_REF(pods) = json_parse_str(row.pods, NULL);
+    JSON_REF(pods)
+    = json_parse_str(row.pods, NULL);
     assert_int_equal(jv_len(json_root(pods)), 3);
     assert_true(jv_bool(jv_get(jv_at(json_root(pods), 1), "failed"), false));
     assert_false(jv_bool(jv_get(jv_at(json_root(pods), 2), "failed"), false));
@@ -40,8 +41,10 @@ static void retries_run_out(void **state)
 static void retries_are_inherited(void **state)
 {
     OPEN({.task = "deep", .fail_attempts = 1});
-    AUTOFREE char *y = kit_yaml("", RUNS("outer", "mid") RETRY(3) END,
-        STEP "  mid: {dag: {tasks: {m: {componentRef: {name: low}}}}}\n  low: {dag: {tasks: {deep: {componentRef: {name: step}}}}}\n");
+    AUTOFREE char *y = kit_yaml(
+        "", RUNS("outer", "mid") RETRY(3) END,
+        STEP
+        "  mid: {dag: {tasks: {m: {componentRef: {name: low}}}}}\n  low: {dag: {tasks: {deep: {componentRef: {name: step}}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_int_equal(k.starts, 2);
     kit_close(&k);
@@ -83,8 +86,9 @@ static void terminate(struct kit *k, const char *id)
 static void cancel(void **state)
 {
     OPEN({.task = "work", .hang = true});
-    AUTOFREE char *y = kit_yaml("", RUNS("body", "body") END RUNS("after", "step") AFTER("body") END
-        RUNS("tell", "step") AFTER("body") ALWAYS END, STEP "  body: {dag: {tasks: {work: {componentRef: {name: step}}}}}\n");
+    AUTOFREE char *y = kit_yaml(
+        "", RUNS("body", "body") END RUNS("after", "step") AFTER("body") END RUNS("tell", "step") AFTER("body") ALWAYS END,
+        STEP "  body: {dag: {tasks: {work: {componentRef: {name: step}}}}}\n");
     AUTOFREE char *id = kit_submit(&k, y, NULL);
     for (int n = 0; n < 4; n++)
         kit_turn(&k, id);
@@ -145,8 +149,10 @@ static void retry_of_a_run(void **state)
     struct script scripts[] = {{.task = "b", .fail_attempts = 1}, {.task = "in", .fail_attempts = 0}};
     struct kit k;
     kit_open(&k, scripts, 2);
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") FROM("b") END
-        RUNS("g", "body") END RUNS("exit", "step") AFTER("b") ALWAYS END, STEP "  body: {dag: {tasks: {in: {componentRef: {name: step}}}}}\n");
+    AUTOFREE char *y = kit_yaml("",
+                                RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") FROM("b")
+                                    END RUNS("g", "body") END RUNS("exit", "step") AFTER("b") ALWAYS END,
+                                STEP "  body: {dag: {tasks: {in: {componentRef: {name: step}}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     assert_int_equal(k.starts, 4); /* a b g/in exit */
     ERR(e);
@@ -201,8 +207,10 @@ static void forgetful(void **state)
 {
     OPEN({.task = "b", .fail_attempts = 1});
     k.restart_every_turn = true;
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step") RETRY(2) FROM("a") END RUNS("c", "step") AFTER("b") END
-        RUNS("d", "step") FROM("c") END RUNS("e", "step") AFTER("a") END, STEP);
+    AUTOFREE char *y = kit_yaml("",
+                                RUNS("a", "step") END RUNS("b", "step") RETRY(2) FROM("a") END RUNS("c", "step") AFTER("b")
+                                    END RUNS("d", "step") FROM("c") END RUNS("e", "step") AFTER("a") END,
+                                STEP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_int_equal(k.starts, 6);
     TASK(id, "root/d", SUCCEEDED);

@@ -3,14 +3,19 @@
 
 #define TASK(id, path, want) assert_int_equal(kit_task(&k, id, path), TASK_##want)
 
-#define LOOP                                                                                                                    \
-    "  loop: {inputDefinitions: {parameters: {item: {parameterType: STRING}}}, outputDefinitions: {parameters: {o: {parameterType: LIST}}}, " \
-    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: in, outputParameterKey: Output}}}}, tasks: {in: {componentRef: {name: echo}, " \
+#define LOOP                                                                                                                     \
+    "  loop: {inputDefinitions: {parameters: {item: {parameterType: STRING}}}, outputDefinitions: {parameters: {o: "             \
+    "{parameterType: LIST}}}, "                                                                                                  \
+    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: in, outputParameterKey: Output}}}}, tasks: {in: "    \
+    "{componentRef: {name: echo}, "                                                                                              \
     "inputs: {parameters: {x: {componentInputParameter: item}}}}, next: {componentRef: {name: step}, dependentTasks: [in]}}}}\n" \
-    "  echo: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING}}}, outputDefinitions: {parameters: {Output: {parameterType: STRING}}}}\n" \
+    "  echo: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING}}}, outputDefinitions: {parameters: "  \
+    "{Output: {parameterType: STRING}}}}\n"                                                                                      \
     "  take: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: LIST}}}}\n"
-#define RAW(items, more) "      l: {componentRef: {name: loop}, parameterIterator: {itemInput: item, items: {raw: '" items "'}}" more "}\n"
-#define TAKE_L RUNS("t", "take") ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: l, outputParameterKey: o}}}}" END
+#define RAW(items, more)                                                                                                         \
+    "      l: {componentRef: {name: loop}, parameterIterator: {itemInput: item, items: {raw: '" items "'}}" more "}\n"
+#define TAKE_L                                                                                                                   \
+    RUNS("t", "take") ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: l, outputParameterKey: o}}}}" END
 
 static jval *taken(struct kit *k, const char *task, struct json **doc)
 {
@@ -64,9 +69,11 @@ static void dynamic_loop(void **state)
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         struct kit k;
         kit_open(&k, NULL, 0);
-        AUTOFREE char *y = kit_yaml(n == 0 ? "p: {parameterType: LIST}" : "p: {parameterType: STRING}",
-            "      l: {componentRef: {name: loop}, inputs: {parameters: {items: {componentInputParameter: p}}}, "
-            "parameterIterator: {itemInput: item, items: {inputParameter: items}}}\n" TAKE_L, STEP LOOP);
+        AUTOFREE char *y =
+            kit_yaml(n == 0 ? "p: {parameterType: LIST}" : "p: {parameterType: STRING}",
+                     "      l: {componentRef: {name: loop}, inputs: {parameters: {items: {componentInputParameter: p}}}, "
+                     "parameterIterator: {itemInput: item, items: {inputParameter: items}}}\n" TAKE_L,
+                     STEP LOOP);
         AUTOFREE char *p = xasprintf("{\"p\": %s}", cases[n].given);
         AUTOFREE char *id = kit_run(&k, y, p, cases[n].want);
         assert_int_equal(k.starts, cases[n].starts);
@@ -90,10 +97,13 @@ static void parallelism(void **state)
     kit_close(&k);
 }
 
-#define NESTED                                                                                                                  \
-    "  outer: {inputDefinitions: {parameters: {item: {parameterType: LIST}}}, outputDefinitions: {parameters: {o: {parameterType: LIST}}}, " \
-    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: l2, outputParameterKey: o}}}}, tasks: {l2: {componentRef: {name: loop}, " \
-    "inputs: {parameters: {items: {componentInputParameter: item}}}, parameterIterator: {itemInput: item, items: {inputParameter: items}}}}}}\n"
+#define NESTED                                                                                                                   \
+    "  outer: {inputDefinitions: {parameters: {item: {parameterType: LIST}}}, outputDefinitions: {parameters: {o: "              \
+    "{parameterType: LIST}}}, "                                                                                                  \
+    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: l2, outputParameterKey: o}}}}, tasks: {l2: "         \
+    "{componentRef: {name: loop}, "                                                                                              \
+    "inputs: {parameters: {items: {componentInputParameter: item}}}, parameterIterator: {itemInput: item, items: "               \
+    "{inputParameter: items}}}}}}\n"
 
 static void nested_loops(void **state)
 {
@@ -101,8 +111,10 @@ static void nested_loops(void **state)
         struct kit k;
         kit_open(&k, NULL, 0);
         k.restart_every_turn = restart;
-        AUTOFREE char *y = kit_yaml("", "      l: {componentRef: {name: outer}, parameterIterator: {itemInput: item, items: {raw: '[[1,2],[],[3]]'}}}\n" TAKE_L,
-            STEP LOOP NESTED);
+        AUTOFREE char *y = kit_yaml("",
+                                    "      l: {componentRef: {name: outer}, parameterIterator: {itemInput: item, items: {raw: "
+                                    "'[[1,2],[],[3]]'}}}\n" TAKE_L,
+                                    STEP LOOP NESTED);
         AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
         TASK(id, "root/l[0]/l2[1]/next", SUCCEEDED);
         struct json *doc;
@@ -114,18 +126,24 @@ static void nested_loops(void **state)
     }
 }
 
-#define HOLES                                                                                                                   \
-    "  holes: {inputDefinitions: {parameters: {item: {parameterType: NUMBER_INTEGER}}}, outputDefinitions: {parameters: {o: {parameterType: LIST}}}, " \
-    "dag: {outputs: {parameters: {o: {valueFromOneof: {parameterSelectors: [{producerSubtask: c, outputParameterKey: o}]}}}}, tasks: {c: {componentRef: {name: some}, " \
-    "inputs: {parameters: {item: {componentInputParameter: item}}}, triggerPolicy: {condition: \"int(inputs.parameter_values['item']) > 1\"}}}}}\n" \
-    "  some: {inputDefinitions: {parameters: {item: {parameterType: NUMBER_INTEGER}}}, outputDefinitions: {parameters: {o: {parameterType: STRING}}}, " \
-    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: in, outputParameterKey: Output}}}}, tasks: {in: {componentRef: {name: step}}}}}\n"
+#define HOLES                                                                                                                    \
+    "  holes: {inputDefinitions: {parameters: {item: {parameterType: NUMBER_INTEGER}}}, outputDefinitions: {parameters: {o: "    \
+    "{parameterType: LIST}}}, "                                                                                                  \
+    "dag: {outputs: {parameters: {o: {valueFromOneof: {parameterSelectors: [{producerSubtask: c, outputParameterKey: o}]}}}}, "  \
+    "tasks: {c: {componentRef: {name: some}, "                                                                                   \
+    "inputs: {parameters: {item: {componentInputParameter: item}}}, triggerPolicy: {condition: "                                 \
+    "\"int(inputs.parameter_values['item']) > 1\"}}}}}\n"                                                                        \
+    "  some: {inputDefinitions: {parameters: {item: {parameterType: NUMBER_INTEGER}}}, outputDefinitions: {parameters: {o: "     \
+    "{parameterType: STRING}}}, "                                                                                                \
+    "dag: {outputs: {parameters: {o: {valueFromParameter: {producerSubtask: in, outputParameterKey: Output}}}}, tasks: {in: "    \
+    "{componentRef: {name: step}}}}}\n"
 
 static void holes(void **state)
 {
     struct kit k;
     kit_open(&k, NULL, 0);
-    AUTOFREE char *y = kit_yaml("", "      l: {componentRef: {name: holes}, parameterIterator: {itemInput: item, items: {raw: '[1,2,3]'}}}\n" TAKE_L,
+    AUTOFREE char *y = kit_yaml(
+        "", "      l: {componentRef: {name: holes}, parameterIterator: {itemInput: item, items: {raw: '[1,2,3]'}}}\n" TAKE_L,
         STEP LOOP HOLES);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     struct json *doc;
@@ -140,8 +158,11 @@ static void one_iteration_fails(void **state)
     static const struct script scripts[] = {{.task = "next", .fail_attempts = 1}};
     struct kit k;
     kit_open(&k, scripts, 1);
-    AUTOFREE char *y = kit_yaml("", RAW("[1,2]", "") TAKE_L RUNS("all", "take") ALWAYS
-        ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: l, outputParameterKey: o}}}}" END, STEP LOOP);
+    AUTOFREE char *y =
+        kit_yaml("",
+                 RAW("[1,2]", "") TAKE_L RUNS("all", "take") ALWAYS
+                 ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: l, outputParameterKey: o}}}}" END,
+                 STEP LOOP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     TASK(id, "root/l[0]", FAILED);
     TASK(id, "root/l[1]", FAILED);
@@ -161,7 +182,9 @@ static void many_iterations_are_lazy(void **state)
     for (int n = 0; n < 200; n++)
         buf_addf(&items, "%s%d", n ? "," : "", n);
     buf_addc(&items, ']');
-    AUTOFREE char *tasks = xasprintf("      l: {componentRef: {name: loop}, parameterIterator: {itemInput: item, items: {raw: '%s'}}}\n" TAKE_L, buf_str(&items));
+    AUTOFREE char *tasks =
+        xasprintf("      l: {componentRef: {name: loop}, parameterIterator: {itemInput: item, items: {raw: '%s'}}}\n" TAKE_L,
+                  buf_str(&items));
     AUTOFREE char *y = kit_yaml("", tasks, STEP LOOP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_true(k.most_running <= 10);
@@ -169,6 +192,6 @@ static void many_iterations_are_lazy(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(loops, cmocka_unit_test(raw_loop), cmocka_unit_test(empty_loop), cmocka_unit_test(dynamic_loop), cmocka_unit_test(parallelism),
-           cmocka_unit_test(nested_loops), cmocka_unit_test(holes), cmocka_unit_test(one_iteration_fails),
-           cmocka_unit_test(many_iterations_are_lazy))
+TEST_GROUP(loops, cmocka_unit_test(raw_loop), cmocka_unit_test(empty_loop), cmocka_unit_test(dynamic_loop),
+           cmocka_unit_test(parallelism), cmocka_unit_test(nested_loops), cmocka_unit_test(holes),
+           cmocka_unit_test(one_iteration_fails), cmocka_unit_test(many_iterations_are_lazy))

@@ -6,14 +6,16 @@
 #include "base/fs.h"
 
 #define TASK(id, path, want) assert_int_equal(kit_task(&k, id, path), TASK_##want)
-#define OPEN(...)                                       \
-    struct kit k;                                       \
-    static const struct script scripts[] = {__VA_ARGS__}; \
+#define OPEN(...)                                                                                                                \
+    struct kit k;                                                                                                                \
+    static const struct script scripts[] = {__VA_ARGS__};                                                                        \
     kit_open(&k, scripts, ARRAY_LEN(scripts))
 
-#define ARTIFACTS                                                                                                               \
-    "  make: {executorLabel: e, outputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: system.Dataset, schemaVersion: 0.0.1}, metadata: {rows: 0, kind: a}}}}}\n" \
-    "  use: {executorLabel: e, inputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: system.Dataset}}, more: {artifactType: {schemaTitle: system.Model}, isOptional: true}}}}\n"
+#define ARTIFACTS                                                                                                                \
+    "  make: {executorLabel: e, outputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: system.Dataset, schemaVersion: " \
+    "0.0.1}, metadata: {rows: 0, kind: a}}}}}\n"                                                                                 \
+    "  use: {executorLabel: e, inputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: system.Dataset}}, more: "          \
+    "{artifactType: {schemaTitle: system.Model}, isOptional: true}}}}\n"
 #define USES(t) ", inputs: {artifacts: {d: {taskOutputArtifact: {producerTask: " t ", outputArtifactKey: d}}}}"
 #define CACHED ", cachingOptions: {enableCache: true}"
 
@@ -24,12 +26,16 @@ static jval *artifact_in(struct json *doc, const char *side)
 
 static void artifacts(void **state)
 {
-    OPEN({.task = "m", .artifacts = true,
-          .executor_output = "{\"artifacts\": {\"d\": {\"artifacts\": [{\"name\": \"d\", \"metadata\": {\"rows\": 10, \"ok\": true, \"l\": [1.0], \"bad\": NaN}}]}}}"});
+    OPEN({.task = "m",
+          .artifacts = true,
+          .executor_output = "{\"artifacts\": {\"d\": {\"artifacts\": [{\"name\": \"d\", \"metadata\": {\"rows\": 10, \"ok\": "
+                             "true, \"l\": [1.0], \"bad\": NaN}}]}}}"});
     AUTOFREE char *y = kit_yaml("", RUNS("m", "make") END RUNS("u", "use") USES("m") END, STEP ARTIFACTS);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(made) = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
-    JSON_REF(used) = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
+    JSON_REF(made)
+    = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
+    JSON_REF(used)
+    = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
     jval *out = artifact_in(made, "outputs"), *in = artifact_in(used, "inputs");
     const char *uri = jv_str(jv_get(out, "uri"));
     AUTOFREE char *prefix = xasprintf("minio://mlpipeline/v2/artifacts/test-pipeline/%s/m/", id);
@@ -45,14 +51,18 @@ static void artifacts(void **state)
     assert_string_equal(jv_str(jv_path(in, "type", "schemaTitle", NULL)), "system.Dataset");
     assert_null(jv_path(json_root(used), "inputs", "artifacts", "more", NULL));
     assert_int_equal(kit_count(&k, "SELECT count(*) FROM artifact_tasks WHERE run_id = ?1", id), 2);
-    assert_true(str_starts(jv_str(jv_path(json_root(made), "outputs", "outputFile", NULL)), "/minio/mlpipeline/v2/artifacts/test-pipeline/"));
+    assert_true(str_starts(jv_str(jv_path(json_root(made), "outputs", "outputFile", NULL)),
+                           "/minio/mlpipeline/v2/artifacts/test-pipeline/"));
     kit_close(&k);
 }
 
 static void metrics_are_rows(void **state)
 {
-    OPEN({.task = "m", .executor_output = "{\"artifacts\": {\"d\": {\"artifacts\": [{\"metadata\": {\"acc\": 0.5, \"n\": 3, \"text\": \"x\"}}]}}}"});
-    AUTOFREE char *y = kit_yaml("", RUNS("m", "make") END,
+    OPEN({.task = "m",
+          .executor_output =
+              "{\"artifacts\": {\"d\": {\"artifacts\": [{\"metadata\": {\"acc\": 0.5, \"n\": 3, \"text\": \"x\"}}]}}}"});
+    AUTOFREE char *y = kit_yaml(
+        "", RUNS("m", "make") END,
         STEP "  make: {executorLabel: e, outputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: system.Metrics}}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_int_equal(kit_count(&k, "SELECT count(*) FROM metrics WHERE run_id = ?1", id), 2);
@@ -62,13 +72,17 @@ static void metrics_are_rows(void **state)
 static void cache(void **state)
 {
     OPEN({.task = "m", .artifacts = true});
-    AUTOFREE char *y = kit_yaml("p: {parameterType: STRING, defaultValue: one}", RUNS("m", "make") CACHED END RUNS("u", "use") CACHED USES("m") END
-        RUNS("s", "step") CACHED ", inputs: {parameters: {x: {componentInputParameter: p}}}" END, STEP ARTIFACTS);
+    AUTOFREE char *y = kit_yaml("p: {parameterType: STRING, defaultValue: one}",
+                                RUNS("m", "make") CACHED END RUNS("u", "use") CACHED USES("m") END RUNS("s", "step") CACHED
+                                ", inputs: {parameters: {x: {componentInputParameter: p}}}" END,
+                                STEP ARTIFACTS);
     AUTOFREE char *first = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_int_equal(k.starts, 3);
     /* The bytes of the scripted step are not there: a miss. With them: a hit, and everything that follows from it. */
-    JSON_REF(made) = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
-    AUTOFREE char *path = xasprintf("%s/artifacts/%s", k.dir, jv_str(jv_get(artifact_in(made, "outputs"), "uri")) + strlen("minio://"));
+    JSON_REF(made)
+    = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
+    AUTOFREE char *path =
+        xasprintf("%s/artifacts/%s", k.dir, jv_str(jv_get(artifact_in(made, "outputs"), "uri")) + strlen("minio://"));
     ERR(e);
     assert_int_equal(fs_mkdir_p(path, 0755, &e), 0);
     AUTOFREE char *second = kit_run(&k, y, NULL, RUN_SUCCEEDED);
@@ -95,13 +109,17 @@ static void cache(void **state)
 static void importer(void **state)
 {
     OPEN({.task = "nobody"});
-    AUTOFREE char *y = kit_yaml("", RUNS("i", "get") END RUNS("u", "use")
-        ", inputs: {artifacts: {d: {taskOutputArtifact: {producerTask: i, outputArtifactKey: artifact}}}}" END,
-        STEP ARTIFACTS "  get: {executorLabel: imp, outputDefinitions: {artifacts: {artifact: {artifactType: {schemaTitle: system.Dataset}}}}}\n");
+    AUTOFREE char *y = kit_yaml(
+        "",
+        RUNS("i", "get") END RUNS(
+            "u", "use") ", inputs: {artifacts: {d: {taskOutputArtifact: {producerTask: i, outputArtifactKey: artifact}}}}" END,
+        STEP ARTIFACTS "  get: {executorLabel: imp, outputDefinitions: {artifacts: {artifact: {artifactType: {schemaTitle: "
+                       "system.Dataset}}}}}\n");
     AUTOFREE char *a = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     AUTOFREE char *b = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_int_equal(k.starts, 2);
-    JSON_REF(used) = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
+    JSON_REF(used)
+    = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
     assert_string_equal(jv_str(jv_get(artifact_in(used, "inputs"), "uri")), "gs://b/data.csv");
     /* reimport is off: one record. */
     assert_int_equal(kit_count(&k, "SELECT count(*) FROM artifacts WHERE ?1 = ?1", a), 1);
@@ -111,14 +129,17 @@ static void importer(void **state)
 static void optional_inputs(void **state)
 {
     OPEN({.task = "nobody"});
-    AUTOFREE char *y = kit_yaml("o: {parameterType: STRING, isOptional: true}", RUNS("a", "opt") ", inputs: {parameters: {x: {componentInputParameter: o}}}" END,
-        STEP "  opt: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING, isOptional: true, defaultValue: dd}, "
-             "n: {parameterType: NUMBER_INTEGER, defaultValue: 3.0}}}}\n");
+    AUTOFREE char *y = kit_yaml("o: {parameterType: STRING, isOptional: true}",
+                                RUNS("a", "opt") ", inputs: {parameters: {x: {componentInputParameter: o}}}" END,
+                                STEP "  opt: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING, "
+                                     "isOptional: true, defaultValue: dd}, "
+                                     "n: {parameterType: NUMBER_INTEGER, defaultValue: 3.0}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "a"), NULL);
+    JSON_REF(in)
+    = json_parse_str(strmap_get(&k.inputs, "a"), NULL);
     AUTOFREE char *values = jv_text(jv_path(json_root(in), "inputs", "parameterValues", NULL), JW_COMPACT);
-    assert_string_equal(values, "{\"n\":3}");     /* left out of the executor input */
-    assert_true(str_ends(k.last_argv, "|dd"));    /* its default counts in the command */
+    assert_string_equal(values, "{\"n\":3}");  /* left out of the executor input */
+    assert_true(str_ends(k.last_argv, "|dd")); /* its default counts in the command */
     kit_close(&k);
 }
 
@@ -127,7 +148,8 @@ static void none_of_python(void **state)
     OPEN({.task = "a", .executor_output = "{}"}, {.task = "b", .executor_output = "{\"parameterValues\": {\"Output\": 5}}"});
     AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") FROM("b") END, STEP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
+    JSON_REF(in)
+    = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
     assert_null(jv_path(json_root(in), "inputs", "parameterValues", NULL));
     assert_true(str_ends(k.last_argv, "|5")); /* STRING converts */
     kit_close(&k);
@@ -141,8 +163,9 @@ static void big_values(void **state)
     struct script scripts[] = {{.task = "a", .params = {{"Output", big}}}};
     struct kit k;
     kit_open(&k, scripts, 1);
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("p", "python") FROM("a") END RUNS("s", "step") FROM("a") END,
-        STEP "  python: {executorLabel: py, inputDefinitions: {parameters: {x: {parameterType: STRING}}}}\n");
+    AUTOFREE char *y =
+        kit_yaml("", RUNS("a", "step") END RUNS("p", "python") FROM("a") END RUNS("s", "step") FROM("a") END,
+                 STEP "  python: {executorLabel: py, inputDefinitions: {parameters: {x: {parameterType: STRING}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     TASK(id, "root/p", SUCCEEDED);
     TASK(id, "root/s", FAILED);
@@ -152,5 +175,6 @@ static void big_values(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache), cmocka_unit_test(importer),
-           cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
+TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache),
+           cmocka_unit_test(importer), cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python),
+           cmocka_unit_test(big_values))

@@ -50,7 +50,10 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
 }
 
 static int stop(void *self, const struct ctx *ctx, const char *ns, const char *pod, struct err *err) { return 0; }
-static int tail(void *self, const struct ctx *ctx, const char *ns, const char *pod, int n, struct buf *out, struct err *err) { return 0; }
+static int tail(void *self, const struct ctx *ctx, const char *ns, const char *pod, int n, struct buf *out, struct err *err)
+{
+    return 0;
+}
 static int forget(void *self, const struct ctx *ctx, const char *run, struct err *err) { return 0; }
 
 static void many_at_once(void **state)
@@ -64,8 +67,10 @@ static void many_at_once(void **state)
     const struct task_runtime rt = {.self = &q, .start = start, .observe = observe, .stop = stop, .tail = tail, .forget = forget};
     k.cfg.runtime = &rt;
     k.cfg.clock = &clock_system;
-    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") FROM("a") END
-        RUNS("d", "step") FROM("b") AFTER("c") END, STEP);
+    AUTOFREE char *y = kit_yaml("",
+                                RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") FROM("a")
+                                    END RUNS("d", "step") FROM("b") AFTER("c") END,
+                                STEP);
     char *ids[RUNS_N];
     for (int n = 0; n < RUNS_N / 2; n++)
         ids[n] = kit_submit(&k, y, NULL); /* taken up at start */

@@ -3,7 +3,9 @@
 
 #include "pipelines/engine/live.h"
 
-#define ENSURE "\nif ! [ -x \"$(command -v pip)\" ]; then\n    python3 -m ensurepip || python3 -m ensurepip --user || apt-get install python3-pip\nfi\n\n"
+#define ENSURE                                                                                                                   \
+    "\nif ! [ -x \"$(command -v pip)\" ]; then\n    python3 -m ensurepip || python3 -m ensurepip --user || apt-get install "     \
+    "python3-pip\nfi\n\n"
 #define PIP "python3 -m pip install --quiet --no-warn-script-location "
 #define KFP "'kfp==2.14.2' '--no-deps' 'typing-extensions>=3.7.4,<5; python_version<\"3.9\"'"
 #define RUN_IT " && \"$0\" \"$@\"\n"
@@ -13,11 +15,16 @@ static void recognised(void **state)
     static const struct {
         const char *script, *want; /* requirements joined with '|', NULL: no prelude */
     } cases[] = {
-        {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP KFP RUN_IT, "kfp==2.14.2|typing-extensions>=3.7.4,<5; python_version<\"3.9\""},
+        {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP KFP RUN_IT,
+         "kfp==2.14.2|typing-extensions>=3.7.4,<5; python_version<\"3.9\""},
         {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP "'pandas==2.2.0'  &&  " PIP KFP RUN_IT,
          "pandas==2.2.0|kfp==2.14.2|typing-extensions>=3.7.4,<5; python_version<\"3.9\""},
-        {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP "--index-url https://i/simple --trusted-host https://i/simple 'yapf'" RUN_IT, "yapf"},
-        {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP "'yapf' &&  \nexport PIP_DISABLE_PIP_VERSION_CHECK=1\ntmp=$(mktemp -d)\n" PIP KFP RUN_IT, NULL},
+        {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP
+                "--index-url https://i/simple --trusted-host https://i/simple 'yapf'" RUN_IT,
+         "yapf"},
+        {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP
+                "'yapf' &&  \nexport PIP_DISABLE_PIP_VERSION_CHECK=1\ntmp=$(mktemp -d)\n" PIP KFP RUN_IT,
+         NULL},
         {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP KFP "; rm -rf /" RUN_IT, NULL},
         {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP "--index-url $(evil) 'x'" RUN_IT, NULL},
         {ENSURE "PIP_DISABLE_PIP_VERSION_CHECK=1 " PIP "'--target' 'x'" RUN_IT, NULL},

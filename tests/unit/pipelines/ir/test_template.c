@@ -76,9 +76,21 @@ static void placeholders(void **state)
 static void text_stays(void **state)
 {
     static const char *const cases[] = {
-        "", "plain", "{{", "{{$", "{{$.inputs.parameters['x'", "{{$.what}}", "{{$.inputs.parameters['unknown']}}", "{{workflow.name}}",
-        "{{$.inputs.parameters[x]}}", "{{$.pipeline_google_cloud_location}}", "{$}", "{{$.inputs.parameters['x'].uri}}",
-        "{\"a\": 1}", "{\"IfPresent\": ", "{{$.inputs.parameters['']}}",
+        "",
+        "plain",
+        "{{",
+        "{{$",
+        "{{$.inputs.parameters['x'",
+        "{{$.what}}",
+        "{{$.inputs.parameters['unknown']}}",
+        "{{workflow.name}}",
+        "{{$.inputs.parameters[x]}}",
+        "{{$.pipeline_google_cloud_location}}",
+        "{$}",
+        "{{$.inputs.parameters['x'].uri}}",
+        "{\"a\": 1}",
+        "{\"IfPresent\": ",
+        "{{$.inputs.parameters['']}}",
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         ERR(e);
@@ -109,7 +121,9 @@ static void structures(void **state)
 static void refused(void **state)
 {
     static const char *const cases[] = {
-        "{\"Concat\": [\"a\", [\"b\"]]}", "{\"IfPresent\": {\"Then\": \"a\"}}", "x {{$.json_escape[1]}}{{$.inputs}}",
+        "{\"Concat\": [\"a\", [\"b\"]]}",
+        "{\"IfPresent\": {\"Then\": \"a\"}}",
+        "x {{$.json_escape[1]}}{{$.inputs}}",
         "{\"Concat\": [{\"What\": 1}]}",
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {

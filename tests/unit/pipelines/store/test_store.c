@@ -51,7 +51,8 @@ static struct run get(const char *id)
 
 static void inserting(void **state)
 {
-    static const char *const cases[][2] = {{"My Pipeline", "my-pipeline-"}, {"namespace/n/pipeline/p.1", "p-1-"}, {"___", "run-"}};
+    static const char *const cases[][2] = {
+        {"My Pipeline", "my-pipeline-"}, {"namespace/n/pipeline/p.1", "p-1-"}, {"___", "run-"}};
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         char id[UUID_TEXT];
         insert(uuid4(id), cases[n][0]);
@@ -160,8 +161,15 @@ static void tasks(void **state)
 {
     ERR(e);
     insert("a", "p");
-    struct task_row t = {.id = 1, .task_id = (char[]){"t1"}, .run_id = (char[]){"a"}, .name = (char[]){"root"}, .path = (char[]){"root"},
-                         .type = TASK_ROOT, .iteration_index = -1, .iteration_count = -1, .created_ns = 1};
+    struct task_row t = {.id = 1,
+                         .task_id = (char[]){"t1"},
+                         .run_id = (char[]){"a"},
+                         .name = (char[]){"root"},
+                         .path = (char[]){"root"},
+                         .type = TASK_ROOT,
+                         .iteration_index = -1,
+                         .iteration_count = -1,
+                         .created_ns = 1};
     assert_int_equal(task_put(db, &t, &e), 0);
     t.state = TASK_RUNNING;
     t.inputs = (char[]){"{}"};
