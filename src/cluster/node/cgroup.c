@@ -52,8 +52,8 @@ static void detect_v1(struct cgroup_info *out, bool unmount_unified)
     if (file_has_text(CGROUP_ROOT "/unified/cgroup.controllers")) {
         extra = ", hybrid with a controller in unified: unmounted in the node's own mount namespace";
         if (unmount_unified && umount2(CGROUP_ROOT "/unified", MNT_DETACH) < 0) {
-            snprintf(out->detail, sizeof out->detail, "hybrid hierarchy with a controller in unified, which cannot be unmounted: %s",
-                     strerror(errno));
+            snprintf(out->detail, sizeof out->detail,
+                     "hybrid hierarchy with a controller in unified, which cannot be unmounted: %s", strerror(errno));
             return;
         }
     }

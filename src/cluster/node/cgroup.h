@@ -6,8 +6,8 @@
  *           controller                                      crun refuses it otherwise
  *   none    nothing there, or not writable                  --cgroup-manager=disabled; limits are advisory
  *
- * All our groups are below /<instance>/ of each hierarchy: one a container, and "helper" for the helper and the conmons, so that whoever ends the
- * server's own group does not end the pods. Source: kube.md 16.2 */
+ * All our groups are below /<instance>/ of each hierarchy: one a container, and "helper" for the helper and the conmons, so that
+ * whoever ends the server's own group does not end the pods. Source: kube.md 16.2 */
 #ifndef TM_NODE_CGROUP_H
 #define TM_NODE_CGROUP_H
 
@@ -16,8 +16,8 @@
 enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_V2 };
 struct cgroup_info {
     enum cgroup_mode mode;
-    bool swap_limit;   /* memory.memsw / memory.swap can be set */
-    char detail[256];  /* how it was decided; for people */
+    bool swap_limit;  /* memory.memsw / memory.swap can be set */
+    char detail[256]; /* how it was decided; for people */
 };
 /* Decides. In a private mount namespace, with unmount_unified, a hybrid hierarchy is made usable; else only described. */
 void cgroup_detect(struct cgroup_info *out, bool unmount_unified);

@@ -43,13 +43,13 @@ struct crun {
     struct helper *helper;
     struct podnet *net;
     struct json *seccomp;
-    pthread_mutex_t lock;      /* ready, root, machine: written once, by the first ready() that succeeds */
+    pthread_mutex_t lock; /* ready, root, machine: written once, by the first ready() that succeeds */
     bool is_ready;
     struct hostroot *root;
     struct oci_machine machine;
     pthread_t watcher;
     bool has_watcher;
-    int wake;                  /* eventfd that ends the watcher */
+    int wake; /* eventfd that ends the watcher */
 };
 
 static struct crun *crun_of(struct runtime *r) { return CONTAINER_OF(r, struct crun, base); }
@@ -58,7 +58,8 @@ static struct crun *crun_of(struct runtime *r) { return CONTAINER_OF(r, struct c
 
 static char *find_program(const char *name)
 {
-    static const char *const dirs[] = {"/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/usr/libexec/podman"};
+    static const char *const dirs[] = {"/usr/bin",        "/usr/local/bin", "/usr/sbin",
+                                       "/usr/local/sbin", "/bin",           "/usr/libexec/podman"};
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
         AUTOFREE char *path = fs_join(dirs[i], name);
         if (access(path, X_OK) == 0)
@@ -86,7 +87,8 @@ static int instance_load(struct crun *c, const char *cidr, char **range, struct 
         c->instance = xasprintf("tm%s", random_hex(hex, 4));
         *range = cidr ? xstrdup(cidr) : podnet_choose_cidr(c->instance);
         if (!*range)
-            return err_set(err, ERR_CONFLICT, "every /16 between 10.64.0.0 and 10.191.0.0 is in use on this machine; choose one with --pod-cidr");
+            return err_set(err, ERR_CONFLICT,
+                           "every /16 between 10.64.0.0 and 10.191.0.0 is in use on this machine; choose one with --pod-cidr");
     }
     AUTOFREE char *text = xasprintf("%s\n%s\n", c->instance, *range);
     return fs_write_atomic(path, text, strlen(text), 0600, err);
@@ -141,8 +143,13 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
         return NULL;
     }
     c->helper = helper_new(&(struct helper_config){.argv = cfg->helper_argv, .node_dir = c->node_dir, .instance = c->instance});
-    c->net = podnet_new(&(struct podnet_config){.helper = c->helper, .node_dir = c->node_dir, .instance = c->instance, .cidr = range,
-                                                .kube_addr = cfg->kube_addr, .front_addr = cfg->front_addr}, err);
+    c->net = podnet_new(&(struct podnet_config){.helper = c->helper,
+                                                .node_dir = c->node_dir,
+                                                .instance = c->instance,
+                                                .cidr = range,
+                                                .kube_addr = cfg->kube_addr,
+                                                .front_addr = cfg->front_addr},
+                        err);
     if (!c->net) {
         helper_free(c->helper);
         crun_free(c);
@@ -298,7 +305,8 @@ static int ready(struct runtime *r, char **version, struct err *err)
 
 static bool is_host_image(const char *name)
 {
-    static const char *const names[] = {"host", "host:latest", "tidemill/host", "tidemill/host:latest", "docker.io/library/host:latest"};
+    static const char *const names[] = {"host", "host:latest", "tidemill/host", "tidemill/host:latest",
+                                        "docker.io/library/host:latest"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eq(name, names[i]))
             return true;
@@ -315,7 +323,8 @@ static int image(struct runtime *r, const char *name, struct image_info *out, st
 {
     struct crun *c = crun_of(r);
     if (!is_image_name(name))
-        return err_set(err, ERR_BAD_REQUEST, "Failed to apply default image tag \"%s\": couldn't parse image name \"%s\": invalid reference format",
+        return err_set(err, ERR_BAD_REQUEST,
+                       "Failed to apply default image tag \"%s\": couldn't parse image name \"%s\": invalid reference format",
                        name, name);
     bool host = is_host_image(name);
     for (size_t i = 0; i < c->host_images.n && !host; i++)
@@ -325,10 +334,11 @@ static int image(struct runtime *r, const char *name, struct image_info *out, st
         char *tag = strrchr(pattern, ':');
         if (tag && !strchr(tag, '/'))
             tag[1] = 0;
-        return err_set(err, ERR_NOT_FOUND,
-                       "images are not pulled from registries yet: \"%s\" is not on this machine. To run it on the machine's own root "
-                       "file system (image \"host\"), start tidemill with --host-image '%s%s'",
-                       name, pattern, "*");
+        return err_set(
+            err, ERR_NOT_FOUND,
+            "images are not pulled from registries yet: \"%s\" is not on this machine. To run it on the machine's own root "
+            "file system (image \"host\"), start tidemill with --host-image '%s%s'",
+            name, pattern, "*");
     }
     hostroot_image(c->root, out);
     return 0;
@@ -427,7 +437,8 @@ static int read_sync(int fd, struct buf *line, struct err *err)
     }
 }
 
-/* crun's text says why; the code says what kubelet would have said: 127 entry point missing, 126 not executable, 128 anything else. */
+/* crun's text says why; the code says what kubelet would have said: 127 entry point missing, 126 not executable, 128 anything
+ * else. */
 static int create_failed(const char *message, struct err *err)
 {
     STRLIST(lines);
@@ -453,10 +464,41 @@ static int spawn_conmon(struct crun *c, const struct container_spec *spec, int s
 {
     AUTOFREE char *pid = fs_join(spec->bundle, "pid"), *conmon_pid = fs_join(spec->bundle, "conmon.pid");
     AUTOFREE char *said = fs_join(spec->bundle, "stderr"), *log = xasprintf("k8s-file:%s", spec->log_path);
-    const char *v[] = {"_OCI_SYNCPIPE=3", said, c->conmon, "--api-version", "1", "-c", spec->id, "-u", spec->id, "-n", spec->name, "-r",
-                       c->crun, "-b", spec->bundle, "-p", pid, "-P", conmon_pid, "--exit-dir", c->exits, "--persist-dir", spec->bundle,
-                       "--full-attach", "-l", log, "--no-sync-log", "--runtime-arg", c->root_arg, "--runtime-arg", cgroup_arg(c),
-                       spec->tty ? "-t" : spec->stdin_open ? "-i" : NULL, NULL};
+    const char *v[] = {"_OCI_SYNCPIPE=3",
+                       said,
+                       c->conmon,
+                       "--api-version",
+                       "1",
+                       "-c",
+                       spec->id,
+                       "-u",
+                       spec->id,
+                       "-n",
+                       spec->name,
+                       "-r",
+                       c->crun,
+                       "-b",
+                       spec->bundle,
+                       "-p",
+                       pid,
+                       "-P",
+                       conmon_pid,
+                       "--exit-dir",
+                       c->exits,
+                       "--persist-dir",
+                       spec->bundle,
+                       "--full-attach",
+                       "-l",
+                       log,
+                       "--no-sync-log",
+                       "--runtime-arg",
+                       c->root_arg,
+                       "--runtime-arg",
+                       cgroup_arg(c),
+                       spec->tty          ? "-t"
+                       : spec->stdin_open ? "-i"
+                                          : NULL,
+                       NULL};
     return helper_call(c->helper, HELPER_SPAWN, v, &sync, 1, NULL, err);
 }
 
@@ -477,7 +519,8 @@ static int create(struct runtime *r, const struct container_spec *spec, struct e
     JSON_REF(answer) = json_parse(buf_str(&line), line.len, NULL, NULL);
     int64_t pid = jv_i64_or(jv_get(json_root(answer), "data"), -1);
     if (pid > 1) {
-        struct procs procs = {.pid = (pid_t)pid, .pid_start = proc_start_time((pid_t)pid), .conmon = read_pid(spec->bundle, "conmon.pid")};
+        struct procs procs = {
+            .pid = (pid_t)pid, .pid_start = proc_start_time((pid_t)pid), .conmon = read_pid(spec->bundle, "conmon.pid")};
         procs.conmon_start = proc_start_time(procs.conmon);
         return procs_write(spec->bundle, &procs, err);
     }
@@ -556,7 +599,8 @@ static int remove_container(struct runtime *r, const struct container_ref *ref, 
     AUTOFREE char *exit_path = fs_join(c->exits, ref->id), *own = fs_join(c->crun_root, ref->id);
     HELPER_ANSWER(a);
     if (fs_exists(own)) {
-        if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun, c->root_arg, cgroup_arg(c), "delete", "--force", ref->id, NULL) < 0)
+        if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun, c->root_arg, cgroup_arg(c), "delete", "--force", ref->id, NULL) <
+            0)
             return -1;
         if (a.rc != 0 && !strstr(a.text, "does not exist"))
             return err_set(err, ERR_INTERNAL, "crun delete: %s", a.text);
@@ -623,7 +667,20 @@ static void stop(struct runtime *r, bool remove)
 }
 
 static const struct runtime_ops crun_ops = {
-    .ready = ready, .image = image, .user = user, .sandbox_up = sandbox_up, .sandbox_down = sandbox_down, .sandbox_adopt = sandbox_adopt,
-    .create = create, .start = start, .signal = send_signal, .state = state, .remove = remove_container, .reopen_log = reopen_log,
-    .tmpfs = tmpfs, .bind_sub = bind_sub, .remove_tree = remove_tree, .stop = stop,
+    .ready = ready,
+    .image = image,
+    .user = user,
+    .sandbox_up = sandbox_up,
+    .sandbox_down = sandbox_down,
+    .sandbox_adopt = sandbox_adopt,
+    .create = create,
+    .start = start,
+    .signal = send_signal,
+    .state = state,
+    .remove = remove_container,
+    .reopen_log = reopen_log,
+    .tmpfs = tmpfs,
+    .bind_sub = bind_sub,
+    .remove_tree = remove_tree,
+    .stop = stop,
 };

@@ -41,11 +41,15 @@ char *downward_field(const struct pod_facts *f, const char *path, bool maps, str
     const struct {
         const char *path, *value;
     } plain[] = {
-        {"metadata.name", obj_name(f->pod)},     {"metadata.namespace", obj_namespace(f->pod)},
-        {"metadata.uid", obj_uid(f->pod)},       {"spec.nodeName", f->node_name},
+        {"metadata.name", obj_name(f->pod)},
+        {"metadata.namespace", obj_namespace(f->pod)},
+        {"metadata.uid", obj_uid(f->pod)},
+        {"spec.nodeName", f->node_name},
         {"spec.serviceAccountName", pod_spec_service_account_name(spec)},
-        {"status.hostIP", f->host_ip},           {"status.hostIPs", f->host_ip},
-        {"status.podIP", f->pod_ip},             {"status.podIPs", f->pod_ip},
+        {"status.hostIP", f->host_ip},
+        {"status.hostIPs", f->host_ip},
+        {"status.podIP", f->pod_ip},
+        {"status.podIPs", f->pod_ip},
     };
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         if (str_eq(path, plain[i].path))
@@ -139,8 +143,8 @@ char *env_expand(const char *text, const struct strmap *vars)
 /* ---- sources ------------------------------------------------------------------------------------------------------------ */
 
 /* A ConfigMap or Secret; NULL without an error when it is optional and missing. */
-static struct json *get_source(struct kube *kube, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name,
-                               bool optional, struct err *err)
+static struct json *get_source(struct kube *kube, const struct ctx *ctx, const struct kube_res *res, const char *ns,
+                               const char *name, bool optional, struct err *err)
 {
     ERR(e);
     struct json *o = kube_get(kube, ctx, res, ns, name, NULL, &e);
@@ -193,7 +197,8 @@ static int add_env_from(struct kube *kube, const struct ctx *ctx, const char *ns
         ref = env_from_source_config_map_ref(source);
     const char *name = jv_str_or(jv_get(ref, "name"), ""), *prefix = env_from_source_prefix(source);
     ERR(e);
-    JSON_REF(o) = get_source(kube, ctx, secret ? &KUBE_SECRETS : &KUBE_CONFIGMAPS, ns, name, jv_bool(jv_get(ref, "optional"), false), &e);
+    JSON_REF(o) =
+        get_source(kube, ctx, secret ? &KUBE_SECRETS : &KUBE_CONFIGMAPS, ns, name, jv_bool(jv_get(ref, "optional"), false), &e);
     if (!o)
         return e.code ? err_move(err, &e) : 0;
     jval *data = secret ? secret_data(json_root(o)) : config_map_data(json_root(o));
@@ -210,14 +215,16 @@ static int add_env_from(struct kube *kube, const struct ctx *ctx, const char *ns
     }
     if (bad.n) {
         AUTOFREE char *list = strlist_join(&bad, ", ");
-        strlist_addf(skipped, "Keys [%s] from the EnvFrom %s %s/%s were skipped since they are considered invalid environment variable names.",
-                     list, secret ? "secret" : "configMap", ns, name);
+        strlist_addf(
+            skipped,
+            "Keys [%s] from the EnvFrom %s %s/%s were skipped since they are considered invalid environment variable names.",
+            list, secret ? "secret" : "configMap", ns, name);
     }
     return 0;
 }
 
-static int add_env(struct kube *kube, const struct ctx *ctx, const struct pod_facts *f, jval *container, jval *var, struct strmap *vars,
-                   struct err *err)
+static int add_env(struct kube *kube, const struct ctx *ctx, const struct pod_facts *f, jval *container, jval *var,
+                   struct strmap *vars, struct err *err)
 {
     const char *ns = obj_namespace(f->pod), *name = env_var_name(var);
     jval *from = env_var_value_from(var);
@@ -267,8 +274,9 @@ static void add_kubernetes(struct strmap *vars)
         strmap_put(vars, always[i].name, xstrdup(always[i].value));
 }
 
-int env_build(struct kube *kube, const struct ctx *ctx, const struct pod_facts *f, jval *container, const struct image_info *image,
-              const char *hostname, const char *home, struct strmap *vars, struct strlist *skipped, struct err *err)
+int env_build(struct kube *kube, const struct ctx *ctx, const struct pod_facts *f, jval *container,
+              const struct image_info *image, const char *hostname, const char *home, struct strmap *vars,
+              struct strlist *skipped, struct err *err)
 {
     strmap_put(vars, "HOSTNAME", xstrdup(hostname));
     strmap_put(vars, "HOME", xstrdup(home));

@@ -96,8 +96,14 @@ static int op_netns_add(struct helper_state *s, const struct helper_packet *p, s
 {
     const char *name = p->v[0];
     AUTOFREE char *net = xasprintf("%s/net/%s", s->node_dir, name), *ipc = xasprintf("%s/ipc/%s", s->node_dir, name);
-    struct net_pod np = {.net_path = net, .ipc_path = ipc, .link = name, .address = p->v[1], .prefix = atoi(p->v[2]),
-                         .gateway = p->v[3], .bridge = p->v[4], .mtu = atoi(p->v[5])};
+    struct net_pod np = {.net_path = net,
+                         .ipc_path = ipc,
+                         .link = name,
+                         .address = p->v[1],
+                         .prefix = atoi(p->v[2]),
+                         .gateway = p->v[3],
+                         .bridge = p->v[4],
+                         .mtu = atoi(p->v[5])};
     if (netns_del(s, name, err) < 0)
         return -1;
     if (net_pod_up(&np, err) == 0)
@@ -193,7 +199,8 @@ static void serve(struct helper_state *s, struct helper_packet *p)
         close(p->fds[i]);
     if (rc == 0 && r.later)
         return;
-    struct helper_header h = {.id = p->h.id, .rc = rc < 0 ? -1 : r.rc, .err_no = rc < 0 ? (e.sys_errno ? e.sys_errno : EINVAL) : 0, .n = 1};
+    struct helper_header h = {
+        .id = p->h.id, .rc = rc < 0 ? -1 : r.rc, .err_no = rc < 0 ? (e.sys_errno ? e.sys_errno : EINVAL) : 0, .n = 1};
     const char *text = rc < 0 ? err_text(&e) : r.text ? r.text : "";
     if (helper_packet_send(s->sock, &h, &text, &r.fd, r.fd >= 0 ? 1 : 0, &e) < 0)
         log_error("%s", err_text(&e));

@@ -1,8 +1,9 @@
 /* helper.h - the helper process: one thread, one socket, one request and one answer at a time.
  *
- * A threaded server must not fork and setns; so all that needs root or fork is done here: the node's mount namespace, network namespaces,
- * addresses, nftables, crun, conmon, removing trees that belong to other users. It is the seam at which the server can drop its privileges. It ends when its
- * socket is closed; what it started goes on. Its faces: helper_proto.h (packets), helper_call.h (the server's side), node_helper_main in node.h. */
+ * A threaded server must not fork and setns; so all that needs root or fork is done here: the node's mount namespace, network
+ * namespaces, addresses, nftables, crun, conmon, removing trees that belong to other users. It is the seam at which the server
+ * can drop its privileges. It ends when its socket is closed; what it started goes on. Its faces: helper_proto.h (packets),
+ * helper_call.h (the server's side), node_helper_main in node.h. */
 #ifndef TM_NODE_HELPER_H
 #define TM_NODE_HELPER_H
 
@@ -11,9 +12,9 @@
 #include "cluster/node/helper_proto.h"
 
 struct helper_child {
-    uint64_t id;     /* of the request that gets the answer; 0: nobody waits */
+    uint64_t id; /* of the request that gets the answer; 0: nobody waits */
     pid_t pid;
-    int output;      /* memfd with what it wrote to stderr, or -1 */
+    int output; /* memfd with what it wrote to stderr, or -1 */
 };
 struct helper_state {
     int sock, signals;

@@ -239,8 +239,8 @@ static int ensure(struct helper *h, struct err *err)
     return 0;
 }
 
-int helper_call(struct helper *h, enum helper_op op, const char *const *v, const int *fds, unsigned n_fds, struct helper_answer *out,
-                struct err *err)
+int helper_call(struct helper *h, enum helper_op op, const char *const *v, const int *fds, unsigned n_fds,
+                struct helper_answer *out, struct err *err)
 {
     ERR(e);
     LOCK_GUARD(&h->lock);

@@ -115,7 +115,9 @@ int mount_sub(const char *base, const char *sub, const char *target, struct err 
     if (S_ISDIR(st.st_mode) ? mkdir(target, 0700) < 0 : mknod(target, S_IFREG | 0600, 0) < 0)
         return err_errno(err, "making %s", target);
     snprintf(source, sizeof source, "/proc/self/fd/%d", fd);
-    return mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0 ? err_errno(err, "mounting subPath \"%s\" of volume %s", sub, base) : 0;
+    return mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0
+               ? err_errno(err, "mounting subPath \"%s\" of volume %s", sub, base)
+               : 0;
 }
 
 static bool is_nsfs(const char *path)
@@ -193,7 +195,7 @@ int mount_ns_enter(const char *node_dir, bool *fresh, struct err *err)
     *fresh = !is_nsfs(pin);
     if (!*fresh) {
         AUTOCLOSE int fd = open(pin, O_RDONLY | O_CLOEXEC);
-            /* A process of several threads (a sanitizer has some) shares its root and working directory; such a one may not enter. */
+        /* A process of several threads (a sanitizer has some) shares its root and working directory; such a one may not enter. */
         if (fd < 0 || unshare(CLONE_FS) < 0 || setns(fd, CLONE_NEWNS) < 0)
             return err_errno(err, "entering the mount namespace pinned at %s", pin);
         return 0;

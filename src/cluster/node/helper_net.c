@@ -125,7 +125,8 @@ int net_bridge_up(const char *name, const char *address, int prefix, int mtu, st
     return link_up(&nl, index, err);
 }
 
-/* One message makes both ends: ours on the bridge and up, the pod's as eth0 in its namespace (it can be turned on only once it has a peer). */
+/* One message makes both ends: ours on the bridge and up, the pod's as eth0 in its namespace (it can be turned on only once it
+ * has a peer). */
 static int veth_add(struct nl *nl, const struct net_pod *p, unsigned bridge, int ns_fd, struct err *err)
 {
     struct nlmsghdr *h = nl_message(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
@@ -158,7 +159,8 @@ static int pin(const char *ns, const char *path, struct err *err)
     return mount(ns, path, NULL, MS_BIND, NULL) < 0 ? err_errno(err, "pinning a namespace at %s", path) : 0;
 }
 
-/* Enters new namespaces, pins them, opens a routing socket in them and comes back. A process that cannot come back must not go on. */
+/* Enters new namespaces, pins them, opens a routing socket in them and comes back. A process that cannot come back must not go
+ * on. */
 static int new_namespaces(const struct net_pod *p, struct nl *inside, struct err *err)
 {
     AUTOCLOSE int net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);

@@ -1,5 +1,5 @@
-/* helper_net.h - links, addresses and routes by rtnetlink, inside the helper process. Not thread-safe. All are idempotent: what is
- * there already is fine, what is gone already too. Addresses are IPv4 in text. */
+/* helper_net.h - links, addresses and routes by rtnetlink, inside the helper process. Not thread-safe. All are idempotent: what
+ * is there already is fine, what is gone already too. Addresses are IPv4 in text. */
 #ifndef TM_NODE_HELPER_NET_H
 #define TM_NODE_HELPER_NET_H
 
@@ -7,8 +7,8 @@
 
 /* A bridge with an address, up. */
 int net_bridge_up(const char *name, const char *address, int prefix, int mtu, struct err *err);
-/* New network and ipc namespaces pinned at net_path and ipc_path, with lo up and an eth0 that has address and default route; its other end is
- * `link` on the bridge. The caller's namespaces are the same before and after. */
+/* New network and ipc namespaces pinned at net_path and ipc_path, with lo up and an eth0 that has address and default route; its
+ * other end is `link` on the bridge. The caller's namespaces are the same before and after. */
 struct net_pod {
     const char *net_path, *ipc_path, *link, *bridge, *address, *gateway;
     int prefix, mtu;

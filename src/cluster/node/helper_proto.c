@@ -28,7 +28,8 @@ int helper_packet_parse(struct helper_packet *p, size_t len, struct err *err)
     return 0;
 }
 
-int helper_packet_send(int sock, const struct helper_header *h, const char *const *v, const int *fds, unsigned n_fds, struct err *err)
+int helper_packet_send(int sock, const struct helper_header *h, const char *const *v, const int *fds, unsigned n_fds,
+                       struct err *err)
 {
     BUF(b);
     ASSERT(h->n <= HELPER_STRINGS_MAX && n_fds <= HELPER_FDS_MAX);
@@ -82,8 +83,7 @@ int helper_packet_recv(int sock, struct helper_packet *p, struct err *err)
         char space[CMSG_SPACE(sizeof(int) * HELPER_FDS_MAX)];
     } control;
     struct iovec iov = {.iov_base = p->bytes, .iov_len = sizeof p->bytes};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
     ssize_t n;
     while ((n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC)) < 0)
         if (errno != EINTR)

@@ -22,13 +22,13 @@ enum { CONFIG_MAX = 65536, SCAN_DEPTH = 24 };
 extern char **environ;
 
 struct hostroot {
-    char *mask;             /* <dir>/<top> lies in front of /<top> */
-    struct strlist tops;    /* "usr", "etc" ...: directories that become overlays */
-    struct strlist links;   /* "bin" ...: links, made again as they are */
+    char *mask;           /* <dir>/<top> lies in front of /<top> */
+    struct strlist tops;  /* "usr", "etc" ...: directories that become overlays */
+    struct strlist links; /* "bin" ...: links, made again as they are */
     struct strlist link_to;
-    struct strlist paths;   /* further read-only binds */
-    struct strlist envs;    /* further overlays */
-    struct strlist env;     /* what passes from our environment */
+    struct strlist paths;                  /* further read-only binds */
+    struct strlist envs;                   /* further overlays */
+    struct strlist env;                    /* what passes from our environment */
     struct strlist home_files, home_texts; /* "pip" settings of the server's user: path below HOME, content */
 };
 
@@ -107,9 +107,26 @@ static void find_tops(struct hostroot *h)
 bool hostroot_is_secret(const char *path)
 {
     static const char *const globs[] = {
-        "/etc/shadow*", "/etc/gshadow*", "/etc/ssh", "/etc/ssl/private", "/etc/sudoers*", "/etc/security/opasswd", "/etc/*.keytab",
-        "/etc/*credentials*", "/etc/*.key", "/etc/*_key", "/etc/docker/key.json", "/etc/kubernetes", "/etc/rancher", "/etc/letsencrypt",
-        "/etc/wireguard", "/etc/NetworkManager/system-connections", "/etc/npmrc", "/etc/ipsec.secrets", "/etc/ppp", "/etc/machine-id.secret",
+        "/etc/shadow*",
+        "/etc/gshadow*",
+        "/etc/ssh",
+        "/etc/ssl/private",
+        "/etc/sudoers*",
+        "/etc/security/opasswd",
+        "/etc/*.keytab",
+        "/etc/*credentials*",
+        "/etc/*.key",
+        "/etc/*_key",
+        "/etc/docker/key.json",
+        "/etc/kubernetes",
+        "/etc/rancher",
+        "/etc/letsencrypt",
+        "/etc/wireguard",
+        "/etc/NetworkManager/system-connections",
+        "/etc/npmrc",
+        "/etc/ipsec.secrets",
+        "/etc/ppp",
+        "/etc/machine-id.secret",
     };
     for (size_t i = 0; i < ARRAY_LEN(globs); i++)
         if (str_glob(globs[i], path))
@@ -117,7 +134,8 @@ bool hostroot_is_secret(const char *path)
     return false;
 }
 
-/* The directory of the mask that stands for a real one, made with the same mode and owner (an overlay shows those of the mask). */
+/* The directory of the mask that stands for a real one, made with the same mode and owner (an overlay shows those of the mask).
+ */
 static int mask_dir(const struct hostroot *h, const char *real, struct err *err)
 {
     AUTOFREE char *path = xasprintf("%s%s", h->mask, real);
@@ -242,9 +260,10 @@ static int make_mask(struct hostroot *h, struct err *err)
 static bool passes(const char *var)
 {
     static const char *const prefixes[] = {"PIP_", "UV_"};
-    static const char *const names[] = {"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
-                                        "FTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
-                                        "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"};
+    static const char *const names[] = {"http_proxy",         "https_proxy",    "ftp_proxy",      "all_proxy",
+                                        "no_proxy",           "HTTP_PROXY",     "HTTPS_PROXY",    "FTP_PROXY",
+                                        "ALL_PROXY",          "NO_PROXY",       "SSL_CERT_FILE",  "SSL_CERT_DIR",
+                                        "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"};
     const char *eq = strchr(var, '=');
     if (!eq)
         return false;
@@ -301,7 +320,8 @@ struct hostroot *hostroot_new(const char *dir, const char *const *host_paths, co
     find_tops(h);
     for (; host_envs && *host_envs; host_envs++) {
         if ((*host_envs)[0] != '/' || strpbrk(*host_envs, ":,\\") || !fs_is_dir(*host_envs)) {
-            err_set(err, ERR_BAD_REQUEST, "host environment \"%s\" is no existing directory with an absolute path without ':', ',' and '\\'",
+            err_set(err, ERR_BAD_REQUEST,
+                    "host environment \"%s\" is no existing directory with an absolute path without ':', ',' and '\\'",
                     *host_envs);
             hostroot_free(h);
             return NULL;
@@ -373,7 +393,8 @@ void hostroot_user(const struct hostroot *h, int64_t uid, char **home, int64_t *
     *gid = 0;
     if (getpwuid_r((uid_t)uid, &pw, buf, sizeof buf, &found) == 0 && found) {
         *gid = found->pw_gid;
-        if (found->pw_dir && str_starts(found->pw_dir, "/") && (str_starts(found->pw_dir, "/home/") || str_eq(found->pw_dir, "/root"))) {
+        if (found->pw_dir && str_starts(found->pw_dir, "/") &&
+            (str_starts(found->pw_dir, "/home/") || str_eq(found->pw_dir, "/root"))) {
             *home = xstrdup(found->pw_dir);
             return;
         }
@@ -443,9 +464,9 @@ static int make_skeleton(const struct hostroot *h, int root, const struct contai
         const char *path;
         mode_t mode;
     } dirs[] = {
-        {"proc", 0555},    {"sys", 0555},       {"dev", 0755},       {"run", 0755},      {"tmp", 01777},     {"home", 0755},
-        {"root", 0755},    {"srv", 0755},       {"mnt", 0755},       {"media", 0755},    {"var", 0755},      {"var/tmp", 01777},
-        {"var/lib", 0755}, {"var/cache", 0755}, {"var/log", 0755},   {"var/spool", 0755}, {"tidemill", 0755},
+        {"proc", 0555},    {"sys", 0555},       {"dev", 0755},     {"run", 0755},       {"tmp", 01777},     {"home", 0755},
+        {"root", 0755},    {"srv", 0755},       {"mnt", 0755},     {"media", 0755},     {"var", 0755},      {"var/tmp", 01777},
+        {"var/lib", 0755}, {"var/cache", 0755}, {"var/log", 0755}, {"var/spool", 0755}, {"tidemill", 0755},
     };
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
         if (make_dir(root, dirs[i].path, dirs[i].mode, err) < 0)
@@ -474,8 +495,8 @@ static void add_bind(struct jm *m, jmval *arr, const char *path)
     jm_push(arr, mount);
 }
 
-/* upper and work directories of one overlay: <bundle>/upper/<n>, <bundle>/work/<n>. "volatile" spares the sync of the whole disk at unmount: what
- * a container wrote to its root is gone with it anyway. */
+/* upper and work directories of one overlay: <bundle>/upper/<n>, <bundle>/work/<n>. "volatile" spares the sync of the whole disk
+ * at unmount: what a container wrote to its root is gone with it anyway. */
 static int add_overlay(struct jm *m, jmval *arr, const struct container_spec *spec, size_t n, const char *path, const char *mask,
                        struct err *err)
 {
@@ -483,7 +504,8 @@ static int add_overlay(struct jm *m, jmval *arr, const struct container_spec *sp
     struct stat st;
     if (stat(path, &st) < 0)
         return err_errno(err, "looking at %s", path);
-    if (mkdir(upper, 0755) < 0 || chmod(upper, st.st_mode & 07777) < 0 || chown(upper, st.st_uid, st.st_gid) < 0 || mkdir(work, 0700) < 0)
+    if (mkdir(upper, 0755) < 0 || chmod(upper, st.st_mode & 07777) < 0 || chown(upper, st.st_uid, st.st_gid) < 0 ||
+        mkdir(work, 0700) < 0)
         return err_errno(err, "making %s", upper);
     jmval *mount = jm_obj(m), *o = jm_arr(m);
     jm_put(m, mount, "destination", jm_str(m, path));
@@ -502,7 +524,8 @@ static int add_overlay(struct jm *m, jmval *arr, const struct container_spec *sp
 
 int hostroot_make(const struct hostroot *h, const struct container_spec *spec, struct jm *m, jmval *arr, struct err *err)
 {
-    AUTOFREE char *rootfs = fs_join(spec->bundle, "rootfs"), *upper = fs_join(spec->bundle, "upper"), *work = fs_join(spec->bundle, "work");
+    AUTOFREE char *rootfs = fs_join(spec->bundle, "rootfs"), *upper = fs_join(spec->bundle, "upper"),
+                  *work = fs_join(spec->bundle, "work");
     if (mkdir(rootfs, 0755) < 0 || mkdir(upper, 0755) < 0 || mkdir(work, 0700) < 0)
         return err_errno(err, "making a container's root in %s", spec->bundle);
     AUTOCLOSE int root = open(rootfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

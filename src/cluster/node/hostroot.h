@@ -1,10 +1,10 @@
 /* hostroot.h - image `host`: the machine's own root file system, copy-on-write, as an allow-list.
  *
- * /usr /opt /etc (and /bin /sbin /lib* where they are no links) are overlays with an upper directory of the container's own; what is beside them
- * is new and empty but for what packages need. In front of the machine's files lies a mask that is made once a start: it whites out the
- * secrets of /etc (whatever not everybody may read, and known places) and Python's EXTERNALLY-MANAGED, and adds `python` where only
- * `python3` exists. All mounts are the container's own: they end with it, and nothing is left to unmount.
- * Immutable once made; any thread. Source: kube.md 17. */
+ * /usr /opt /etc (and /bin /sbin /lib* where they are no links) are overlays with an upper directory of the container's own; what
+ * is beside them is new and empty but for what packages need. In front of the machine's files lies a mask that is made once a
+ * start: it whites out the secrets of /etc (whatever not everybody may read, and known places) and Python's EXTERNALLY-MANAGED,
+ * and adds `python` where only `python3` exists. All mounts are the container's own: they end with it, and nothing is left to
+ * unmount. Immutable once made; any thread. Source: kube.md 17. */
 #ifndef TM_NODE_HOSTROOT_H
 #define TM_NODE_HOSTROOT_H
 

@@ -22,7 +22,8 @@
 #include "base/log.h"
 
 enum { CHUNK = 65536, HEAD_MAX = 64 };
-/* How soon to look again: soon while something grows fast (or has just begun), so that one that floods its log stays within a few files' size. */
+/* How soon to look again: soon while something grows fast (or has just begun), so that one that floods its log stays within a few
+ * files' size. */
 #define ROTATE_SLOW NS_PER_S
 #define ROTATE_FAST (NS_PER_S / 10)
 
@@ -35,13 +36,13 @@ struct writer {
 struct reader {
     struct node_log base;
     struct logs *logs;
-    struct reader *next;          /* followers */
-    char *key, *path, *dir;       /* key "<uid>/<container>" */
+    struct reader *next;    /* followers */
+    char *key, *path, *dir; /* key "<uid>/<container>" */
     int fd, watch;
     struct kube_log_opts opts;
-    int64_t since_ns, left;       /* left: bytes of limit_bytes, -1: no limit */
-    bool in_line, skip_line;      /* the last record was a part; and it was left out */
-    struct buf in;                /* bytes of an unfinished record */
+    int64_t since_ns, left;  /* left: bytes of limit_bytes, -1: no limit */
+    bool in_line, skip_line; /* the last record was a part; and it was left out */
+    struct buf in;           /* bytes of an unfinished record */
     void (*notify)(void *arg);
     void *arg;
 };
@@ -49,8 +50,8 @@ struct reader {
 struct logs {
     struct logs_config cfg;
     char *dir;
-    pthread_mutex_t lock;         /* all below */
-    struct strmap writers;        /* key -> struct writer */
+    pthread_mutex_t lock;  /* all below */
+    struct strmap writers; /* key -> struct writer */
     struct reader *followers;
     int inotify, wake;
     pthread_t thread;
@@ -79,7 +80,8 @@ struct logs *logs_new(const struct logs_config *cfg)
 
 /* ---- who writes, who follows --------------------------------------------------------------------------------------------- */
 
-void logs_running(struct logs *l, const char *pod_uid, const char *container, const char *path, const char *cid, const char *bundle, bool runs)
+void logs_running(struct logs *l, const char *pod_uid, const char *container, const char *path, const char *cid,
+                  const char *bundle, bool runs)
 {
     AUTOFREE char *key = xasprintf("%s/%s", pod_uid, container);
     LOCK_GUARD(&l->lock);
@@ -182,7 +184,8 @@ void logs_free(struct logs *l)
     free(l);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------------------------------------
+ */
 
 /* One record without its newline. Bytes that are no record (a file cut in a crash) are left out. */
 static void put_record(struct reader *r, const char *s, size_t n, struct buf *out)
@@ -246,7 +249,8 @@ static int read_some(struct reader *r, size_t max, struct buf *out, struct err *
 static bool next_file(struct reader *r)
 {
     struct stat have, now;
-    if (stat(r->path, &now) < 0 || (r->fd >= 0 && fstat(r->fd, &have) == 0 && have.st_ino == now.st_ino && have.st_dev == now.st_dev))
+    if (stat(r->path, &now) < 0 ||
+        (r->fd >= 0 && fstat(r->fd, &have) == 0 && have.st_ino == now.st_ino && have.st_dev == now.st_dev))
         return false;
     int fd = open(r->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -328,7 +332,8 @@ static void seek_tail(int fd, int64_t lines)
     lseek(fd, start, SEEK_SET);
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening
+ * --------------------------------------------------------------------------------------------------------------------- */
 
 static jval *named(jval *list, const char *name)
 {
@@ -366,8 +371,8 @@ static int which_attempt(jval *pod, const struct kube_log_opts *opts, int64_t *a
                    reason ? reason : "ContainerCreating");
 }
 
-struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts, void (*notify)(void *arg),
-                           void *arg, struct err *err)
+struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts,
+                           void (*notify)(void *arg), void *arg, struct err *err)
 {
     int64_t attempt = 0;
     if (which_attempt(pod, opts, &attempt, err) < 0)
@@ -379,7 +384,9 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
     r->opts.container = NULL;
     r->opts.follow = opts->follow && notify && !opts->previous;
     r->left = opts->limit_bytes > 0 ? opts->limit_bytes : -1;
-    r->since_ns = opts->since_time_ns ? opts->since_time_ns : opts->since_seconds ? ctx_now_ns(ctx) - opts->since_seconds * NS_PER_S : 0;
+    r->since_ns = opts->since_time_ns   ? opts->since_time_ns
+                  : opts->since_seconds ? ctx_now_ns(ctx) - opts->since_seconds * NS_PER_S
+                                        : 0;
     r->notify = notify;
     r->arg = arg;
     r->watch = -1;
@@ -405,7 +412,8 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
     return &r->base;
 }
 
-/* ---- rotation ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- rotation
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 

@@ -1,8 +1,9 @@
 /* logs.h - container logs: found, read back from CRI form, followed, rotated. Source: kube.md 9.2, 16.1.
  *
- * <data>/logs/pods/<ns>_<pod>_<uid>/<container>/<attempt>.log is written by conmon, one line "<time> stdout|stderr F|P <text>" each; P is a part of a
- * longer line. Beyond a size it is renamed to <attempt>.log.<time> and conmon opens a new one. Readers read the newest file, as kubelet does, and
- * a follower goes over to a new one. One thread turns inotify events into notifications; it exists while somebody follows. Thread-safe. */
+ * <data>/logs/pods/<ns>_<pod>_<uid>/<container>/<attempt>.log is written by conmon, one line "<time> stdout|stderr F|P <text>"
+ * each; P is a part of a longer line. Beyond a size it is renamed to <attempt>.log.<time> and conmon opens a new one. Readers
+ * read the newest file, as kubelet does, and a follower goes over to a new one. One thread turns inotify events into
+ * notifications; it exists while somebody follows. Thread-safe. */
 #ifndef TM_NODE_LOGS_H
 #define TM_NODE_LOGS_H
 
@@ -21,10 +22,11 @@ struct logs_config {
 struct logs *logs_new(const struct logs_config *cfg);
 void logs_free(struct logs *l); /* after all open logs were closed */
 /* The worker tells which attempt of a container writes now, and when it ends. */
-void logs_running(struct logs *l, const char *pod_uid, const char *container, const char *path, const char *cid, const char *bundle, bool runs);
+void logs_running(struct logs *l, const char *pod_uid, const char *container, const char *path, const char *cid,
+                  const char *bundle, bool runs);
 /* As node_api.h says. */
-struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts, void (*notify)(void *arg),
-                           void *arg, struct err *err);
+struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts,
+                           void (*notify)(void *arg), void *arg, struct err *err);
 /* Rotates what has grown too big; returns when to come again (nanoseconds), 0: nothing runs. */
 int64_t logs_rotate(struct logs *l);
 

@@ -27,11 +27,11 @@
 #include "base/log.h"
 
 enum { WORKERS = 6, MAX_PODS = 500, LOG_FILES = 5 };
-#define LOG_BYTES      (10LL << 20)
-#define BACKOFF_BASE   (10 * NS_PER_S)
-#define RETRY_BASE     (NS_PER_S / 1000)
-#define READY_RETRY    (5 * NS_PER_S)
-#define REMOVE_GRACE   (3 * NS_PER_S)
+#define LOG_BYTES (10LL << 20)
+#define BACKOFF_BASE (10 * NS_PER_S)
+#define RETRY_BASE (NS_PER_S / 1000)
+#define READY_RETRY (5 * NS_PER_S)
+#define REMOVE_GRACE (3 * NS_PER_S)
 
 struct node {
     char *name, *node_dir, *log_dir, *agent_path, *gateway;
@@ -50,14 +50,14 @@ struct node {
     struct cancel cancel;
     pthread_t keeper;
 
-    pthread_mutex_t lock;      /* all below; never held while a pod is synced */
+    pthread_mutex_t lock; /* all below; never held while a pod is synced */
     pthread_cond_t changed;
     bool ready, decided, stopping;
-    char *why;                 /* not ready: the cure */
-    struct strmap records;     /* uid -> struct pod; a pod itself belongs to the worker that has its key */
-    struct strmap by_key;      /* key -> struct pod, further ones of the same key behind it */
-    struct strmap by_cid;      /* container id -> key, owned */
-    struct strmap refresh;     /* keys of pods one of whose ConfigMaps or Secrets has changed */
+    char *why;             /* not ready: the cure */
+    struct strmap records; /* uid -> struct pod; a pod itself belongs to the worker that has its key */
+    struct strmap by_key;  /* key -> struct pod, further ones of the same key behind it */
+    struct strmap by_cid;  /* container id -> key, owned */
+    struct strmap refresh; /* keys of pods one of whose ConfigMaps or Secrets has changed */
     size_t n_running;
 };
 
@@ -184,7 +184,8 @@ static void source_changed(struct node *n, bool secret, struct json *o, struct w
     struct json **pods = informer_list(n->pods, &count);
     for (size_t i = 0; i < count; i++) {
         jval *pod = json_root(pods[i]);
-        if (str_eq(obj_namespace(pod), obj_namespace(json_root(o))) && !is_terminal(pod) && volumes_refer(pod, secret, obj_name(json_root(o)))) {
+        if (str_eq(obj_namespace(pod), obj_namespace(json_root(o))) && !is_terminal(pod) &&
+            volumes_refer(pod, secret, obj_name(json_root(o)))) {
             AUTOFREE char *key = obj_key(pod);
             LOCK_GUARD(&n->lock);
             strmap_put(&n->refresh, key, n);
@@ -254,7 +255,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     return rc;
 }
 
-/* ---- rows of an earlier life ---------------------------------------------------------------------------------------------------- */
+/* ---- rows of an earlier life
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void load_pod(void *self, const struct pod_row *r)
 {
@@ -332,7 +334,8 @@ static int adopt_sandboxes(struct node *n, struct err *err)
     return rc;
 }
 
-/* ---- the keeper: makes the node ready, then looks after logs ------------------------------------------------------------------------ */
+/* ---- the keeper: makes the node ready, then looks after logs
+ * ------------------------------------------------------------------------ */
 
 static void enqueue_all(struct node *n)
 {
@@ -366,7 +369,10 @@ static bool try_ready(struct node *n, const struct ctx *ctx)
     ERR(e);
     ERR(reg);
     bool ok = make_ready(n, &version, &e) == 0;
-    struct node_facts f = {.machine = &n->machine, .name = n->name, .runtime_version = version ? version : "", .max_pods = n->max_pods,
+    struct node_facts f = {.machine = &n->machine,
+                           .name = n->name,
+                           .runtime_version = version ? version : "",
+                           .max_pods = n->max_pods,
                            .not_ready = ok ? NULL : err_text(&e)};
     bool registered = node_register(n->kube, ctx, &f, &reg) == 0;
     if (!registered)
@@ -427,10 +433,12 @@ static void *keeper_main(void *arg)
     }
 }
 
-/* ---- start ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- start
+ * -----------------------------------------------------------------------------------------------------------------------------
+ */
 
-static struct node_log *log_open(void *self, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts, void (*notify)(void *arg),
-                                 void *arg, struct err *err)
+static struct node_log *log_open(void *self, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts,
+                                 void (*notify)(void *arg), void *arg, struct err *err)
 {
     return logs_open(((struct node *)self)->logs, ctx, pod, opts, notify, arg, err);
 }
@@ -473,17 +481,32 @@ static int check_config(const struct node_config *cfg, struct err *err)
 static void fill_host(struct node *n, const struct node_config *cfg)
 {
     n->host = (struct pod_host){
-        .kube = n->kube, .runtime = n->runtime, .db = n->db, .events = n->events, .clock = n->clock, .node_name = n->name,
-        .node_dir = n->node_dir, .log_dir = n->log_dir, .agent_path = n->agent_path, .host_ip = n->machine.ip, .gateway = n->gateway,
-        .node_cpu_milli = n->machine.cpu_milli, .node_memory = n->machine.memory,
-        .backoff_base_ns = cfg->backoff_base_ns ? cfg->backoff_base_ns : BACKOFF_BASE, .mem_fd = -1, .track = track, .untrack = untrack,
-        .running = running, .self = n,
+        .kube = n->kube,
+        .runtime = n->runtime,
+        .db = n->db,
+        .events = n->events,
+        .clock = n->clock,
+        .node_name = n->name,
+        .node_dir = n->node_dir,
+        .log_dir = n->log_dir,
+        .agent_path = n->agent_path,
+        .host_ip = n->machine.ip,
+        .gateway = n->gateway,
+        .node_cpu_milli = n->machine.cpu_milli,
+        .node_memory = n->machine.memory,
+        .backoff_base_ns = cfg->backoff_base_ns ? cfg->backoff_base_ns : BACKOFF_BASE,
+        .mem_fd = -1,
+        .track = track,
+        .untrack = untrack,
+        .running = running,
+        .self = n,
     };
 }
 
 static int open_parts(struct node *n, const struct node_config *cfg, struct err *err)
 {
-    AUTOFREE char *db = fs_join(n->node_dir, "node.db"), *logs = fs_join(n->log_dir, "pods"), *pods = fs_join(n->node_dir, "pods");
+    AUTOFREE char *db = fs_join(n->node_dir, "node.db"), *logs = fs_join(n->log_dir, "pods"),
+                  *pods = fs_join(n->node_dir, "pods");
     if (fs_mkdir_p(n->node_dir, 0700, err) < 0 || fs_mkdir_p(logs, 0755, err) < 0 || fs_mkdir_p(pods, 0711, err) < 0 ||
         cancel_init(&n->cancel, err) < 0)
         return -1;
@@ -496,8 +519,12 @@ static int open_parts(struct node *n, const struct node_config *cfg, struct err 
     n->gateway = cfg->runtime ? xstrdup("127.0.0.1") : runtime_crun_gateway(n->runtime);
     n->runtime->exited = exited;
     n->runtime->self = n;
-    n->logs = logs_new(&(struct logs_config){.dir = n->log_dir, .clock = n->clock, .max_bytes = cfg->log_max_bytes ? cfg->log_max_bytes : LOG_BYTES,
-                                             .max_files = cfg->log_max_files ? cfg->log_max_files : LOG_FILES, .reopen = reopen_log, .self = n});
+    n->logs = logs_new(&(struct logs_config){.dir = n->log_dir,
+                                             .clock = n->clock,
+                                             .max_bytes = cfg->log_max_bytes ? cfg->log_max_bytes : LOG_BYTES,
+                                             .max_files = cfg->log_max_files ? cfg->log_max_files : LOG_FILES,
+                                             .reopen = reopen_log,
+                                             .self = n});
     n->events = event_recorder_new(n->kube, "kubelet", n->name, n->clock);
     fill_host(n, cfg);
     return load(n, err);
@@ -506,12 +533,15 @@ static int open_parts(struct node *n, const struct node_config *cfg, struct err 
 static void start_watching(struct node *n)
 {
     AUTOFREE char *selector = xasprintf("spec.nodeName=%s", n->name);
-    n->pods = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_PODS, .field_selector = selector, .clock = n->clock});
+    n->pods = informer_new(
+        &(struct informer_config){.kube = n->kube, .res = &KUBE_PODS, .field_selector = selector, .clock = n->clock});
     n->config_maps = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_CONFIGMAPS, .clock = n->clock});
     n->secrets = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_SECRETS, .clock = n->clock});
-    struct controller_source sources[] = {{.informer = n->pods}, {.informer = n->config_maps, .map = config_map_changed},
+    struct controller_source sources[] = {{.informer = n->pods},
+                                          {.informer = n->config_maps, .map = config_map_changed},
                                           {.informer = n->secrets, .map = secret_changed}};
-    const struct controller c = {.name = "node", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = WORKERS, .reconcile = reconcile};
+    const struct controller c = {
+        .name = "node", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = WORKERS, .reconcile = reconcile};
     n->run = controller_start(&c, n, n->clock, RETRY_BASE);
     informer_start(n->pods);
     informer_start(n->config_maps);
@@ -551,7 +581,9 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     return n;
 }
 
-/* ---- stop ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- stop
+ * ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Ends every pod: they get a moment, then SIGKILL. The workers have stopped: the records are ours. */
 static void end_pods(struct node *n)
@@ -611,7 +643,8 @@ void node_stop(struct node *n, enum node_stop_mode mode)
     node_free(n);
 }
 
-/* ---- questions --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- questions
+ * --------------------------------------------------------------------------------------------------------------------------- */
 
 const struct node_api *node_api(struct node *n) { return &n->api; }
 const char *node_name(struct node *n) { return n->name; }

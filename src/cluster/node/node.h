@@ -1,8 +1,8 @@
 /* node.h - the node: runs the pods that are bound to this machine.
  *
- * The node knows the cluster through a `struct kube` only, as a kubelet does. It watches the pods whose spec.nodeName is its own, makes
- * the machine look as they say (network namespace, volumes, containers under crun and conmon), and writes their status. Everything that needs
- * root or fork is done by one single-threaded helper process (`tidemill node-helper --fd N`, see helper.h).
+ * The node knows the cluster through a `struct kube` only, as a kubelet does. It watches the pods whose spec.nodeName is its own,
+ * makes the machine look as they say (network namespace, volumes, containers under crun and conmon), and writes their status.
+ * Everything that needs root or fork is done by one single-threaded helper process (`tidemill node-helper --fd N`, see helper.h).
  *
  *     struct node_config cfg = {.data_dir = "/var/lib/tidemill", .kube_addr = "127.0.0.1:6443", ...};
  *     struct node *n = node_start(&cfg, kube, err);
@@ -10,8 +10,9 @@
  *     ...
  *     node_stop(n, NODE_KEEP);      // pods go on running; the next start adopts them
  *
- * What may fail: node_start fails only for what the caller has to mend (data directory unusable, a broken node.db). A machine that cannot run
- * containers is no failure: the Node object is then NotReady with the cure in its message, and node_ready() says so.
+ * What may fail: node_start fails only for what the caller has to mend (data directory unusable, a broken node.db). A machine
+ * that cannot run containers is no failure: the Node object is then NotReady with the cure in its message, and node_ready() says
+ * so.
  *
  * Threads: all functions may be called from any thread; node_stop once, last. Source: kube.md 13.17, 15-18; DESIGN 2, 4, 6. */
 #ifndef TM_CLUSTER_NODE_NODE_H
@@ -51,7 +52,8 @@ enum node_stop_mode {
 };
 void node_stop(struct node *n, enum node_stop_mode mode);
 
-/* Takes back what a node that is no longer running left on the machine (containers, mounts, links, rules, cgroups). For `down --purge`. */
+/* Takes back what a node that is no longer running left on the machine (containers, mounts, links, rules, cgroups). For `down
+ * --purge`. */
 int node_sweep(const struct node_config *cfg, struct err *err);
 
 /* What the API server asks of the node. Valid until node_stop. */

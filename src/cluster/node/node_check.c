@@ -60,7 +60,8 @@ static void check_program(struct node_checks *c, const char *what, const char *c
     add(c, what, ok && *said, ok && *said ? xstrdup(said) : xstrdup("not found in PATH"), cure);
 }
 
-/* Runs fn in a child of its own and says with which errno it failed; 0 when it did not. What it makes dies with the child's namespaces. */
+/* Runs fn in a child of its own and says with which errno it failed; 0 when it did not. What it makes dies with the child's
+ * namespaces. */
 static int in_child(int (*fn)(const char *arg), const char *arg)
 {
     pid_t pid = fork();
@@ -72,7 +73,10 @@ static int in_child(int (*fn)(const char *arg), const char *arg)
     return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
 }
 
-static int try_namespaces(const char *arg) { return unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ? errno : 0; }
+static int try_namespaces(const char *arg)
+{
+    return unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ? errno : 0;
+}
 
 /* An overlay with its upper directory where containers will have theirs. */
 static int try_overlay(const char *dir)
@@ -92,7 +96,8 @@ static void check_kernel(struct node_checks *c, const struct node_config *cfg)
     AUTOFREE char *dir = xasprintf("%s/.doctor-XXXXXX", parent);
     static const char *const subs[] = {"upper", "work", "merged"};
     if (!mkdtemp(dir)) {
-        add(c, "overlay", false, xasprintf("%s cannot be written: %s", parent, strerror(errno)), "choose another directory with --data");
+        add(c, "overlay", false, xasprintf("%s cannot be written: %s", parent, strerror(errno)),
+            "choose another directory with --data");
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(subs); i++) {
@@ -122,7 +127,8 @@ static void check_disk(struct node_checks *c, const struct node_config *cfg)
         return;
     }
     long long mib = (long long)(v.f_bavail * v.f_frsize >> 20);
-    add(c, "disk", mib >= DISK_LOW_MIB, xasprintf("%lld MiB free in %s", mib, dir), "free at least 1 GiB, or choose another directory with --data");
+    add(c, "disk", mib >= DISK_LOW_MIB, xasprintf("%lld MiB free in %s", mib, dir),
+        "free at least 1 GiB, or choose another directory with --data");
 }
 
 static void check_network(struct node_checks *c, const struct node_config *cfg)
@@ -131,7 +137,6 @@ static void check_network(struct node_checks *c, const struct node_config *cfg)
     free(ask("nft list tables >/dev/null && echo ok", &ok));
     add(c, "nftables", ok, xstrdup(ok ? "the kernel answers" : "the kernel does not answer nft"),
         "load the kernel module nf_tables, and run tidemill as root");
-    AUTOFREE char *own = NULL;
     AUTOFREE char *path = xasprintf("%s/node/instance", cfg->data_dir);
     BUF(b);
     STRLIST(lines);
@@ -140,11 +145,15 @@ static void check_network(struct node_checks *c, const struct node_config *cfg)
     const char *cidr = cfg->pod_cidr ? cfg->pod_cidr : lines.n > 1 ? lines.v[1] : NULL;
     AUTOFREE char *chosen = cidr ? xstrdup(cidr) : podnet_choose_cidr("tm00000000");
     AUTOFREE char *conflict = chosen ? podnet_conflict(chosen, lines.n ? lines.v[0] : NULL) : NULL;
-    add(c, "pod network", chosen && !conflict, conflict ? xasprintf("%s overlaps route %s", chosen, conflict) : xstrdup(chosen ? chosen : "no free range"),
+    add(c, "pod network", chosen && !conflict,
+        conflict ? xasprintf("%s overlaps route %s", chosen, conflict) : xstrdup(chosen ? chosen : "no free range"),
         "choose a range that the machine has no route to, with --pod-cidr 10.200.0.0/16");
     free(ask("nft list chain ip filter FORWARD 2>/dev/null | grep -q 'policy drop' && echo drop", &ok));
-    add(c, "forwarding", !ok, xstrdup(ok ? "the machine's own firewall drops what is forwarded (Docker does so)" : "not dropped by the machine's firewall"),
-        "pods reach the outside only once it is allowed: nft insert rule ip filter FORWARD iifname \"tm*\" accept; nft insert rule ip filter "
+    add(c, "forwarding", !ok,
+        xstrdup(ok ? "the machine's own firewall drops what is forwarded (Docker does so)"
+                   : "not dropped by the machine's firewall"),
+        "pods reach the outside only once it is allowed: nft insert rule ip filter FORWARD iifname \"tm*\" accept; nft insert "
+        "rule ip filter "
         "FORWARD oifname \"tm*\" accept");
 }
 
@@ -163,12 +172,14 @@ static void check_python(struct node_checks *c, const struct node_config *cfg)
             "install python3, or show an environment with --host-env PREFIX");
         return;
     }
-    AUTOFREE char *command = xasprintf(
-        "'%s' -c 'import sys, importlib.util as u; print(sys.version.split()[0], \"with\", \", \".join(m for m in (\"pip\", \"kfp\", \"numpy\") if "
-        "u.find_spec(m)) or \"none of pip, kfp, numpy\")' 2>/dev/null", python);
+    AUTOFREE char *command = xasprintf("'%s' -c 'import sys, importlib.util as u; print(sys.version.split()[0], \"with\", \", "
+                                       "\".join(m for m in (\"pip\", \"kfp\", \"numpy\") if "
+                                       "u.find_spec(m)) or \"none of pip, kfp, numpy\")' 2>/dev/null",
+                                       python);
     bool ok;
     AUTOFREE char *said = ask(command, &ok);
-    add(c, "python in pods", ok, xasprintf("%s %s", python, said), "this python3 does not run; show another with --host-env PREFIX");
+    add(c, "python in pods", ok, xasprintf("%s %s", python, said),
+        "this python3 does not run; show another with --host-env PREFIX");
 }
 
 void node_check(const struct node_config *cfg, struct node_checks *out)
@@ -186,7 +197,8 @@ void node_check(const struct node_config *cfg, struct node_checks *out)
     check_python(out, cfg);
 }
 
-/* ---- sweep ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- sweep
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 struct swept {
     struct runtime *rt;
@@ -205,7 +217,8 @@ static void sweep_container(void *self, const struct container_row *r)
 
 int node_sweep(const struct node_config *cfg, struct err *err)
 {
-    AUTOFREE char *node_dir = fs_join(cfg->data_dir, "node"), *path = fs_join(node_dir, "node.db"), *instance = fs_join(node_dir, "instance");
+    AUTOFREE char *node_dir = fs_join(cfg->data_dir, "node"), *path = fs_join(node_dir, "node.db"),
+                  *instance = fs_join(node_dir, "instance");
     AUTOFREE char *pods = fs_join(node_dir, "pods"), *version = NULL;
     if (!fs_exists(instance))
         return 0;

@@ -59,7 +59,9 @@ void machine_read(struct machine *m, const char *data_dir)
         .host_name = xstrdup(host),
         .kernel = xstrdup(u.release),
         .os_image = os_name(),
-        .arch = xstrdup(str_eq(u.machine, "x86_64") ? "amd64" : str_eq(u.machine, "aarch64") ? "arm64" : u.machine),
+        .arch = xstrdup(str_eq(u.machine, "x86_64")    ? "amd64"
+                        : str_eq(u.machine, "aarch64") ? "arm64"
+                                                       : u.machine),
         .machine_id = first_line("/etc/machine-id"),
         .boot_id = proc_boot_id(),
         .ip = proc_machine_ip(),
@@ -78,7 +80,8 @@ void machine_free(struct machine *m)
     *m = (struct machine){0};
 }
 
-/* ---- the object ------------------------------------------------------------------------------------------------------------- */
+/* ---- the object -------------------------------------------------------------------------------------------------------------
+ */
 
 static void set_labels(struct jm *m, jmval *node, const struct node_facts *f)
 {
@@ -92,8 +95,8 @@ static void set_labels(struct jm *m, jmval *node, const struct node_facts *f)
         jm_put(m, object_meta_make_annotations(m, meta), "tidemill.dev/cgroups", jm_str(m, f->cgroups));
 }
 
-/* A new Node comes with the not-ready taint, which Kubernetes' node lifecycle controller takes away and puts back. Here the node does it itself:
- * nobody knows earlier. */
+/* A new Node comes with the not-ready taint, which Kubernetes' node lifecycle controller takes away and puts back. Here the node
+ * does it itself: nobody knows earlier. */
 static void set_taint(struct jm *m, jmval *node, const struct node_facts *f)
 {
     jmval *spec = node_make_spec(m, node), *taints = node_spec_make_taints(m, spec);
@@ -127,8 +130,8 @@ static jmval *resources(struct jm *m, const struct node_facts *f)
     return r;
 }
 
-static void set_condition(struct jm *m, jmval *list, jval *old, const char *type, const char *status, const char *reason, const char *message,
-                          const char *now)
+static void set_condition(struct jm *m, jmval *list, jval *old, const char *type, const char *status, const char *reason,
+                          const char *message, const char *now)
 {
     jmval *c = jm_obj(m);
     const char *since = now;
@@ -176,10 +179,14 @@ static void set_status(struct jm *m, jmval *status, jval *old, const struct node
     node_status_set_capacity(m, status, resources(m, f));
     node_status_set_allocatable(m, status, resources(m, f));
     jval *before = node_status_conditions(old);
-    set_condition(m, conditions, before, "MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available", now);
-    set_condition(m, conditions, before, "DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure", now);
-    set_condition(m, conditions, before, "PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available", now);
-    set_condition(m, conditions, before, "Ready", f->not_ready ? "False" : "True", f->not_ready ? "KubeletNotReady" : "KubeletReady",
+    set_condition(m, conditions, before, "MemoryPressure", "False", "KubeletHasSufficientMemory",
+                  "kubelet has sufficient memory available", now);
+    set_condition(m, conditions, before, "DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure",
+                  now);
+    set_condition(m, conditions, before, "PIDPressure", "False", "KubeletHasSufficientPID",
+                  "kubelet has sufficient PID available", now);
+    set_condition(m, conditions, before, "Ready", f->not_ready ? "False" : "True",
+                  f->not_ready ? "KubeletNotReady" : "KubeletReady",
                   f->not_ready ? f->not_ready : "kubelet is posting ready status", now);
     node_status_set_conditions(m, status, conditions);
     set_address(m, addresses, "InternalIP", f->machine->ip);

@@ -15,8 +15,8 @@ struct node_facts {
     const struct machine *machine;
     const char *name, *runtime_version; /* "" while unknown */
     unsigned max_pods;
-    const char *not_ready;              /* NULL: ready; else the cure */
-    const char *cgroups;                /* annotation: how limits are applied; NULL: unknown */
+    const char *not_ready; /* NULL: ready; else the cure */
+    const char *cgroups;   /* annotation: how limits are applied; NULL: unknown */
 };
 /* Creates the Node or brings it up to date. No heartbeats: it is written when something changed. */
 int node_register(struct kube *kube, const struct ctx *ctx, const struct node_facts *f, struct err *err);

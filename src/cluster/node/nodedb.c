@@ -14,12 +14,14 @@ struct nodedb {
 };
 
 static const struct migration migrations[] = {
-    {1, "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
-        "CREATE TABLE pods (uid TEXT PRIMARY KEY, ns TEXT NOT NULL, name TEXT NOT NULL, state INTEGER NOT NULL, sandbox TEXT, ip TEXT,"
-        "  net_path TEXT, ipc_path TEXT, started_ns INTEGER NOT NULL, reason TEXT, message TEXT) WITHOUT ROWID;"
-        "CREATE TABLE containers (pod_uid TEXT NOT NULL, name TEXT NOT NULL, init INTEGER NOT NULL, attempt INTEGER NOT NULL,"
-        "  state INTEGER NOT NULL, cid TEXT, started_ns INTEGER NOT NULL, finished_ns INTEGER NOT NULL, exit_code INTEGER NOT NULL,"
-        "  reason TEXT, message TEXT, last TEXT, backoff_ns INTEGER NOT NULL, PRIMARY KEY (pod_uid, name)) WITHOUT ROWID;"},
+    {1,
+     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
+     "CREATE TABLE pods (uid TEXT PRIMARY KEY, ns TEXT NOT NULL, name TEXT NOT NULL, state INTEGER NOT NULL, sandbox TEXT, ip "
+     "TEXT,"
+     "  net_path TEXT, ipc_path TEXT, started_ns INTEGER NOT NULL, reason TEXT, message TEXT) WITHOUT ROWID;"
+     "CREATE TABLE containers (pod_uid TEXT NOT NULL, name TEXT NOT NULL, init INTEGER NOT NULL, attempt INTEGER NOT NULL,"
+     "  state INTEGER NOT NULL, cid TEXT, started_ns INTEGER NOT NULL, finished_ns INTEGER NOT NULL, exit_code INTEGER NOT NULL,"
+     "  reason TEXT, message TEXT, last TEXT, backoff_ns INTEGER NOT NULL, PRIMARY KEY (pod_uid, name)) WITHOUT ROWID;"},
 };
 
 struct nodedb *nodedb_open(const char *path, struct err *err)
@@ -66,8 +68,9 @@ int nodedb_new_boot(struct nodedb *db, const char *boot_id, bool *is_new, struct
 
 int nodedb_put_pod(struct nodedb *db, const struct pod_row *r, struct err *err)
 {
-    static const char put[] = "INSERT OR REPLACE INTO pods (uid, ns, name, state, sandbox, ip, net_path, ipc_path, started_ns, reason, message)"
-                              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    static const char put[] =
+        "INSERT OR REPLACE INTO pods (uid, ns, name, state, sandbox, ip, net_path, ipc_path, started_ns, reason, message)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     LOCK_GUARD(&db->lock);
     STMT(s, db->db, put, err);
     if (!s)
@@ -90,9 +93,9 @@ int nodedb_put_pod(struct nodedb *db, const struct pod_row *r, struct err *err)
 
 int nodedb_put_container(struct nodedb *db, const struct container_row *r, struct err *err)
 {
-    static const char put[] =
-        "INSERT OR REPLACE INTO containers (pod_uid, name, init, attempt, state, cid, started_ns, finished_ns, exit_code, reason, message, last,"
-        " backoff_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    static const char put[] = "INSERT OR REPLACE INTO containers (pod_uid, name, init, attempt, state, cid, started_ns, "
+                              "finished_ns, exit_code, reason, message, last,"
+                              " backoff_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     LOCK_GUARD(&db->lock);
     STMT(s, db->db, put, err);
     if (!s)
@@ -139,15 +142,23 @@ int nodedb_del_pod(struct nodedb *db, const char *uid, struct err *err)
 
 int nodedb_each_pod(struct nodedb *db, void (*fn)(void *self, const struct pod_row *r), void *self, struct err *err)
 {
-    static const char sql[] = "SELECT uid, ns, name, state, sandbox, ip, net_path, ipc_path, started_ns, reason, message FROM pods";
+    static const char sql[] =
+        "SELECT uid, ns, name, state, sandbox, ip, net_path, ipc_path, started_ns, reason, message FROM pods";
     LOCK_GUARD(&db->lock);
     STMT(s, db->db, sql, err);
     int rc = -1;
     while (s && (rc = stmt_step(s, err)) == 1) {
-        struct pod_row r = {.uid = (char *)stmt_text(s, 0), .ns = (char *)stmt_text(s, 1), .name = (char *)stmt_text(s, 2),
-                            .state = (int)stmt_i64(s, 3), .sandbox = (char *)stmt_text(s, 4), .ip = (char *)stmt_text(s, 5),
-                            .net_path = (char *)stmt_text(s, 6), .ipc_path = (char *)stmt_text(s, 7), .started_ns = stmt_i64(s, 8),
-                            .reason = (char *)stmt_text(s, 9), .message = (char *)stmt_text(s, 10)};
+        struct pod_row r = {.uid = (char *)stmt_text(s, 0),
+                            .ns = (char *)stmt_text(s, 1),
+                            .name = (char *)stmt_text(s, 2),
+                            .state = (int)stmt_i64(s, 3),
+                            .sandbox = (char *)stmt_text(s, 4),
+                            .ip = (char *)stmt_text(s, 5),
+                            .net_path = (char *)stmt_text(s, 6),
+                            .ipc_path = (char *)stmt_text(s, 7),
+                            .started_ns = stmt_i64(s, 8),
+                            .reason = (char *)stmt_text(s, 9),
+                            .message = (char *)stmt_text(s, 10)};
         fn(self, &r);
     }
     return rc;
@@ -155,16 +166,25 @@ int nodedb_each_pod(struct nodedb *db, void (*fn)(void *self, const struct pod_r
 
 int nodedb_each_container(struct nodedb *db, void (*fn)(void *self, const struct container_row *r), void *self, struct err *err)
 {
-    static const char sql[] = "SELECT pod_uid, name, init, attempt, state, cid, started_ns, finished_ns, exit_code, reason, message, last,"
-                              " backoff_ns FROM containers";
+    static const char sql[] =
+        "SELECT pod_uid, name, init, attempt, state, cid, started_ns, finished_ns, exit_code, reason, message, last,"
+        " backoff_ns FROM containers";
     LOCK_GUARD(&db->lock);
     STMT(s, db->db, sql, err);
     int rc = -1;
     while (s && (rc = stmt_step(s, err)) == 1) {
-        struct container_row r = {.pod_uid = (char *)stmt_text(s, 0), .name = (char *)stmt_text(s, 1), .init = (int)stmt_i64(s, 2),
-                                  .attempt = (int)stmt_i64(s, 3), .state = (int)stmt_i64(s, 4), .cid = (char *)stmt_text(s, 5),
-                                  .started_ns = stmt_i64(s, 6), .finished_ns = stmt_i64(s, 7), .exit_code = (int)stmt_i64(s, 8),
-                                  .reason = (char *)stmt_text(s, 9), .message = (char *)stmt_text(s, 10), .last = (char *)stmt_text(s, 11),
+        struct container_row r = {.pod_uid = (char *)stmt_text(s, 0),
+                                  .name = (char *)stmt_text(s, 1),
+                                  .init = (int)stmt_i64(s, 2),
+                                  .attempt = (int)stmt_i64(s, 3),
+                                  .state = (int)stmt_i64(s, 4),
+                                  .cid = (char *)stmt_text(s, 5),
+                                  .started_ns = stmt_i64(s, 6),
+                                  .finished_ns = stmt_i64(s, 7),
+                                  .exit_code = (int)stmt_i64(s, 8),
+                                  .reason = (char *)stmt_text(s, 9),
+                                  .message = (char *)stmt_text(s, 10),
+                                  .last = (char *)stmt_text(s, 11),
                                   .backoff_ns = stmt_i64(s, 12)};
         fn(self, &r);
     }

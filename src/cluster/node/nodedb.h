@@ -1,9 +1,9 @@
 /* nodedb.h - node.db: what this node has on the machine, written down before it is done.
  *
- * A row says what we were about to do or have done; the runtime says what is. Together they are enough to go on after a kill -9 at any
- * instant: a row without a container is started over, a container without a row cannot be. Rows need to survive our death, not the machine's (after a
- * reboot nothing runs), so commits do not wait for the disk; an end's code is durable in the pod's status before its proof is deleted.
- * Thread-safe: one connection and a lock. */
+ * A row says what we were about to do or have done; the runtime says what is. Together they are enough to go on after a kill -9
+ * at any instant: a row without a container is started over, a container without a row cannot be. Rows need to survive our death,
+ * not the machine's (after a reboot nothing runs), so commits do not wait for the disk; an end's code is durable in the pod's
+ * status before its proof is deleted. Thread-safe: one connection and a lock. */
 #ifndef TM_NODE_NODEDB_H
 #define TM_NODE_NODEDB_H
 
@@ -17,10 +17,10 @@ int nodedb_new_boot(struct nodedb *db, const char *boot_id, bool *is_new, struct
 
 struct pod_row {
     char *uid, *ns, *name;
-    int state;               /* enum pod_state */
+    int state;                                /* enum pod_state */
     char *sandbox, *ip, *net_path, *ipc_path; /* NULL before there is one */
-    int64_t started_ns;      /* wall clock of status.startTime */
-    char *reason, *message;  /* why it was ended by us; NULL else */
+    int64_t started_ns;                       /* wall clock of status.startTime */
+    char *reason, *message;                   /* why it was ended by us; NULL else */
 };
 struct container_row {
     char *pod_uid, *name;

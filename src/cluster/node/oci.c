@@ -14,14 +14,49 @@
 enum { CPU_PERIOD_US = 100000, NOFILE_SOFT = 65536, NOFILE_HARD = 1048576 };
 
 /* By number, as in linux/capability.h. */
-static const char *const capability_names[] = {
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT",
-    "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE",
-    "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON",
-    "BPF", "CHECKPOINT_RESTORE"};
-static const char *const default_capabilities[] = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-                                                   "NET_BIND_SERVICE", "SYS_CHROOT"};
+static const char *const capability_names[] = {"CHOWN",
+                                               "DAC_OVERRIDE",
+                                               "DAC_READ_SEARCH",
+                                               "FOWNER",
+                                               "FSETID",
+                                               "KILL",
+                                               "SETGID",
+                                               "SETUID",
+                                               "SETPCAP",
+                                               "LINUX_IMMUTABLE",
+                                               "NET_BIND_SERVICE",
+                                               "NET_BROADCAST",
+                                               "NET_ADMIN",
+                                               "NET_RAW",
+                                               "IPC_LOCK",
+                                               "IPC_OWNER",
+                                               "SYS_MODULE",
+                                               "SYS_RAWIO",
+                                               "SYS_CHROOT",
+                                               "SYS_PTRACE",
+                                               "SYS_PACCT",
+                                               "SYS_ADMIN",
+                                               "SYS_BOOT",
+                                               "SYS_NICE",
+                                               "SYS_RESOURCE",
+                                               "SYS_TIME",
+                                               "SYS_TTY_CONFIG",
+                                               "MKNOD",
+                                               "LEASE",
+                                               "AUDIT_WRITE",
+                                               "AUDIT_CONTROL",
+                                               "SETFCAP",
+                                               "MAC_OVERRIDE",
+                                               "MAC_ADMIN",
+                                               "SYSLOG",
+                                               "WAKE_ALARM",
+                                               "BLOCK_SUSPEND",
+                                               "AUDIT_READ",
+                                               "PERFMON",
+                                               "BPF",
+                                               "CHECKPOINT_RESTORE"};
+static const char *const default_capabilities[] = {"CHOWN",  "DAC_OVERRIDE", "FOWNER",  "FSETID",           "KILL",
+                                                   "SETGID", "SETUID",       "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT"};
 
 static bool in_list(const char *const *list, size_t n, const char *name)
 {
@@ -240,7 +275,8 @@ static jmval *process(const struct oci_machine *machine, const struct container_
     jm_push(limits, nofile);
     jm_put(m, p, "rlimits", limits);
     jm_put(m, p, "noNewPrivileges", jm_bool(m, spec->no_new_privs));
-    jm_put(m, p, "oomScoreAdj", jm_i64(m, spec->oom_score_adj < machine->oom_score_min ? machine->oom_score_min : spec->oom_score_adj));
+    jm_put(m, p, "oomScoreAdj",
+           jm_i64(m, spec->oom_score_adj < machine->oom_score_min ? machine->oom_score_min : spec->oom_score_adj));
     return p;
 }
 
@@ -249,7 +285,7 @@ static jmval *devices(struct jm *m, bool all)
     static const struct {
         int major, minor; /* -1: any */
         const char *type, *access;
-    } allowed[] = {{1, 3, "c", "rwm"}, {1, 5, "c", "rwm"}, {1, 7, "c", "rwm"}, {1, 8, "c", "rwm"},  {1, 9, "c", "rwm"},
+    } allowed[] = {{1, 3, "c", "rwm"}, {1, 5, "c", "rwm"}, {1, 7, "c", "rwm"}, {1, 8, "c", "rwm"},   {1, 9, "c", "rwm"},
                    {5, 0, "c", "rwm"}, {5, 1, "c", "rwm"}, {5, 2, "c", "rwm"}, {136, -1, "c", "rwm"}};
     jmval *arr = jm_arr(m), *deny = jm_obj(m);
     jm_put(m, deny, "allow", jm_bool(m, all));
@@ -303,8 +339,16 @@ static void add_namespace(struct jm *m, jmval *arr, const char *type, const char
 
 static jmval *linux_part(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m)
 {
-    static const char *const masked[] = {"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                                         "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    static const char *const masked[] = {"/proc/acpi",
+                                         "/proc/asound",
+                                         "/proc/kcore",
+                                         "/proc/keys",
+                                         "/proc/latency_stats",
+                                         "/proc/timer_list",
+                                         "/proc/timer_stats",
+                                         "/proc/sched_debug",
+                                         "/proc/scsi",
+                                         "/sys/firmware",
                                          "/sys/devices/virtual/powercap"};
     static const char *const readonly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
     jmval *l = jm_obj(m), *ns = jm_arr(m);

@@ -1,5 +1,5 @@
-/* oci.h - the OCI runtime configuration (config.json) of a container, and the seccomp profile in it. Pure but for hostroot_make, which makes
- * the root directory. Source: kube.md 16.5; OCI runtime-spec 1.0.2. */
+/* oci.h - the OCI runtime configuration (config.json) of a container, and the seccomp profile in it. Pure but for hostroot_make,
+ * which makes the root directory. Source: kube.md 16.5; OCI runtime-spec 1.0.2. */
 #ifndef TM_NODE_OCI_H
 #define TM_NODE_OCI_H
 
@@ -10,8 +10,8 @@
 struct oci_machine {
     const struct hostroot *root;
     struct cgroup_info cgroup;
-    const char *cgroup_parent;  /* "tm3fa81c07" */
-    int64_t nofile_hard;        /* our own limits: without CAP_SYS_RESOURCE nothing beyond them can be given */
+    const char *cgroup_parent; /* "tm3fa81c07" */
+    int64_t nofile_hard;       /* our own limits: without CAP_SYS_RESOURCE nothing beyond them can be given */
     int oom_score_min;
     uint64_t capabilities;      /* ours, by number: a container gets none that we do not have */
     const struct json *seccomp; /* the distribution's profile as it comes; NULL: none */
@@ -20,9 +20,11 @@ struct oci_machine {
 void oci_limits(struct oci_machine *machine);
 /* Writes <bundle>/config.json and makes <bundle>/rootfs. */
 int oci_write(const struct oci_machine *machine, const struct container_spec *spec, struct err *err);
-/* The OCI form of a profile in the form of containers-common (archMap, includes, excludes) for a container with these capabilities. */
+/* The OCI form of a profile in the form of containers-common (archMap, includes, excludes) for a container with these
+ * capabilities. */
 jmval *oci_seccomp(struct jm *m, jval *profile, const struct strlist *caps);
 /* The usual capabilities of a container, changed by a securityContext's add and drop ("ALL" too). */
-void oci_capabilities(const char *const *add, size_t n_add, const char *const *drop, size_t n_drop, bool all, struct strlist *out);
+void oci_capabilities(const char *const *add, size_t n_add, const char *const *drop, size_t n_drop, bool all,
+                      struct strlist *out);
 
 #endif

@@ -18,9 +18,9 @@
 #include "base/log.h"
 
 #define SETUP_RETRY_FIRST (NS_PER_S / 2)
-#define SETUP_RETRY_MAX   (122 * NS_PER_S)
-#define MEASURE_EVERY     (10 * NS_PER_S)
-#define FORCED_GRACE      (2 * NS_PER_S) /* of a pod whose object is gone already */
+#define SETUP_RETRY_MAX (122 * NS_PER_S)
+#define MEASURE_EVERY (10 * NS_PER_S)
+#define FORCED_GRACE (2 * NS_PER_S) /* of a pod whose object is gone already */
 enum { GRACE_DEFAULT_S = 30, STEPS_MAX = 64 };
 
 /* ---- records --------------------------------------------------------------------------------------------------------------- */
@@ -93,7 +93,9 @@ struct pod *pod_from_row(const struct pod_host *h, const struct pod_row *r)
     p->message = xstrdup(r->message);
     if (r->sandbox) {
         p->has_sandbox = true;
-        p->sandbox = (struct sandbox){.name = xstrdup(r->sandbox), .ip = xstrdup(r->ip), .net_path = xstrdup(r->net_path),
+        p->sandbox = (struct sandbox){.name = xstrdup(r->sandbox),
+                                      .ip = xstrdup(r->ip),
+                                      .net_path = xstrdup(r->net_path),
                                       .ipc_path = xstrdup(r->ipc_path)};
     } else if (r->ip) {
         p->sandbox.ip = xstrdup(r->ip);
@@ -183,8 +185,14 @@ void pod_evict(struct pod *p, const char *reason, const char *message)
 
 static int save(const struct pod_host *h, const struct pod *p, struct err *err)
 {
-    struct pod_row r = {.uid = p->uid, .ns = p->ns, .name = p->name, .state = p->state, .ip = p->sandbox.ip, .started_ns = p->started_ns,
-                        .reason = p->reason, .message = p->message};
+    struct pod_row r = {.uid = p->uid,
+                        .ns = p->ns,
+                        .name = p->name,
+                        .state = p->state,
+                        .ip = p->sandbox.ip,
+                        .started_ns = p->started_ns,
+                        .reason = p->reason,
+                        .message = p->message};
     if (p->has_sandbox) {
         r.sandbox = p->sandbox.name;
         r.net_path = p->sandbox.net_path;
@@ -243,7 +251,8 @@ static bool restarts(const struct pod *p, const struct box *b)
     return b->init || str_eq(policy, "OnFailure") ? b->exit_code != 0 : true;
 }
 
-/* ---- steps: each does what it can and returns the next state, or its own to wait; -1 is an error ------------------------------------- */
+/* ---- steps: each does what it can and returns the next state, or its own to wait; -1 is an error
+ * ------------------------------------- */
 
 typedef int step_fn(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err);
 
@@ -281,16 +290,23 @@ static int make_pod(const struct pod_host *h, const struct ctx *ctx, struct pod 
         return -1;
     if (!p->has_sandbox) {
         sandbox_free(&p->sandbox);
-        if (h->runtime->ops->sandbox_up(h->runtime, p->uid, pod_spec_host_network(pod_spec(json_root(p->obj)), false), &p->sandbox, err) < 0)
+        if (h->runtime->ops->sandbox_up(h->runtime, p->uid, pod_spec_host_network(pod_spec(json_root(p->obj)), false),
+                                        &p->sandbox, err) < 0)
             return -1;
         p->has_sandbox = true;
         if (save(h, p, err) < 0)
             return -1;
     }
     struct pod_facts facts = pod_facts(h, p);
-    struct volumes_at at = {.kube = h->kube, .runtime = h->runtime, .ctx = ctx, .facts = &facts, .pod_dir = dir, .mem_dir = mem,
+    struct volumes_at at = {.kube = h->kube,
+                            .runtime = h->runtime,
+                            .ctx = ctx,
+                            .facts = &facts,
+                            .pod_dir = dir,
+                            .mem_dir = mem,
                             .mem_fd = h->mem_fd,
-                            .fs_group = pod_security_context_fs_group(pod_spec_security_context(pod_spec(json_root(p->obj))), -1)};
+                            .fs_group =
+                                pod_security_context_fs_group(pod_spec_security_context(pod_spec(json_root(p->obj))), -1)};
     int64_t refresh;
     if (volumes_make(&at, &refresh, err) < 0)
         return -1;
@@ -455,7 +471,8 @@ static int step_gone(const struct pod_host *h, const struct ctx *ctx, struct pod
         return POD_GONE;
     ERR(e);
     struct kube_opts opts = {.grace_seconds = &now, .precondition_uid = p->uid};
-    if (kube_delete(h->kube, ctx, &KUBE_PODS, p->ns, p->name, &opts, NULL, &e) < 0 && e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT)
+    if (kube_delete(h->kube, ctx, &KUBE_PODS, p->ns, p->name, &opts, NULL, &e) < 0 && e.code != ERR_NOT_FOUND &&
+        e.code != ERR_CONFLICT)
         return err_move(err, &e);
     return POD_GONE;
 }

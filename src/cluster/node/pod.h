@@ -1,11 +1,12 @@
 /* pod.h - the pod worker: makes one pod as its object says, level-triggered.
  *
- * A `struct pod` is what this node knows of one pod (by uid) beyond its object; its fields that must outlive us are rows of node.db. It belongs to
- * the worker that has its key (the queue gives a key to one worker at a time). pod_sync() looks at what is, takes the steps that can be taken now, writes
- * the status if it changed, and says when to be called again at the latest. Killed anywhere and called again it ends in the same state.
+ * A `struct pod` is what this node knows of one pod (by uid) beyond its object; its fields that must outlive us are rows of
+ * node.db. It belongs to the worker that has its key (the queue gives a key to one worker at a time). pod_sync() looks at what
+ * is, takes the steps that can be taken now, writes the status if it changed, and says when to be called again at the latest.
+ * Killed anywhere and called again it ends in the same state.
  *
  *   state       what is done in it                                    leaves to
- *   ---------   ---------------------------------------------------   ------------------------------------------------------------
+ *   ---------   --------------------------------------------------- ------------------------------------------------------------
  *   NEW         nothing is made yet                                   SETUP; ENDED if it is being deleted
  *   SETUP       directories, volumes, network; again until it works   INIT; ENDED if it is being deleted or its time is over
  *   INIT        init containers, one after the other                  RUN when all ended with 0; ENDED when one failed for good;
@@ -17,12 +18,11 @@
  *   GONE        the object is deleted if that was asked               (forgotten, logs removed, once the object is gone)
  *
  *   container   means                                                 leaves to
- *   ---------   ---------------------------------------------------   ------------------------------------------------------------
+ *   ---------   --------------------------------------------------- ------------------------------------------------------------
  *   WAITING     not started, or waiting for its next attempt          PREPARED (row first, then created)
- *   PREPARED    being created; nothing of it has run                  RUNNING (row first, then started); EXITED: cannot be started;
- *                                                                     WAITING: our own failure, tried again
- *   RUNNING     started, or about to be                               EXITED
- *   EXITED      ended, its code is known (or known to be lost)        WAITING, next attempt, by restart policy
+ *   PREPARED    being created; nothing of it has run                  RUNNING (row first, then started); EXITED: cannot be
+ * started; WAITING: our own failure, tried again RUNNING     started, or about to be                               EXITED EXITED
+ * ended, its code is known (or known to be lost)        WAITING, next attempt, by restart policy
  */
 #ifndef TM_NODE_POD_H
 #define TM_NODE_POD_H
@@ -40,39 +40,39 @@ enum box_state { BOX_WAITING, BOX_PREPARED, BOX_RUNNING, BOX_EXITED };
 struct box {
     char *name;
     bool init;
-    int attempt;                 /* status.restartCount */
+    int attempt; /* status.restartCount */
     enum box_state state;
-    char *cid;                   /* NULL before the first attempt is prepared */
+    char *cid;                       /* NULL before the first attempt is prepared */
     int64_t started_ns, finished_ns; /* wall clock */
-    int exit_code;               /* BOX_EXITED */
-    char *reason, *message;      /* of state.terminated */
-    char *last;                  /* JSON of lastState.terminated; NULL: none */
+    int exit_code;                   /* BOX_EXITED */
+    char *reason, *message;          /* of state.terminated */
+    char *last;                      /* JSON of lastState.terminated; NULL: none */
     char *image_id;
     char *wait_reason, *wait_message; /* BOX_WAITING: why; NULL: the usual */
-    int64_t backoff_ns;          /* the wait before the next attempt */
-    int64_t retry_mono_ns;       /* not before this; 0: now */
-    int64_t retry_wait_ns;       /* doubles with each failure of ours */
+    int64_t backoff_ns;               /* the wait before the next attempt */
+    int64_t retry_mono_ns;            /* not before this; 0: now */
+    int64_t retry_wait_ns;            /* doubles with each failure of ours */
     bool created_event;
 };
 
 struct pod {
-    struct pod *next_of_key;     /* the node's index */
+    struct pod *next_of_key; /* the node's index */
     char *key, *uid, *ns, *name;
-    struct json *obj;            /* newest known */
-    bool object_gone;            /* deleted from the API */
+    struct json *obj; /* newest known */
+    bool object_gone; /* deleted from the API */
     enum pod_state state;
     struct sandbox sandbox;
     bool has_sandbox;
     int64_t started_ns;
-    char *reason, *message;      /* status.reason when we ended it */
-    struct box *boxes;           /* init containers first, in order */
+    char *reason, *message; /* status.reason when we ended it */
+    struct box *boxes;      /* init containers first, in order */
     size_t n_boxes, n_init;
-    bool adopted;                /* from a row of an earlier life, not looked at yet */
+    bool adopted; /* from a row of an earlier life, not looked at yet */
     bool term_sent, kill_sent;
-    int64_t kill_mono_ns;        /* when the grace is over */
+    int64_t kill_mono_ns; /* when the grace is over */
     int64_t setup_retry_mono_ns, setup_wait_ns;
-    int64_t measure_mono_ns;     /* when volumes are measured next; INT64_MAX: never */
-    int64_t refresh_mono_ns;     /* token volumes; 0: never */
+    int64_t measure_mono_ns; /* when volumes are measured next; INT64_MAX: never */
+    int64_t refresh_mono_ns; /* token volumes; 0: never */
 };
 
 /* What pods need of the node. Everything here lives longer than any pod and may be used by all workers. */
@@ -85,7 +85,7 @@ struct pod_host {
     const char *node_name, *node_dir, *log_dir, *agent_path, *host_ip, *gateway;
     int64_t node_cpu_milli, node_memory;
     int64_t backoff_base_ns;
-    int mem_fd;                  /* <node>/mem */
+    int mem_fd; /* <node>/mem */
     /* Tells whose exit to report to whom, and what logs may be followed. */
     void (*track)(void *self, const char *cid, const char *key);
     void (*untrack)(void *self, const char *cid);
@@ -93,7 +93,7 @@ struct pod_host {
     void *self;
 };
 
-struct pod *pod_new(const struct pod_host *h, struct json *obj);                   /* a reference is taken */
+struct pod *pod_new(const struct pod_host *h, struct json *obj); /* a reference is taken */
 struct pod *pod_from_row(const struct pod_host *h, const struct pod_row *r);
 void pod_add_row(const struct pod_host *h, struct pod *p, const struct container_row *r);
 void pod_free(struct pod *p);

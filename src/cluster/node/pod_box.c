@@ -19,11 +19,11 @@
 #include "base/log.h"
 
 enum { MESSAGE_MAX = 4096, LOG_TAIL_BYTES = 2048, LOG_TAIL_LINES = 80, EXIT_LOST = 137 };
-#define BACKOFF_MAX       (300 * NS_PER_S)
-#define BACKOFF_FORGIVEN  (600 * NS_PER_S) /* who ran this long starts over with a short wait */
-#define OWN_RETRY_FIRST   (1 * NS_PER_S)
-#define OWN_RETRY_MAX     (120 * NS_PER_S)
-#define PULL_RETRY_FIRST  (10 * NS_PER_S)
+#define BACKOFF_MAX (300 * NS_PER_S)
+#define BACKOFF_FORGIVEN (600 * NS_PER_S) /* who ran this long starts over with a short wait */
+#define OWN_RETRY_FIRST (1 * NS_PER_S)
+#define OWN_RETRY_MAX (120 * NS_PER_S)
+#define PULL_RETRY_FIRST (10 * NS_PER_S)
 
 static void set_text(char **at, const char *text)
 {
@@ -42,9 +42,19 @@ static void about(const struct pod_host *h, const struct pod *p, const struct bo
 
 int box_save(const struct pod_host *h, const struct pod *p, const struct box *b, struct err *err)
 {
-    struct container_row r = {.pod_uid = p->uid, .name = b->name, .init = b->init, .attempt = b->attempt, .state = b->state, .cid = b->cid,
-                              .started_ns = b->started_ns, .finished_ns = b->finished_ns, .exit_code = b->exit_code, .reason = b->reason,
-                              .message = b->message, .last = b->last, .backoff_ns = b->backoff_ns};
+    struct container_row r = {.pod_uid = p->uid,
+                              .name = b->name,
+                              .init = b->init,
+                              .attempt = b->attempt,
+                              .state = b->state,
+                              .cid = b->cid,
+                              .started_ns = b->started_ns,
+                              .finished_ns = b->finished_ns,
+                              .exit_code = b->exit_code,
+                              .reason = b->reason,
+                              .message = b->message,
+                              .last = b->last,
+                              .backoff_ns = b->backoff_ns};
     return nodedb_put_container(h->db, &r, err);
 }
 
@@ -160,8 +170,8 @@ int box_observe(const struct pod_host *h, struct pod *p, struct box *b, struct e
     case RUN_LOST:
         break;
     }
-    return ended(h, p, b, EXIT_LOST, "ContainerStatusUnknown",
-                 "The container could not be located when the pod was terminated", 0, err);
+    return ended(h, p, b, EXIT_LOST, "ContainerStatusUnknown", "The container could not be located when the pod was terminated",
+                 0, err);
 }
 
 /* ---- start ----------------------------------------------------------------------------------------------------------------- */
@@ -209,7 +219,8 @@ static bool have_image(const struct pod_host *h, struct pod *p, struct box *b, j
     return false;
 }
 
-static int prepare(const struct pod_host *h, const struct pod *p, struct box *b, const char *bundle, const char *log_dir, struct err *err)
+static int prepare(const struct pod_host *h, const struct pod *p, struct box *b, const char *bundle, const char *log_dir,
+                   struct err *err)
 {
     char id[65];
     set_text(&b->cid, random_hex(id, 32));
@@ -222,8 +233,8 @@ static int prepare(const struct pod_host *h, const struct pod *p, struct box *b,
     return fs_mkdir_p(bundle, 0700, err) < 0 ? -1 : fs_mkdir_p(log_dir, 0755, err);
 }
 
-/* The runtime could not start it. What is the image's or the pod's fault is an end with a code, as a shell would give it; else it is ours, and is
- * tried again. */
+/* The runtime could not start it. What is the image's or the pod's fault is an end with a code, as a shell would give it; else it
+ * is ours, and is tried again. */
 static int not_started(const struct pod_host *h, struct pod *p, struct box *b, struct err *e, struct err *err)
 {
     about(h, p, b, "Warning", "Failed", "Error: %s", err_text(e));
@@ -276,7 +287,8 @@ int box_start(const struct pod_host *h, const struct ctx *ctx, struct pod *p, st
     return 0;
 }
 
-/* ---- the next attempt ---------------------------------------------------------------------------------------------------------- */
+/* ---- the next attempt
+ * ---------------------------------------------------------------------------------------------------------- */
 
 int box_remove(const struct pod_host *h, struct pod *p, struct box *b, struct err *err)
 {
@@ -306,8 +318,8 @@ static void back_off(const struct pod_host *h, const struct pod *p, struct box *
     int64_t passed = wall - b->finished_ns;
     b->retry_mono_ns = mono + (passed > 0 && passed < wait ? wait - passed : wait);
     char text[TIME_TEXT_MAX];
-    AUTOFREE char *message = xasprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", duration_format(text, wait), b->name,
-                                       p->name, p->ns, p->uid);
+    AUTOFREE char *message = xasprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", duration_format(text, wait),
+                                       b->name, p->name, p->ns, p->uid);
     set_text(&b->wait_reason, "CrashLoopBackOff");
     set_text(&b->wait_message, message);
     about(h, p, b, "Warning", "BackOff", "Back-off restarting failed container %s in pod", b->name);

@@ -22,8 +22,12 @@ enum { SHARES_MIN = 2, SHARES_MAX = 262144, OOM_GUARANTEED = -997, OOM_BEST_EFFO
 
 struct pod_facts pod_facts(const struct pod_host *h, const struct pod *p)
 {
-    return (struct pod_facts){.pod = json_root(p->obj), .pod_ip = p->sandbox.ip, .host_ip = h->host_ip, .node_name = h->node_name,
-                              .node_cpu_milli = h->node_cpu_milli, .node_memory = h->node_memory};
+    return (struct pod_facts){.pod = json_root(p->obj),
+                              .pod_ip = p->sandbox.ip,
+                              .host_ip = h->host_ip,
+                              .node_name = h->node_name,
+                              .node_cpu_milli = h->node_cpu_milli,
+                              .node_memory = h->node_memory};
 }
 
 jval *pod_box_container(const struct pod *p, const struct box *b)
@@ -48,7 +52,8 @@ char *pod_bundle(const struct pod_host *h, const struct pod *p, const struct box
 
 char *pod_log_dir(const struct pod_host *h, const struct pod *p, const char *container)
 {
-    return xasprintf("%s/pods/%s_%s_%s%s%s", h->log_dir, p->ns, p->name, p->uid, container ? "/" : "", container ? container : "");
+    return xasprintf("%s/pods/%s_%s_%s%s%s", h->log_dir, p->ns, p->name, p->uid, container ? "/" : "",
+                     container ? container : "");
 }
 
 char *pod_hostname(const struct pod_host *h, const struct pod *p)
@@ -97,7 +102,8 @@ static void add_hosts(const struct pod_host *h, const struct pod *p, struct buf 
 static int add_resolv(const struct pod_host *h, const struct pod *p, struct buf *b, struct err *err)
 {
     jval *spec = pod_spec(json_root(p->obj)), *cfg = pod_spec_dns_config(spec);
-    jval *servers = pod_dns_config_nameservers(cfg), *searches = pod_dns_config_searches(cfg), *options = pod_dns_config_options(cfg);
+    jval *servers = pod_dns_config_nameservers(cfg), *searches = pod_dns_config_searches(cfg),
+         *options = pod_dns_config_options(cfg);
     if (!str_eq(pod_spec_dns_policy(spec), "None")) {
         AUTOFREE char *machine = podnet_resolv_conf(h->gateway, err);
         if (!machine)
@@ -130,7 +136,8 @@ int pod_write_etc(const struct pod_host *h, const struct pod *p, struct err *err
     return put(etc, "hostname", line, err);
 }
 
-/* ---- resources --------------------------------------------------------------------------------------------------------------- */
+/* ---- resources ---------------------------------------------------------------------------------------------------------------
+ */
 
 static bool resource(jval *map, const char *key, struct quantity *q)
 {
@@ -160,7 +167,8 @@ const char *pod_qos(jval *pod)
 
 static void set_resources(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s)
 {
-    jval *res = container_resources(container), *limits = resource_requirements_limits(res), *requests = resource_requirements_requests(res);
+    jval *res = container_resources(container), *limits = resource_requirements_limits(res),
+         *requests = resource_requirements_requests(res);
     struct quantity q;
     int64_t milli = 0, bytes = 0;
     const char *qos = pod_qos(json_root(p->obj));
@@ -188,9 +196,11 @@ static void set_resources(const struct pod_host *h, const struct pod *p, jval *c
     }
 }
 
-/* ---- security -------------------------------------------------------------------------------------------------------------------- */
+/* ---- security
+ * -------------------------------------------------------------------------------------------------------------------- */
 
-static int set_user(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s, char **home, struct err *err)
+static int set_user(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s, char **home,
+                    struct err *err)
 {
     jval *psc = pod_spec_security_context(pod_spec(json_root(p->obj))), *sc = container_security_context(container);
     jval *groups = pod_security_context_supplemental_groups(psc);
@@ -199,8 +209,9 @@ static int set_user(const struct pod_host *h, const struct pod *p, jval *contain
     h->runtime->ops->user(h->runtime, container_image(container), s->uid, home, &gid);
     s->gid = security_context_run_as_group(sc, pod_security_context_run_as_group(psc, gid));
     if (security_context_run_as_non_root(sc, pod_security_context_run_as_non_root(psc, false)) && s->uid == 0)
-        return err_set(err, ERR_PRECONDITION, "container has runAsNonRoot and image will run as root (pod: \"%s_%s(%s)\", container: %s)",
-                       p->name, p->ns, p->uid, container_name(container));
+        return err_set(err, ERR_PRECONDITION,
+                       "container has runAsNonRoot and image will run as root (pod: \"%s_%s(%s)\", container: %s)", p->name,
+                       p->ns, p->uid, container_name(container));
     for (size_t i = 0; i < jv_len(groups); i++)
         strlist_addf(&s->groups, "%lld", (long long)jv_i64_or(jv_at(groups, i), 0));
     if (fs_group >= 0)
@@ -228,12 +239,14 @@ static int set_security(const struct pod *p, jval *container, struct container_s
     s->readonly_root = security_context_read_only_root_filesystem(sc, false);
     oci_capabilities(added, jv_len(add), dropped, jv_len(drop), s->privileged, &s->caps);
     if (str_eq(type, "Localhost"))
-        return err_set(err, ERR_PRECONDITION, "seccompProfile Localhost is not served by this node yet; use RuntimeDefault or Unconfined");
+        return err_set(err, ERR_PRECONDITION,
+                       "seccompProfile Localhost is not served by this node yet; use RuntimeDefault or Unconfined");
     s->seccomp_default = !str_eq(type, "Unconfined");
     return 0;
 }
 
-/* ---- mounts ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- mounts
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 static void add_etc(const struct pod_host *h, const struct pod *p, struct container_spec *s)
 {
@@ -271,7 +284,8 @@ static int add_termination_log(jval *container, struct container_spec *s, struct
     return 0;
 }
 
-static int add_volumes(const struct volumes_at *at, jval *container, const struct strmap *vars, struct container_spec *s, struct err *err)
+static int add_volumes(const struct volumes_at *at, jval *container, const struct strmap *vars, struct container_spec *s,
+                       struct err *err)
 {
     jval *mounts = container_volume_mounts(container);
     for (size_t i = 0; i < jv_len(mounts); i++) {
@@ -300,7 +314,8 @@ static int by_depth(const void *a, const void *b)
     return dx < dy ? -1 : dx > dy ? 1 : strcmp(x->target, y->target);
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * ----------------------------------------------------------------------------------------------------------------------- */
 
 /* What would change the meaning of a pod is refused, not passed over. */
 static int check_served(const struct pod *p, jval *container, bool init, struct err *err)
@@ -336,8 +351,14 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
         return err_set(err, ERR_PRECONDITION, "container %s is not in the pod", b->name);
     struct pod_facts facts = pod_facts(h, p);
     AUTOFREE char *dir = pod_dir(h, p), *mem = pod_mem_dir(h, p), *home = NULL;
-    struct volumes_at at = {.kube = h->kube, .runtime = h->runtime, .ctx = ctx, .facts = &facts, .pod_dir = dir, .mem_dir = mem,
-                            .bundle = s->bundle, .mem_fd = h->mem_fd};
+    struct volumes_at at = {.kube = h->kube,
+                            .runtime = h->runtime,
+                            .ctx = ctx,
+                            .facts = &facts,
+                            .pod_dir = dir,
+                            .mem_dir = mem,
+                            .bundle = s->bundle,
+                            .mem_fd = h->mem_fd};
     CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
     STRLIST(skipped);
     s->hostname = pod_hostname(h, p);
@@ -350,7 +371,8 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
         env_command(c, image, &vars, &s->args, err) < 0)
         return -1;
     for (size_t i = 0; i < skipped.n; i++)
-        event_record_field(h->events, json_root(p->obj), &KUBE_PODS, NULL, "Warning", "InvalidEnvironmentVariableNames", "%s", skipped.v[i]);
+        event_record_field(h->events, json_root(p->obj), &KUBE_PODS, NULL, "Warning", "InvalidEnvironmentVariableNames", "%s",
+                           skipped.v[i]);
     for (struct strmap_entry *e = strmap_first(&vars); e; e = strmap_next(e))
         strlist_addf(&s->env, "%s=%s", e->key, (const char *)e->value);
     const char *cwd = container_working_dir(c);

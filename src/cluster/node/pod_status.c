@@ -44,8 +44,9 @@ static bool init_done(const struct pod *p)
 static void waiting(struct jm *m, jmval *state, const struct pod *p, const struct box *b)
 {
     jmval *w = jm_obj(m);
-    const char *usual = b->init || p->n_init == 0 || init_done(p) ? (b->init && p->n_init > 0 ? "PodInitializing" : "ContainerCreating")
-                                                                  : "PodInitializing";
+    const char *usual = b->init || p->n_init == 0 || init_done(p)
+                            ? (b->init && p->n_init > 0 ? "PodInitializing" : "ContainerCreating")
+                            : "PodInitializing";
     container_state_waiting_set_reason(m, w, b->wait_reason ? b->wait_reason : usual);
     if (b->wait_message)
         container_state_waiting_set_message(m, w, b->wait_message);
@@ -94,8 +95,8 @@ static jmval *box_status(struct jm *m, const struct pod *p, const struct box *b)
 static void add_names(struct buf *b, const char *name) { buf_addf(b, "%s%s", b->len ? " " : "", name); }
 
 /* Puts a condition; its lastTransitionTime moves only when its status does. */
-static void condition(const struct pod_host *h, struct jm *m, jmval *out, jval *old, const char *type, bool is, const char *reason,
-                      const char *message, int64_t generation)
+static void condition(const struct pod_host *h, struct jm *m, jmval *out, jval *old, const char *type, bool is,
+                      const char *reason, const char *message, int64_t generation)
 {
     char t[TIME_TEXT_MAX];
     jval *before = NULL;
@@ -109,8 +110,8 @@ static void condition(const struct pod_host *h, struct jm *m, jmval *out, jval *
         pod_condition_set_observed_generation(m, c, generation);
     pod_condition_set_status(m, c, status);
     jm_put(m, c, "lastProbeTime", jm_null(m));
-    pod_condition_set_last_transition_time(m, c, since && str_eq(pod_condition_status(before), status)
-                                                     ? since : time_text(h->clock->wall_ns(h->clock), t));
+    pod_condition_set_last_transition_time(
+        m, c, since && str_eq(pod_condition_status(before), status) ? since : time_text(h->clock->wall_ns(h->clock), t));
     if (reason)
         pod_condition_set_reason(m, c, reason);
     if (message)
@@ -145,11 +146,17 @@ static void conditions(const struct pod_host *h, const struct pod *p, struct jm 
     AUTOFREE char *uninit_text = xasprintf("containers with incomplete status: [%s]", buf_str(&uninit));
     AUTOFREE char *unready_text = xasprintf("containers with unready status: [%s]", buf_str(&unready));
     condition(h, m, out, old, "PodReadyToStartContainers", p->has_sandbox && p->state < POD_GONE && !over, NULL, NULL, gen);
-    condition(h, m, out, old, "Initialized", initialized || won, won && p->n_init ? "PodCompleted" : initialized ? (won ? "PodCompleted" : NULL)
-              : "ContainersNotInitialized", initialized || won ? NULL : uninit_text, gen);
+    condition(h, m, out, old, "Initialized", initialized || won,
+              won && p->n_init ? "PodCompleted"
+              : initialized    ? (won ? "PodCompleted" : NULL)
+                               : "ContainersNotInitialized",
+              initialized || won ? NULL : uninit_text, gen);
     for (int i = 0; i < 2; i++)
         condition(h, m, out, old, i ? "ContainersReady" : "Ready", ready,
-                  ready ? NULL : won ? "PodCompleted" : str_eq(phase, "Failed") ? "PodFailed" : "ContainersNotReady",
+                  ready                     ? NULL
+                  : won                     ? "PodCompleted"
+                  : str_eq(phase, "Failed") ? "PodFailed"
+                                            : "ContainersNotReady",
                   ready || over ? NULL : unready_text, gen);
     for (size_t i = 0; i < jv_len(old); i++)
         if (!is_ours(pod_condition_type(jv_at(old, i))))
@@ -157,7 +164,8 @@ static void conditions(const struct pod_host *h, const struct pod *p, struct jm 
     pod_status_set_conditions(m, status, out);
 }
 
-/* ---- phase and the rest ------------------------------------------------------------------------------------------------------ */
+/* ---- phase and the rest ------------------------------------------------------------------------------------------------------
+ */
 
 static const char *phase_of(const struct pod *p, jval *old)
 {
@@ -223,7 +231,8 @@ struct json *pod_build_status(const struct pod_host *h, const struct pod *p)
     return out;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * --------------------------------------------------------------------------------------------------------------------- */
 
 /* Takes the newer of the two: our own writes come back through the cache later. */
 static void newer(struct pod *p, struct json *obj)

@@ -19,15 +19,15 @@ enum { AHEAD = 3, GATEWAY_PART = 1, FIRST_PART = 2 };
 struct podnet {
     struct helper *helper;
     char *node_dir, *instance, *kube_addr, *front_addr, *cidr;
-    uint32_t base, mask;        /* host byte order */
+    uint32_t base, mask; /* host byte order */
     int prefix, mtu;
     char gateway[INET_ADDRSTRLEN];
-    bool we_forward;            /* ip_forward was off before us */
+    bool we_forward; /* ip_forward was off before us */
     struct pool *worker;
-    pthread_mutex_t lock;       /* all below */
+    pthread_mutex_t lock; /* all below */
     bool up, stopping, filling;
-    uint8_t *used;              /* one bit an address */
-    uint32_t next;              /* addresses are used in turn: one that just went is not given again at once */
+    uint8_t *used; /* one bit an address */
+    uint32_t next; /* addresses are used in turn: one that just went is not given again at once */
     uint32_t ahead[AHEAD];
     size_t n_ahead;
 };
@@ -236,7 +236,9 @@ char *podnet_rules(const struct podnet *n, const char *resolver)
     buf_addf(&b, "    iifname \"%s\" ct status dnat accept\n", t);
     buf_addf(&b, "    iifname \"%s\" icmp type echo-request accept\n    iifname \"%s\" drop\n  }\n", t, t);
     buf_addf(&b, "  chain through {\n    type filter hook forward priority filter; policy accept;\n");
-    buf_addf(&b, "    iifname \"%s\" accept\n    oifname \"%s\" ct state established,related accept\n    oifname \"%s\" drop\n  }\n", t, t, t);
+    buf_addf(&b,
+             "    iifname \"%s\" accept\n    oifname \"%s\" ct state established,related accept\n    oifname \"%s\" drop\n  }\n",
+             t, t, t);
     buf_addf(&b, "  chain outwards {\n    type nat hook postrouting priority srcnat; policy accept;\n");
     buf_addf(&b, "    ip saddr %s oifname != \"%s\" masquerade\n  }\n}\n", n->cidr, t);
     return buf_steal(&b, NULL);
@@ -366,7 +368,8 @@ int podnet_up(struct podnet *n, struct err *err)
     char prefix[16], mtu[16];
     AUTOFREE char *conflict = podnet_conflict(n->cidr, n->instance);
     if (conflict)
-        return err_set(err, ERR_CONFLICT, "the pod network %s overlaps the machine's route %s; choose another with --pod-cidr", n->cidr, conflict);
+        return err_set(err, ERR_CONFLICT, "the pod network %s overlaps the machine's route %s; choose another with --pod-cidr",
+                       n->cidr, conflict);
     AUTOFREE char *resolver = loopback_resolver(), *rules = podnet_rules(n, resolver);
     HELPER_ANSWER(a);
     snprintf(prefix, sizeof prefix, "%d", n->prefix);
@@ -429,7 +432,9 @@ int podnet_take(struct podnet *n, struct sandbox *out, struct err *err)
     char ip[INET_ADDRSTRLEN];
     text_of(n, part, ip);
     char *name = name_of(n, part);
-    *out = (struct sandbox){.name = name, .ip = xstrdup(ip), .net_path = xasprintf("%s/net/%s", n->node_dir, name),
+    *out = (struct sandbox){.name = name,
+                            .ip = xstrdup(ip),
+                            .net_path = xasprintf("%s/net/%s", n->node_dir, name),
                             .ipc_path = xasprintf("%s/ipc/%s", n->node_dir, name)};
     return 0;
 }
@@ -460,10 +465,12 @@ static void take_down(struct podnet *n)
     bool others = false;
     DIR *links = opendir("/sys/class/net");
     for (struct dirent *entry; links && (entry = readdir(links));)
-        others |= str_starts(entry->d_name, "tm") && strlen(entry->d_name) == strlen(n->instance) && !str_eq(entry->d_name, n->instance);
+        others |= str_starts(entry->d_name, "tm") && strlen(entry->d_name) == strlen(n->instance) &&
+                  !str_eq(entry->d_name, n->instance);
     if (links)
         closedir(links);
-    if (helper_ask(n->helper, HELPER_NET_DOWN, NULL, &e, n->instance, n->instance, fs_exists(mark) && !others ? "1" : "0", NULL) < 0)
+    if (helper_ask(n->helper, HELPER_NET_DOWN, NULL, &e, n->instance, n->instance, fs_exists(mark) && !others ? "1" : "0", NULL) <
+        0)
         log_warn("taking back the pod network: %s", err_text(&e));
 }
 

@@ -1,9 +1,9 @@
 /* podnet.h - the pods' network: a bridge, addresses, namespaces made ahead, and the rules of what pods may reach.
  *
- * One bridge and one nftables table, both named after the instance. A pod's address is 10.x.a.b; its link and its pinned namespaces are
- * called <instance>-<aabb>, so that the name alone says the address and nothing has to be stored. Rules are the same for every pod: nothing is
- * added when a pod comes. From pods, the machine's own ports are closed but for DNS, the Kubernetes API (10.96.0.1:443) and the front
- * door (<bridge address>:<port>).
+ * One bridge and one nftables table, both named after the instance. A pod's address is 10.x.a.b; its link and its pinned
+ * namespaces are called <instance>-<aabb>, so that the name alone says the address and nothing has to be stored. Rules are the
+ * same for every pod: nothing is added when a pod comes. From pods, the machine's own ports are closed but for DNS, the
+ * Kubernetes API (10.96.0.1:443) and the front door (<bridge address>:<port>).
  *
  * Making a namespace takes the kernel a few milliseconds: some are made ahead, by a worker that ends when it has nothing to do.
  * Thread-safe. Source: kube.md 18.1, DESIGN 6. */
@@ -18,7 +18,7 @@
 struct podnet_config {
     struct helper *helper;
     const char *node_dir, *instance;
-    const char *cidr;                /* "10.87.0.0/16" */
+    const char *cidr;                   /* "10.87.0.0/16" */
     const char *kube_addr, *front_addr; /* may be NULL */
 };
 struct podnet;
@@ -33,12 +33,14 @@ int podnet_give_back(struct podnet *n, const char *name, struct err *err);
 void podnet_free(struct podnet *n, bool remove);
 
 const char *podnet_gateway(const struct podnet *n);
-/* The resolv.conf of pods: the machine's real name servers; one on the machine's loopback becomes the bridge address. The caller frees. */
+/* The resolv.conf of pods: the machine's real name servers; one on the machine's loopback becomes the bridge address. The caller
+ * frees. */
 char *podnet_resolv_conf(const char *gateway, struct err *err);
 /* The script for nft: one transaction that replaces the table. For tests too. The caller frees. */
 char *podnet_rules(const struct podnet *n, const char *loopback_resolver);
 
-/* A /16 of 10.0.0.0/8 that no route of the machine touches, derived from the instance id. The caller frees; NULL when there is none. */
+/* A /16 of 10.0.0.0/8 that no route of the machine touches, derived from the instance id. The caller frees; NULL when there is
+ * none. */
 char *podnet_choose_cidr(const char *instance);
 /* Routes that overlap it, but for those of our own bridge: NULL, or text for people (malloc'd). */
 char *podnet_conflict(const char *cidr, const char *own_bridge);

@@ -13,7 +13,8 @@ static inline bool proc_alive(pid_t pid, int64_t start) { return pid > 1 && star
 int proc_kill(pid_t pid, int64_t start, int sig, struct err *err);
 /* The id of this boot; the caller frees. "" when unknown. */
 char *proc_boot_id(void);
-/* The machine's own address: the one that the kernel would use towards the outside ("127.0.0.1" without a route). The caller frees. */
+/* The machine's own address: the one that the kernel would use towards the outside ("127.0.0.1" without a route). The caller
+ * frees. */
 char *proc_machine_ip(void);
 /* Writes a short text to a file of /proc or /sys. */
 int proc_write(const char *path, const char *text, struct err *err);

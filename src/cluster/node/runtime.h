@@ -1,11 +1,12 @@
 /* runtime.h - what runs containers: the seam between the pod worker and the machine.
  *
- * Two implementations: crun.c (crun and conmon through the helper process, host root file system, real network) and scripted.c (nothing runs; a function
- * says how each container ends), with which the pod worker, the engine and the controllers are tested without root.
+ * Two implementations: crun.c (crun and conmon through the helper process, host root file system, real network) and scripted.c
+ * (nothing runs; a function says how each container ends), with which the pod worker, the engine and the controllers are tested
+ * without root.
  *
- * A container's life here: create (prepared, not running a single instruction) -> start -> exits -> remove. All calls block, are safe from any
- * thread, and may be repeated: a container is known by its id and its bundle directory alone, so a node that was killed goes on
- * with what it finds in node.db. Exits are told by the callback; state() is the truth. */
+ * A container's life here: create (prepared, not running a single instruction) -> start -> exits -> remove. All calls block, are
+ * safe from any thread, and may be repeated: a container is known by its id and its bundle directory alone, so a node that was
+ * killed goes on with what it finds in node.db. Exits are told by the callback; state() is the truth. */
 #ifndef TM_NODE_RUNTIME_H
 #define TM_NODE_RUNTIME_H
 
@@ -18,8 +19,8 @@ struct runtime;
 /* ---- pods ------------------------------------------------------------------------------------------------------- */
 
 struct sandbox {
-    char *name;       /* of its link and pinned namespaces; "" with the host's network */
-    char *ip;         /* address of the pod */
+    char *name;                /* of its link and pinned namespaces; "" with the host's network */
+    char *ip;                  /* address of the pod */
     char *net_path, *ipc_path; /* namespaces to join; NULL: the machine's network, an ipc namespace of each container's own */
 };
 void sandbox_free(struct sandbox *s);
@@ -37,15 +38,15 @@ struct container_mount {
 };
 
 struct container_spec {
-    const char *id;              /* 64 hex digits */
-    const char *name;            /* for people: pod and container */
-    const char *bundle;          /* directory of this attempt, existing, empty */
-    const char *log_path;        /* its directory exists */
-    struct strlist args, env;    /* complete: nothing is expanded any more */
+    const char *id;           /* 64 hex digits */
+    const char *name;         /* for people: pod and container */
+    const char *bundle;       /* directory of this attempt, existing, empty */
+    const char *log_path;     /* its directory exists */
+    struct strlist args, env; /* complete: nothing is expanded any more */
     char *cwd, *hostname;
     int64_t uid, gid;
-    struct strlist groups;       /* supplementary, decimal */
-    struct strlist caps;         /* "CAP_CHOWN" ...: what it may have at most */
+    struct strlist groups; /* supplementary, decimal */
+    struct strlist caps;   /* "CAP_CHOWN" ...: what it may have at most */
     bool privileged, no_new_privs, readonly_root, seccomp_default, tty, stdin_open;
     struct container_mount *mounts; /* in the order of mounting */
     size_t n_mounts;
@@ -66,28 +67,29 @@ struct container_ref {
 enum container_run { RUN_ABSENT, RUN_CREATED, RUN_RUNNING, RUN_EXITED, RUN_LOST /* it ran, and how it ended is not known */ };
 struct container_state {
     enum container_run run;
-    int exit_code;         /* RUN_EXITED */
-    bool oom;              /* the kernel killed something in it for memory */
-    int64_t finished_ns;   /* wall clock */
+    int exit_code;       /* RUN_EXITED */
+    bool oom;            /* the kernel killed something in it for memory */
+    int64_t finished_ns; /* wall clock */
 };
 
 /* Defaults that an image gives to its containers. */
 struct image_info {
-    char *id;                       /* "host@..." */
+    char *id; /* "host@..." */
     struct strlist env, entrypoint, cmd;
     char *cwd;
 };
 void image_info_free(struct image_info *i);
 
 struct runtime_ops {
-    /* One line for Node.status.nodeInfo.containerRuntimeVersion. 0 when pods can be run; else -1 with the cure: the Node is NotReady. Called
-     * again until it succeeds. */
+    /* One line for Node.status.nodeInfo.containerRuntimeVersion. 0 when pods can be run; else -1 with the cure: the Node is
+     * NotReady. Called again until it succeeds. */
     int (*ready)(struct runtime *, char **version, struct err *err);
     /* The image's defaults, or ERR_NOT_FOUND with the cure in the message; ERR_BAD_REQUEST for a name that is none. */
     int (*image)(struct runtime *, const char *name, struct image_info *out, struct err *err);
     /* User id -> home directory and primary group inside the image. *home is malloc'd. */
     void (*user)(struct runtime *, const char *image, int64_t uid, char **home, int64_t *gid);
-    /* Network and addresses of a pod. What a node that was killed had taken but not noted down is taken away by the next sandbox_adopt. */
+    /* Network and addresses of a pod. What a node that was killed had taken but not noted down is taken away by the next
+     * sandbox_adopt. */
     int (*sandbox_up)(struct runtime *, const char *pod_uid, bool host_network, struct sandbox *out, struct err *err);
     int (*sandbox_down)(struct runtime *, const char *pod_uid, const struct sandbox *s, struct err *err);
     /* A node that starts tells which sandboxes are in use; all others of its own are taken away. */
@@ -97,13 +99,16 @@ struct runtime_ops {
     int (*start)(struct runtime *, const struct container_ref *, struct err *err);
     int (*signal)(struct runtime *, const struct container_ref *, int sig, struct err *err);
     int (*state)(struct runtime *, const struct container_ref *, struct container_state *out, struct err *err);
-    int (*remove)(struct runtime *, const struct container_ref *, struct err *err); /* ends it if it runs; keeps the bundle directory */
+    int (*remove)(struct runtime *, const struct container_ref *,
+                  struct err *err); /* ends it if it runs; keeps the bundle directory */
     int (*reopen_log)(struct runtime *, const struct container_ref *, struct err *err); /* after its log was renamed */
 
-    /* A tmpfs for secrets and memory volumes. fd is a directory of it for *at() calls: it may not be visible at path to this process. */
+    /* A tmpfs for secrets and memory volumes. fd is a directory of it for *at() calls: it may not be visible at path to this
+     * process. */
     int (*tmpfs)(struct runtime *, const char *path, const char *options, int *fd, struct err *err);
-    /* Mounts what `sub` names inside the directory base (missing directories are made, links followed inside of it only) at target, which is made.
-     * Whatever happens to the name later, target stays what it is. remove_tree of a directory around target takes it back. */
+    /* Mounts what `sub` names inside the directory base (missing directories are made, links followed inside of it only) at
+     * target, which is made. Whatever happens to the name later, target stays what it is. remove_tree of a directory around
+     * target takes it back. */
     int (*bind_sub)(struct runtime *, const char *base, const char *sub, const char *target, struct err *err);
     int (*remove_tree)(struct runtime *, const char *path, struct err *err); /* unmounts below, removes files of any owner */
     /* The last call; frees. remove takes back bridge, rules, namespaces, control groups. */
@@ -122,21 +127,21 @@ struct runtime {
 struct node_config;
 /* Does not touch the machine before the first ready(). */
 struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err);
-char *runtime_crun_gateway(struct runtime *r);   /* the bridge's address; the caller frees */
-char *runtime_crun_instance(struct runtime *r);  /* what its things are called on the machine; the caller frees */
+char *runtime_crun_gateway(struct runtime *r);  /* the bridge's address; the caller frees */
+char *runtime_crun_instance(struct runtime *r); /* what its things are called on the machine; the caller frees */
 
 /* How a scripted container behaves; asked once at its start. */
 struct script {
-    int64_t run_ns;    /* ends after so long; < 0: only when it is killed */
+    int64_t run_ns; /* ends after so long; < 0: only when it is killed */
     int exit_code;
     bool oom;
-    const char *log;   /* written to its log as one stdout line; static or NULL */
+    const char *log;         /* written to its log as one stdout line; static or NULL */
     const char *termination; /* its termination message; static or NULL */
     const char *fail_start;  /* not NULL: cannot be started, with this text */
-    int ignore_term;   /* goes on after SIGTERM */
+    int ignore_term;         /* goes on after SIGTERM */
 };
-/* decide may be NULL: everything ends at once with 0. It is called from worker threads. Every image name is known but those that begin with
- * "missing". */
+/* decide may be NULL: everything ends at once with 0. It is called from worker threads. Every image name is known but those that
+ * begin with "missing". */
 struct runtime *runtime_scripted_new(void (*decide)(void *self, const struct container_spec *, struct script *out), void *self);
 
 #endif

@@ -16,7 +16,7 @@ struct act {
     enum container_run run;
     struct script script;
     char *log, *bundle;
-    int64_t ends_mono;    /* INT64_MAX: not by itself */
+    int64_t ends_mono; /* INT64_MAX: not by itself */
     struct container_state end;
 };
 
@@ -26,7 +26,7 @@ struct scripted {
     void *self;
     pthread_mutex_t lock; /* all below */
     pthread_cond_t changed;
-    struct strmap acts;   /* id -> struct act */
+    struct strmap acts; /* id -> struct act */
     unsigned next_ip;
     bool stopping, started;
     pthread_t clock;
@@ -48,7 +48,8 @@ static int64_t mono(void) { return clock_system.mono_ns(&clock_system); }
 static void end(struct act *a, int code, bool oom)
 {
     a->run = RUN_EXITED;
-    a->end = (struct container_state){.run = RUN_EXITED, .exit_code = code, .oom = oom, .finished_ns = clock_system.wall_ns(&clock_system)};
+    a->end = (struct container_state){
+        .run = RUN_EXITED, .exit_code = code, .oom = oom, .finished_ns = clock_system.wall_ns(&clock_system)};
     a->ends_mono = INT64_MAX;
     if (a->script.termination) {
         AUTOFREE char *path = fs_join(a->bundle, "termination-log");
@@ -155,7 +156,8 @@ static int create(struct runtime *r, const struct container_spec *spec, struct e
 static int write_log(const struct act *a, struct err *err)
 {
     char t[TIME_TEXT_MAX];
-    AUTOFREE char *line = xasprintf("%s stdout F %s\n", time_format(t, clock_system.wall_ns(&clock_system), TIME_NANOS_TRIMMED), a->script.log);
+    AUTOFREE char *line =
+        xasprintf("%s stdout F %s\n", time_format(t, clock_system.wall_ns(&clock_system), TIME_NANOS_TRIMMED), a->script.log);
     AUTOCLOSE int fd = open(a->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     return fd < 0 ? err_errno(err, "writing %s", a->log) : fs_write(fd, line, strlen(line), err);
 }
@@ -250,9 +252,22 @@ static void stop(struct runtime *r, bool remove)
 }
 
 static const struct runtime_ops scripted_ops = {
-    .ready = ready, .image = image, .user = user, .sandbox_up = sandbox_up, .sandbox_down = sandbox_down, .sandbox_adopt = sandbox_adopt,
-    .create = create, .start = start, .signal = send_signal, .state = state, .remove = remove_container, .reopen_log = reopen_log,
-    .tmpfs = tmpfs, .bind_sub = bind_sub, .remove_tree = remove_tree, .stop = stop,
+    .ready = ready,
+    .image = image,
+    .user = user,
+    .sandbox_up = sandbox_up,
+    .sandbox_down = sandbox_down,
+    .sandbox_adopt = sandbox_adopt,
+    .create = create,
+    .start = start,
+    .signal = send_signal,
+    .state = state,
+    .remove = remove_container,
+    .reopen_log = reopen_log,
+    .tmpfs = tmpfs,
+    .bind_sub = bind_sub,
+    .remove_tree = remove_tree,
+    .stop = stop,
 };
 
 struct runtime *runtime_scripted_new(void (*decide)(void *self, const struct container_spec *, struct script *out), void *self)

@@ -1,8 +1,8 @@
 /* volume_write.h - files of configMap, secret, downwardAPI and projected volumes, replaced as a whole.
  *
- * The files are in a directory "..<time>.<random>", "..data" is a link to it, and each entry of the volume is a link to ..data/<entry>; an update writes
- * a new directory and swaps ..data by rename, so that a reader sees the old set or the new one. Works on a directory descriptor: the volume may be in a mount
- * namespace that is not ours. Source: kube.md 15.5. */
+ * The files are in a directory "..<time>.<random>", "..data" is a link to it, and each entry of the volume is a link to
+ * ..data/<entry>; an update writes a new directory and swaps ..data by rename, so that a reader sees the old set or the new one.
+ * Works on a directory descriptor: the volume may be in a mount namespace that is not ours. Source: kube.md 15.5. */
 #ifndef TM_NODE_VOLUME_WRITE_H
 #define TM_NODE_VOLUME_WRITE_H
 

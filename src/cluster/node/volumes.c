@@ -26,7 +26,8 @@ static char *mem_path(const struct volumes_at *at, const char *name) { return xa
 
 /* ---- sources of files ---------------------------------------------------------------------------------------------------- */
 
-static int add_key(struct volume_files *files, jval *data, bool secret, const char *key, const char *path, mode_t mode, bool *found)
+static int add_key(struct volume_files *files, jval *data, bool secret, const char *key, const char *path, mode_t mode,
+                   bool *found)
 {
     const char *s = jv_str(jv_get(data, key));
     *found = s != NULL;
@@ -74,8 +75,8 @@ static int add_object(struct volume_files *files, jval *o, bool secret, jval *it
     return 0;
 }
 
-static int add_source(const struct volumes_at *at, struct volume_files *files, bool secret, const char *name, jval *items, mode_t dflt,
-                      bool optional, struct err *err)
+static int add_source(const struct volumes_at *at, struct volume_files *files, bool secret, const char *name, jval *items,
+                      mode_t dflt, bool optional, struct err *err)
 {
     const char *ns = obj_namespace(at->facts->pod);
     ERR(e);
@@ -126,8 +127,8 @@ static int add_token(const struct volumes_at *at, struct volume_files *files, jv
     bound_object_reference_set_uid(m, bound, obj_uid(pod));
     JSON_REF(doc) = jm_freeze(m);
     struct kube_opts opts = {.subresource = "token"};
-    JSON_REF(answer) = kube_create_sub(at->kube, at->ctx, &KUBE_SERVICEACCOUNTS, obj_namespace(pod), str_empty(sa) ? "default" : sa,
-                                       json_root(doc), &opts, err);
+    JSON_REF(answer) = kube_create_sub(at->kube, at->ctx, &KUBE_SERVICEACCOUNTS, obj_namespace(pod),
+                                       str_empty(sa) ? "default" : sa, json_root(doc), &opts, err);
     if (!answer)
         return err_wrap(err, "failed to fetch token");
     jval *status = token_request_status(json_root(answer));
@@ -211,7 +212,8 @@ static int make_config_map(const struct volumes_at *at, jval *volume, int64_t *r
     const char *name = config_map_volume_source_name(src);
     FILES(files);
     if (add_source(at, &files, false, name ? name : "", config_map_volume_source_items(src),
-                   (mode_t)config_map_volume_source_default_mode(src, DEFAULT_MODE), config_map_volume_source_optional(src, false), err) < 0)
+                   (mode_t)config_map_volume_source_default_mode(src, DEFAULT_MODE),
+                   config_map_volume_source_optional(src, false), err) < 0)
         return -1;
     return write_disk(at, volume_name(volume), &files, err);
 }
@@ -222,7 +224,8 @@ static int make_secret(const struct volumes_at *at, jval *volume, int64_t *refre
     const char *name = secret_volume_source_secret_name(src);
     FILES(files);
     if (add_source(at, &files, true, name ? name : "", secret_volume_source_items(src),
-                   (mode_t)secret_volume_source_default_mode(src, DEFAULT_MODE), secret_volume_source_optional(src, false), err) < 0)
+                   (mode_t)secret_volume_source_default_mode(src, DEFAULT_MODE), secret_volume_source_optional(src, false),
+                   err) < 0)
         return -1;
     return write_mem(at, volume_name(volume), &files, err);
 }
@@ -256,7 +259,8 @@ static int make_projected(const struct volumes_at *at, jval *volume, int64_t *re
         else if ((p = volume_projection_service_account_token(s)))
             rc = add_token(at, &files, p, refresh_ns, err);
         else
-            rc = err_set(err, ERR_PRECONDITION, "volume %s: this node does not serve its projected source %zu yet", volume_name(volume), i);
+            rc = err_set(err, ERR_PRECONDITION, "volume %s: this node does not serve its projected source %zu yet",
+                         volume_name(volume), i);
         if (rc < 0)
             return -1;
     }
@@ -286,15 +290,16 @@ static int make_host_path(const struct volumes_at *at, jval *volume, int64_t *re
         const char *type;
         mode_t mode;
         const char *what;
-    } types[] = {{"Directory", S_IFDIR, "directory"},      {"File", S_IFREG, "file"},
-                 {"FileOrCreate", S_IFREG, "file"},        {"Socket", S_IFSOCK, "socket file"},
+    } types[] = {{"Directory", S_IFDIR, "directory"},         {"File", S_IFREG, "file"},
+                 {"FileOrCreate", S_IFREG, "file"},           {"Socket", S_IFSOCK, "socket file"},
                  {"CharDevice", S_IFCHR, "character device"}, {"BlockDevice", S_IFBLK, "block device"}};
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         if (str_eq(type, types[i].type))
             return there && (st.st_mode & S_IFMT) == types[i].mode
                        ? 0
                        : err_set(err, ERR_PRECONDITION, "hostPath type check failed: %s is not a %s", path, types[i].what);
-    return err_set(err, ERR_PRECONDITION, "hostPath type \"%s\" is none of Directory, DirectoryOrCreate, File, FileOrCreate, Socket", type);
+    return err_set(err, ERR_PRECONDITION,
+                   "hostPath type \"%s\" is none of Directory, DirectoryOrCreate, File, FileOrCreate, Socket", type);
 }
 
 static make_fn *maker(jval *volume)
@@ -314,7 +319,8 @@ static make_fn *maker(jval *volume)
 
 static bool in_memory(jval *volume) { return volume_secret(volume) || volume_projected(volume) || volume_downward_api(volume); }
 
-/* ---- face -------------------------------------------------------------------------------------------------------------------- */
+/* ---- face --------------------------------------------------------------------------------------------------------------------
+ */
 
 int volumes_check(jval *pod, struct err *err)
 {
@@ -329,9 +335,11 @@ int volumes_check(jval *pod, struct err *err)
         while (jv_next(&it, &k, &x))
             if (!str_eq(k, "name"))
                 kind = k;
-        return err_set(err, ERR_PRECONDITION,
-                       "volume \"%s\" is %s, which this node does not serve yet; it serves emptyDir, configMap, secret, projected, "
-                       "downwardAPI and hostPath", volume_name(v), kind);
+        return err_set(
+            err, ERR_PRECONDITION,
+            "volume \"%s\" is %s, which this node does not serve yet; it serves emptyDir, configMap, secret, projected, "
+            "downwardAPI and hostPath",
+            volume_name(v), kind);
     }
     return 0;
 }
@@ -383,11 +391,14 @@ static bool list_refers(jval *list, const char *key, const char *below, const ch
 
 bool volumes_refer(jval *pod, bool secret, const char *name)
 {
-    jval *spec = pod_spec(pod), *list = pod_spec_volumes(spec), *lists[] = {pod_spec_init_containers(spec), pod_spec_containers(spec)};
+    jval *spec = pod_spec(pod), *list = pod_spec_volumes(spec),
+         *lists[] = {pod_spec_init_containers(spec), pod_spec_containers(spec)};
     for (size_t i = 0; i < jv_len(list); i++) {
         jval *v = jv_at(list, i);
-        const char *own = secret ? secret_volume_source_secret_name(volume_secret(v)) : config_map_volume_source_name(volume_config_map(v));
-        if (str_eq(own, name) || list_refers(projected_volume_source_sources(volume_projected(v)), secret ? "secret" : "configMap", NULL, name))
+        const char *own =
+            secret ? secret_volume_source_secret_name(volume_secret(v)) : config_map_volume_source_name(volume_config_map(v));
+        if (str_eq(own, name) ||
+            list_refers(projected_volume_source_sources(volume_projected(v)), secret ? "secret" : "configMap", NULL, name))
             return true;
     }
     for (size_t l = 0; l < ARRAY_LEN(lists); l++)
@@ -412,7 +423,8 @@ static jval *volume_named(jval *pod, const char *name)
 char *volumes_source(const struct volumes_at *at, jval *mount, const struct strmap *vars, bool *readonly, struct err *err)
 {
     jval *v = volume_named(at->facts->pod, volume_mount_name(mount));
-    /* What we write is ours alone: a pod that could put links there would lead us, and the next container's subPath, out of the volume. */
+    /* What we write is ours alone: a pod that could put links there would lead us, and the next container's subPath, out of the
+     * volume. */
     *readonly = volume_mount_read_only(mount, false) || (v && (in_memory(v) || volume_config_map(v)));
     if (!v) {
         err_set(err, ERR_PRECONDITION, "volumeMount \"%s\" has no volume", volume_mount_name(mount));

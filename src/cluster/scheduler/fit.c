@@ -55,7 +55,8 @@ static void add_map(struct amounts *a, jval *map)
 /* A limit without a request is a request (the API server defaults it so; a pod may come from elsewhere). */
 static void add_container(struct amounts *a, jval *c)
 {
-    jval *requests = resource_requirements_requests(container_resources(c)), *limits = resource_requirements_limits(container_resources(c));
+    jval *requests = resource_requirements_requests(container_resources(c)),
+         *limits = resource_requirements_limits(container_resources(c));
     struct jiter it = jv_iter(limits);
     const char *k;
     jval *v;
@@ -98,7 +99,8 @@ void pod_host_ports(jval *pod, struct strlist *out)
     }
 }
 
-/* ---- affinity and taints ------------------------------------------------------------------------------------------------------ */
+/* ---- affinity and taints ------------------------------------------------------------------------------------------------------
+ */
 
 static bool in_values(jval *values, const char *s)
 {
@@ -194,7 +196,8 @@ const char *untolerated_taint(jval *pod, jval *node)
     return NULL;
 }
 
-/* ---- the filter ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the filter
+ * ------------------------------------------------------------------------------------------------------------------- */
 
 static bool capacity(jval *map, const char *name, __int128 *out)
 {
@@ -235,7 +238,8 @@ static bool resources_fit(jval *pod, jval *node, const struct usage *u, struct s
 bool node_fits(jval *pod, jval *node, const struct usage *u, struct strlist *why, bool *helps)
 {
     STRLIST(ports);
-    if (node_spec_unschedulable(node_spec(node), false) && !tolerates(pod, "node.kubernetes.io/unschedulable", "", "NoSchedule")) {
+    if (node_spec_unschedulable(node_spec(node), false) &&
+        !tolerates(pod, "node.kubernetes.io/unschedulable", "", "NoSchedule")) {
         strlist_add(why, "node(s) were unschedulable");
         return false;
     }

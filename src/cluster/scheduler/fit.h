@@ -10,7 +10,7 @@ struct amounts {
     struct amount {
         char *name;
         __int128 nano;
-    } *v;
+    } * v;
     size_t n;
 };
 void amounts_free(struct amounts *a);
@@ -27,8 +27,8 @@ struct usage {
     size_t pods;
     struct strlist ports;
 };
-/* NULL when the pod fits; else why not, in Kubernetes' words, one for each thing that is missing (appended to why). *helps: some of it would
- * be cured if pods went. */
+/* NULL when the pod fits; else why not, in Kubernetes' words, one for each thing that is missing (appended to why). *helps: some
+ * of it would be cured if pods went. */
 bool node_fits(jval *pod, jval *node, const struct usage *u, struct strlist *why, bool *helps);
 bool node_affinity_matches(jval *pod, jval *node);
 /* The key of the first taint that keeps the pod away; NULL: none. */

@@ -102,7 +102,8 @@ static bool drop_charge(struct scheduler *s, const char *uid)
     return true;
 }
 
-/* ---- what happens ------------------------------------------------------------------------------------------------------------ */
+/* ---- what happens ------------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_over(jval *pod)
 {
@@ -159,7 +160,8 @@ static void node_changed(void *self, struct json *old, struct json *now, struct 
     retry_waiting(s, q);
 }
 
-/* ---- one pod -------------------------------------------------------------------------------------------------------------------- */
+/* ---- one pod
+ * -------------------------------------------------------------------------------------------------------------------- */
 
 /* Counts equal reasons over nodes: "1 Insufficient cpu, 2 node(s) were unschedulable". */
 static char *reasons_text(size_t nodes, struct strlist *why, bool helps)
@@ -227,7 +229,8 @@ static int bind(struct scheduler *s, const struct ctx *ctx, jval *pod, const cha
 }
 
 /* Writes PodScheduled=False; does nothing when it says so already. */
-static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen, const char *reason, const char *message, struct err *err)
+static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen, const char *reason, const char *message,
+                   struct err *err)
 {
     struct kube_opts opts = {.subresource = "status"};
     jval *first = json_root(seen);
@@ -276,7 +279,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     if (jv_len(pod_spec_scheduling_gates(pod_spec(pod))))
         return say_why(s, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", err);
     if (asks_anti_affinity(pod)) {
-        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "required podAntiAffinity is not served by this scheduler yet");
+        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling",
+                     "required podAntiAffinity is not served by this scheduler yet");
         return say_why(s, ctx, obj, "Unschedulable", "required podAntiAffinity is not served by this scheduler yet", err);
     }
     AUTOFREE char *node = NULL, *text = NULL;
@@ -299,7 +303,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     return 0;
 }
 
-/* ---- face ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- face
+ * ------------------------------------------------------------------------------------------------------------------------- */
 
 struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, struct err *err)
 {
@@ -314,7 +319,8 @@ struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, 
     s->pods = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PODS, .clock = s->clock});
     s->nodes = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_NODES, .clock = s->clock});
     struct controller_source sources[] = {{.informer = s->pods, .map = pod_changed}, {.informer = s->nodes, .map = node_changed}};
-    const struct controller c = {.name = "scheduler", .sources = sources, .n_sources = 2, .workers = WORKERS, .reconcile = reconcile};
+    const struct controller c = {
+        .name = "scheduler", .sources = sources, .n_sources = 2, .workers = WORKERS, .reconcile = reconcile};
     s->run = controller_start(&c, s, s->clock, RETRY_BASE);
     informer_start(s->nodes);
     /* Nodes first: a pod that is looked at before its node is known would be told a lie. */

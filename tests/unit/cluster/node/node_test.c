@@ -55,6 +55,8 @@ char *node_test_sh(const char *fmt, ...)
 
 char *node_test_left(const char *dir, const char *instance)
 {
-    return node_test_sh("grep -o ' %s[^ ]*' /proc/self/mountinfo; ip -o link | grep -o ' %s[^ :@]*'; nft list tables 2>/dev/null | grep %s; "
-                        "ls -d /sys/fs/cgroup/%s /sys/fs/cgroup/*/%s 2>/dev/null", dir, instance, instance, instance, instance);
+    return node_test_sh(
+        "grep -o ' %s[^ ]*' /proc/self/mountinfo; ip -o link | grep -o ' %s[^ :@]*'; nft list tables 2>/dev/null | grep %s; "
+        "ls -d /sys/fs/cgroup/%s /sys/fs/cgroup/*/%s 2>/dev/null",
+        dir, instance, instance, instance, instance);
 }

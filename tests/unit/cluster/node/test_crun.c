@@ -30,12 +30,12 @@ struct run {
     char *bundle, *log;
 };
 
-#define OK(call)                                  \
-    do {                                          \
-        ERR(e_);                                  \
-        struct err *err = &e_;                    \
-        if ((call) != 0)                          \
-            fail_msg("%s: %s", #call, err_text(err)); \
+#define OK(call)                                                                                                                 \
+    do {                                                                                                                         \
+        ERR(e_);                                                                                                                 \
+        struct err *err = &e_;                                                                                                   \
+        if ((call) != 0)                                                                                                         \
+            fail_msg("%s: %s", #call, err_text(err));                                                                            \
     } while (0)
 
 static struct runtime *open_runtime(const char *dir)
@@ -83,8 +83,14 @@ static void run_init(struct world *w, struct run *r, const char *script)
     r->log = fs_join(r->bundle, "log");
     OK(fs_mkdir_p(r->bundle, 0700, err));
     r->ref = (struct container_ref){.id = r->id, .bundle = r->bundle};
-    r->spec = (struct container_spec){.id = r->id, .name = "test", .bundle = r->bundle, .log_path = r->log, .cwd = xstrdup("/"),
-                                      .hostname = xstrdup("box"), .sandbox = &w->sandbox, .seccomp_default = true};
+    r->spec = (struct container_spec){.id = r->id,
+                                      .name = "test",
+                                      .bundle = r->bundle,
+                                      .log_path = r->log,
+                                      .cwd = xstrdup("/"),
+                                      .hostname = xstrdup("box"),
+                                      .sandbox = &w->sandbox,
+                                      .seccomp_default = true};
     strlist_add(&r->spec.args, "sh");
     strlist_add(&r->spec.args, "-c");
     strlist_add(&r->spec.args, script);
@@ -307,8 +313,8 @@ static void how_fast(void **state)
         wait_end(&w, &r);
         int64_t d = now();
         OK(w.rt->ops->remove(w.rt, &r.ref, err));
-        print_message("seccomp %d create %.1f start %.1f end %.1f remove %.1f ms\n", i % 2, (b - a) / 1e6, (c - b) / 1e6, (d - c) / 1e6,
-                      (now() - d) / 1e6);
+        print_message("seccomp %d create %.1f start %.1f end %.1f remove %.1f ms\n", i % 2, (b - a) / 1e6, (c - b) / 1e6,
+                      (d - c) / 1e6, (now() - d) / 1e6);
         run_close(&w, &r);
     }
     world_close(&w);

@@ -76,11 +76,11 @@ static const char *own(const char *suffix)
     return n;
 }
 
-#define ASK(h, op, out, ...)                                                 \
-    do {                                                                     \
-        ERR(e_);                                                             \
-        if (helper_ask(h, op, out, &e_, __VA_ARGS__, NULL) < 0)              \
-            fail_msg("%s: %s", #op, err_text(&e_));                          \
+#define ASK(h, op, out, ...)                                                                                                     \
+    do {                                                                                                                         \
+        ERR(e_);                                                                                                                 \
+        if (helper_ask(h, op, out, &e_, __VA_ARGS__, NULL) < 0)                                                                  \
+            fail_msg("%s: %s", #op, err_text(&e_));                                                                              \
     } while (0)
 
 static void programs(void **state)
@@ -105,7 +105,8 @@ static void programs(void **state)
         assert_int_equal(pipe(p), 0);
         ERR(e);
         HELPER_ANSWER(a);
-        static const char *const v[] = {"WORD=hello", "", "/bin/sh", "-c", "echo $WORD $(ls /proc/self/fd | tr '\\n' ' ') >&3", NULL};
+        static const char *const v[] = {"WORD=hello", "", "/bin/sh", "-c", "echo $WORD $(ls /proc/self/fd | tr '\\n' ' ') >&3",
+                                        NULL};
         assert_int_equal(helper_call(h, HELPER_SPAWN, v, &p[1], 1, &a, &e), 0);
         assert_true(a.rc > 1);
         close(p[1]);
@@ -167,7 +168,8 @@ static void sub_paths(void **state)
     AUTOFREE char *dir = node_test_dir(), *base = fs_join(dir, "volume"), *to = fs_join(dir, "to");
     struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = own("")});
     assert_int_equal(fs_mkdir_p(base, 0755, NULL) | fs_mkdir_p(to, 0755, NULL), 0);
-    free(node_test_sh("cd %s && mkdir in && echo file > in/f && ln -s /etc out && ln -s in link && ln -s ../../../../etc up", base));
+    free(node_test_sh("cd %s && mkdir in && echo file > in/f && ln -s /etc out && ln -s in link && ln -s ../../../../etc up",
+                      base));
     static const struct {
         const char *sub, *holds; /* holds NULL: a new, empty directory */
     } cases[] = {{"in", "f"}, {"link", "f"}, {"new/dir", NULL}, {"in/f", "-"}};
@@ -217,7 +219,8 @@ static void network(void **state)
     assert_non_null(strstr(a.text, "default via 10.201.0.1 dev eth0"));
     assert_non_null(strstr(a.text, "127.0.0.1/8"));
     ERR(e);
-    assert_int_equal(helper_ask(h, HELPER_NETNS_ADD, NULL, &e, own("-c"), "10.201.0.9", "16", "10.201.0.1", "nobridge", "1400", NULL), -1);
+    assert_int_equal(
+        helper_ask(h, HELPER_NETNS_ADD, NULL, &e, own("-c"), "10.201.0.9", "16", "10.201.0.1", "nobridge", "1400", NULL), -1);
     ASK(h, HELPER_NETNS_DEL, NULL, own("-a"));
     ASK(h, HELPER_NETNS_DEL, NULL, own("-a"));
     ASK(h, HELPER_NETNS_DEL, NULL, own("-b"));

@@ -26,9 +26,10 @@ static void expansion(void **state)
 {
     static const struct {
         const char *text, *want;
-    } cases[] = {{"", ""},           {"plain", "plain"},   {"$(A)", "1"},         {"x$(A)y$(B)", "x1y2"}, {"$(NO)", "$(NO)"},   {"$$(A)", "$(A)"},
-                 {"$$$(A)", "$1"},   {"$", "$"},           {"$(", "$("},          {"$(A", "$(A"},         {"$A", "$A"},         {"$$", "$"},
-                 {"$(A)$(A)", "11"}, {"$()", "$()"},       {"a$$b", "a$b"},       {"$(E)", ""}};
+    } cases[] = {{"", ""},           {"plain", "plain"}, {"$(A)", "1"},    {"x$(A)y$(B)", "x1y2"},
+                 {"$(NO)", "$(NO)"}, {"$$(A)", "$(A)"},  {"$$$(A)", "$1"}, {"$", "$"},
+                 {"$(", "$("},       {"$(A", "$(A"},     {"$A", "$A"},     {"$$", "$"},
+                 {"$(A)$(A)", "11"}, {"$()", "$()"},     {"a$$b", "a$b"},  {"$(E)", ""}};
     CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
     strmap_put(&vars, "A", strdup("1"));
     strmap_put(&vars, "B", strdup("2"));
@@ -39,21 +40,36 @@ static void expansion(void **state)
     }
 }
 
-static const char POD[] = "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"u1\",\"labels\":{\"a/b\":\"c\"},\"annotations\":{\"k\":\"v\\\"w\"}},"
-                          "\"spec\":{\"serviceAccountName\":\"sa\",\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"cpu\":\"1500m\"},"
-                          "\"requests\":{\"memory\":\"1Gi\"}}}]}}";
+static const char POD[] =
+    "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"u1\",\"labels\":{\"a/"
+    "b\":\"c\"},\"annotations\":{\"k\":\"v\\\"w\"}},"
+    "\"spec\":{\"serviceAccountName\":\"sa\",\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"cpu\":\"1500m\"},"
+    "\"requests\":{\"memory\":\"1Gi\"}}}]}}";
 
 static void downward(void **state)
 {
     JSON_REF(pod) = json_parse_str(POD, NULL);
-    struct pod_facts f = {.pod = json_root(pod), .pod_ip = "10.1.2.3", .host_ip = "192.0.2.1", .node_name = "n1", .node_cpu_milli = 4000,
+    struct pod_facts f = {.pod = json_root(pod),
+                          .pod_ip = "10.1.2.3",
+                          .host_ip = "192.0.2.1",
+                          .node_name = "n1",
+                          .node_cpu_milli = 4000,
                           .node_memory = 8LL << 30};
     static const struct {
         const char *path, *want;
-    } fields[] = {{"metadata.name", "p"}, {"metadata.namespace", "ns"}, {"metadata.uid", "u1"}, {"spec.nodeName", "n1"},
-                  {"spec.serviceAccountName", "sa"}, {"status.podIP", "10.1.2.3"}, {"status.hostIP", "192.0.2.1"},
-                  {"metadata.labels['a/b']", "c"}, {"metadata.labels['no']", ""}, {"metadata.annotations['k']", "v\"w"},
-                  {"metadata.labels", NULL}, {"spec.containers", NULL}, {"metadata.labels['x", NULL}};
+    } fields[] = {{"metadata.name", "p"},
+                  {"metadata.namespace", "ns"},
+                  {"metadata.uid", "u1"},
+                  {"spec.nodeName", "n1"},
+                  {"spec.serviceAccountName", "sa"},
+                  {"status.podIP", "10.1.2.3"},
+                  {"status.hostIP", "192.0.2.1"},
+                  {"metadata.labels['a/b']", "c"},
+                  {"metadata.labels['no']", ""},
+                  {"metadata.annotations['k']", "v\"w"},
+                  {"metadata.labels", NULL},
+                  {"spec.containers", NULL},
+                  {"metadata.labels['x", NULL}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         AUTOFREE char *got = downward_field(&f, fields[i].path, false, NULL);
         if (fields[i].want)
@@ -61,14 +77,19 @@ static void downward(void **state)
         else
             assert_null(got);
     }
-    AUTOFREE char *labels = downward_field(&f, "metadata.labels", true, NULL), *notes = downward_field(&f, "metadata.annotations", true, NULL);
+    AUTOFREE char *labels = downward_field(&f, "metadata.labels", true, NULL),
+                  *notes = downward_field(&f, "metadata.annotations", true, NULL);
     assert_string_equal(labels, "a/b=\"c\"");
     assert_string_equal(notes, "k=\"v\\\"w\"");
     static const struct {
         const char *ref, *want;
-    } res[] = {{"{\"resource\":\"limits.cpu\"}", "2"}, {"{\"resource\":\"limits.cpu\",\"divisor\":\"1m\"}", "1500"},
-               {"{\"resource\":\"requests.memory\",\"divisor\":\"1Mi\"}", "1024"}, {"{\"resource\":\"limits.memory\",\"divisor\":\"1Gi\"}", "8"},
-               {"{\"resource\":\"requests.cpu\"}", "0"}, {"{\"resource\":\"limits.cpu\",\"containerName\":\"zz\"}", NULL}, {"{\"resource\":\"x\"}", NULL}};
+    } res[] = {{"{\"resource\":\"limits.cpu\"}", "2"},
+               {"{\"resource\":\"limits.cpu\",\"divisor\":\"1m\"}", "1500"},
+               {"{\"resource\":\"requests.memory\",\"divisor\":\"1Mi\"}", "1024"},
+               {"{\"resource\":\"limits.memory\",\"divisor\":\"1Gi\"}", "8"},
+               {"{\"resource\":\"requests.cpu\"}", "0"},
+               {"{\"resource\":\"limits.cpu\",\"containerName\":\"zz\"}", NULL},
+               {"{\"resource\":\"x\"}", NULL}};
     for (size_t i = 0; i < ARRAY_LEN(res); i++) {
         JSON_REF(ref) = json_parse_str(res[i].ref, NULL);
         AUTOFREE char *got = downward_resource(&f, json_root(ref), "c", NULL);
@@ -82,8 +103,10 @@ static void downward(void **state)
 static void environment(void **state)
 {
     struct fake_kube *fake = fake_kube_new();
-    json_unref(fake_put(fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"x\":\"1\",\"a=b\":\"2\"}}"));
-    json_unref(fake_put(fake, &KUBE_SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"ns\"},\"data\":{\"pw\":\"c2VjcmV0\"}}"));
+    json_unref(fake_put(fake, &KUBE_CONFIGMAPS,
+                        "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"x\":\"1\",\"a=b\":\"2\"}}"));
+    json_unref(
+        fake_put(fake, &KUBE_SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"ns\"},\"data\":{\"pw\":\"c2VjcmV0\"}}"));
     JSON_REF(pod) = json_parse_str(POD, NULL);
     struct pod_facts f = {.pod = json_root(pod)};
     struct ctx ctx = ctx_background();
@@ -91,18 +114,27 @@ static void environment(void **state)
     strlist_add(&image.env, "PATH=/bin");
     strlist_add(&image.env, "LOW=image");
     strlist_add(&image.cmd, "image-cmd");
-    JSON_REF(c) = json_parse_str("{\"name\":\"c\",\"envFrom\":[{\"prefix\":\"P_\",\"configMapRef\":{\"name\":\"cm\"}},{\"secretRef\":{\"name\":\"gone\",\"optional\":true}}],"
-                                 "\"env\":[{\"name\":\"LOW\",\"value\":\"own\"},{\"name\":\"TWO\",\"value\":\"$(LOW)-$(LATER)\"},{\"name\":\"LATER\",\"value\":\"z\"},"
+    JSON_REF(c) = json_parse_str("{\"name\":\"c\",\"envFrom\":[{\"prefix\":\"P_\",\"configMapRef\":{\"name\":\"cm\"}},{"
+                                 "\"secretRef\":{\"name\":\"gone\",\"optional\":true}}],"
+                                 "\"env\":[{\"name\":\"LOW\",\"value\":\"own\"},{\"name\":\"TWO\",\"value\":\"$(LOW)-$(LATER)\"},"
+                                 "{\"name\":\"LATER\",\"value\":\"z\"},"
                                  "{\"name\":\"PW\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"pw\"}}},"
-                                 "{\"name\":\"NOT\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"no\",\"optional\":true}}}],\"args\":[\"$(PW)\"]}",
+                                 "{\"name\":\"NOT\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"no\",\"optional\":"
+                                 "true}}}],\"args\":[\"$(PW)\"]}",
                                  NULL);
     CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
     STRLIST(skipped);
     STRLIST(command);
     ERR(e);
     assert_int_equal(env_build(fake_kube_face(fake), &ctx, &f, json_root(c), &image, "host1", "/root", &vars, &skipped, &e), 0);
-    static const char *const want[][2] = {{"PATH", "/bin"}, {"LOW", "own"}, {"TWO", "own-$(LATER)"}, {"PW", "secret"}, {"HOSTNAME", "host1"},
-                                          {"HOME", "/root"}, {"KUBERNETES_SERVICE_HOST", "10.96.0.1"}, {"P_x", "1"}};
+    static const char *const want[][2] = {{"PATH", "/bin"},
+                                          {"LOW", "own"},
+                                          {"TWO", "own-$(LATER)"},
+                                          {"PW", "secret"},
+                                          {"HOSTNAME", "host1"},
+                                          {"HOME", "/root"},
+                                          {"KUBERNETES_SERVICE_HOST", "10.96.0.1"},
+                                          {"P_x", "1"}};
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         assert_string_equal(strmap_get(&vars, want[i][0]), want[i][1]);
     assert_false(strmap_has(&vars, "NOT"));
@@ -131,7 +163,8 @@ static void environment(void **state)
     fake_kube_free(fake);
 }
 
-/* ---- volume files ------------------------------------------------------------------------------------------------------------ */
+/* ---- volume files ------------------------------------------------------------------------------------------------------------
+ */
 
 static void read_at(int dir, const char *path, const char *want)
 {
@@ -180,7 +213,8 @@ static void volume_files(void **state)
     node_test_rm(path);
 }
 
-/* ---- logs ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- logs
+ * ----------------------------------------------------------------------------------------------------------------------- */
 
 struct log_world {
     char *dir, *file;
@@ -206,9 +240,13 @@ static void log_world_open(struct log_world *w, const char *text)
     assert_int_equal(fs_mkdir_p(place, 0755, NULL), 0);
     w->file = fs_join(place, "0.log");
     assert_int_equal(fs_write_atomic(w->file, text, strlen(text), 0644, NULL), 0);
-    w->logs = logs_new(&(struct logs_config){.dir = w->dir, .clock = &clock_system, .max_bytes = 200, .max_files = 3, .reopen = reopened, .self = w});
-    w->pod = json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"u1\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},\"status\":{"
-                            "\"containerStatuses\":[{\"name\":\"c\",\"restartCount\":0,\"state\":{\"running\":{\"startedAt\":\"2026-11-25T13:00:00Z\"}}}]}}", NULL);
+    w->logs = logs_new(&(struct logs_config){
+        .dir = w->dir, .clock = &clock_system, .max_bytes = 200, .max_files = 3, .reopen = reopened, .self = w});
+    w->pod = json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"u1\"},\"spec\":{\"containers\":[{"
+                            "\"name\":\"c\"}]},\"status\":{"
+                            "\"containerStatuses\":[{\"name\":\"c\",\"restartCount\":0,\"state\":{\"running\":{\"startedAt\":"
+                            "\"2026-11-25T13:00:00Z\"}}}]}}",
+                            NULL);
 }
 
 static void log_world_close(struct log_world *w)
@@ -241,7 +279,8 @@ static void log_reading(void **state)
         {{.tail_lines = 100}, "one\ntwo\n\nfour\nunfinished"},
         {{.tail_lines = -1, .limit_bytes = 6}, "one\ntw"},
         {{.tail_lines = -1, .since_time_ns = 1795611603LL * NS_PER_S}, "\nfour\nunfinished"},
-        {{.tail_lines = 2, .timestamps = true}, "2026-11-25T13:00:03.5Z \n2026-11-25T13:00:04Z four\n2026-11-25T13:00:05Z unfinished"},
+        {{.tail_lines = 2, .timestamps = true},
+         "2026-11-25T13:00:03.5Z \n2026-11-25T13:00:04Z four\n2026-11-25T13:00:05Z unfinished"},
         {{.tail_lines = 3, .timestamps = true, .limit_bytes = 40}, "2026-11-25T13:00:02Z two\n2026-11-25T13:0"},
     };
     struct log_world w;
@@ -331,7 +370,8 @@ static void log_rotation(void **state)
     log_world_close(&w);
 }
 
-/* ---- configuration ---------------------------------------------------------------------------------------------------------------- */
+/* ---- configuration
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void capabilities(void **state)
 {
@@ -362,12 +402,14 @@ static void capabilities(void **state)
 static void seccomp(void **state)
 {
     JSON_REF(profile) = json_parse_str(
-        "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":38,\"archMap\":[{\"architecture\":\"SCMP_ARCH_X86_64\",\"subArchitectures\":[\"SCMP_ARCH_X86\"]},"
+        "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":38,\"archMap\":[{\"architecture\":\"SCMP_ARCH_X86_64\","
+        "\"subArchitectures\":[\"SCMP_ARCH_X86\"]},"
         "{\"architecture\":\"SCMP_ARCH_AARCH64\",\"subArchitectures\":[]}],\"syscalls\":["
         "{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[],\"includes\":{},\"excludes\":{}},"
         "{\"names\":[\"mount\"],\"action\":\"SCMP_ACT_ALLOW\",\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}},"
         "{\"names\":[\"mount\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":1,\"excludes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}},"
-        "{\"names\":[\"s390\"],\"action\":\"SCMP_ACT_ALLOW\",\"includes\":{\"arches\":[\"s390x\"]}}]}", NULL);
+        "{\"names\":[\"s390\"],\"action\":\"SCMP_ACT_ALLOW\",\"includes\":{\"arches\":[\"s390x\"]}}]}",
+        NULL);
     STRLIST(caps);
     JM_NEW(m);
     JSON_REF(plain) = jm_freeze_val(oci_seccomp(m, json_root(profile), &caps));
@@ -382,7 +424,8 @@ static void seccomp(void **state)
 
 static void secrets_of_etc(void **state)
 {
-    static const char *const secret[] = {"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/ssh", "/etc/sudoers.d", "/etc/ssl/private", "/etc/my.key"};
+    static const char *const secret[] = {"/etc/shadow",    "/etc/shadow-",     "/etc/gshadow", "/etc/ssh",
+                                         "/etc/sudoers.d", "/etc/ssl/private", "/etc/my.key"};
     static const char *const open_[] = {"/etc/passwd", "/etc/hosts", "/etc/ssl/certs", "/etc/pip.conf"};
     for (size_t i = 0; i < ARRAY_LEN(secret); i++)
         assert_true(hostroot_is_secret(secret[i]));
@@ -392,15 +435,22 @@ static void secrets_of_etc(void **state)
 
 static void network_rules(void **state)
 {
-    struct podnet_config cfg = {.node_dir = "/tmp", .instance = "tm0a1b2c3d", .cidr = "10.77.0.0/16", .kube_addr = "127.0.0.1:6443",
+    struct podnet_config cfg = {.node_dir = "/tmp",
+                                .instance = "tm0a1b2c3d",
+                                .cidr = "10.77.0.0/16",
+                                .kube_addr = "127.0.0.1:6443",
                                 .front_addr = "0.0.0.0:8080"};
     ERR(e);
     struct podnet *n = podnet_new(&cfg, &e);
     assert_non_null(n);
     assert_string_equal(podnet_gateway(n), "10.77.0.1");
     AUTOFREE char *rules = podnet_rules(n, "127.0.0.53");
-    static const char *const want[] = {"ip daddr 10.96.0.1 tcp dport 443 dnat ip to 127.0.0.1:6443", "tcp dport 8080 dnat ip to 10.77.0.1:8080",
-                                       "udp dport 53 dnat ip to 127.0.0.53", "ip daddr 127.0.0.0/8 drop", "iifname \"tm0a1b2c3d\" drop", "masquerade"};
+    static const char *const want[] = {"ip daddr 10.96.0.1 tcp dport 443 dnat ip to 127.0.0.1:6443",
+                                       "tcp dport 8080 dnat ip to 10.77.0.1:8080",
+                                       "udp dport 53 dnat ip to 127.0.0.53",
+                                       "ip daddr 127.0.0.0/8 drop",
+                                       "iifname \"tm0a1b2c3d\" drop",
+                                       "masquerade"};
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         assert_non_null(strstr(rules, want[i]));
     podnet_free(n, false);
@@ -420,12 +470,13 @@ static void quality_of_service(void **state)
 {
     static const struct {
         const char *resources, *want;
-    } cases[] = {{"{}", "BestEffort"},
-                 {"{\"requests\":{\"cpu\":\"1\"}}", "Burstable"},
-                 {"{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}", "Guaranteed"},
-                 {"{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1000m\",\"memory\":\"1024Mi\"}}", "Guaranteed"},
-                 {"{\"limits\":{\"cpu\":\"2\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1\"}}", "Burstable"},
-                 {"{\"limits\":{\"memory\":\"1Gi\"}}", "Burstable"}};
+    } cases[] = {
+        {"{}", "BestEffort"},
+        {"{\"requests\":{\"cpu\":\"1\"}}", "Burstable"},
+        {"{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}", "Guaranteed"},
+        {"{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1000m\",\"memory\":\"1024Mi\"}}", "Guaranteed"},
+        {"{\"limits\":{\"cpu\":\"2\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1\"}}", "Burstable"},
+        {"{\"limits\":{\"memory\":\"1Gi\"}}", "Burstable"}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *text = xasprintf("{\"spec\":{\"containers\":[{\"resources\":%s}]}}", cases[i].resources);
         JSON_REF(pod) = json_parse_str(text, NULL);
@@ -435,13 +486,15 @@ static void quality_of_service(void **state)
 
 /* ---- mounts --------------------------------------------------------------------------------------------------------------- */
 
-/* What the node writes itself is read-only to pods, whatever the mount says: a link that a pod put there would lead the next subPath out. */
+/* What the node writes itself is read-only to pods, whatever the mount says: a link that a pod put there would lead the next
+ * subPath out. */
 static void mount_sources(void **state)
 {
     static const char pod_text[] =
         "{\"metadata\":{\"uid\":\"u1\"},\"spec\":{\"volumes\":[{\"name\":\"c\",\"configMap\":{\"name\":\"x\"}},"
         "{\"name\":\"s\",\"secret\":{\"secretName\":\"x\"}},{\"name\":\"p\",\"projected\":{\"sources\":[]}},"
-        "{\"name\":\"d\",\"downwardAPI\":{\"items\":[]}},{\"name\":\"e\",\"emptyDir\":{}},{\"name\":\"h\",\"hostPath\":{\"path\":\"/srv\"}}]}}";
+        "{\"name\":\"d\",\"downwardAPI\":{\"items\":[]}},{\"name\":\"e\",\"emptyDir\":{}},{\"name\":\"h\",\"hostPath\":{\"path\":"
+        "\"/srv\"}}]}}";
     static const struct {
         const char *mount, *source; /* NULL: refused */
         bool readonly;
@@ -475,6 +528,8 @@ static void mount_sources(void **state)
     }
 }
 
-TEST_GROUP(parts, cmocka_unit_test(expansion), cmocka_unit_test(downward), cmocka_unit_test(environment), cmocka_unit_test(volume_files),
-           cmocka_unit_test(log_reading), cmocka_unit_test(log_follow), cmocka_unit_test(log_rotation), cmocka_unit_test(capabilities),
-           cmocka_unit_test(seccomp), cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules), cmocka_unit_test(quality_of_service), cmocka_unit_test(mount_sources))
+TEST_GROUP(parts, cmocka_unit_test(expansion), cmocka_unit_test(downward), cmocka_unit_test(environment),
+           cmocka_unit_test(volume_files), cmocka_unit_test(log_reading), cmocka_unit_test(log_follow),
+           cmocka_unit_test(log_rotation), cmocka_unit_test(capabilities), cmocka_unit_test(seccomp),
+           cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules), cmocka_unit_test(quality_of_service),
+           cmocka_unit_test(mount_sources))

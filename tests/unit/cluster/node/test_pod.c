@@ -6,10 +6,10 @@
 #include "base/fs.h"
 #include "cluster/node/node.h"
 #include "cluster/node/runtime.h"
+#include "fake_kube.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
-#include "fake_kube.h"
 #include "node_test.h"
 #include "unit.h"
 
@@ -48,8 +48,8 @@ static void decide(void *self, const struct container_spec *spec, struct script 
 static void start(struct world *w)
 {
     ERR(e);
-    struct node_config cfg = {.data_dir = w->dir, .node_name = "n1", .runtime = runtime_scripted_new(decide, w),
-                              .backoff_base_ns = 20 * NS_PER_MS};
+    struct node_config cfg = {
+        .data_dir = w->dir, .node_name = "n1", .runtime = runtime_scripted_new(decide, w), .backoff_base_ns = 20 * NS_PER_MS};
     w->node = node_start(&cfg, fake_kube_face(w->fake), &e);
     if (!w->node)
         fail_msg("%s", err_text(&e));
@@ -76,7 +76,8 @@ static void world_close(struct world *w)
 static void put_pod(struct world *w, const char *name, const char *spec)
 {
     json_unref(fake_put(w->fake, &KUBE_PODS,
-                        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\"},\"spec\":{\"nodeName\":\"n1\",%s},\"status\":{\"phase\":\"Pending\"}}",
+                        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\"},\"spec\":{\"nodeName\":\"n1\",%s},\"status\":{"
+                        "\"phase\":\"Pending\"}}",
                         name, spec));
 }
 
@@ -91,7 +92,8 @@ static void put_simple(struct world *w, const char *name, const char *policy, co
     put_pod(w, name, spec);
 }
 
-/* Waits until a value of the pod (by path below status, or containerStatuses[0] with "c.") is text; prints the object if it is not in time. */
+/* Waits until a value of the pod (by path below status, or containerStatuses[0] with "c.") is text; prints the object if it is
+ * not in time. */
 static void expect(struct world *w, const char *name, const char *path, const char *text)
 {
     AUTOFREE char *last = NULL;
@@ -104,7 +106,10 @@ static void expect(struct world *w, const char *name, const char *path, const ch
             v = strcmp(parts.v[k], "c") == 0   ? jv_at(pod_status_container_statuses(v), 0)
                 : strcmp(parts.v[k], "i") == 0 ? jv_at(pod_status_init_container_statuses(v), 0)
                                                : jv_get(v, parts.v[k]);
-        const char *have = jv_str(v) ? jv_str(v) : jv_num_text(v) ? jv_num_text(v) : jv_is(v, J_BOOL) ? (jv_bool(v, false) ? "true" : "false") : "";
+        const char *have = jv_str(v)          ? jv_str(v)
+                           : jv_num_text(v)   ? jv_num_text(v)
+                           : jv_is(v, J_BOOL) ? (jv_bool(v, false) ? "true" : "false")
+                                              : "";
         if (strcmp(have, text) == 0)
             return;
         free(last);
@@ -169,7 +174,9 @@ static void waits(void **state)
 {
     struct world w;
     world_open(&w);
-    put_pod(&w, "noimage", "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"missing:1\",\"command\":[\"exit\",\"0\"]}]");
+    put_pod(
+        &w, "noimage",
+        "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"missing:1\",\"command\":[\"exit\",\"0\"]}]");
     expect(&w, "noimage", "c.state.waiting.reason", "ErrImagePull");
     put_pod(&w, "never", "\"containers\":[{\"name\":\"main\",\"image\":\"missing:1\",\"imagePullPolicy\":\"Never\"}]");
     expect(&w, "never", "c.state.waiting.reason", "ErrImageNeverPull");
@@ -181,14 +188,16 @@ static void waits(void **state)
     put_pod(&w, "root", "\"securityContext\":{\"runAsNonRoot\":true},\"containers\":[{\"name\":\"main\",\"image\":\"x\"}]");
     expect(&w, "root", "c.state.waiting.reason", "CreateContainerConfigError");
     put_pod(&w, "env",
-            "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"$(A)\"],\"env\":[{\"name\":\"A\","
+            "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"$(A)\"],"
+            "\"env\":[{\"name\":\"A\","
             "\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"cm\",\"key\":\"a\"}}}]}]");
     expect(&w, "env", "c.state.waiting.message", "configmap \"cm\" not found");
     put_pod(&w, "volume",
             "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"6\"]}],"
             "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}]");
     expect(&w, "volume", "phase", "Pending");
-    json_unref(fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"5\"}}"));
+    json_unref(
+        fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"5\"}}"));
     expect(&w, "env", "c.state.terminated.exitCode", "5");
     expect(&w, "volume", "c.state.terminated.exitCode", "6");
     world_close(&w);
@@ -201,14 +210,17 @@ static void init_containers(void **state)
     AUTOFREE char *ok = container("a", "[\"sleep\",\"20\"]"), *bad = container("b", "[\"exit\",\"2\"]");
     AUTOFREE char *mainc = container("main", "[\"exit\",\"0\"]");
     AUTOFREE char *good = xasprintf("\"restartPolicy\":\"Never\",\"initContainers\":[%s],\"containers\":[%s]", ok, mainc);
-    AUTOFREE char *fails = xasprintf("\"restartPolicy\":\"Never\",\"initContainers\":[%s,%s],\"containers\":[%s]", ok, bad, mainc);
+    AUTOFREE char *fails =
+        xasprintf("\"restartPolicy\":\"Never\",\"initContainers\":[%s,%s],\"containers\":[%s]", ok, bad, mainc);
     put_pod(&w, "good", good);
     put_pod(&w, "fails", fails);
     expect(&w, "good", "phase", "Succeeded");
     expect(&w, "good", "i.state.terminated.reason", "Completed");
     expect(&w, "fails", "phase", "Failed");
     expect(&w, "fails", "c.state.waiting.reason", "PodInitializing");
-    put_pod(&w, "sidecar", "\"initContainers\":[{\"name\":\"s\",\"image\":\"x\",\"restartPolicy\":\"Always\"}],\"containers\":[{\"name\":\"main\",\"image\":\"x\"}]");
+    put_pod(&w, "sidecar",
+            "\"initContainers\":[{\"name\":\"s\",\"image\":\"x\",\"restartPolicy\":\"Always\"}],\"containers\":[{\"name\":"
+            "\"main\",\"image\":\"x\"}]");
     expect(&w, "sidecar", "i.state.waiting.reason", "CreateContainerConfigError");
     world_close(&w);
 }
@@ -263,7 +275,9 @@ static void deadline(void **state)
 {
     struct world w;
     world_open(&w);
-    put_pod(&w, "late", "\"restartPolicy\":\"Never\",\"activeDeadlineSeconds\":1,\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"forever\"]}]");
+    put_pod(&w, "late",
+            "\"restartPolicy\":\"Never\",\"activeDeadlineSeconds\":1,\"containers\":[{\"name\":\"main\",\"image\":\"x\","
+            "\"command\":[\"forever\"]}]");
     expect(&w, "late", "phase", "Failed");
     expect(&w, "late", "reason", "DeadlineExceeded");
     expect(&w, "late", "c.state.terminated.exitCode", "143");
@@ -275,13 +289,16 @@ static void source_changes(void **state)
 {
     struct world w;
     world_open(&w);
-    json_unref(fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"1\"}}"));
-    put_pod(&w, "reads", "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"forever\"]}],"
-                         "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}]");
+    json_unref(
+        fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"1\"}}"));
+    put_pod(&w, "reads",
+            "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"forever\"]}],"
+            "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}]");
     expect(&w, "reads", "c.ready", "true");
     JSON_REF(pod) = fake_get(w.fake, &KUBE_PODS, "ns", "reads");
     AUTOFREE char *file = xasprintf("%s/node/pods/%s/volumes/v/a", w.dir, obj_uid(json_root(pod)));
-    json_unref(fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"2\"}}"));
+    json_unref(
+        fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"2\"}}"));
     BUF(text);
     for (int i = 0; i < 400 && strcmp(buf_str(&text), "2") != 0; i++) {
         usleep(5000);
@@ -375,5 +392,5 @@ static void node_object(void **state)
 }
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
-           cmocka_unit_test(deletion), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life), cmocka_unit_test(api_trouble),
-           cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
+           cmocka_unit_test(deletion), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
+           cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))

@@ -2,14 +2,16 @@
 #include "cluster/scheduler/fit.h"
 #include "unit.h"
 
-static const char NODE[] = "{\"metadata\":{\"name\":\"n\",\"labels\":{\"zone\":\"a\",\"size\":\"5\"}},\"spec\":{%s},\"status\":{\"allocatable\":"
-                           "{\"cpu\":\"4\",\"memory\":\"8Gi\",\"pods\":\"3\",\"nvidia.com/gpu\":\"1\"}}}";
+static const char NODE[] =
+    "{\"metadata\":{\"name\":\"n\",\"labels\":{\"zone\":\"a\",\"size\":\"5\"}},\"spec\":{%s},\"status\":{\"allocatable\":"
+    "{\"cpu\":\"4\",\"memory\":\"8Gi\",\"pods\":\"3\",\"nvidia.com/gpu\":\"1\"}}}";
 
 static void filter(void **state)
 {
 #define CPU(q) "\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"" q "\"}}}]"
-#define AFFINITY(op, values)                                                                                                            \
-    "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{\"nodeSelectorTerms\":[{\"matchExpressions\":" \
+#define AFFINITY(op, values)                                                                                                     \
+    "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{\"nodeSelectorTerms\":[{"               \
+    "\"matchExpressions\":"                                                                                                      \
     "[{\"key\":\"size\",\"operator\":\"" op "\",\"values\":[" values "]}]}]}}}"
 #define TAINT "\"taints\":[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}]"
     static const struct {
@@ -37,14 +39,17 @@ static void filter(void **state)
         {"\"tolerations\":[{\"key\":\"k\",\"value\":\"x\"}]", TAINT, "node(s) had untolerated taint(s)", false},
         {"", "\"taints\":[{\"key\":\"k\",\"effect\":\"PreferNoSchedule\"}]", NULL},
         {"", "\"unschedulable\":true", "node(s) were unschedulable", false},
-        {"\"tolerations\":[{\"key\":\"node.kubernetes.io/unschedulable\",\"operator\":\"Exists\"}]", "\"unschedulable\":true", NULL},
-        {"\"containers\":[{\"ports\":[{\"hostPort\":80}]}]", "", "node(s) didn't have free ports for the requested pod ports", true},
+        {"\"tolerations\":[{\"key\":\"node.kubernetes.io/unschedulable\",\"operator\":\"Exists\"}]", "\"unschedulable\":true",
+         NULL},
+        {"\"containers\":[{\"ports\":[{\"hostPort\":80}]}]", "", "node(s) didn't have free ports for the requested pod ports",
+         true},
         {"\"containers\":[{\"ports\":[{\"hostPort\":81}]}]", "", NULL},
     };
     struct usage u = {0};
     strlist_add(&u.ports, "TCP/80");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        AUTOFREE char *pt = xasprintf("{\"metadata\":{\"name\":\"p\"},\"spec\":{%s}}", cases[i].pod), *nt = xasprintf(NODE, cases[i].node);
+        AUTOFREE char *pt = xasprintf("{\"metadata\":{\"name\":\"p\"},\"spec\":{%s}}", cases[i].pod),
+                      *nt = xasprintf(NODE, cases[i].node);
         JSON_REF(pod) = json_parse_str(pt, NULL);
         JSON_REF(node) = json_parse_str(nt, NULL);
         assert_non_null(pod);
@@ -62,8 +67,10 @@ static void filter(void **state)
 static void sums(void **state)
 {
     JSON_REF(pod) = json_parse_str(
-        "{\"spec\":{\"overhead\":{\"cpu\":\"250m\"},\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}},{\"resources\":{\"requests\":{\"cpu\":\"500m\","
-        "\"memory\":\"1Gi\"}}}],\"initContainers\":[{\"resources\":{\"requests\":{\"cpu\":\"1200m\",\"memory\":\"2Gi\"}}}]}}", NULL);
+        "{\"spec\":{\"overhead\":{\"cpu\":\"250m\"},\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}},{"
+        "\"resources\":{\"requests\":{\"cpu\":\"500m\","
+        "\"memory\":\"1Gi\"}}}],\"initContainers\":[{\"resources\":{\"requests\":{\"cpu\":\"1200m\",\"memory\":\"2Gi\"}}}]}}",
+        NULL);
     CLEANUP(amounts_free) struct amounts a = {0};
     CLEANUP(amounts_free) struct amounts twice = {0};
     pod_requests(json_root(pod), &a);

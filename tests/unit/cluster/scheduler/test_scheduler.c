@@ -1,4 +1,5 @@
-/* The scheduler on an API in memory. That API knows no binding: the call is answered by a face in front of it, as the API server does. */
+/* The scheduler on an API in memory. That API knows no binding: the call is answered by a face in front of it, as the API server
+ * does. */
 #include <unistd.h>
 
 #include "cluster/scheduler/scheduler.h"
@@ -16,8 +17,8 @@ struct face {
     int bindings;
 };
 
-static struct json *face_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name, jval *obj,
-                                const struct kube_opts *opts, struct err *err)
+static struct json *face_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns,
+                                const char *name, jval *obj, const struct kube_opts *opts, struct err *err)
 {
     struct face *f = (struct face *)k;
     if (!opts || !str_eq(opts->subresource, "binding"))
@@ -34,14 +35,35 @@ static struct json *face_create(struct kube *k, const struct ctx *ctx, const str
     return kube_update(f->real, ctx, &KUBE_PODS, ns, name, json_root(doc), NULL, err);
 }
 
-#define PASS(type, name, params, args) \
-    static type face_##name params { struct kube *real = ((struct face *)k)->real; return real->ops->name args; }
-PASS(struct json *, get, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, const struct kube_opts *o, struct err *e), (real, c, r, ns, n, o, e))
-PASS(int, list, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o, struct kube_list *l, struct err *e), (real, c, r, ns, o, l, e))
-PASS(struct json *, update, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, jval *v, const struct kube_opts *o, struct err *e), (real, c, r, ns, n, v, o, e))
-PASS(struct json *, patch, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, enum kube_patch p, jval *v, const struct kube_opts *o, struct err *e), (real, c, r, ns, n, p, v, o, e))
-PASS(int, del, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, const struct kube_opts *o, struct json **j, struct err *e), (real, c, r, ns, n, o, j, e))
-PASS(struct kube_watch *, watch, (struct kube *k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o, struct err *e), (real, c, r, ns, o, e))
+#define PASS(type, name, params, args)                                                                                           \
+    static type face_##name params                                                                                               \
+    {                                                                                                                            \
+        struct kube *real = ((struct face *)k)->real;                                                                            \
+        return real->ops->name args;                                                                                             \
+    }
+PASS(struct json *, get,
+     (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, const struct kube_opts *o,
+      struct err *e),
+     (real, c, r, ns, n, o, e))
+PASS(int, list,
+     (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o,
+      struct kube_list *l, struct err *e),
+     (real, c, r, ns, o, l, e))
+PASS(struct json *, update,
+     (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, jval *v,
+      const struct kube_opts *o, struct err *e),
+     (real, c, r, ns, n, v, o, e))
+PASS(struct json *, patch,
+     (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, enum kube_patch p, jval *v,
+      const struct kube_opts *o, struct err *e),
+     (real, c, r, ns, n, p, v, o, e))
+PASS(int, del,
+     (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, const struct kube_opts *o,
+      struct json **j, struct err *e),
+     (real, c, r, ns, n, o, j, e))
+PASS(struct kube_watch *, watch,
+     (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o, struct err *e),
+     (real, c, r, ns, o, e))
 
 static void face_init(struct face *f)
 {
@@ -60,14 +82,19 @@ static void face_init(struct face *f)
 
 static void put_node(struct face *f, const char *cpu, const char *extra)
 {
-    json_unref(fake_put(f->fake, &KUBE_NODES, "{\"metadata\":{\"name\":\"n1\"},\"spec\":{%s},\"status\":{\"allocatable\":{\"cpu\":\"%s\",\"pods\":\"10\"}}}",
-                        extra, cpu));
+    json_unref(
+        fake_put(f->fake, &KUBE_NODES,
+                 "{\"metadata\":{\"name\":\"n1\"},\"spec\":{%s},\"status\":{\"allocatable\":{\"cpu\":\"%s\",\"pods\":\"10\"}}}",
+                 extra, cpu));
 }
 
 static void put_pod(struct face *f, const char *name, const char *cpu, const char *extra)
 {
-    json_unref(fake_put(f->fake, &KUBE_PODS, "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\"},\"spec\":{\"schedulerName\":\"default-scheduler\","
-                        "\"containers\":[{\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"%s\"}}}]%s},\"status\":{\"phase\":\"Pending\"}}", name, cpu, extra));
+    json_unref(fake_put(
+        f->fake, &KUBE_PODS,
+        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\"},\"spec\":{\"schedulerName\":\"default-scheduler\","
+        "\"containers\":[{\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"%s\"}}}]%s},\"status\":{\"phase\":\"Pending\"}}",
+        name, cpu, extra));
 }
 
 /* Waits for the pod's node ("" for none) and, when message is given, for what PodScheduled says. */
@@ -100,11 +127,13 @@ static void binds(void **state)
     /* No room beside it; as soon as it has ended there is. */
     put_pod(&f, "b", "2", "");
     expect(&f, "b", "", "Unschedulable",
-           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims "
+           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No "
+           "preemption victims "
            "found for incoming pod.");
     put_pod(&f, "huge", "100", "");
     expect(&f, "huge", "", "Unschedulable",
-           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not "
+           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 "
+           "Preemption is not "
            "helpful for scheduling.");
     fake_remove(f.fake, &KUBE_PODS, "ns", "a");
     expect(&f, "b", "n1", NULL, NULL);
@@ -125,11 +154,13 @@ static void leaves_alone(void **state)
     expect(&f, "nonode", "", "Unschedulable", "no nodes available to schedule pods");
     put_node(&f, "4", "\"unschedulable\":true");
     expect(&f, "nonode", "", "Unschedulable",
-           "0/1 nodes are available: 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is "
+           "0/1 nodes are available: 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/1 nodes are "
+           "available: 1 Preemption is "
            "not helpful for scheduling.");
     put_pod(&f, "gated", "1", ",\"schedulingGates\":[{\"name\":\"g\"}]");
     expect(&f, "gated", "", "SchedulingGated", NULL);
-    json_unref(fake_put(f.fake, &KUBE_PODS, "{\"metadata\":{\"name\":\"other\",\"namespace\":\"ns\"},\"spec\":{\"schedulerName\":\"theirs\"}}"));
+    json_unref(fake_put(f.fake, &KUBE_PODS,
+                        "{\"metadata\":{\"name\":\"other\",\"namespace\":\"ns\"},\"spec\":{\"schedulerName\":\"theirs\"}}"));
     put_node(&f, "4", "");
     expect(&f, "nonode", "n1", NULL, NULL);
     expect(&f, "other", "", NULL, NULL);
