@@ -32,18 +32,45 @@ int resolve_items(struct inst *loop, struct err *err)
         return l ? l->n : 0;
     }
     const struct ir_input *in = &t->params[t->iter_input];
-    JSON_REF(v)
-    = in->at == IR_NONE ? bind_param(loop, in) : json_ref(loop->in_params[in->at]);
+    JSON_REF(v) = in->at == IR_NONE ? bind_param(loop, in) : json_ref(loop->in_params[in->at]);
     return items_of_value(loop, v ? json_root(v) : NULL, err);
+}
+
+int items_param(const struct inst *i)
+{
+    const struct ir_task *t = i->t;
+    int at = t->iter == IR_ITER_PARAM ? t->params[t->iter_input].at : IR_NONE;
+    return at == t->iter_item ? IR_NONE : at;
+}
+
+int items_artifact(const struct inst *i)
+{
+    const struct ir_task *t = i->t;
+    int at = t->iter == IR_ITER_ARTIFACT ? t->artifacts[t->iter_input].at : IR_NONE;
+    return at == t->iter_item ? IR_NONE : at;
+}
+
+void share_items(struct inst *iter)
+{
+    const struct inst *loop = iter->up;
+    int p = items_param(iter), a = items_artifact(iter);
+    if (iter->c->kind != IR_DAG)
+        return;
+    if (p != IR_NONE && !iter->in_params[p])
+        iter->in_params[p] = json_ref(loop->in_params[p]);
+    if (a != IR_NONE && !iter->in_artifacts[a])
+        iter->in_artifacts[a] = artlist_ref(loop->in_artifacts[a]);
 }
 
 int resolve_iteration(struct inst *loop, struct inst *iter, int n, struct err *err)
 {
     const struct ir_task *t = loop->t;
     for (int k = 0; k < loop->c->n_in_params; k++)
-        iter->in_params[k] = json_ref(loop->in_params[k]);
+        if (k != items_param(iter))
+            iter->in_params[k] = json_ref(loop->in_params[k]);
     for (int k = 0; k < loop->c->n_in_artifacts; k++)
-        iter->in_artifacts[k] = artlist_ref(loop->in_artifacts[k]);
+        if (k != items_artifact(iter))
+            iter->in_artifacts[k] = artlist_ref(loop->in_artifacts[k]);
     if (t->iter == IR_ITER_ARTIFACT) {
         struct artlist *from = loop->in_artifacts[t->artifacts[t->iter_input].at], *one = artlist_new(1);
         one->v[0] = art_ref(from->v[n]);
@@ -58,5 +85,6 @@ int resolve_iteration(struct inst *loop, struct inst *iter, int n, struct err *e
         iter->in_params[t->iter_item] = item;
     }
     record_inputs(iter);
+    share_items(iter);
     return 0;
 }

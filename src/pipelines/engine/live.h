@@ -148,6 +148,12 @@ void record_inputs(struct inst *i); /* writes row.inputs */
 
 /* ---- items.c, references.c ---------------------------------------------------------------------------------------- */
 
+/* The input that holds a loop's items, by number; IR_NONE when it is not one that the component declares. An iteration's row
+ * leaves it out (n rows with a list of n items would be n squared), its tasks may read it all the same: share_items gives it back
+ * in memory. */
+int items_param(const struct inst *i);
+int items_artifact(const struct inst *i);
+void share_items(struct inst *iter);
 /* Inputs of iteration n of a loop. */
 int resolve_iteration(struct inst *loop, struct inst *iter, int n, struct err *err);
 /* The items of a loop whose inputs are resolved: their number, or -1 with ERR_INVALID. */

@@ -176,6 +176,8 @@ static int load_row(void *self, struct task_row *t, struct err *err)
         values_parse(ld->l, ld->db, i->row.outputs, i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
                      i->c->n_out_artifacts, i->out_artifacts, err) < 0)
         return err_wrap(err, "task %s", i->row.path);
+    if (i->row.iteration_index >= 0)
+        share_items(i);
     struct by_id *e = xcalloc(1, sizeof *e);
     e->id = i->row.id;
     e->i = i;
@@ -212,8 +214,7 @@ static int settle_in(struct inst *i, struct err *err)
 static void remove_pods(struct inst *i, const struct ctx *ctx)
 {
     struct engine *e = i->live->e;
-    JSON_REF(d)
-    = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
+    JSON_REF(d) = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
     struct jiter it = jv_iter(d ? json_root(d) : NULL);
     jval *pod;
     while (d && jv_next(&it, NULL, &pod))
@@ -264,10 +265,8 @@ static struct ir_pipeline *ir_for(struct engine *e, struct db *db, const char *h
     AUTOFREE char *platform = NULL;
     if (spec_get(db, hash, &spec, &platform, err) < 0)
         return NULL;
-    JSON_REF(sd)
-    = json_parse_str(spec, err);
-    JSON_REF(pd)
-    = sd && platform ? json_parse_str(platform, err) : NULL;
+    JSON_REF(sd) = json_parse_str(spec, err);
+    JSON_REF(pd) = sd && platform ? json_parse_str(platform, err) : NULL;
     if (!sd || (platform && !pd))
         return NULL;
     struct ir_pipeline *p = ir_from_json(json_root(sd), json_root(pd), err);
@@ -281,8 +280,7 @@ static struct json *parameters_of(const struct run *r, struct err *err)
 {
     const struct macro_values v = {
         .run_id = r->run_id, .scheduled_ns = r->scheduled_ns, .current_ns = r->created_ns, .index = -1};
-    JSON_REF(given)
-    = json_parse_str(r->parameters, err);
+    JSON_REF(given) = json_parse_str(r->parameters, err);
     return given ? macros_parameters(json_root(given), &v) : NULL;
 }
 

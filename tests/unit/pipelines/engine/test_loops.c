@@ -192,6 +192,31 @@ static void many_iterations_are_lazy(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(loops, cmocka_unit_test(raw_loop), cmocka_unit_test(empty_loop), cmocka_unit_test(dynamic_loop),
-           cmocka_unit_test(parallelism), cmocka_unit_test(nested_loops), cmocka_unit_test(holes),
+/* The body may read the whole list, and no iteration's row holds it. */
+static void items_are_shared(void **state)
+{
+    for (int restart = 0; restart < 2; restart++) {
+        struct kit k;
+        kit_open(&k, NULL, 0);
+        k.restart_every_turn = restart;
+        AUTOFREE char *y = kit_yaml(
+            "p: {parameterType: LIST}",
+            "      l: {componentRef: {name: body}, inputs: {parameters: {items: {componentInputParameter: p}}}, "
+            "parameterIterator: {itemInput: item, items: {inputParameter: items}}}\n",
+            STEP LOOP "  body: {inputDefinitions: {parameters: {item: {parameterType: STRING}, items: {parameterType: LIST}}}, "
+                      "dag: {tasks: {"
+                      "all: {componentRef: {name: take}, inputs: {parameters: {x: {componentInputParameter: items}}}}}}}\n");
+        AUTOFREE char *id = kit_run(&k, y, "{\"p\": [\"one\", \"two\"]}", RUN_SUCCEEDED);
+        struct json *doc;
+        assert_int_equal(jv_len(taken(&k, "all", &doc)), 2);
+        json_unref(doc);
+        struct task_row row = kit_row(&k, id, "root/l[1]");
+        assert_string_equal(row.inputs, "{\"parameters\":{\"item\":\"two\"},\"artifacts\":{}}");
+        task_row_clear(&row);
+        kit_close(&k);
+    }
+}
+
+TEST_GROUP(loops, cmocka_unit_test(items_are_shared), cmocka_unit_test(raw_loop), cmocka_unit_test(empty_loop),
+           cmocka_unit_test(dynamic_loop), cmocka_unit_test(parallelism), cmocka_unit_test(nested_loops), cmocka_unit_test(holes),
            cmocka_unit_test(one_iteration_fails), cmocka_unit_test(many_iterations_are_lazy))
