@@ -290,7 +290,7 @@ int admit_create(struct op *op, struct jm *m, struct err *err)
     if (op->res->coll == op->a->secrets && fill_token_secret(op, m, err) < 0)
         return -1;
     JSON_REF(now) = jm_freeze(m);
-    return rbac_check_escalation(op, json_root(now), err);
+    return rbac_check_escalation(op, NULL, json_root(now), err);
 }
 
 int admit_update(struct op *op, jval *old, struct jm *m, struct err *err)
@@ -300,7 +300,7 @@ int admit_update(struct op *op, jval *old, struct jm *m, struct err *err)
     JSON_REF(now) = jm_freeze(m);
     if (jv_equal(old, json_root(now)))
         return 0;
-    return rbac_check_escalation(op, json_root(now), err);
+    return rbac_check_escalation(op, old, json_root(now), err);
 }
 
 int admit_delete(struct op *op, jval *old, struct err *err)

@@ -108,7 +108,20 @@ static int check_binding(struct op *op, jval *b, struct err *err)
     return check_rules(op, role_rules(obj_root(target)), ns, obj_name(b), err);
 }
 
-int rbac_check_escalation(struct op *op, jval *obj, struct err *err)
+static bool aggregates(jval *role)
+{
+    return jv_len(aggregation_rule_cluster_role_selectors(cluster_role_aggregation_rule(role))) > 0;
+}
+
+/* The server fills an aggregated role with whatever fits, now and later: that is for those who may do everything. */
+static int check_aggregation(struct op *op, const char *name, struct err *err)
+{
+    if (holds(op, &(struct attrs){.verb = "*", .group = "*", .resource = "*"}) && holds(op, &(struct attrs){.verb = "*", .path = "*"}))
+        return 0;
+    return fail_forbidden(err, op->res, name, "must have cluster-admin privileges to use the aggregationRule");
+}
+
+int rbac_check_escalation(struct op *op, jval *old, jval *obj, struct err *err)
 {
     struct apiserver *a = op->a;
     if (!op->who || identity_in_group(op->who, "system:masters"))
@@ -122,6 +135,8 @@ int rbac_check_escalation(struct op *op, jval *obj, struct err *err)
     struct attrs escalate = {.verb = "escalate", .group = res_of(op->res)->group, .resource = res_of(op->res)->plural, .ns = ns, .name = obj_name(obj)};
     if (holds(op, &escalate))
         return 0;
+    if (!role && (aggregates(obj) || aggregates(old)) && check_aggregation(op, obj_name(obj), err) < 0)
+        return -1;
     return check_rules(op, role_rules(obj), ns, obj_name(obj), err);
 }
 

@@ -213,7 +213,7 @@ bool rbac_allows(struct rbac *r, const struct identity *who, const struct attrs 
 /* Puts the rules that who has in ns as arrays resourceRules and nonResourceRules into status. */
 void rbac_rules(struct rbac *r, const struct identity *who, const char *ns, struct jm *m, jmval *status);
 /* Whoever writes a role or a binding must have its rights, or the verb escalate or bind. */
-int rbac_check_escalation(struct op *op, jval *obj, struct err *err);
+int rbac_check_escalation(struct op *op, jval *old /* NULL: new */, jval *obj, struct err *err);
 void aggregate_roles(struct apiserver *a); /* after a cluster role was written */
 int rbac_fail(struct err *err, const struct identity *who, const struct attrs *at, const char *full, const char *reason);
 

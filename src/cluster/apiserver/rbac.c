@@ -219,10 +219,13 @@ static bool rule_allows(jval *rule, const struct attrs *at)
     if (!list_has(policy_rule_api_groups(rule), at->group ? at->group : "") ||
         !resource_matches(policy_rule_resources(rule), at->resource ? at->resource : "", at->sub))
         return false;
-    jval *names = policy_rule_resource_names(rule);
-    if (jv_len(names) == 0)
-        return true;
-    return at->name && *at->name && list_has(names, at->name);
+    /* Of names none stands for all. */
+    struct jiter names = jv_iter(policy_rule_resource_names(rule));
+    jval *x;
+    while (jv_next(&names, NULL, &x))
+        if (!str_empty(at->name) && str_eq(jv_str(x), at->name))
+            return true;
+    return jv_len(policy_rule_resource_names(rule)) == 0;
 }
 
 static bool grants_allow(const struct index *x, const char *subject, const struct attrs *at, char **reason)

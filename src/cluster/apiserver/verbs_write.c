@@ -275,6 +275,10 @@ struct store_obj *verb_update(struct op *op, jval *obj, bool *created, struct er
     AUTOFREE char *key = op_key(op);
     OBJ_REF(there) = store_get(op->res->coll, key);
     if (!there && !op->sub && put_creates(res_of(op->res))) {
+        struct op creates = *op;
+        creates.verb = "create"; /* who may only change things may not make them */
+        if (op_authorize(&creates, err) < 0)
+            return NULL;
         JM(m, obj);
         jm_del(jm_obj_at(m, jm_root(m), "metadata"), "resourceVersion");
         JSON_REF(fresh) = jm_freeze(m);
