@@ -127,6 +127,8 @@ static enum plan plan_pending_pod(const struct op *op, jval *old, struct jm *m)
 {
     jval *meta = obj_meta(old);
     int64_t had = object_meta_deletion_grace_period_seconds(meta, 0), at = 0;
+    if (had == 0 && !obj_has_finalizers(old)) /* we died between the mark and the removal */
+        return PLAN_REMOVE;
     if (!op->o->grace_seconds)
         return PLAN_KEEP;
     int64_t want = *op->o->grace_seconds < 0 ? 1 : *op->o->grace_seconds;
@@ -203,7 +205,14 @@ static int carry_out(struct op *op, enum plan plan, const char *key, int64_t rv,
             return -1;
         rv = marked->rv;
     }
-    return object_write(op, key, rv, m, plan != PLAN_UPDATE, false, last, err);
+    ERR(e);
+    if (object_write(op, key, rv, m, plan != PLAN_UPDATE, false, last, &e) == 0)
+        return 0;
+    if (!marked || e.code != ERR_NOT_FOUND)
+        return err_move(err, &e);
+    /* Somebody wrote to what we had marked, which removes it: it is done. */
+    *last = TAKE(marked);
+    return 0;
 }
 
 /* 1: done; 0: somebody else was faster; -1. */

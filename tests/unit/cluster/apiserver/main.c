@@ -8,5 +8,5 @@ int main(int argc, char **argv)
         return store_crash_child(argv[2]);
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    return (RUN_GROUP(store) + RUN_GROUP(rbac)) ? 1 : 0;
+    return (RUN_GROUP(store) + RUN_GROUP(rbac) + RUN_GROUP(deletes)) ? 1 : 0;
 }
