@@ -417,27 +417,38 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Older files of one log beyond the number that is kept. Their names end in the time, so that they sort. */
-static void drop_old(const struct logs *l, const char *path)
+/* The paths of what was rotated out of a log, oldest first: their names end in the time. */
+static void rotated(const char *path, struct strlist *out)
 {
     AUTOFREE char *dir = xstrdup(path);
     char *base = strrchr(dir, '/');
     *base++ = 0;
-    STRLIST(old);
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));)
         if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.')
-            strlist_add(&old, e->d_name);
+            strlist_take(out, fs_join(dir, e->d_name));
     if (d)
         closedir(d);
-    if (old.n)
-        qsort(old.v, old.n, sizeof *old.v, by_name);
-    for (size_t i = 0; i + l->cfg.max_files <= old.n + 1 && i < old.n; i++) {
-        if (old.n - i < l->cfg.max_files)
-            break;
-        AUTOFREE char *file = fs_join(dir, old.v[i]);
-        unlink(file);
-    }
+    if (out->n)
+        qsort(out->v, out->n, sizeof *out->v, by_name);
+}
+
+/* Older files of one log beyond the number that is kept, of which the log itself is one. */
+static void drop_old(const struct logs *l, const char *path)
+{
+    STRLIST(old);
+    rotated(path, &old);
+    for (size_t i = 0; i < old.n && old.n - i >= l->cfg.max_files; i++)
+        unlink(old.v[i]);
+}
+
+void logs_remove(const char *path)
+{
+    STRLIST(old);
+    rotated(path, &old);
+    for (size_t i = 0; i < old.n; i++)
+        unlink(old.v[i]);
+    unlink(path);
 }
 
 static void rotate(struct logs *l, const struct writer *w)

@@ -29,5 +29,7 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
                            void (*notify)(void *arg), void *arg, struct err *err);
 /* Rotates what has grown too big; returns when to come again (nanoseconds), 0: nothing runs. */
 int64_t logs_rotate(struct logs *l);
+/* Removes a log and what was rotated out of it. */
+void logs_remove(const char *path);
 
 #endif

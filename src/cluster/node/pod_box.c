@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/timefmt.h"
+#include "cluster/node/logs.h"
 #include "cluster/node/pod.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
@@ -342,7 +343,7 @@ int box_restart(const struct pod_host *h, const struct ctx *ctx, struct pod *p, 
     /* Logs of this attempt stay as "previous"; older ones go. */
     if (b->attempt > 0) {
         AUTOFREE char *dir = pod_log_dir(h, p, b->name), *old = xasprintf("%s/%d.log", dir, b->attempt - 1);
-        unlink(old);
+        logs_remove(old);
     }
     b->attempt++;
     set_text(&b->cid, NULL);

@@ -367,6 +367,12 @@ static void log_rotation(void **state)
     assert_int_equal(w.reopened, 6);
     AUTOFREE char *count = node_test_sh("ls %s/pods/ns_p_u1/c | wc -l", w.dir);
     assert_int_equal(atoi(count), 3);
+    /* A container that starts again and again takes all of an old attempt with it, and nothing of another. */
+    AUTOFREE char *other = xasprintf("%s/pods/ns_p_u1/c/00.log", w.dir), *left = NULL;
+    append(other, "y");
+    logs_remove(w.file);
+    left = node_test_sh("ls %s/pods/ns_p_u1/c", w.dir);
+    assert_true(str_starts(left, "00.log") && strlen(left) <= strlen("00.log\n"));
     log_world_close(&w);
 }
 
