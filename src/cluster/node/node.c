@@ -374,6 +374,8 @@ static bool try_ready(struct node *n, const struct ctx *ctx)
                            .runtime_version = version ? version : "",
                            .max_pods = n->max_pods,
                            .not_ready = ok ? NULL : err_text(&e)};
+    AUTOFREE char *limits = ok ? n->runtime->ops->limits(n->runtime) : NULL;
+    f.cgroups = limits;
     bool registered = node_register(n->kube, ctx, &f, &reg) == 0;
     if (!registered)
         log_warn("%s", err_text(&reg));

@@ -84,6 +84,8 @@ struct runtime_ops {
     /* One line for Node.status.nodeInfo.containerRuntimeVersion. 0 when pods can be run; else -1 with the cure: the Node is
      * NotReady. Called again until it succeeds. */
     int (*ready)(struct runtime *, char **version, struct err *err);
+    /* How limits of resources are applied, for people (malloc'd); NULL: nothing to say. */
+    char *(*limits)(struct runtime *);
     /* The image's defaults, or ERR_NOT_FOUND with the cure in the message; ERR_BAD_REQUEST for a name that is none. */
     int (*image)(struct runtime *, const char *name, struct image_info *out, struct err *err);
     /* User id -> home directory and primary group inside the image. *home is malloc'd. */

@@ -102,6 +102,8 @@ static int ready(struct runtime *r, char **version, struct err *err)
     return 0;
 }
 
+static char *limits(struct runtime *r) { return NULL; }
+
 static int image(struct runtime *r, const char *name, struct image_info *out, struct err *err)
 {
     if (str_starts(name, "missing"))
@@ -253,6 +255,7 @@ static void stop(struct runtime *r, bool remove)
 
 static const struct runtime_ops scripted_ops = {
     .ready = ready,
+    .limits = limits,
     .image = image,
     .user = user,
     .sandbox_up = sandbox_up,

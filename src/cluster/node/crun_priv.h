@@ -1,0 +1,38 @@
+/* crun_priv.h - what the two files of the crun runtime share. */
+#ifndef TM_NODE_CRUN_PRIV_H
+#define TM_NODE_CRUN_PRIV_H
+
+#include <pthread.h>
+
+#include "cluster/node/helper_call.h"
+#include "cluster/node/oci.h"
+#include "cluster/node/podnet.h"
+#include "cluster/node/runtime.h"
+
+struct crun {
+    struct runtime base;
+    char *node_dir, *root_arg, *crun_root, *exits, *instance, *crun, *conmon, *version;
+    struct strlist host_images, host_paths, host_envs;
+    struct helper *helper;
+    struct podnet *net;
+    struct json *seccomp;
+    pthread_mutex_t lock; /* ready, root, machine: written once, by the first ready() that succeeds */
+    bool is_ready;
+    struct hostroot *root;
+    struct oci_machine machine;
+    pthread_t watcher;
+    bool has_watcher;
+    int wake; /* eventfd that ends the watcher */
+};
+
+static inline struct crun *crun_of(struct runtime *r) { return CONTAINER_OF(r, struct crun, base); }
+
+/* crun_container.c: see struct runtime_ops. */
+int crun_create(struct runtime *r, const struct container_spec *spec, struct err *err);
+int crun_start(struct runtime *r, const struct container_ref *ref, struct err *err);
+int crun_signal(struct runtime *r, const struct container_ref *ref, int sig, struct err *err);
+int crun_state(struct runtime *r, const struct container_ref *ref, struct container_state *out, struct err *err);
+int crun_remove(struct runtime *r, const struct container_ref *ref, struct err *err);
+int crun_reopen_log(struct runtime *r, const struct container_ref *ref, struct err *err);
+
+#endif
