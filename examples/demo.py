@@ -39,7 +39,7 @@ def follow(client, run_id):
     while True:
         run = client.get_run(run_id)
         for t in (run.run_details.task_details or []) if run.run_details else []:
-            if seen.get(t.task_id) != t.state and t.state not in (None, 'PENDING'):
+            if seen.get(t.task_id) != t.state and t.state not in (None, 'PENDING') and t.parent_task_id:
                 seen[t.task_id] = t.state
                 print(f'  {colour(t.state)} {t.display_name}', flush=True)
         if run.state in ('SUCCEEDED', 'FAILED', 'CANCELED'):

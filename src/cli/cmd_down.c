@@ -13,10 +13,23 @@
 
 #define STOP_LIMIT_S 60
 
+/* A process that has ended but whose parent has not asked for its exit code yet is gone, too. */
+static bool is_gone(pid_t pid)
+{
+    if (kill(pid, 0) < 0 && errno == ESRCH)
+        return true;
+    AUTOFREE char *path = xasprintf("/proc/%d/stat", (int)pid);
+    BUF(stat);
+    if (fs_read(path, 4096, &stat, NULL) < 0)
+        return false;
+    const char *after_name = strrchr(buf_str(&stat), ')');
+    return after_name && str_starts(after_name, ") Z");
+}
+
 static bool gone_within(pid_t pid, int64_t ns)
 {
     int64_t until = clock_system.mono_ns(&clock_system) + ns;
-    while (kill(pid, 0) == 0 || errno != ESRCH) {
+    while (!is_gone(pid)) {
         if (clock_system.mono_ns(&clock_system) > until)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
