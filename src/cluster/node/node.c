@@ -1,4 +1,4 @@
-#include "cluster/node/node.h"
+#include "cluster/node/node_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,14 +11,6 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/thread.h"
-#include "cluster/node/logs.h"
-#include "cluster/node/node_object.h"
-#include "cluster/node/nodedb.h"
-#include "cluster/node/pod.h"
-#include "cluster/node/podnet.h"
-#include "cluster/node/volumes.h"
-#include "kube/controller.h"
-#include "kube/events.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
@@ -32,34 +24,6 @@ enum { WORKERS = 6, MAX_PODS = 500, LOG_FILES = 5 };
 #define RETRY_BASE (NS_PER_S / 1000)
 #define READY_RETRY (5 * NS_PER_S)
 #define REMOVE_GRACE (3 * NS_PER_S)
-
-struct node {
-    char *name, *node_dir, *log_dir, *agent_path, *gateway;
-    struct kube *kube;
-    const struct clock *clock;
-    unsigned max_pods;
-    struct machine machine;
-    struct runtime *runtime;
-    struct nodedb *db;
-    struct logs *logs;
-    struct event_recorder *events;
-    struct informer *pods, *config_maps, *secrets;
-    struct controller_run *run;
-    struct pod_host host;
-    struct node_api api;
-    struct cancel cancel;
-    pthread_t keeper;
-
-    pthread_mutex_t lock; /* all below; never held while a pod is synced */
-    pthread_cond_t changed;
-    bool ready, decided, stopping;
-    char *why;             /* not ready: the cure */
-    struct strmap records; /* uid -> struct pod; a pod itself belongs to the worker that has its key */
-    struct strmap by_key;  /* key -> struct pod, further ones of the same key behind it */
-    struct strmap by_cid;  /* container id -> key, owned */
-    struct strmap refresh; /* keys of pods one of whose ConfigMaps or Secrets has changed */
-    size_t n_running;
-};
 
 /* ---- what pods ask of the node (struct pod_host) ------------------------------------------------------------------------- */
 
@@ -108,232 +72,6 @@ static int reopen_log(void *self, const char *cid, const char *bundle, struct er
     return n->runtime->ops->reopen_log(n->runtime, &ref, err);
 }
 
-/* ---- the controller -------------------------------------------------------------------------------------------------------- */
-
-/* The records that have this key, one for each uid. They are this worker's while it has the key. */
-static size_t records_of(struct node *n, const char *key, struct pod ***out)
-{
-    size_t count = 0;
-    *out = NULL;
-    LOCK_GUARD(&n->lock);
-    for (struct pod *p = strmap_get(&n->by_key, key); p; p = p->next_of_key) {
-        *out = xreallocarray(*out, count + 1, sizeof **out);
-        (*out)[count++] = p;
-    }
-    return count;
-}
-
-/* Lock held. */
-static void add_record(struct node *n, struct pod *p)
-{
-    p->next_of_key = strmap_get(&n->by_key, p->key);
-    strmap_put(&n->by_key, p->key, p);
-    strmap_put(&n->records, p->uid, p);
-}
-
-static void drop_record(struct node *n, struct pod *p)
-{
-    {
-        LOCK_GUARD(&n->lock);
-        for (size_t i = 0; i < p->n_boxes; i++)
-            if (p->boxes[i].cid)
-                strmap_del(&n->by_cid, p->boxes[i].cid);
-        struct pod *first = strmap_get(&n->by_key, p->key);
-        if (first != p) {
-            while (first->next_of_key != p)
-                first = first->next_of_key;
-            first->next_of_key = p->next_of_key;
-        } else if (p->next_of_key) {
-            strmap_put(&n->by_key, p->key, p->next_of_key);
-        } else {
-            strmap_del(&n->by_key, p->key);
-        }
-        strmap_del(&n->records, p->uid);
-    }
-    pod_free(p);
-}
-
-static bool is_terminal(jval *pod)
-{
-    const char *phase = pod_status_phase(pod_status(pod));
-    return str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
-}
-
-/* Every pod that is bound to us is known by a record but those that ended before this node's memory began. */
-static struct pod *record_for(struct node *n, struct json *obj)
-{
-    struct pod *p = strmap_get(&n->records, obj_uid(json_root(obj)));
-    if (!p) {
-        p = pod_new(&n->host, obj);
-        if (is_terminal(json_root(obj)))
-            p->state = POD_GONE;
-        add_record(n, p);
-    }
-    return p;
-}
-
-/* A ConfigMap or Secret came, changed or went: the pods that need it hear of it. */
-static void source_changed(struct node *n, bool secret, struct json *o, struct workqueue *q)
-{
-    size_t count;
-    {
-        LOCK_GUARD(&n->lock);
-        if (!n->ready)
-            return; /* every pod is looked at once it is */
-    }
-    struct json **pods = informer_list(n->pods, &count);
-    for (size_t i = 0; i < count; i++) {
-        jval *pod = json_root(pods[i]);
-        if (str_eq(obj_namespace(pod), obj_namespace(json_root(o))) && !is_terminal(pod) &&
-            volumes_refer(pod, secret, obj_name(json_root(o)))) {
-            AUTOFREE char *key = obj_key(pod);
-            LOCK_GUARD(&n->lock);
-            strmap_put(&n->refresh, key, n);
-            workqueue_add(q, key);
-        }
-        json_unref(pods[i]);
-    }
-    free(pods);
-}
-
-static void config_map_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
-{
-    source_changed(self, false, now ? now : old, q);
-}
-
-static void secret_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
-{
-    source_changed(self, true, now ? now : old, q);
-}
-
-static int sync_one(struct node *n, const struct ctx *ctx, struct pod *p, struct reconcile_result *res, struct err *err)
-{
-    int64_t wake;
-    bool forget;
-    int rc = pod_sync(&n->host, ctx, p, &wake, &forget, err);
-    if (rc == 0 && wake && (!res->again_after_ns || wake < res->again_after_ns))
-        res->again_after_ns = wake;
-    if (rc == 0 && forget)
-        drop_record(n, p);
-    return rc;
-}
-
-static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
-{
-    struct node *n = self;
-    {
-        LOCK_GUARD(&n->lock);
-        if (!n->ready || n->stopping)
-            return 0; /* all keys are queued once it is */
-    }
-    JSON_REF(obj) = informer_get(n->pods, key);
-    if (obj && !str_eq(pod_spec_node_name(pod_spec(json_root(obj))), n->name)) {
-        json_unref(obj);
-        obj = NULL;
-    }
-    bool refresh;
-    {
-        LOCK_GUARD(&n->lock);
-        refresh = strmap_del(&n->refresh, key);
-        if (obj)
-            record_for(n, obj);
-    }
-    AUTOFREE struct pod **records = NULL;
-    size_t count = records_of(n, key, &records);
-    int rc = 0;
-    /* Of two pods of one name the older one goes first: it has lost its object. */
-    for (int pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < count && rc == 0; i++) {
-            bool current = obj && str_eq(records[i]->uid, obj_uid(json_root(obj)));
-            if (current != (pass == 1))
-                continue;
-            pod_set_object(records[i], current ? obj : NULL);
-            if (refresh && current)
-                pod_sources_changed(&n->host, records[i]);
-            rc = sync_one(n, ctx, records[i], res, err);
-        }
-    return rc;
-}
-
-/* ---- rows of an earlier life
- * ---------------------------------------------------------------------------------------------------- */
-
-static void load_pod(void *self, const struct pod_row *r)
-{
-    struct node *n = self;
-    struct pod *p = pod_from_row(&n->host, r);
-    LOCK_GUARD(&n->lock);
-    add_record(n, p);
-}
-
-struct loaded_box {
-    struct container_row row;
-};
-struct loaded {
-    struct loaded_box *v;
-    size_t n;
-};
-
-static void load_box(void *self, const struct container_row *r)
-{
-    struct loaded *l = self;
-    l->v = xreallocarray(l->v, l->n + 1, sizeof *l->v);
-    struct container_row *c = &l->v[l->n++].row;
-    *c = *r;
-    c->pod_uid = xstrdup(r->pod_uid);
-    c->name = xstrdup(r->name);
-    c->cid = xstrdup(r->cid);
-    c->reason = xstrdup(r->reason);
-    c->message = xstrdup(r->message);
-    c->last = xstrdup(r->last);
-}
-
-static int load(struct node *n, struct err *err)
-{
-    struct loaded l = {0};
-    bool new_boot;
-    if (nodedb_new_boot(n->db, n->machine.boot_id, &new_boot, err) < 0 || nodedb_each_pod(n->db, load_pod, n, err) < 0 ||
-        nodedb_each_container(n->db, load_box, &l, err) < 0)
-        return -1;
-    for (size_t i = 0; i < l.n; i++) {
-        struct container_row *r = &l.v[i].row;
-        struct pod *p = strmap_get(&n->records, r->pod_uid);
-        if (p)
-            pod_add_row(&n->host, p, r);
-        free(r->pod_uid);
-        free(r->name);
-        free(r->cid);
-        free(r->reason);
-        free(r->message);
-        free(r->last);
-    }
-    free(l.v);
-    if (new_boot) {
-        /* Networks and memory of before are gone: pods that go on are set up anew. */
-        for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e)) {
-            struct pod *p = e->value;
-            p->has_sandbox = false;
-            if (p->state == POD_INIT || p->state == POD_RUN)
-                p->state = POD_SETUP;
-        }
-    }
-    return 0;
-}
-
-static int adopt_sandboxes(struct node *n, struct err *err)
-{
-    const struct sandbox **used = xcalloc(strmap_count(&n->records) + 1, sizeof *used);
-    size_t count = 0;
-    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e)) {
-        struct pod *p = e->value;
-        if (p->has_sandbox)
-            used[count++] = &p->sandbox;
-    }
-    int rc = n->runtime->ops->sandbox_adopt(n->runtime, used, count, err);
-    free(used);
-    return rc;
-}
-
 /* ---- the keeper: makes the node ready, then looks after logs
  * ------------------------------------------------------------------------ */
 
@@ -359,7 +97,7 @@ static int make_ready(struct node *n, char **version, struct err *err)
         return -1;
     if (n->host.mem_fd < 0 && n->runtime->ops->tmpfs(n->runtime, mem, "mode=711", &n->host.mem_fd, err) < 0)
         return -1;
-    return adopt_sandboxes(n, err);
+    return node_adopt_sandboxes(n, err);
 }
 
 /* One try. The Node object says how it went. */
@@ -529,7 +267,7 @@ static int open_parts(struct node *n, const struct node_config *cfg, struct err 
                                              .self = n});
     n->events = event_recorder_new(n->kube, "kubelet", n->name, n->clock);
     fill_host(n, cfg);
-    return load(n, err);
+    return node_load(n, err);
 }
 
 static void start_watching(struct node *n)
@@ -540,10 +278,10 @@ static void start_watching(struct node *n)
     n->config_maps = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_CONFIGMAPS, .clock = n->clock});
     n->secrets = informer_new(&(struct informer_config){.kube = n->kube, .res = &KUBE_SECRETS, .clock = n->clock});
     struct controller_source sources[] = {{.informer = n->pods},
-                                          {.informer = n->config_maps, .map = config_map_changed},
-                                          {.informer = n->secrets, .map = secret_changed}};
+                                          {.informer = n->config_maps, .map = node_config_map_changed},
+                                          {.informer = n->secrets, .map = node_secret_changed}};
     const struct controller c = {
-        .name = "node", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = WORKERS, .reconcile = reconcile};
+        .name = "node", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = WORKERS, .reconcile = node_reconcile};
     n->run = controller_start(&c, n, n->clock, RETRY_BASE);
     informer_start(n->pods);
     informer_start(n->config_maps);
@@ -610,7 +348,7 @@ static void end_pods(struct node *n)
             int64_t mono = n->clock->mono_ns(n->clock);
             if (!p->kill_mono_ns || p->kill_mono_ns > mono + REMOVE_GRACE)
                 p->kill_mono_ns = mono + REMOVE_GRACE;
-            if (sync_one(n, &ctx, p, &res, &e) < 0)
+            if (node_sync_pod(n, &ctx, p, &res, &e) < 0)
                 log_warn("ending pod %s: %s", uids.v[i], err_text(&e));
             p = strmap_get(&n->records, uids.v[i]);
             alive |= p && p->state != POD_GONE;

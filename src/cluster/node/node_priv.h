@@ -1,0 +1,52 @@
+/* node_priv.h - the node's inside: shared by node.c (its life) and node_pods.c (its pods). */
+#ifndef TM_NODE_NODE_PRIV_H
+#define TM_NODE_NODE_PRIV_H
+
+#include "base/thread.h"
+#include "cluster/node/logs.h"
+#include "cluster/node/node.h"
+#include "cluster/node/node_object.h"
+#include "cluster/node/nodedb.h"
+#include "cluster/node/pod.h"
+#include "kube/controller.h"
+#include "kube/events.h"
+
+struct node {
+    char *name, *node_dir, *log_dir, *agent_path, *gateway;
+    struct kube *kube;
+    const struct clock *clock;
+    unsigned max_pods;
+    struct machine machine;
+    struct runtime *runtime;
+    struct nodedb *db;
+    struct logs *logs;
+    struct event_recorder *events;
+    struct informer *pods, *config_maps, *secrets;
+    struct controller_run *run;
+    struct pod_host host;
+    struct node_api api;
+    struct cancel cancel;
+    pthread_t keeper;
+
+    pthread_mutex_t lock; /* all below; never held while a pod is synced */
+    pthread_cond_t changed;
+    bool ready, decided, stopping;
+    char *why;             /* not ready: the cure */
+    struct strmap records; /* uid -> struct pod; a pod itself belongs to the worker that has its key */
+    struct strmap by_key;  /* key -> struct pod, further ones of the same key behind it */
+    struct strmap by_cid;  /* container id -> key, owned */
+    struct strmap refresh; /* keys of pods one of whose ConfigMaps or Secrets has changed */
+    size_t n_running;
+};
+
+/* The controller: one pod, by key. */
+int node_reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err);
+void node_config_map_changed(void *self, struct json *old, struct json *now, struct workqueue *q);
+void node_secret_changed(void *self, struct json *old, struct json *now, struct workqueue *q);
+/* Syncs one pod that is the caller's; the record may be gone afterwards. */
+int node_sync_pod(struct node *n, const struct ctx *ctx, struct pod *p, struct reconcile_result *res, struct err *err);
+/* Records from the rows of an earlier life, and the sandboxes that they use. */
+int node_load(struct node *n, struct err *err);
+int node_adopt_sandboxes(struct node *n, struct err *err);
+
+#endif
