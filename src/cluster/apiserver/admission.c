@@ -274,9 +274,20 @@ static int fill_token_secret(struct op *op, struct jm *m, struct err *err)
 
 /* ---- doors ----------------------------------------------------------------------------------------------------------------- */
 
+/* A kind whose definition is going gets no new objects. */
+static int admit_custom(struct op *op, struct err *err)
+{
+    if (!op->res->cv)
+        return 0;
+    OBJ_REF(crd) = store_get(op->a->crds, op->res->full);
+    if (crd && obj_deleting(obj_root(crd)))
+        return fail_forbidden(err, op->res, NULL, "create not allowed while custom resource definition is terminating");
+    return 0;
+}
+
 int admit_create(struct op *op, struct jm *m, struct err *err)
 {
-    if (admit_namespace(op, m, err) < 0)
+    if (admit_namespace(op, m, err) < 0 || admit_custom(op, err) < 0)
         return -1;
     if (op->res->coll == op->a->pods) {
         if (admit_service_account(op, m, err) < 0)

@@ -63,8 +63,8 @@ static void write_list_meta(struct buf *b, const struct op *op, const struct lis
     AUTOFREE char *api_version = kind_api_version(op->res->kind);
     buf_addf(b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"", op->res->kind->list_kind, api_version,
              l->list.rv);
-    if (l->continue_token)
-        buf_addf(b, ",\"continue\":\"%s\"", l->continue_token);
+    if (l->continue_token || op->res->cv)
+        buf_addf(b, ",\"continue\":\"%s\"", l->continue_token ? l->continue_token : "");
     if (l->remaining > 0)
         buf_addf(b, ",\"remainingItemCount\":%" PRId64, l->remaining);
     buf_adds(b, "},\"items\":[");

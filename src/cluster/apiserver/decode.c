@@ -27,23 +27,23 @@ int report_unknown(struct op *op, const struct strlist *texts, struct err *err)
 
 /* ---- custom kinds ------------------------------------------------------------------------------------------------ */
 
-static void strip_unknown_meta(struct jm *m, struct strlist *texts)
+static int strip_unknown_meta(struct jm *m, struct strlist *texts, struct err *err)
 {
     const struct ktype *t = ktype_find("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
     jmval *meta = jmv_get(jm_root(m), "metadata");
-    if (!t || jmv_type(meta) != J_OBJECT)
-        return;
+    if (!t || !meta || jmv_type(meta) == J_NULL)
+        return 0;
     JSON_REF(was) = jm_freeze_val(meta);
     STRLIST(unknown);
-    ERR(e);
-    JSON_REF(now) = decode_value(t, json_root(was), &unknown, &e);
+    JSON_REF(now) = decode_value(t, json_root(was), &unknown, err);
     if (!now)
-        return; /* the rules of metadata say what is wrong with it */
+        return -1;
     for (size_t i = 0; i < unknown.n; i++) {
         const char *quote = strchr(unknown.v[i], '"');
         strlist_addf(texts, "unknown field \"metadata.%s", quote ? quote + 1 : unknown.v[i]);
     }
     jm_put(m, jm_root(m), "metadata", jm_val(m, json_root(now)));
+    return 0;
 }
 
 static struct json *custom_normal(struct op *op, jval *obj, const struct strlist *dups, struct err *err)
@@ -57,8 +57,7 @@ static struct json *custom_normal(struct op *op, jval *obj, const struct strlist
         schema_prune(op->res->cv->schema, jm_root(m), &paths);
     for (size_t i = 0; i < paths.n; i++)
         strlist_addf(&texts, "unknown field \"%s\"", paths.v[i]);
-    strip_unknown_meta(m, &texts);
-    if (report_unknown(op, &texts, err) < 0)
+    if (strip_unknown_meta(m, &texts, err) < 0 || report_unknown(op, &texts, err) < 0)
         return NULL;
     return jm_freeze(m);
 }

@@ -391,16 +391,26 @@ static void write_warnings(struct http_res *res, const struct strlist *w)
     }
 }
 
+static bool builtin_group(const char *group)
+{
+    for KINDS_EACH(k)
+        if (k->served && strcmp(k->res.group, group) == 0)
+            return true;
+    return false;
+}
+
 int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, struct reqinfo *ri, struct err *err)
 {
     RESOURCES(table, a);
-    if (*ri->group && !resources_has_group(table, ri->group)) {
-        http_text(res, 404, "404 page not found\n");
-        return 0;
-    }
     const struct resource *r = resource_find(table, ri->group, ri->version, ri->plural);
-    if (!r)
+    bool misplaced = r && *ri->ns && !res_of(r)->namespaced && strcmp(ri->plural, "namespaces") != 0;
+    if (!r || misplaced) {
+        if (*ri->group && !builtin_group(ri->group)) { /* custom groups have no path but those of their kinds */
+            http_text(res, 404, "404 page not found\n");
+            return 0;
+        }
         return fail_no_resource(err);
+    }
     if (check_verb(r, ri, req, err) < 0)
         return -1;
     STRLIST(warnings);

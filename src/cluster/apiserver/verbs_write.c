@@ -287,7 +287,7 @@ struct store_obj *verb_update(struct op *op, jval *obj, bool *created, struct er
     }
     if (there && lacks_revision(op, obj)) {
         FAULTS(f);
-        fault_invalid(&f, "metadata.resourceVersion", NULL, "must be specified for an update");
+        fault_invalid_i64(&f, "metadata.resourceVersion", 0, "must be specified for an update");
         faults_done(&f, res_of(op->res)->group, res_of(op->res)->plural, op->name, err);
         return NULL;
     }
