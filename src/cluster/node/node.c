@@ -348,7 +348,7 @@ static void end_pods(struct node *n)
             int64_t mono = n->clock->mono_ns(n->clock);
             if (!p->kill_mono_ns || p->kill_mono_ns > mono + REMOVE_GRACE)
                 p->kill_mono_ns = mono + REMOVE_GRACE;
-            if (node_sync_pod(n, &ctx, p, &res, &e) < 0)
+            if (node_sync_pod(n, &ctx, &p, &res, &e) < 0)
                 log_warn("ending pod %s: %s", uids.v[i], err_text(&e));
             p = strmap_get(&n->records, uids.v[i]);
             alive |= p && p->state != POD_GONE;

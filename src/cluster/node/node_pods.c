@@ -105,15 +105,15 @@ void node_secret_changed(void *self, struct json *old, struct json *now, struct 
     source_changed(self, true, now ? now : old, q);
 }
 
-int node_sync_pod(struct node *n, const struct ctx *ctx, struct pod *p, struct reconcile_result *res, struct err *err)
+int node_sync_pod(struct node *n, const struct ctx *ctx, struct pod **at, struct reconcile_result *res, struct err *err)
 {
     int64_t wake;
     bool forget;
-    int rc = pod_sync(&n->host, ctx, p, &wake, &forget, err);
+    int rc = pod_sync(&n->host, ctx, *at, &wake, &forget, err);
     if (rc == 0 && wake && (!res->again_after_ns || wake < res->again_after_ns))
         res->again_after_ns = wake;
     if (rc == 0 && forget)
-        drop_record(n, p);
+        drop_record(n, TAKE(*at));
     return rc;
 }
 
@@ -143,13 +143,13 @@ int node_reconcile(void *self, const struct ctx *ctx, const char *key, struct re
     /* Of two pods of one name the older one goes first: it has lost its object. */
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < count && rc == 0; i++) {
-            bool current = obj && str_eq(records[i]->uid, obj_uid(json_root(obj)));
-            if (current != (pass == 1))
+            bool current = obj && records[i] && str_eq(records[i]->uid, obj_uid(json_root(obj)));
+            if (!records[i] || current != (pass == 1))
                 continue;
             pod_set_object(records[i], current ? obj : NULL);
             if (refresh && current)
                 pod_sources_changed(&n->host, records[i]);
-            rc = node_sync_pod(n, ctx, records[i], res, err);
+            rc = node_sync_pod(n, ctx, &records[i], res, err);
         }
     return rc;
 }

@@ -43,8 +43,8 @@ struct node {
 int node_reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err);
 void node_config_map_changed(void *self, struct json *old, struct json *now, struct workqueue *q);
 void node_secret_changed(void *self, struct json *old, struct json *now, struct workqueue *q);
-/* Syncs one pod that is the caller's; the record may be gone afterwards. */
-int node_sync_pod(struct node *n, const struct ctx *ctx, struct pod *p, struct reconcile_result *res, struct err *err);
+/* Syncs one pod that is the caller's; *at becomes NULL when it is forgotten. */
+int node_sync_pod(struct node *n, const struct ctx *ctx, struct pod **at, struct reconcile_result *res, struct err *err);
 /* Records from the rows of an earlier life, and the sandboxes that they use. */
 int node_load(struct node *n, struct err *err);
 int node_adopt_sandboxes(struct node *n, struct err *err);

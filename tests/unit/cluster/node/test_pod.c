@@ -271,6 +271,28 @@ static void deletion(void **state)
     world_close(&w);
 }
 
+/* A pod that is made anew under its name before the old one has ended: the old one is forgotten in a turn that goes on with the new one. */
+static void same_name(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_simple(&w, "web", "Always", "[\"stubborn\"]");
+    expect(&w, "web", "c.ready", "true");
+    fake_remove(w.fake, &KUBE_PODS, "ns", "web");
+    put_simple(&w, "web", "Always", "[\"forever\"]");
+    expect(&w, "web", "c.ready", "true");
+    JSON_REF(o) = fake_get(w.fake, &KUBE_PODS, "ns", "web");
+    AUTOFREE char *pods = fs_join(w.dir, "node/pods"), *left = NULL;
+    for (int i = 0; i < 1000 && (!left || strcmp(left, obj_uid(json_root(o))) != 0); i++) {
+        usleep(5000);
+        free(left);
+        left = node_test_sh("ls %s | tr -d '\\n'", pods);
+    }
+    assert_string_equal(left, obj_uid(json_root(o)));
+    usleep(20000);
+    world_close(&w);
+}
+
 static void deadline(void **state)
 {
     struct world w;
@@ -392,5 +414,5 @@ static void node_object(void **state)
 }
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
-           cmocka_unit_test(deletion), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
+           cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
            cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
