@@ -311,7 +311,8 @@ static int run(struct op *op, struct options *opts, struct http_req *req, struct
     struct accept acc;
     bool deletes = strncmp(op->verb, "delete", 6) == 0;
     bool reads = strcmp(op->verb, "get") == 0 || strcmp(op->verb, "list") == 0 || strcmp(op->verb, "watch") == 0;
-    if (accept_parse(req, &acc, err) < 0)
+    enum kube_patch type;
+    if (accept_parse(req, &acc, err) < 0 || (strcmp(op->verb, "patch") == 0 && patch_type(req, &type, err) < 0))
         return -1;
     if ((reads || strcmp(op->verb, "deletecollection") == 0) && read_options(op, req, opts, err) < 0)
         return -1;
