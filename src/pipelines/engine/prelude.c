@@ -1,15 +1,27 @@
 /* The `pip install` prelude that the SDK generates. Source: pipelines-runtime spec 13, 21.6.
  *
- *   sh -c '<make sure pip exists> PIP_DISABLE_PIP_VERSION_CHECK=1 <install> [&& <install>]... && "$0" "$@"' inner...
- *   install := python3 -m pip install --quiet --no-warn-script-location [--index-url U] [--trusted-host U] 'requirement'...
- * ['--no-deps']
+ *   sh -c '<make sure pip exists> PIP_DISABLE_PIP_VERSION_CHECK=1 STEP [&& STEP]... && "$0" "$@"' inner...
+ *   STEP    := [VENV] python3 -m pip install --quiet --no-warn-script-location [OPTION]... 'requirement'... ['--no-deps']
+ *   OPTION  := --index-url U | --extra-index-url U | --trusted-host U
+ *   VENV    := makes and enters a virtual environment that sees the image's packages too
  *
- * Only this exact shape is taken for it; anything else runs as it is written. */
+ * Only this exact shape is taken for it; anything else runs as it is written.
+ *
+ * The SDK puts its own version in front ('kfp==2.14.3' '--no-deps'): what the step needs of it is the executor, which later
+ * versions of the same major number still are. So an image with a later one has it. A pin that a user wrote has no '--no-deps'
+ * behind it, and is taken at its word. */
+#include <stdlib.h>
+
 #include "pipelines/engine/live.h"
 
 static const char ENSURE[] = "if ! [ -x \"$(command -v pip)\" ]; then\n"
                              "    python3 -m ensurepip || python3 -m ensurepip --user || apt-get install python3-pip\n"
                              "fi\n";
+
+static const char VENV[] = "export PIP_DISABLE_PIP_VERSION_CHECK=1\n"
+                           "tmp=$(mktemp -d)\n"
+                           "python3 -m venv \"$tmp/venv\" --system-site-packages\n"
+                           ". \"$tmp/venv/bin/activate\"\n";
 
 static void skip_space(const char **p)
 {
@@ -27,6 +39,21 @@ static bool eat(const char **p, const char *word)
     return true;
 }
 
+/* kfp==2.14.3 -> kfp>=2.14.3,<3 */
+static void widen_sdk_pin(struct strlist *out)
+{
+    static const char pin[] = "kfp==";
+    char *last = out->n ? out->v[out->n - 1] : NULL;
+    if (!last || !str_starts(last, pin))
+        return;
+    const char *version = last + strlen(pin);
+    size_t digits = strspn(version, "0123456789");
+    if (!digits || digits > 4 || version[digits] != '.')
+        return;
+    out->v[out->n - 1] = xasprintf("kfp>=%s,<%d", version, atoi(version) + 1);
+    free(last);
+}
+
 /* A word in single quotes without quotes inside. */
 static bool eat_quoted(const char **p, struct strlist *out)
 {
@@ -40,7 +67,9 @@ static bool eat_quoted(const char **p, struct strlist *out)
     *p = end + 1;
     if (word[0] != '-')
         strlist_add(out, word);
-    else if (!str_eq(word, "--no-deps"))
+    else if (str_eq(word, "--no-deps"))
+        widen_sdk_pin(out);
+    else
         return false;
     return true;
 }
@@ -79,6 +108,7 @@ static bool parse(const char *script, struct strlist *out)
     if (!eat(&p, "PIP_DISABLE_PIP_VERSION_CHECK=1"))
         return false;
     do {
+        eat(&p, VENV);
         if (!eat_install(&p, out) || !eat(&p, "&&"))
             return false;
     } while (!eat(&p, "\"$0\" \"$@\""));

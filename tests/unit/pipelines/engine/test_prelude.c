@@ -1,0 +1,55 @@
+/* The generated `pip install` prelude: which scripts are taken for one, and what they ask for. */
+#include "unit.h"
+
+#include "pipelines/engine/live.h"
+
+#define ENSURE                                                                                                                   \
+    "\nif ! [ -x \"$(command -v pip)\" ]; then\n"                                                                                \
+    "    python3 -m ensurepip || python3 -m ensurepip --user || apt-get install python3-pip\n"                                   \
+    "fi\n\nPIP_DISABLE_PIP_VERSION_CHECK=1 "
+#define VENV                                                                                                                     \
+    "\nexport PIP_DISABLE_PIP_VERSION_CHECK=1\n"                                                                                 \
+    "tmp=$(mktemp -d)\n"                                                                                                         \
+    "python3 -m venv \"$tmp/venv\" --system-site-packages\n"                                                                     \
+    ". \"$tmp/venv/bin/activate\"\n "
+#define PIP "python3 -m pip install --quiet --no-warn-script-location "
+#define SDK PIP "'kfp==2.14.3' '--no-deps' 'typing-extensions>=3.7.4,<5; python_version<\"3.9\"'"
+#define GO " && \"$0\" \"$@\"\n"
+
+static void scripts(void **state)
+{
+    static const char sdk[] = "kfp>=2.14.3,<3|typing-extensions>=3.7.4,<5; python_version<\"3.9\"";
+    static const struct {
+        const char *script, *want; /* NULL: not a prelude */
+    } cases[] = {
+        {ENSURE SDK GO, sdk},
+        {ENSURE PIP "'yapf'  &&  " SDK GO, "yapf|kfp>=2.14.3,<3|typing-extensions>=3.7.4,<5; python_version<\"3.9\""},
+        {ENSURE PIP "--index-url https://i.example --trusted-host i.example 'yapf'" GO, "yapf"},
+        /* in a virtual environment, which sees what the image has */
+        {ENSURE PIP "'yapf'  && " VENV SDK GO, "yapf|kfp>=2.14.3,<3|typing-extensions>=3.7.4,<5; python_version<\"3.9\""},
+        {ENSURE VENV SDK GO, sdk},
+        /* a pin of the user's is exact */
+        {ENSURE PIP "'kfp==2.10.0' 'yapf'" GO, "kfp==2.10.0|yapf"},
+        {ENSURE PIP "'yapf==0.1' '--no-deps'" GO, "yapf==0.1"},
+        {ENSURE PIP "'kfp==x' '--no-deps'" GO, "kfp==x"},
+        {ENSURE PIP "'--pre' 'yapf'" GO, NULL},
+        {ENSURE SDK " && rm -rf x" GO, NULL},
+        {ENSURE SDK "; \"$0\" \"$@\"", NULL},
+        {ENSURE VENV GO, NULL},
+        {"pip install yapf && \"$0\" \"$@\"", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        STRLIST(argv);
+        STRLIST(found);
+        strlist_add(&argv, "sh");
+        strlist_add(&argv, "-c");
+        strlist_add(&argv, cases[i].script);
+        strlist_add(&argv, "python3");
+        int at = prelude_find(&argv, &found);
+        AUTOFREE char *got = strlist_join(&found, "|");
+        if (at != (cases[i].want ? 3 : 0) || strcmp(got, cases[i].want ? cases[i].want : "") != 0)
+            fail_msg("case %zu: at %d, \"%s\"", i, at, got);
+    }
+}
+
+TEST_GROUP(prelude, cmocka_unit_test(scripts))
