@@ -47,8 +47,6 @@ jmval *input_artifact_json(struct jm *m, const struct art *a)
     if (!jmv_get(metadata, "display_name"))
         jm_put(m, metadata, "display_name", jm_str(m, a->a.name));
     jm_put(m, o, ART_METADATA, metadata);
-    if (!str_empty(a->a.custom_path))
-        jm_put(m, o, "customPath", jm_str(m, a->a.custom_path));
     return o;
 }
 

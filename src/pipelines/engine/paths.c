@@ -68,10 +68,10 @@ char *local_path(const char *uri)
     return path;
 }
 
+/* A custom path is where the producer left the bytes. Its consumers find them by the URI, as their SDK does, which knows no custom
+ * path of an input; and two inputs may come with the same one. */
 char *artifact_path(const struct art *a)
 {
-    if (!str_empty(a->a.custom_path))
-        return xstrdup(a->a.custom_path);
     char *path = local_path(a->a.uri);
     if (!path || !jv_bool(jv_get(json_root(a->metadata), "_kfp_workspace"), false))
         return path;

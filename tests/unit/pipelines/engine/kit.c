@@ -68,6 +68,9 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
     k->last_argv = strlist_join(&f->t.argv, "|");
     free(k->last_env);
     k->last_env = jv_text(t->env, JW_COMPACT);
+    strlist_free(&k->last_mounts);
+    for (size_t m = 0; m < t->n_mounts; m++)
+        strlist_add(&k->last_mounts, t->mounts[m].container_path);
     int n = running(k);
     k->most_running = n > k->most_running ? n : k->most_running;
     return 0;
@@ -232,6 +235,7 @@ void kit_close(struct kit *k)
     blob_store_free(k->blobs);
     strmap_free(&k->pods);
     strmap_free(&k->inputs);
+    strlist_free(&k->last_mounts);
     strlist_free(&k->order);
     free(k->last_input);
     free(k->last_argv);

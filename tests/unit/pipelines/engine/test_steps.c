@@ -32,10 +32,8 @@ static void artifacts(void **state)
                              "true, \"l\": [1.0], \"bad\": NaN}}]}}}"});
     AUTOFREE char *y = kit_yaml("", RUNS("m", "make") END RUNS("u", "use") USES("m") END, STEP ARTIFACTS);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(made)
-    = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
-    JSON_REF(used)
-    = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
+    JSON_REF(made) = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
+    JSON_REF(used) = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
     jval *out = artifact_in(made, "outputs"), *in = artifact_in(used, "inputs");
     const char *uri = jv_str(jv_get(out, "uri"));
     AUTOFREE char *prefix = xasprintf("minio://mlpipeline/v2/artifacts/test-pipeline/%s/m/", id);
@@ -69,6 +67,26 @@ static void metrics_are_rows(void **state)
     kit_close(&k);
 }
 
+/* Where the producer had the bytes is nothing to its consumers: they find them by the URI. */
+static void custom_path(void **state)
+{
+    OPEN({.task = "m", .executor_output = "{\"artifacts\": {\"d\": {\"artifacts\": [{\"custom_path\": \"/tmp/x\"}]}}}"});
+    AUTOFREE char *y = kit_yaml("", RUNS("m", "make") CACHED END RUNS("u", "use") USES("m") END, STEP ARTIFACTS);
+    AUTOFREE char *first = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    JSON_REF(made) = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
+    const char *object = jv_str(jv_get(artifact_in(made, "outputs"), "uri")) + strlen("minio://");
+    AUTOFREE char *bytes = xasprintf("%s/artifacts/%s", k.dir, object);
+    assert_int_equal(fs_mkdir_p(bytes, 0755, NULL), 0);
+    AUTOFREE char *second = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(k.starts, 3); /* m came from the cache */
+    AUTOFREE char *inside = xasprintf("/minio/%s", object);
+    assert_true(strlist_has(&k.last_mounts, inside));
+    assert_false(strlist_has(&k.last_mounts, "/tmp/x"));
+    JSON_REF(used) = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
+    assert_null(jv_get(artifact_in(used, "inputs"), "customPath"));
+    kit_close(&k);
+}
+
 static void cache(void **state)
 {
     OPEN({.task = "m", .artifacts = true});
@@ -79,8 +97,7 @@ static void cache(void **state)
     AUTOFREE char *first = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_int_equal(k.starts, 3);
     /* The bytes of the scripted step are not there: a miss. With them: a hit, and everything that follows from it. */
-    JSON_REF(made)
-    = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
+    JSON_REF(made) = json_parse_str(strmap_get(&k.inputs, "m"), NULL);
     AUTOFREE char *path =
         xasprintf("%s/artifacts/%s", k.dir, jv_str(jv_get(artifact_in(made, "outputs"), "uri")) + strlen("minio://"));
     ERR(e);
@@ -118,8 +135,7 @@ static void importer(void **state)
     AUTOFREE char *a = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     AUTOFREE char *b = kit_run(&k, y, NULL, RUN_SUCCEEDED);
     assert_int_equal(k.starts, 2);
-    JSON_REF(used)
-    = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
+    JSON_REF(used) = json_parse_str(strmap_get(&k.inputs, "u"), NULL);
     assert_string_equal(jv_str(jv_get(artifact_in(used, "inputs"), "uri")), "gs://b/data.csv");
     /* reimport is off: one record. */
     assert_int_equal(kit_count(&k, "SELECT count(*) FROM artifacts WHERE ?1 = ?1", a), 1);
@@ -135,8 +151,7 @@ static void optional_inputs(void **state)
                                      "isOptional: true, defaultValue: dd}, "
                                      "n: {parameterType: NUMBER_INTEGER, defaultValue: 3.0}}}}\n");
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(in)
-    = json_parse_str(strmap_get(&k.inputs, "a"), NULL);
+    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "a"), NULL);
     AUTOFREE char *values = jv_text(jv_path(json_root(in), "inputs", "parameterValues", NULL), JW_COMPACT);
     assert_string_equal(values, "{\"n\":3}");  /* left out of the executor input */
     assert_true(str_ends(k.last_argv, "|dd")); /* its default counts in the command */
@@ -148,8 +163,7 @@ static void none_of_python(void **state)
     OPEN({.task = "a", .executor_output = "{}"}, {.task = "b", .executor_output = "{\"parameterValues\": {\"Output\": 5}}"});
     AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END RUNS("b", "step") FROM("a") END RUNS("c", "step") FROM("b") END, STEP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(in)
-    = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
+    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
     assert_null(jv_path(json_root(in), "inputs", "parameterValues", NULL));
     assert_true(str_ends(k.last_argv, "|5")); /* STRING converts */
     kit_close(&k);
@@ -175,6 +189,6 @@ static void big_values(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache),
-           cmocka_unit_test(importer), cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python),
-           cmocka_unit_test(big_values))
+TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(metrics_are_rows),
+           cmocka_unit_test(cache), cmocka_unit_test(importer), cmocka_unit_test(optional_inputs),
+           cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
