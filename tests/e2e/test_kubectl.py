@@ -2,6 +2,8 @@
 import json
 import subprocess
 import textwrap
+import time
+import uuid
 
 import pytest
 
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.skipif(not KUBECTL, reason='kubectl is not installed')
 def kubectl(tidemill, tmp_path):
     """kubectl(args...) in a namespace of the test's own; check=False gives the finished process instead of its output."""
     config = tidemill.ready['kubeconfig']
-    ns = 'k-' + tmp_path.name.lower().replace('_', '-').strip('-')[:40].strip('-')
+    ns = 'k-' + uuid.uuid4().hex[:8]
 
     def run(*args, stdin=None, check=True, namespace=ns):
         cmd = [KUBECTL, '--kubeconfig', config, '--cache-dir', str(tmp_path / 'cache'), '-n', namespace, *args]
@@ -25,8 +27,9 @@ def kubectl(tidemill, tmp_path):
         return p.stdout
 
     run('create', 'namespace', ns)
-    # Pods need the account that a controller makes.
-    run('wait', '--for=create', 'serviceaccount/default', '--timeout=20s')
+    until = time.monotonic() + 20
+    while run('get', 'serviceaccount', 'default', check=False).returncode:  # pods need the account that a controller makes
+        assert time.monotonic() < until, 'the namespace got no service account'
     yield run
     run('delete', 'namespace', ns, '--wait=false', check=False)
 
