@@ -36,15 +36,20 @@ static void scripts(void **state)
         {ENSURE SDK " && rm -rf x" GO, NULL},
         {ENSURE SDK "; \"$0\" \"$@\"", NULL},
         {ENSURE VENV GO, NULL},
+        {ENSURE PIP "'yapf' &&  \nexport PIP_DISABLE_PIP_VERSION_CHECK=1\ntmp=$(mktemp -d)\n" SDK GO, NULL},
+        {ENSURE PIP "--index-url $(evil) 'x'" GO, NULL},
+        {ENSURE PIP "'--target' 'x'" GO, NULL},
+        {ENSURE SDK " && \"$0\" \"$@\" && more", NULL},
         {"pip install yapf && \"$0\" \"$@\"", NULL},
+        {"echo", NULL},
+        {"", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         STRLIST(argv);
         STRLIST(found);
-        strlist_add(&argv, "sh");
-        strlist_add(&argv, "-c");
-        strlist_add(&argv, cases[i].script);
-        strlist_add(&argv, "python3");
+        const char *const parts[] = {"sh", "-c", cases[i].script, "sh", "-ec", "inner"};
+        for (size_t k = 0; k < ARRAY_LEN(parts); k++)
+            strlist_add(&argv, parts[k]);
         int at = prelude_find(&argv, &found);
         AUTOFREE char *got = strlist_join(&found, "|");
         if (at != (cases[i].want ? 3 : 0) || strcmp(got, cases[i].want ? cases[i].want : "") != 0)

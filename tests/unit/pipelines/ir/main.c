@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(types), RUN_GROUP(templates), RUN_GROUP(ir), RUN_GROUP(prelude))
+UNIT_MAIN(RUN_GROUP(types), RUN_GROUP(templates), RUN_GROUP(ir))
