@@ -195,6 +195,7 @@ int object_default(struct op *op, struct jm *m, struct err *err);
 /* prepare.c: what the server owns in metadata, and what the kind does with status and generation. */
 int prepare_create(struct op *op, struct jm *m, struct err *err);
 int prepare_update(struct op *op, jval *old, struct jm *m, struct err *err);
+void pod_conditions_complete(struct jm *m);
 bool kind_has_generation(const struct resource *r);
 
 /* admission.c */

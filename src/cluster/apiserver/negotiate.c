@@ -111,7 +111,8 @@ int accept_parse(const struct http_req *req, struct accept *out, struct err *err
         return err_set(err, ERR_NOT_ACCEPTABLE, "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml");
     out->pretty |= want_pretty;
     if (table_include_parse(http_query(req, "includeObject"), &out->include) < 0)
-        return err_set(err, ERR_BAD_REQUEST, "unrecognized includeObject value: \"%s\"", http_query(req, "includeObject"));
+        return err_set(err, ERR_BAD_REQUEST, "Unable to convert to Table as requested: includeObject: Invalid value: \"%s\": must be 'Metadata', "
+                                            "'Object', 'None', or empty", http_query(req, "includeObject"));
     return 0;
 }
 

@@ -178,6 +178,15 @@ static const char *qos_class(jval *spec)
     return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
 }
 
+/* Kubernetes writes the time of the last probe of a pod's condition even when there was none. */
+void pod_conditions_complete(struct jm *m)
+{
+    jmval *list = pod_status_mut_conditions(pod_mut_status(jm_root(m)));
+    for (size_t i = 0; i < jmv_len(list); i++)
+        if (!pod_condition_mut_last_probe_time(jmv_at(list, i)))
+            jm_put(m, jmv_at(list, i), "lastProbeTime", jm_null(m));
+}
+
 static void new_pod(struct op *op, struct jm *m)
 {
     JSON_REF(now) = jm_freeze(m);
@@ -187,6 +196,7 @@ static void new_pod(struct op *op, struct jm *m)
     if (jv_len(pod_spec_scheduling_gates(pod_spec(json_root(now)))))
         obj_set_condition(m, jm_root(m), "PodScheduled", "False", "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates",
                           ctx_now_ns(op->ctx));
+    pod_conditions_complete(m);
     pod_status_set_qos_class(m, status, qos_class(pod_spec(json_root(now))));
 }
 

@@ -56,6 +56,16 @@ static void bind_to(struct op *op, struct jm *m, jval *binding, const char *node
     while (jv_next(&it, &key, &v))
         jm_put(m, object_meta_make_annotations(m, jm_obj_at(m, root, "metadata")), key, jm_val(m, v));
     obj_set_condition(m, root, "PodScheduled", "True", NULL, NULL, ctx_now_ns(op->ctx));
+    pod_conditions_complete(m);
+}
+
+/* What POST of a subresource without an object of its own answers. */
+static struct store_obj *created_status(void)
+{
+    JSON_REF(d) = status_success(NULL);
+    JM(m, json_root(d));
+    jm_put(m, jm_root(m), "code", jm_i64(m, 201));
+    return store_obj_new("", 0, jm_freeze(m));
 }
 
 static struct store_obj *sub_binding(struct op *op, jval *binding, struct err *err)
@@ -84,7 +94,7 @@ static struct store_obj *sub_binding(struct op *op, jval *binding, struct err *e
         ERR(e);
         struct store_write w = {.coll = op->res->coll, .key = cur->key, .expect = cur->rv, .doc = m};
         if (op->o->dry_run || store_write(op->a->store, &w, NULL, &e) == 0)
-            return store_obj_new("", 0, status_success(NULL));
+            return created_status();
         if (e.code != ERR_CONFLICT && e.code != ERR_NOT_FOUND) {
             err_move(err, &e);
             return NULL;

@@ -378,7 +378,8 @@ static struct json *patch_apply(struct op *op, void *arg, jval *old, struct err 
 struct store_obj *verb_patch(struct op *op, enum kube_patch type, jval *patch, struct err *err)
 {
     if (type == KUBE_PATCH_STRATEGIC && op->res->cv) {
-        err_set(err, ERR_MEDIA_TYPE, "415: Unsupported Media Type");
+        err_set(err, ERR_MEDIA_TYPE, "the body of the request was in an unknown format - accepted media types include: "
+                                     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
         return NULL;
     }
     struct patching p = {type, patch};
