@@ -306,6 +306,21 @@ static int do_get(struct op *op, struct http_res *res, const struct accept *acc,
     return 0;
 }
 
+/* Metadata of one object or of a list: the form must be that of the answer. */
+static int check_form(const struct op *op, const struct accept *acc, struct err *err)
+{
+    const struct kube_res *k = res_of(op->res);
+    const char *group = *k->group ? k->group : "core";
+    bool list = strcmp(op->verb, "list") == 0;
+    if (list && acc->as == AS_PARTIAL)
+        return err_set(err, ERR_NOT_ACCEPTABLE, "you requested PartialObjectMetadata, but the requested object is a list (*%s.%s)", group,
+                       op->res->kind->list_kind);
+    if (!list && acc->as == AS_PARTIAL_LIST)
+        return err_set(err, ERR_NOT_ACCEPTABLE, "you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", group,
+                       k->kind);
+    return 0;
+}
+
 static int run(struct op *op, struct options *opts, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct accept acc;
@@ -313,6 +328,8 @@ static int run(struct op *op, struct options *opts, struct http_req *req, struct
     bool reads = strcmp(op->verb, "get") == 0 || strcmp(op->verb, "list") == 0 || strcmp(op->verb, "watch") == 0;
     enum kube_patch type;
     if (accept_parse(req, &acc, err) < 0 || (strcmp(op->verb, "patch") == 0 && patch_type(req, &type, err) < 0))
+        return -1;
+    if ((strcmp(op->verb, "get") == 0 || strcmp(op->verb, "list") == 0) && check_form(op, &acc, err) < 0)
         return -1;
     if ((reads || strcmp(op->verb, "deletecollection") == 0) && read_options(op, req, opts, err) < 0)
         return -1;
