@@ -71,10 +71,10 @@ static int find_place(struct patching *p, const char *path, struct place *out)
         out->whole = true;
         return 0;
     }
-    if (*path != '/')
-        return err_set(p->err, ERR_INVALID, "a path begins with '/'");
     jmval *at = jm_root(p->m);
-    const char *s = path;
+    const char *s = strchr(path, '/'); /* what stands before the first slash is passed over, as Kubernetes' library does */
+    if (!s)
+        return err_set(p->err, ERR_INVALID, "a path begins with '/'");
     for (;;) {
         base_freep(&out->token);
         out->token = next_token(&s);
@@ -158,10 +158,12 @@ static int test_at(struct patching *p, const struct place *pl, jval *want)
     return err_set(p->err, ERR_INVALID, "the value is another one");
 }
 
-/* A copy of the value at `from`. */
-static jmval *take_from(struct patching *p, const struct place *from)
+/* A copy of the value at `from`. What an object lacks is copied as null (Kubernetes' library), but cannot be moved. */
+static jmval *take_from(struct patching *p, const struct place *from, bool move)
 {
     jmval *v = value_at(p, from);
+    if (!v && !move && jmv_type(from->in) == J_OBJECT)
+        return jm_null(p->m);
     if (!v) {
         err_set(p->err, ERR_INVALID, "'from': '%s' does not exist", from->token);
         return NULL;
@@ -184,7 +186,7 @@ static int copy_or_move(struct patching *p, bool move, const char *from_path, co
     PLACE(from);
     if (find_place(p, from_path, &from) < 0)
         return err_wrap(p->err, "'from'");
-    jmval *v = take_from(p, &from);
+    jmval *v = take_from(p, &from, move);
     if (!v || (move && strcmp(from_path, path) != 0 && remove_at(p, &from) < 0))
         return -1;
     PLACE(to); /* looked up after the removal, which may shift indexes */

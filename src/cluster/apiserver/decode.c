@@ -123,7 +123,7 @@ struct json *decode_inproc(struct op *op, jval *obj, struct err *err)
     return out;
 }
 
-struct json *decode_patched(struct op *op, jval *obj, struct err *err)
+struct json *decode_patched(struct op *op, jval *obj, bool strategic, struct err *err)
 {
     const struct kube_res *k = res_of(op->res);
     AUTOFREE char *want = kind_api_version(op->res->kind);
@@ -142,7 +142,7 @@ struct json *decode_patched(struct op *op, jval *obj, struct err *err)
     if (op->res->cv)
         return custom_normal(op, obj, NULL, err);
     STRLIST(unknown);
-    struct json *out = decode_value(op->res->kind->type, obj, &unknown, err);
+    struct json *out = (strategic ? decode_merged : decode_value)(op->res->kind->type, obj, &unknown, err);
     if (out && report_unknown(op, &unknown, err) < 0) {
         json_unref(out);
         return NULL;

@@ -188,7 +188,8 @@ struct json *status_success(struct jm *details /* may be NULL */);
 /* decode.c: what a client sent becomes an object of the kind, in its normal form: types checked, unknown fields reported as the request wants it. */
 struct json *decode_request(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err);
 struct json *decode_inproc(struct op *op, jval *obj, struct err *err);
-struct json *decode_patched(struct op *op, jval *obj, struct err *err);
+/* What a patch made; ERR_BAD_REQUEST tells what is wrong with it. */
+struct json *decode_patched(struct op *op, jval *obj, bool strategic, struct err *err);
 int report_unknown(struct op *op, const struct strlist *texts, struct err *err);
 int object_default(struct op *op, struct jm *m, struct err *err);
 

@@ -301,13 +301,26 @@ struct patching {
     jval *patch;
 };
 
+/* The 422 about what a JSON or merge patch made of the object; a strategic patch is shown itself (strategic_refuse). */
+static int refuse_patched(jval *result, const char *text, struct err *err)
+{
+    AUTOFREE char *shown = jv_text(result, JW_COMPACT);
+    BUF(quoted);
+    json_quote(&quoted, shown, strlen(shown));
+    err_set(err, ERR_INVALID, " \"\" is invalid: patch: Invalid value: %s: %s", buf_str(&quoted), text);
+    err_cause(err, "FieldValueInvalid", "patch", "Invalid value: %s: %s", buf_str(&quoted), text);
+    return -1;
+}
+
+/* What the patch makes of old, before it is looked at as an object. The document null is a patch that changes nothing. */
 static struct json *patch_raw(struct op *op, const struct patching *p, jval *old, struct err *err)
 {
-    ERR(e);
+    bool nothing = jv_is(p->patch, J_NULL);
     struct json *out = NULL;
+    ERR(e);
     switch (p->type) {
     case KUBE_PATCH_JSON:
-        out = json_patch(old, p->patch, MAX_PATCH_OPS, &e);
+        out = nothing ? json_from(old) : json_patch(old, p->patch, MAX_PATCH_OPS, &e);
         if (!out && e.code == ERR_INVALID)
             err_set(&e, ERR_INVALID, "the server rejected our request due to an error in our request");
         break;
@@ -317,7 +330,9 @@ static struct json *patch_raw(struct op *op, const struct patching *p, jval *old
         else
             out = json_merge_patch(old, p->patch, &e);
         break;
-    case KUBE_PATCH_STRATEGIC: /* has its own way */
+    case KUBE_PATCH_STRATEGIC:
+        out = nothing ? json_from(old) : strategic_merge(op->res->kind->type, old, p->patch, &e);
+        break;
     case KUBE_PATCH_APPLY:
         err_set(&e, ERR_MEDIA_TYPE, "415: Unsupported Media Type");
         break;
@@ -327,43 +342,20 @@ static struct json *patch_raw(struct op *op, const struct patching *p, jval *old
     return out;
 }
 
-static struct json *patch_plain(struct op *op, const struct patching *p, jval *old, struct err *err)
+static struct json *patch_apply(struct op *op, void *arg, jval *old, struct err *err)
 {
+    const struct patching *p = arg;
     JSON_REF(raw) = patch_raw(op, p, old, err);
     if (!raw)
         return NULL;
     ERR(e);
-    struct json *out = decode_patched(op, json_root(raw), &e);
-    if (!out && e.code == ERR_BAD_REQUEST)
-        strategic_refuse(json_root(raw), err_text(&e), err);
-    else if (!out)
+    struct json *out = decode_patched(op, json_root(raw), p->type == KUBE_PATCH_STRATEGIC, &e);
+    if (!out && e.code != ERR_BAD_REQUEST)
         err_move(err, &e);
-    return out;
-}
-
-static struct json *patch_strategic(struct op *op, const struct patching *p, jval *old, struct err *err)
-{
-    STRLIST(unknown);
-    JSON_REF(nothing) = json_parse_str("{}", NULL);
-    jval *patch = jv_is(p->patch, J_NULL) ? json_root(nothing) : p->patch;
-    JSON_REF(merged) = strategic_patch(op->res->kind->type, old, patch, &unknown, err);
-    if (!merged)
-        return NULL;
-    ERR(e);
-    struct json *out = decode_patched(op, json_root(merged), &e); /* the kind must still be the kind */
-    if (out && report_unknown(op, &unknown, &e) < 0) {
-        json_unref(out);
-        out = NULL;
-    }
-    if (!out)
-        strategic_refuse(json_root(merged), err_text(&e), err);
-    return out;
-}
-
-static struct json *patch_apply(struct op *op, void *arg, jval *old, struct err *err)
-{
-    const struct patching *p = arg;
-    struct json *out = p->type == KUBE_PATCH_STRATEGIC ? patch_strategic(op, p, old, err) : patch_plain(op, p, old, err);
+    else if (!out && p->type == KUBE_PATCH_STRATEGIC)
+        strategic_refuse(p->patch, err_text(&e), err);
+    else if (!out)
+        refuse_patched(json_root(raw), err_text(&e), err);
     if (!out)
         return NULL;
     /* The revision of the object itself is no precondition; one that the patch put there is. */
