@@ -5,8 +5,8 @@
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
+#include "pipelines/engine/podspec.h"
 
-#define RUN_LABEL "pipeline/runid"
 #define TAIL_MAX (64u << 10)
 
 struct pods {

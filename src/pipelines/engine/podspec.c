@@ -136,6 +136,7 @@ static void system_metadata(struct pod_build *b)
     object_meta_set_name(m, meta, t->pod_name);
     object_meta_set_namespace(m, meta, t->ns);
     jmval *labels = object_meta_make_labels(m, meta), *notes = object_meta_make_annotations(m, meta);
+    jm_put(m, labels, RUN_LABEL, jm_str(m, t->run_id));
     jm_put(m, labels, "pipeline/runid", jm_str(m, t->run_id));
     jm_put(m, labels, "pipelines.kubeflow.org/v2_component", jm_str(m, "true"));
     jm_put(m, notes, "pipelines.kubeflow.org/v2_component", jm_str(m, "true"));
