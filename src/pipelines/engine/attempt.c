@@ -30,6 +30,9 @@ static char *failure_message(const char *cause, const char *tail, const char *hi
     return buf_steal(&b, NULL);
 }
 
+/* status.reason of a pod that its node ended because the node itself was going away, as kubelets write it. */
+#define POD_REASON_NODE_STOPPED "Terminated"
+
 static const char *hint_for(const char *reason, int exit_code, const char *tail)
 {
     if (str_eq(reason, "OOMKilled"))
@@ -89,6 +92,17 @@ static void note_pod(struct inst *i)
     i->row.pods = buf_steal(&b, NULL);
 }
 
+/* How many attempts were ended by their node being stopped: they do not count as tries. */
+static int interruptions(const struct inst *i)
+{
+    JSON_REF(d) = json_parse_str(i->row.pods ? i->row.pods : "[]", NULL);
+    int n = 0;
+    jval *e;
+    for (struct jiter it = jv_iter(json_root(d)); jv_next(&it, NULL, &e);)
+        n += jv_bool(jv_get(e, "interrupted"), false);
+    return n;
+}
+
 static void name_attempt(struct inst *i)
 {
     char name[64];
@@ -103,7 +117,7 @@ void attempt_failed(struct inst *i, int64_t now_ns, int code, const char *messag
     const struct ir_retry *r = inst_retry(i);
     struct live *l = i->live;
     note_failed_pod(i);
-    if (l->cancelling || l->expired || !r || i->row.attempt >= r->max) {
+    if (l->cancelling || l->expired || !r || i->row.attempt - interruptions(i) >= r->max) {
         inst_move(i, TASK_FAILED, now_ns, code, message);
         i->clean_up = true;
         return;
@@ -120,6 +134,24 @@ void attempt_failed(struct inst *i, int64_t now_ns, int code, const char *messag
     i->row.next_attempt_ns = at;
     live_wake_at(l, at);
     inst_move(i, TASK_BACKOFF, now_ns, code, message);
+}
+
+/* The node was stopped (Ctrl-C, `down`) and took the step with it: nothing is wrong with the step, it starts again. */
+static void attempt_interrupted(struct inst *i, int64_t now)
+{
+    note_failed_pod(i);
+    JSON_REF(d) = json_parse_str(i->row.pods ? i->row.pods : "[]", NULL);
+    JM(m, json_root(d));
+    size_t n = jmv_len(jm_root(m));
+    if (n > 0)
+        jm_put(m, jmv_at(jm_root(m), n - 1), "interrupted", jm_bool(m, true));
+    BUF(b);
+    jmv_write(jm_root(m), JW_COMPACT, &b);
+    free(i->row.pods);
+    i->row.pods = buf_steal(&b, NULL);
+    i->row.next_attempt_ns = now;
+    live_wake_at(i->live, now);
+    inst_move(i, TASK_BACKOFF, now, RPC_UNAVAILABLE, "the node was stopped; the step starts again");
 }
 
 static void next_attempt(struct inst *i, int64_t now)
@@ -206,6 +238,8 @@ static void ended(struct inst *i, const struct ctx *ctx, const struct attempt_vi
         inst_move(i, TASK_CANCELED, now, l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED,
                   l->expired ? "stopped: the run's deadline was exceeded" : "stopped: the run was terminated");
         i->clean_up = true;
+    } else if (!good && str_eq(v->reason, POD_REASON_NODE_STOPPED)) {
+        attempt_interrupted(i, now);
     } else if (have) {
         ended_with_result(i, ctx, v, &r, now);
     } else if (e.code != ERR_NOT_FOUND) {

@@ -263,6 +263,6 @@ struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);
 void engine_keep_ir(struct engine *e, const char *hash, struct ir_pipeline *p);
 
 /* google.rpc.Code numbers used in errors of tasks and runs. */
-enum rpc_code { RPC_CANCELLED = 1, RPC_UNKNOWN = 2, RPC_INVALID_ARGUMENT = 3, RPC_DEADLINE_EXCEEDED = 4, RPC_INTERNAL = 13 };
+enum rpc_code { RPC_CANCELLED = 1, RPC_UNKNOWN = 2, RPC_INVALID_ARGUMENT = 3, RPC_DEADLINE_EXCEEDED = 4, RPC_INTERNAL = 13, RPC_UNAVAILABLE = 14 };
 
 #endif

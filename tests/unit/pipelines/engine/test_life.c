@@ -38,6 +38,21 @@ static void retries_run_out(void **state)
     kit_close(&k);
 }
 
+/* A step that its node took down with itself starts again, with or without a retry policy, and that is no try. */
+static void a_stopped_node_is_no_failure(void **state)
+{
+    OPEN({.task = "a", .fail_attempts = 2, .exit_code = 143, .reason = "Terminated"});
+    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END, STEP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(k.starts, 3);
+    assert_int_equal(k.twice, 0);
+    struct task_row row = kit_row(&k, id, "root/a");
+    JSON_REF(pods) = json_parse_str(row.pods, NULL);
+    assert_true(jv_bool(jv_get(jv_at(json_root(pods), 1), "interrupted"), false));
+    task_row_clear(&row);
+    kit_close(&k);
+}
+
 static void retries_are_inherited(void **state)
 {
     OPEN({.task = "deep", .fail_attempts = 1});
@@ -229,7 +244,7 @@ static void bad_root(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(life, cmocka_unit_test(retries), cmocka_unit_test(retries_run_out), cmocka_unit_test(retries_are_inherited),
+TEST_GROUP(life, cmocka_unit_test(retries), cmocka_unit_test(retries_run_out), cmocka_unit_test(a_stopped_node_is_no_failure), cmocka_unit_test(retries_are_inherited),
            cmocka_unit_test(reasons), cmocka_unit_test(cancel), cmocka_unit_test(cancel_before_start),
            cmocka_unit_test(exit_tasks_have_their_time), cmocka_unit_test(deadline), cmocka_unit_test(retry_of_a_run),
            cmocka_unit_test(delete_a_live_run), cmocka_unit_test(paused), cmocka_unit_test(forgetful), cmocka_unit_test(bad_root))
