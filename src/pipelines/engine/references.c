@@ -1,7 +1,12 @@
 /* References inside a task's platform configuration. Source: pipelines-runtime spec 16. */
 #include "pipelines/engine/live.h"
 
-static bool is_reference(jval *v)
+static bool is_reference_key(const char *key)
+{
+    return str_eq(key, "componentInputParameter") || str_eq(key, "taskOutputParameter") || str_eq(key, "runtimeValue");
+}
+
+static bool holds_reference(jval *v)
 {
     return jv_get(v, "componentInputParameter") || jv_get(v, "taskOutputParameter") || jv_get(v, "runtimeValue");
 }
@@ -26,22 +31,31 @@ static struct json *reference_value(struct inst *i, jval *v)
     return constant ? json_from(constant) : NULL;
 }
 
-/* A copy with each reference replaced by its value, null where there is none. */
+static jmval *value_of(struct inst *i, struct jm *m, jval *v)
+{
+    JSON_REF(d) = reference_value(i, v);
+    return d ? jm_val(m, json_root(d)) : jm_null(m);
+}
+
+/* A copy with each reference replaced by its value, null where there is none. An entry of pvcMount is a reference and more than
+ * that: {componentInputParameter, mountPath}, beside which a newer SDK writes pvcNameParameter; what it refers to becomes its
+ * "constant". */
 static jmval *replace_references(struct inst *i, struct jm *m, jval *v)
 {
-    if (is_reference(v)) {
-        JSON_REF(d)
-        = reference_value(i, v);
-        return d ? jm_val(m, json_root(d)) : jm_null(m);
-    }
+    if (holds_reference(v) && jv_len(v) == 1)
+        return value_of(i, m, v);
     if (!jv_is(v, J_ARRAY) && !jv_is(v, J_OBJECT))
         return jm_val(m, v);
     bool obj = jv_is(v, J_OBJECT);
     jmval *out = obj ? jm_obj(m) : jm_arr(m);
+    if (holds_reference(v))
+        jm_put(m, out, "constant", value_of(i, m, v));
     struct jiter it = jv_iter(v);
     const char *key;
     jval *x;
     while (jv_next(&it, &key, &x)) {
+        if (obj && is_reference_key(key))
+            continue;
         jmval *e = replace_references(i, m, x);
         if (obj)
             jm_add(m, out, key, e);

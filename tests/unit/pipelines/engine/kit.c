@@ -68,6 +68,8 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
     k->last_argv = strlist_join(&f->t.argv, "|");
     free(k->last_env);
     k->last_env = jv_text(t->env, JW_COMPACT);
+    free(k->last_kubernetes);
+    k->last_kubernetes = t->kubernetes ? jv_text(t->kubernetes, JW_COMPACT | JW_SORTED) : NULL;
     strlist_free(&k->last_mounts);
     for (size_t m = 0; m < t->n_mounts; m++)
         strlist_add(&k->last_mounts, t->mounts[m].container_path);
@@ -239,6 +241,7 @@ void kit_close(struct kit *k)
     strlist_free(&k->order);
     free(k->last_input);
     free(k->last_argv);
+    free(k->last_kubernetes);
     free(k->last_env);
     fs_rm_rf(k->dir, NULL);
 }

@@ -43,6 +43,7 @@ struct kit {
     struct strmap inputs;       /* executor input by task name */
     struct strlist last_mounts; /* where the mounts of the last step lie inside */
     char *last_env;
+    char *last_kubernetes; /* NULL: it has no configuration of its own */
 };
 
 void kit_open(struct kit *k, const struct script *scripts, size_t n);

@@ -87,6 +87,25 @@ static void custom_path(void **state)
     kit_close(&k);
 }
 
+/* Both ways in which SDKs refer to a claim, a reference that is alone, and one to nothing. */
+static void platform_references(void **state)
+{
+    OPEN({.task = "a"});
+    AUTOFREE char *one =
+        kit_yaml("claim: {parameterType: STRING}, gone: {parameterType: STRING, isOptional: true}", RUNS("a", "step") END, STEP);
+    AUTOFREE char *y =
+        xasprintf("%s---\nplatforms: {kubernetes: {deploymentSpec: {executors: {e: {pvcMount: ["
+                  "{componentInputParameter: claim, mountPath: /old}, "
+                  "{componentInputParameter: claim, mountPath: /new, pvcNameParameter: {componentInputParameter: claim}}], "
+                  "secretAsVolume: [{mountPath: /s, secretNameParameter: {componentInputParameter: gone}}]}}}}}\n",
+                  one);
+    AUTOFREE char *id = kit_run(&k, y, "{\"claim\": \"disk\"}", RUN_SUCCEEDED);
+    assert_string_equal(k.last_kubernetes, "{\"pvcMount\":[{\"constant\":\"disk\",\"mountPath\":\"/old\"},"
+                                           "{\"constant\":\"disk\",\"mountPath\":\"/new\",\"pvcNameParameter\":\"disk\"}],"
+                                           "\"secretAsVolume\":[{\"mountPath\":\"/s\",\"secretNameParameter\":null}]}");
+    kit_close(&k);
+}
+
 static void cache(void **state)
 {
     OPEN({.task = "m", .artifacts = true});
@@ -189,6 +208,6 @@ static void big_values(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(metrics_are_rows),
-           cmocka_unit_test(cache), cmocka_unit_test(importer), cmocka_unit_test(optional_inputs),
-           cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
+TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(platform_references),
+           cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache), cmocka_unit_test(importer),
+           cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
