@@ -21,8 +21,12 @@ static int in_param(const struct scope *sc, const char *key, struct buf *out)
 {
     const struct inst *i = sc->i;
     int at = ir_param_at(i->c->in_params, i->c->n_in_params, key);
-    if (at == IR_NONE)
-        return 0;
+    if (at == IR_NONE) {
+        JSON_REF(v) = undeclared_param(sc->i, key);
+        if (v)
+            value_as_text(json_root(v), out);
+        return v != NULL;
+    }
     if (i->in_params[at])
         value_as_text(json_root(i->in_params[at]), out);
     else if (i->c->in_params[at].dflt)

@@ -144,6 +144,9 @@ int resolve_root(struct inst *root, struct err *err);
 bool job_placeholder(const struct inst *i, enum tmpl_kind kind, struct buf *out);
 /* The raw value of a parameter input; NULL: absent. A new reference. */
 struct json *bind_param(struct inst *i, const struct ir_input *in);
+/* The value of an input that the task has and its component does not declare: what set_cpu_limit(x) and the like hand to the
+ * container's placeholders. A new reference; NULL: there is no such input, or it has no value. */
+struct json *undeclared_param(struct inst *i, const char *key);
 void record_inputs(struct inst *i); /* writes row.inputs */
 
 /* ---- items.c, references.c ---------------------------------------------------------------------------------------- */

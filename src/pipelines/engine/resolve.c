@@ -228,8 +228,7 @@ static int apply_selector(struct binding *b, const struct ir_input *in, struct j
 {
     BUF(text);
     value_as_text(json_root(*v), &text);
-    JSON_REF(as_text)
-    = json_text(buf_str(&text), text.len);
+    JSON_REF(as_text) = json_text(buf_str(&text), text.len);
     jval *root = json_root(*v);
     jval *const values[] = {
         json_root(as_text),
@@ -252,6 +251,23 @@ static int apply_selector(struct binding *b, const struct ir_input *in, struct j
     json_unref(*v);
     *v = jm_freeze(m);
     return 0;
+}
+
+struct json *undeclared_param(struct inst *i, const char *key)
+{
+    struct inst *outer = i->row.iteration_index >= 0 ? i->up : i; /* the loop's own bindings */
+    for (int k = 0; outer->t && k < outer->t->n_params; k++) {
+        const struct ir_input *in = &outer->t->params[k];
+        if (in->at != IR_NONE || !str_eq(in->key, key))
+            continue;
+        ERR(e);
+        struct binding b = {.i = outer, .err = &e};
+        struct json *v = bind_param(outer, in);
+        if (v && in->selector && apply_selector(&b, in, &v) < 0)
+            json_unref(TAKE(v));
+        return v;
+    }
+    return NULL;
 }
 
 static int bind_params(struct binding *b)
@@ -405,10 +421,8 @@ static int eval_condition(struct binding *b, bool *go)
     *go = true;
     if (!i->t->condition)
         return 0;
-    JSON_REF(in)
-    = condition_inputs(b);
-    JSON_REF(out)
-    = json_parse_str("{}", NULL);
+    JSON_REF(in) = condition_inputs(b);
+    JSON_REF(out) = json_parse_str("{}", NULL);
     jval *const values[] = {json_root(in), json_root(out)};
     struct cel_input input = {.values = values};
     ERR(e);

@@ -106,6 +106,34 @@ static void platform_references(void **state)
     kit_close(&k);
 }
 
+/* set_env_variable(x), set_cpu_limit(x): the task gets an input that its component does not declare. */
+static void undeclared_inputs(void **state)
+{
+    OPEN({.task = "a", .params = {{"Output", "4"}}});
+    AUTOFREE char *one = kit_yaml(
+        "p: {parameterType: STRING, defaultValue: 'p\"q'}",
+        RUNS("a", "step") END RUNS(
+            "b", "more") ", inputs: {parameters: {pipelinechannel--p: {componentInputParameter: p}, pipelinechannel--a-Output: "
+                         "{taskOutputParameter: {producerTask: a, outputParameterKey: Output}}, s: {componentInputParameter: p, "
+                         "parameterExpressionSelector: 'string_value.startsWith(\"p\")'}}}" END,
+        STEP "  more: {executorLabel: m}\n");
+    static const char executor[] =
+        "    m: {container: {image: host, command: [x], env: [{name: P, value: "
+        "\"<{{$.inputs.parameters['pipelinechannel--p']}}>\"}, "
+        "{name: A, value: \"{{$.inputs.parameters['pipelinechannel--a-Output']}}\"}, {name: S, value: "
+        "\"{{$.inputs.parameters['s']}}\"}, {name: N, value: \"{{$.inputs.parameters['none']}}\"}]}}\n";
+    const char *at = strstr(one, "components:\n");
+    AUTOFREE char *y = xasprintf("%.*s%s%s", (int)(at - one), one, executor, at);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    static const char *const want[] = {"{\"name\":\"P\",\"value\":\"<p\\\"q>\"}", "{\"name\":\"A\",\"value\":\"4\"}",
+                                       "{\"name\":\"S\",\"value\":\"true\"}",
+                                       "{\"name\":\"N\",\"value\":\"{{$.inputs.parameters['none']}}\"}"};
+    for (size_t n = 0; n < ARRAY_LEN(want); n++)
+        if (!strstr(k.last_env, want[n]))
+            fail_msg("%s is not in %s", want[n], k.last_env);
+    kit_close(&k);
+}
+
 static void cache(void **state)
 {
     OPEN({.task = "m", .artifacts = true});
@@ -208,6 +236,7 @@ static void big_values(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(platform_references),
-           cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache), cmocka_unit_test(importer),
-           cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
+TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(undeclared_inputs),
+           cmocka_unit_test(platform_references), cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache),
+           cmocka_unit_test(importer), cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python),
+           cmocka_unit_test(big_values))
