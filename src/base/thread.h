@@ -7,7 +7,7 @@
 #include "base/base.h"
 #include "base/err.h"
 
-/* WITH_LOCK(&m) { ... } : held until the block is left, also by return, break or goto. */
+/* LOCK_GUARD(&m); holds the lock until the block is left, also by return, break or goto. One in a block. */
 static inline void thread_unlockp(pthread_mutex_t **m)
 {
     if (*m)

@@ -218,6 +218,9 @@ static void load_seccomp(struct crun *c)
         if (!c->seccomp)
             log_warn("seccomp profile %s: %s", places[i], err_text(&e));
     }
+    if (!c->seccomp)
+        log_warn("no seccomp profile in %s or %s: containers run without a filter of system calls; install package "
+                 "golang-github-containers-common", places[0], places[1]);
 }
 
 /* Whether a directory has no entries, or is not there. */
