@@ -95,7 +95,7 @@ static void check_config_map(struct faults *f, jval *o)
     size_t total = check_keys(f, "data", config_map_data(o), config_map_binary_data(o));
     total += check_keys(f, "binaryData", config_map_binary_data(o), NULL) / 4 * 3;
     if (total > DATA_MAX)
-        fault_too_long(f, "", DATA_MAX);
+        fault_too_long(f, "[]", DATA_MAX);
 }
 
 static void require_key(struct faults *f, jval *data, const char *key)
@@ -317,6 +317,7 @@ int validate_update(const struct kube_res *res, const char *subresource, jval *o
     FAULTS(f);
     const struct rules *r = rules_of(res);
     bool main_path = str_empty(subresource);
+    validate_metadata_update(&f, old, now); /* twice, as Kubernetes does: its causes list each fault of metadata two times */
     validate_metadata_update(&f, old, now);
     if (r && main_path && r->update)
         r->update(&f, old, now);

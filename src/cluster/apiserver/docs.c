@@ -158,9 +158,31 @@ int handle_openapi(struct apiserver *a, struct http_req *req, struct http_res *r
     return 0;
 }
 
+/* OpenAPI v2, for kubectl alone: it looks there for what it does not find in v3 (a `List` in a file, a kind that is not served), and
+ * gives up on the whole command when there is no such document. With one that names no schemas it goes on to the request, which is
+ * checked here. kubectl reads protobuf only. */
+int handle_openapi_v2(struct http_req *req, struct http_res *res, struct err *err)
+{
+    static const char title[] = "Kubernetes", version[] = "v1.34.0+tidemill." TIDEMILL_VERSION;
+    const char *accept = http_header_get(req, "accept");
+    if (req->method != HTTP_GET)
+        return fail_method(err);
+    BUF(b);
+    if (accept && strstr(accept, "proto-openapi.spec.v2@v1.0+protobuf")) {
+        /* Document: 1 swagger, 2 info { 1 title, 2 version }. All lengths are below 128. */
+        size_t info = 2 + strlen(title) + 2 + strlen(version);
+        buf_addf(&b, "\n\x03" "2.0\x12%c\n%c%s\x12%c%s", (int)info, (int)strlen(title), title, (int)strlen(version), version);
+        http_body_buf(res, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", &b);
+        return 0;
+    }
+    buf_addf(&b, "{\"swagger\":\"2.0\",\"info\":{\"title\":\"%s\",\"version\":\"%s\"},\"paths\":{}}", title, version);
+    http_body_buf(res, "application/json", &b);
+    return 0;
+}
+
 static void put_paths(const struct resources *table, struct jm *m, jmval *list)
 {
-    static const char *const fixed[] = {"/healthz", "/livez", "/openapi/v3", "/readyz", "/version"};
+    static const char *const fixed[] = {"/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"};
     STRLIST(paths);
     strlist_add(&paths, "/api");
     strlist_add(&paths, "/apis");

@@ -7,6 +7,7 @@
 #include "kube/fields.h"
 #include "kube/strategic.h"
 #include "kube/validate.h"
+#include "kube/warn.h"
 #include "value/patch.h"
 
 #define UPDATE_TRIES   6
@@ -58,12 +59,22 @@ static bool is_definition(const struct op *op)
     return op->res->coll == op->a->crds;
 }
 
+static void warn_new(struct op *op, jval *now)
+{
+    STRLIST(texts);
+    if (op->res->coll == op->a->pods)
+        warn_pod(now, &texts);
+    for (size_t i = 0; i < texts.n; i++)
+        op_warn(op, "%s", texts.v[i]);
+}
+
 /* One attempt; the name is fixed by now. */
 static struct store_obj *store_new(struct op *op, struct jm *m, struct err *err)
 {
     JSON_REF(doc) = jm_freeze(m);
     if (validate_new(op, json_root(doc), err) < 0 || check_size(op->res, m, err) < 0)
         return NULL;
+    warn_new(op, json_root(doc));
     const char *name = obj_name(json_root(doc));
     AUTOFREE char *key = obj_key_of(res_of(op->res)->namespaced ? op->ns : NULL, name);
     OBJ_REF(there) = store_get(op->res->coll, key);

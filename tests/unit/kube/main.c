@@ -16,4 +16,5 @@ UNIT_MAIN(
     RUN_GROUP(strategic),
     RUN_GROUP(table),
     RUN_GROUP(validate),
+    RUN_GROUP(warn),
 )

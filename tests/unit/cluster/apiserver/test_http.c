@@ -146,6 +146,9 @@ static void test_media_types(void **state)
          "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"},
         {HTTP_GET, "/apis", ADMIN, NULL, NULL, 200, "\"kind\":\"APIGroupList\"", NULL},
         {HTTP_GET, "/openapi/v3", ADMIN, NULL, NULL, 200, "api/v1", NULL},
+        {HTTP_GET, "/openapi/v2", ADMIN, NULL, NULL, 200, "\"swagger\":\"2.0\"", "application/json"},
+        {HTTP_GET, "/openapi/v2", ADMIN, "Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf", NULL, 200, "2.0\x12",
+         "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"},
     };
     RUN_STEPS(steps);
 }
