@@ -236,10 +236,12 @@ static void check_added_tolerations(struct faults *f, jval *old, jval *now)
 /* The new spec with what may change put back to what it was. */
 static struct json *with_old_parts(jval *old, jval *now)
 {
-    static const char *const open[] = {"activeDeadlineSeconds", "tolerations", "schedulingGates"}, *const lists[] = {"containers", "initContainers"};
+    static const char *const open[] = {"activeDeadlineSeconds", "tolerations", "schedulingGates", "nodeSelector" /* while gated */};
+    static const char *const lists[] = {"containers", "initContainers"};
     JM(m, now);
     jmval *spec = jm_root(m);
-    for (size_t i = 0; i < ARRAY_LEN(open); i++) {
+    bool gated = jv_len(pod_spec_scheduling_gates(old)) > 0;
+    for (size_t i = 0; i < ARRAY_LEN(open) - !gated; i++) {
         jm_del(spec, open[i]);
         if (jv_present(jv_get(old, open[i])))
             jm_put(m, spec, open[i], jm_val(m, jv_get(old, open[i])));
@@ -269,6 +271,31 @@ static void differing(jval *a, jval *b, struct strlist *out)
             strlist_add(out, k);
 }
 
+/* Gates are only taken away; as long as there is one, the node selector may become narrower. */
+static void check_gate_changes(struct faults *f, jval *was, jval *spec)
+{
+    jval *gates = pod_spec_scheduling_gates(spec), *old_gates = pod_spec_scheduling_gates(was);
+    for (size_t i = 0; i < jv_len(gates); i++) {
+        bool known = false;
+        for (size_t k = 0; k < jv_len(old_gates); k++)
+            known |= same(jv_at(gates, i), jv_at(old_gates, k));
+        if (known)
+            continue;
+        size_t at = validate_push_item(f, "schedulingGates", i);
+        fault_forbidden(f, "name", "only deletion is allowed, but found new scheduling gate '%s'", jv_str_or(jv_get(jv_at(gates, i), "name"), ""));
+        fault_pop(f, at);
+    }
+    jval *selector = pod_spec_node_selector(spec), *v;
+    const char *k;
+    struct jiter it = jv_iter(pod_spec_node_selector(was));
+    while (jv_len(old_gates) && jv_next(&it, &k, &v)) {
+        if (same(v, jv_get(selector, k)))
+            continue;
+        fault_invalid(f, "nodeSelector", selector, "only additions to spec.nodeSelector are allowed (no mutations or deletions)");
+        return;
+    }
+}
+
 void validate_pod_update(struct faults *f, jval *old, jval *now)
 {
     jval *was = pod_spec(old), *spec = pod_spec(now);
@@ -277,15 +304,7 @@ void validate_pod_update(struct faults *f, jval *old, jval *now)
                       check_images(f, "initContainers", pod_spec_init_containers(was), pod_spec_init_containers(spec));
     if (comparable) {
         check_deadline(f, was, spec);
-        jval *gates = pod_spec_scheduling_gates(spec), *old_gates = pod_spec_scheduling_gates(was);
-        for (size_t i = 0; i < jv_len(gates); i++) {
-            bool known = false;
-            for (size_t k = 0; k < jv_len(old_gates); k++)
-                known |= same(jv_at(gates, i), jv_at(old_gates, k));
-            if (!known)
-                fault_forbidden(f, "schedulingGates", "only deletion is allowed, but found new scheduling gate '%s'",
-                                jv_str_or(jv_get(jv_at(gates, i), "name"), ""));
-        }
+        check_gate_changes(f, was, spec);
         check_added_tolerations(f, pod_spec_tolerations(was), pod_spec_tolerations(spec));
         JSON_REF(munged) = with_old_parts(was, spec);
         STRLIST(names);

@@ -13,7 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TIDEMILL = os.environ.get('TIDEMILL', str(ROOT / 'build' / 'tidemill'))
 VENV = ROOT / '.venv'
-KUBECTL = os.environ.get('KUBECTL') or shutil.which('kubectl')
+KUBECTL = os.environ.get('KUBECTL') or shutil.which('kubectl') or shutil.which('kubectl', path=str(VENV / 'bin'))
 
 
 def can_run_containers():

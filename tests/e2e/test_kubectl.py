@@ -12,20 +12,22 @@ import time
 import uuid
 
 import pytest
-from conftest import KUBECTL, needs_node
+from conftest import KUBECTL, VENV, needs_node
 
 pytestmark = pytest.mark.skipif(not KUBECTL, reason='there is no kubectl: `./dev test` installs one')
 
 
 def binaries():
-    """The plain kubectl, then kubectl.1.29 to kubectl.1.99 beside it (older ones want OpenAPI v2, which is not served)."""
+    """The plain kubectl, then kubectl.1.29 to kubectl.1.99 beside it, then the one in our Python environment."""
     if not KUBECTL:
         return ['kubectl']
     beside = sorted(pathlib.Path(KUBECTL).resolve().parent.glob('kubectl.1.*'))
-    return [KUBECTL] + [str(p) for p in beside if re.fullmatch(r'kubectl\.1\.(29|[3-9]\d)', p.name)]
+    ours = VENV / 'bin' / 'kubectl'
+    return list(dict.fromkeys([KUBECTL, *(str(p) for p in beside if re.fullmatch(r'kubectl\.1\.(29|[3-9]\d)', p.name)),
+                               *([str(ours)] if ours.exists() else [])]))
 
 
-@pytest.fixture(params=binaries(), ids=lambda b: pathlib.Path(b).name)
+@pytest.fixture(params=binaries(), ids=lambda b: 'venv' if b.startswith(str(VENV)) else pathlib.Path(b).name)
 def each(request, tidemill, namespace):
     """kubectl of every version, in a namespace of the test's own."""
     return lambda *args, **kw: tidemill.kubectl('-n', namespace, *args, binary=request.param, **kw)
@@ -152,7 +154,7 @@ def test_create_of_a_file_and_its_mistakes(each):
     bad = each('create', '-f', '-', stdin=config('Not_A_Name'), check=False)
     assert 'is invalid: metadata.name: Invalid value: "Not_A_Name"' in bad.stderr
     unserved = {'apiVersion': 'example.com/v1', 'kind': 'Thing', 'metadata': {'name': 'x'}}
-    refused = each('create', '--validate=false', '-f', '-', stdin=json.dumps(unserved), check=False)
+    refused = each('create', '-f', '-', stdin=json.dumps(unserved), check=False)
     assert refused.returncode == 1 and 'no matches for kind "Thing" in version "example.com/v1"' in refused.stderr
 
 
@@ -193,10 +195,10 @@ def test_apply(each):
 
 
 def test_apply_prune(k):
-    two = json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': [json.loads(config('keep')), json.loads(config('gone'))]})
+    two = json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': [json.loads(config('keep', a='1')), json.loads(config('gone', a='1'))]})
     label = lambda text: text.replace('"metadata": {', '"metadata": {"labels": {"set": "x"}, ')
     k('apply', '-f', '-', stdin=label(two))
-    said = k('apply', '--prune', '-l', 'set=x', '--prune-allowlist=core/v1/ConfigMap', '-f', '-', stdin=label(config('keep'))).stdout
+    said = k('apply', '--prune', '-l', 'set=x', '--prune-allowlist=core/v1/ConfigMap', '-f', '-', stdin=label(config('keep', a='1'))).stdout
     assert said == 'configmap/keep unchanged\nconfigmap/gone pruned\n'
 
 

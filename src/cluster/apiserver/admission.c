@@ -184,8 +184,27 @@ static int admit_priority(struct op *op, struct jm *m, struct err *err)
                               "%lld from the given PriorityClass name", (long long)given, (long long)p.value);
     jmval *to = pod_make_spec(m, jm_root(m));
     pod_spec_set_priority(m, to, p.value);
-    if (!pod_spec_preemption_policy(spec))
+    const char *preemption = pod_spec_preemption_policy(spec);
+    if (!preemption)
         pod_spec_set_preemption_policy(m, to, p.preemption);
+    else if (strcmp(preemption, p.preemption) != 0)
+        return fail_forbidden(err, op->res, obj_name(json_root(was)),
+                              "the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed "
+                              "%s from the given PriorityClass name", preemption, p.preemption);
+    return 0;
+}
+
+/* There are no RuntimeClasses here, so a pod that asks for one is refused. */
+static int admit_runtime_class(struct op *op, struct jm *m, struct err *err)
+{
+    JSON_REF(was) = jm_freeze(m);
+    jval *spec = pod_spec(json_root(was));
+    const char *class = pod_spec_runtime_class_name(spec);
+    if (class)
+        return fail_forbidden(err, op->res, obj_name(json_root(was)), "pod rejected: RuntimeClass \"%s\" not found", class);
+    if (jv_len(pod_spec_overhead(spec)))
+        return fail_forbidden(err, op->res, obj_name(json_root(was)),
+                              "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
     return 0;
 }
 
@@ -293,7 +312,7 @@ int admit_create(struct op *op, struct jm *m, struct err *err)
         if (admit_service_account(op, m, err) < 0)
             return -1;
         add_tolerations(m);
-        if (admit_priority(op, m, err) < 0)
+        if (admit_priority(op, m, err) < 0 || admit_runtime_class(op, m, err) < 0)
             return -1;
     }
     if (op->res->coll == op->a->nodes)

@@ -4,6 +4,7 @@
 #include "cluster/apiserver/internal.h"
 #include "kube/defaults.h"
 #include "kube/schema.h"
+#include "kube/validate.h"
 
 static enum field_validation strictness(const struct op *op)
 {
@@ -75,9 +76,9 @@ static struct json *custom_body(struct op *op, enum decode_format format, const 
     }
     AUTOFREE char *want = kind_api_version(op->res->kind);
     const char *have = obj_api_version(json_root(d)), *kind = obj_kind(json_root(d));
-    if (!*have || !*kind) {
+    if (!*kind) {
         AUTOFREE char *text = jv_text(json_root(d), JW_COMPACT);
-        err_set(err, ERR_BAD_REQUEST, "Object '%s' is missing in '%s'", *kind ? "apiVersion" : "Kind", text);
+        err_set(err, ERR_BAD_REQUEST, "Object 'Kind' is missing in '%s'", text);
         return NULL;
     }
     if (strcmp(have, want) != 0) {
@@ -85,8 +86,9 @@ static struct json *custom_body(struct op *op, enum decode_format format, const 
         return NULL;
     }
     if (strcmp(kind, k->kind) != 0) {
-        err_set(err, ERR_BAD_REQUEST, "%s.%s \"%s\" is invalid: kind: Invalid value: \"%s\": must be %s", k->kind, k->group,
-                obj_name(json_root(d)), kind, k->kind);
+        FAULTS(f);
+        fault_invalid_str(&f, "kind", kind, "must be %s", k->kind);
+        faults_done(&f, k->group, kind, obj_name(json_root(d)), err);
         return NULL;
     }
     struct json *out = custom_normal(op, json_root(d), &dups, &e);

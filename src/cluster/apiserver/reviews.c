@@ -104,9 +104,17 @@ static int check_review(jval *spec, bool about_others, struct err *err)
 {
     jval *r = subject_access_review_spec_resource_attributes(spec), *p = subject_access_review_spec_non_resource_attributes(spec);
     FAULTS(f);
-    if (jv_present(r) && jv_present(p))
-        fault_invalid(&f, "spec.nonResourceAttributes", p, "cannot be specified in combination with resourceAttributes");
-    else if (!jv_present(r) && !jv_present(p))
+    if (jv_present(r) && jv_present(p)) { /* shown with the names of Go's fields */
+        const char *path = non_resource_attributes_path(p), *verb = non_resource_attributes_verb(p);
+        JM_NEW(m);
+        jmval *o = jm_obj(m);
+        jm_set_root(m, o);
+        jm_put(m, o, "Path", jm_str(m, path ? path : ""));
+        jm_put(m, o, "Verb", jm_str(m, verb ? verb : ""));
+        JSON_REF(shown) = jm_freeze(m);
+        fault_invalid(&f, "spec.nonResourceAttributes", json_root(shown), "cannot be specified in combination with resourceAttributes");
+    }
+    if (!jv_present(r) && !jv_present(p))
         fault_invalid(&f, "spec.resourceAttributes", NULL, "exactly one of nonResourceAttributes or resourceAttributes must be specified");
     if (about_others && str_empty(subject_access_review_spec_user(spec)) && !jv_len(subject_access_review_spec_groups(spec)))
         fault_invalid_str(&f, "spec.user", "", "at least one of user or group must be specified");

@@ -315,7 +315,7 @@ struct patching {
 /* The 422 about what a JSON or merge patch made of the object; a strategic patch is shown itself (strategic_refuse). */
 static int refuse_patched(jval *result, const char *text, struct err *err)
 {
-    AUTOFREE char *shown = jv_text(result, JW_COMPACT);
+    AUTOFREE char *shown = jv_text(result, JW_COMPACT | JW_SORTED);
     BUF(quoted);
     json_quote(&quoted, shown, strlen(shown));
     err_set(err, ERR_INVALID, " \"\" is invalid: patch: Invalid value: %s: %s", buf_str(&quoted), text);
