@@ -200,25 +200,32 @@ int crun_signal(struct runtime *r, const struct container_ref *ref, int sig, str
 
 static int64_t mtime_ns(const struct stat *st) { return st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec; }
 
+/* True when conmon has put the exit code down. */
+static bool read_exit(struct crun *c, const struct container_ref *ref, struct container_state *out)
+{
+    AUTOFREE char *path = fs_join(c->exits, ref->id), *oom = fs_join(ref->bundle, "oom");
+    BUF(b);
+    struct stat st;
+    int64_t code;
+    if (fs_read(path, 64, &b, NULL) < 0)
+        return false;
+    while (b.len && b.data[b.len - 1] == '\n')
+        b.data[--b.len] = 0;
+    out->run = RUN_EXITED;
+    out->exit_code = str_to_i64(buf_str(&b), &code) ? (int)code : 128;
+    out->oom = fs_exists(oom);
+    out->finished_ns = stat(path, &st) == 0 ? mtime_ns(&st) : 0;
+    return true;
+}
+
 int crun_state(struct runtime *r, const struct container_ref *ref, struct container_state *out, struct err *err)
 {
     struct crun *c = crun_of(r);
-    AUTOFREE char *exit_path = fs_join(c->exits, ref->id), *oom = fs_join(ref->bundle, "oom");
     AUTOFREE char *fifo = xasprintf("%s/%s/exec.fifo", c->crun_root, ref->id);
-    BUF(b);
-    struct stat st;
     struct procs p;
     *out = (struct container_state){0};
-    if (fs_read(exit_path, 64, &b, NULL) == 0) {
-        while (b.len && b.data[b.len - 1] == '\n')
-            b.data[--b.len] = 0;
-        int64_t code;
-        out->run = RUN_EXITED;
-        out->exit_code = str_to_i64(buf_str(&b), &code) ? (int)code : 128;
-        out->oom = fs_exists(oom);
-        out->finished_ns = stat(exit_path, &st) == 0 ? mtime_ns(&st) : 0;
+    if (read_exit(c, ref, out))
         return 0;
-    }
     bool known = procs_read(ref->bundle, &p);
     if (!known) {
         /* Killed between conmon's start and its answer: what conmon noted down itself tells as much. */
@@ -231,7 +238,7 @@ int crun_state(struct runtime *r, const struct container_ref *ref, struct contai
     bool alive = proc_alive(p.conmon, p.conmon_start);
     if (alive && p.pid)
         out->run = fs_exists(fifo) ? RUN_CREATED : RUN_RUNNING;
-    else if (known)
+    else if (!read_exit(c, ref, out) && known) /* looked for again: conmon may have written it and left in between */
         out->run = RUN_LOST;
     return 0;
 }
