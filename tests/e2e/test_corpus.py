@@ -29,7 +29,6 @@ NOT_YET = {
     'valid/artifacts_simple.yaml': 'opens the URIs of artifacts as files below /gcs, so needs a gs:// root',
     'valid/critical/modelcar.yaml': 'an OCI image that only a registry has',
     'valid/critical/pipeline_with_artifact_upload_download.yaml': 'package datasets and a data set from the internet',
-    'valid/critical/pipeline_with_importer_workspace.yaml': 'imports into the workspace are not served yet',
     'valid/critical/pipeline_with_volume_long_name.yaml': VOLUMES,
     'valid/essential/iris_pipeline_compiled.yaml': 'packages pandas==2.2.0 and scikit-learn==1.4.0',
     'valid/gpu-scheduling/nvidia_gpu_scheduling_check.yaml': 'a GPU',

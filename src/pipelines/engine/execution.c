@@ -290,17 +290,6 @@ static void add_mount(struct execution *x, char *host, char *container, bool rea
     x->mounts[x->n_mounts++] = (struct task_mount){host, container, read_only, is_file};
 }
 
-/* Where a URI of the embedded store lies on this machine; NULL: not there. */
-static char *host_path(struct engine *e, const char *uri, bool create, struct err *err)
-{
-    AUTOFREE char *scheme = NULL;
-    AUTOFREE char *bucket = NULL;
-    AUTOFREE char *key = NULL;
-    if (!e->cfg.blobs || blob_uri_split(uri, &scheme, &bucket, &key, err) < 0 || !str_eq(scheme, "minio"))
-        return NULL;
-    return blob_as_path(e->cfg.blobs, bucket, key, create, err);
-}
-
 static int mount_inputs(struct inst *i, struct execution *x, struct err *err)
 {
     for (int k = 0; k < i->c->n_in_artifacts; k++) {
@@ -352,7 +341,7 @@ static bool uses_workspace(const struct inst *i)
         }
     for (int k = 0; k < i->c->n_in_artifacts; k++)
         for (int n = 0; i->in_artifacts[k] && n < i->in_artifacts[k]->n; n++)
-            if (jv_bool(jv_get(json_root(i->in_artifacts[k]->v[n]->metadata), "_kfp_workspace"), false))
+            if (jv_bool(jv_get(json_root(i->in_artifacts[k]->v[n]->metadata), ART_IN_WORKSPACE), false))
                 return true;
     return false;
 }

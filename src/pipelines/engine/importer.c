@@ -1,6 +1,7 @@
 /* Importers run here, not in a pod: an artifact that exists somewhere gets a record. Source: pipelines-runtime spec 17. */
 #include <stdlib.h>
 
+#include "base/fs.h"
 #include "pipelines/engine/live.h"
 
 static int import_value(void *self, const struct tmpl_seg *seg, struct buf *out, struct err *err)
@@ -92,6 +93,22 @@ static int import_uri(struct inst *i, struct buf *uri, struct err *err)
                    buf_str(uri));
 }
 
+/* Of what is to be downloaded into the workspace, which the pipeline has, or it had not been accepted. Our own store's bytes are
+ * mounted where the download would have put them. */
+static int check_workspace(const struct inst *i, const char *uri, struct err *err)
+{
+    ERR(e);
+    AUTOFREE char *host = host_path(i->live->e, uri, false, &e);
+    if (host && fs_exists(host))
+        return 0;
+    if (host)
+        return err_set(err, ERR_INVALID, "cannot download %s into the workspace: there is nothing", uri);
+    return err_set(err, ERR_INVALID,
+                   "cannot download %s into the workspace: only artifacts of this server's own store "
+                   "(minio://) are served there yet",
+                   uri);
+}
+
 int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err)
 {
     const struct ir_importer *im = i->c->importer;
@@ -103,13 +120,14 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
     if (str_starts(buf_str(&uri), "oci://") && !str_eq(im->schema_title, "system.Model"))
         return err_set(err, ERR_INVALID, "%s is a container image and can be imported as system.Model only, not %s",
                        buf_str(&uri), im->schema_title);
-    if (im->to_workspace)
-        return err_set(err, ERR_INVALID,
-                       "downloading an imported artifact to the workspace is not served yet; use its path in the step");
+    if (im->to_workspace && check_workspace(i, buf_str(&uri), err) < 0)
+        return -1;
     JM_NEW(m);
     jmval *root = im->metadata ? expand_json(i, m, im->metadata, err) : jm_obj(m);
     if (!root)
         return -1;
+    if (im->to_workspace)
+        jm_put(m, root, ART_IN_WORKSPACE, jm_bool(m, true));
     jm_set_root(m, root);
     struct json *metadata = jm_freeze(m);
     AUTOFREE char *text = jv_text(json_root(metadata), JW_COMPACT);

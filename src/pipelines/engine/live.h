@@ -187,6 +187,8 @@ struct json *executor_input(struct inst *i, struct err *err);
 char *output_uri(const struct inst *i, const char *key); /* caller frees */
 char *local_path(const char *uri);                       /* caller frees; NULL: no local form */
 char *artifact_path(const struct art *a);                /* where a container sees it; caller frees; NULL: nowhere */
+/* Where a URI of the embedded store lies on this machine (made when create is set); caller frees; NULL: it is none of its. */
+char *host_path(struct engine *e, const char *uri, bool create, struct err *err);
 char *executor_output_file(const struct inst *i);
 /* Host directories for the files of an attempt, of all attempts of a task, of all tasks of a run; caller frees. */
 char *attempt_dir(const struct inst *i);
@@ -257,7 +259,8 @@ struct engine {
 /* What a root task is called: a literal in many places otherwise. */
 #define ROOT_NAME "root"
 #define WORKSPACE_PATH "/kfp-workspace"
-#define ART_METADATA "metadata" /* member of an artifact in JSON; no Kubernetes object has to do with it */
+#define ART_IN_WORKSPACE "_kfp_workspace" /* metadata of an artifact that consumers read below the workspace; the SDK's word */
+#define ART_METADATA "metadata"           /* member of an artifact in JSON; no Kubernetes object has to do with it */
 int64_t engine_now(const struct engine *e);
 /* Takes the path over and removes the tree soon. */
 void engine_remove_later(struct engine *e, char *path);
@@ -266,6 +269,13 @@ struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);
 void engine_keep_ir(struct engine *e, const char *hash, struct ir_pipeline *p);
 
 /* google.rpc.Code numbers used in errors of tasks and runs. */
-enum rpc_code { RPC_CANCELLED = 1, RPC_UNKNOWN = 2, RPC_INVALID_ARGUMENT = 3, RPC_DEADLINE_EXCEEDED = 4, RPC_INTERNAL = 13, RPC_UNAVAILABLE = 14 };
+enum rpc_code {
+    RPC_CANCELLED = 1,
+    RPC_UNKNOWN = 2,
+    RPC_INVALID_ARGUMENT = 3,
+    RPC_DEADLINE_EXCEEDED = 4,
+    RPC_INTERNAL = 13,
+    RPC_UNAVAILABLE = 14
+};
 
 #endif

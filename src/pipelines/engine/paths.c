@@ -68,12 +68,22 @@ char *local_path(const char *uri)
     return path;
 }
 
-/* A custom path is where the producer left the bytes. Its consumers find them by the URI, as their SDK does, which knows no custom
- * path of an input; and two inputs may come with the same one. */
+char *host_path(struct engine *e, const char *uri, bool create, struct err *err)
+{
+    AUTOFREE char *scheme = NULL;
+    AUTOFREE char *bucket = NULL;
+    AUTOFREE char *key = NULL;
+    if (!e->cfg.blobs || blob_uri_split(uri, &scheme, &bucket, &key, err) < 0 || !str_eq(scheme, "minio"))
+        return NULL;
+    return blob_as_path(e->cfg.blobs, bucket, key, create, err);
+}
+
+/* A custom path is where the producer left the bytes. Its consumers find them by the URI, as their SDK does, which knows no
+ * custom path of an input; and two inputs may come with the same one. */
 char *artifact_path(const struct art *a)
 {
     char *path = local_path(a->a.uri);
-    if (!path || !jv_bool(jv_get(json_root(a->metadata), "_kfp_workspace"), false))
+    if (!path || !jv_bool(jv_get(json_root(a->metadata), ART_IN_WORKSPACE), false))
         return path;
     char *in = xasprintf(WORKSPACE_PATH "/.artifacts%s", path);
     free(path);

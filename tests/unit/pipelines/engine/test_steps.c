@@ -189,6 +189,46 @@ static void importer(void **state)
     kit_close(&k);
 }
 
+/* What is imported into the workspace lies there, mounted; what cannot be is refused with the reason. */
+static void importer_to_workspace(void **state)
+{
+    static const struct {
+        const char *uri, *error;
+    } cases[] = {
+        {"minio://mlpipeline/given/data", NULL},
+        {"minio://mlpipeline/given/none", "there is nothing"},
+        {"gs://b/data", "this server's own store"},
+    };
+    OPEN({.task = "nobody"});
+    AUTOFREE char *bytes = xasprintf("%s/artifacts/mlpipeline/given/data", k.dir);
+    assert_int_equal(fs_mkdir_p(bytes, 0755, NULL), 0);
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        AUTOFREE char *one = kit_yaml(
+            "",
+            RUNS("i", "get") END RUNS(
+                "u",
+                "use") ", inputs: {artifacts: {d: {taskOutputArtifact: {producerTask: i, outputArtifactKey: artifact}}}}" END,
+            STEP ARTIFACTS "  get: {executorLabel: ws, outputDefinitions: {artifacts: {artifact: {artifactType: {schemaTitle: "
+                           "system.Dataset}}}}}\n");
+        const char *at = strstr(one, "components:\n");
+        AUTOFREE char *y =
+            xasprintf("%.*s    ws: {importer: {artifactUri: {constant: '%s'}, typeSchema: {schemaTitle: system.Dataset}, "
+                      "downloadToWorkspace: true}}\n%s---\nplatforms: {kubernetes: {pipelineConfig: {workspace: {size: 1Gi}}}}\n",
+                      (int)(at - one), one, cases[n].uri, at);
+        AUTOFREE char *id = kit_run(&k, y, NULL, cases[n].error ? RUN_FAILED : RUN_SUCCEEDED);
+        AUTOFREE char *message = NULL;
+        kit_state(&k, id, &message);
+        if (cases[n].error && !strstr(message ? message : "", cases[n].error))
+            fail_msg("%s: %s", cases[n].uri, message);
+        if (cases[n].error)
+            continue;
+        assert_true(strlist_has(&k.last_mounts, "/kfp-workspace"));
+        assert_true(strlist_has(&k.last_mounts, "/kfp-workspace/.artifacts/minio/mlpipeline/given/data"));
+    }
+    assert_int_equal(k.starts, 1);
+    kit_close(&k);
+}
+
 static void optional_inputs(void **state)
 {
     OPEN({.task = "nobody"});
@@ -236,7 +276,7 @@ static void big_values(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(undeclared_inputs),
-           cmocka_unit_test(platform_references), cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache),
-           cmocka_unit_test(importer), cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python),
-           cmocka_unit_test(big_values))
+TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(importer_to_workspace),
+           cmocka_unit_test(undeclared_inputs), cmocka_unit_test(platform_references), cmocka_unit_test(metrics_are_rows),
+           cmocka_unit_test(cache), cmocka_unit_test(importer), cmocka_unit_test(optional_inputs),
+           cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
