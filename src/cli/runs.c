@@ -83,11 +83,13 @@ static const char *colour_of(const char *state)
     return "\033[2m";
 }
 
-static void task_line(jval *t, int depth, bool colour, struct buf *out)
+/* iteration >= 0: the task is that iteration of the loop above it, which has the same name. */
+static void task_line(jval *t, int depth, int iteration, bool colour, struct buf *out)
 {
-    const char *state = jv_str_or(jv_get(t, "state"), "PENDING"), *name = jv_str_or(jv_get(t, "display_name"), "?");
-    const char *start = jv_str(jv_get(t, "start_time")), *message = jv_str(jv_path(t, "error", "message", NULL));
-    AUTOFREE char *took = runs_took(start, jv_str(jv_get(t, "end_time")));
+    const char *state = jv_str_or(jv_get(t, "state"), "PENDING"), *message = jv_str(jv_path(t, "error", "message", NULL));
+    AUTOFREE char *name = iteration < 0 ? xstrdup(jv_str_or(jv_get(t, "display_name"), "?"))
+                                        : xasprintf("%s[%d]", jv_str_or(jv_get(t, "display_name"), "?"), iteration);
+    AUTOFREE char *took = runs_took(jv_str(jv_get(t, "start_time")), jv_str(jv_get(t, "end_time")));
     int width = 34 - 2 * depth;
     buf_addf(out, "  %*s%-*.*s %s%-10s%s %8s", 2 * depth, "", width > 8 ? width : 8, 60, name, colour ? colour_of(state) : "", state,
              colour ? "\033[0m" : "", took);
@@ -96,18 +98,30 @@ static void task_line(jval *t, int depth, bool colour, struct buf *out)
     buf_addc(out, '\n');
 }
 
-static int children(jval *tasks, const char *parent, int depth, bool colour, struct buf *out)
+/* In the order they started; what has not started comes last, as it came. */
+static int by_start(const void *a, const void *b)
 {
-    int lines = 0;
-    jval *t;
+    const char *x = jv_str_or(jv_get(*(jval *const *)a, "start_time"), EPOCH), *y = jv_str_or(jv_get(*(jval *const *)b, "start_time"), EPOCH);
+    bool x_started = strcmp(x, EPOCH) != 0, y_started = strcmp(y, EPOCH) != 0;
+    return x_started != y_started ? y_started - x_started : strcmp(x, y);
+}
+
+static int children(jval *tasks, jval *parent, int depth, bool colour, struct buf *out)
+{
+    const char *up = jv_str_or(jv_get(parent, "task_id"), "-");
+    AUTOFREE jval **list = xreallocarray(NULL, jv_len(tasks) + 1, sizeof *list);
+    size_t n = 0;
+    int lines = 0, iteration = 0;
     if (depth > 64)
         return 0;
-    for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &t);) {
-        const char *up = jv_str_or(jv_get(t, "parent_task_id"), ""), *id = jv_str_or(jv_get(t, "task_id"), "");
-        if (strcmp(up, parent) != 0 || !*id)
-            continue;
-        task_line(t, depth, colour, out);
-        lines += 1 + children(tasks, id, depth + 1, colour, out);
+    for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &list[n]);)
+        n += str_eq(jv_str(jv_get(list[n], "parent_task_id")), up);
+    if (n > 1)
+        qsort(list, n, sizeof *list, by_start);
+    for (size_t i = 0; i < n; i++) {
+        bool same = str_eq(jv_str(jv_get(list[i], "display_name")), jv_str(jv_get(parent, "display_name")));
+        task_line(list[i], depth, same ? iteration++ : -1, colour, out);
+        lines += 1 + children(tasks, list[i], depth + 1, colour, out);
     }
     return lines;
 }
@@ -118,7 +132,7 @@ int runs_task_table(jval *run, bool colour, struct buf *out)
     /* The root's own line would only repeat the run. */
     for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &t);)
         if (str_empty(jv_str(jv_get(t, "parent_task_id"))))
-            return children(tasks, jv_str_or(jv_get(t, "task_id"), "-"), 0, colour, out);
+            return children(tasks, t, 0, colour, out);
     return 0;
 }
 
