@@ -96,6 +96,7 @@ static void crun_free(struct crun *c)
     strlist_free(&c->host_paths);
     strlist_free(&c->host_envs);
     json_unref(c->seccomp);
+    seccomp_cache_free(c->compiled);
     hostroot_free(c->root);
     if (c->wake >= 0)
         close(c->wake);
@@ -109,6 +110,7 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
     AUTOFREE char *range = NULL;
     c->base.ops = &crun_ops;
     c->wake = -1;
+    c->compiled = seccomp_cache_new();
     pthread_mutex_init(&c->lock, NULL);
     c->node_dir = fs_join(cfg->data_dir, "node");
     c->crun_root = fs_join(c->node_dir, "run/crun");
@@ -223,6 +225,14 @@ static void load_seccomp(struct crun *c)
                  "golang-github-containers-common", places[0], places[1]);
 }
 
+/* What containers will ask for, while the Node is still being registered. */
+static void *make_ahead(void *arg)
+{
+    struct crun *c = arg;
+    oci_seccomp_ahead(&c->machine);
+    return NULL;
+}
+
 /* Whether a directory has no entries, or is not there. */
 static bool is_empty(const char *path)
 {
@@ -274,10 +284,12 @@ static int ready(struct runtime *r, char **version, struct err *err)
     c->machine.root = c->root;
     c->machine.cgroup_parent = c->instance;
     c->machine.seccomp = c->seccomp;
+    c->machine.compiled = c->compiled;
     oci_limits(&c->machine);
     c->version = crun_version(c->crun);
     c->wake = eventfd(0, EFD_CLOEXEC);
     c->watcher = thread_start("node-exits", watch_exits, c);
+    c->ahead = thread_start("node-ahead", make_ahead, c);
     c->has_watcher = true;
     c->is_ready = true;
     *version = xstrdup(c->version);
@@ -378,10 +390,7 @@ static int bind_sub(struct runtime *r, const char *base, const char *sub, const 
 
 static int remove_tree(struct runtime *r, const char *path, struct err *err)
 {
-    HELPER_ANSWER(a);
-    if (helper_ask(crun_of(r)->helper, HELPER_REMOVE, &a, err, path, NULL) < 0)
-        return -1;
-    return a.rc == 0 ? 0 : err_set(err, ERR_IO, "%s", a.text);
+    return helper_ask(crun_of(r)->helper, HELPER_REMOVE, NULL, err, path, NULL);
 }
 
 static void stop(struct runtime *r, bool remove)
@@ -392,6 +401,7 @@ static void stop(struct runtime *r, bool remove)
         uint64_t one = 1;
         ASSERT(write(c->wake, &one, sizeof one) == sizeof one);
         pthread_join(c->watcher, NULL);
+        pthread_join(c->ahead, NULL);
     }
     bool took = c->is_ready && remove;
     podnet_free(c->net, took);

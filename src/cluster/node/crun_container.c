@@ -177,10 +177,25 @@ int crun_create(struct runtime *r, const struct container_spec *spec, struct err
     return create_failed(message, err);
 }
 
+/* What `crun start` does, without starting a program for it (4 ms): the workload's first process reads a byte from this fifo and
+ * goes on. crun unlinks it before it writes; here the byte goes first, so that a fifo that is there always means "maybe not
+ * started yet": nobody reads it any more (ENXIO) once the byte was taken. False: crun itself must do it. */
+static bool start_by_fifo(const char *fifo)
+{
+    struct stat st;
+    AUTOCLOSE int fd = open(fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 ? errno != ENXIO : fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || write(fd, "", 1) != 1)
+        return false;
+    return unlink(fifo) == 0;
+}
+
 int crun_start(struct runtime *r, const struct container_ref *ref, struct err *err)
 {
     struct crun *c = crun_of(r);
+    AUTOFREE char *fifo = xasprintf("%s/%s/exec.fifo", c->crun_root, ref->id);
     HELPER_ANSWER(a);
+    if (start_by_fifo(fifo))
+        return 0;
     if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun, c->root_arg, cgroup_arg(c), "start", ref->id, NULL) < 0)
         return -1;
     return a.rc == 0 ? 0 : create_failed(a.text, err);

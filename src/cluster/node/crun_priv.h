@@ -16,11 +16,12 @@ struct crun {
     struct helper *helper;
     struct podnet *net;
     struct json *seccomp;
+    struct seccomp_cache *compiled;
     pthread_mutex_t lock; /* ready, root, machine: written once, by the first ready() that succeeds */
     bool is_ready;
     struct hostroot *root;
     struct oci_machine machine;
-    pthread_t watcher;
+    pthread_t watcher, ahead;
     bool has_watcher;
     int wake; /* eventfd that ends the watcher */
 };

@@ -92,7 +92,7 @@ static int netns_del(struct helper_state *s, const char *name, struct err *err)
     return 0;
 }
 
-static int op_netns_add(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+static int do_netns_add(struct helper_state *s, const struct helper_packet *p, struct err *err)
 {
     const char *name = p->v[0];
     AUTOFREE char *net = xasprintf("%s/net/%s", s->node_dir, name), *ipc = xasprintf("%s/ipc/%s", s->node_dir, name);
@@ -112,9 +112,22 @@ static int op_netns_add(struct helper_state *s, const struct helper_packet *p, s
     return -1;
 }
 
-static int op_netns_del(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+static int do_netns_del(struct helper_state *s, const struct helper_packet *p, struct err *err)
 {
     return netns_del(s, p->v[0], err);
+}
+
+/* The kernel takes some 15 ms to let go of a link. */
+static int op_netns_add(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+{
+    r->later = true;
+    return helper_child(s, p, do_netns_add, err);
+}
+
+static int op_netns_del(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+{
+    r->later = true;
+    return helper_child(s, p, do_netns_del, err);
 }
 
 static int op_tmpfs(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
@@ -149,10 +162,18 @@ static int op_run(struct helper_state *s, const struct helper_packet *p, struct 
     return helper_run(s, p, err);
 }
 
+static int do_remove(struct helper_state *s, const struct helper_packet *p, struct err *err)
+{
+    return unmount_below(p->v[0], err) < 0 ? -1 : fs_rm_rf(p->v[0], err);
+}
+
+/* Large trees take a while. */
 static int op_remove(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
 {
+    if (p->v[0][0] != '/' || !str_starts(p->v[0], s->node_dir))
+        return err_set(err, ERR_BAD_REQUEST, "remove needs one path below %s", s->node_dir);
     r->later = true;
-    return helper_remove(s, p, err);
+    return helper_child(s, p, do_remove, err);
 }
 
 static int op_kill(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)

@@ -14,7 +14,8 @@
 struct helper_child {
     uint64_t id; /* of the request that gets the answer; 0: nobody waits */
     pid_t pid;
-    int output; /* memfd with what it wrote to stderr, or -1 */
+    int output;      /* memfd with what it wrote to stderr, or -1 */
+    bool is_request; /* helper_child: its exit code is an errno, its output the error's text */
 };
 struct helper_state {
     int sock, signals;
@@ -26,7 +27,9 @@ struct helper_state {
 /* helper_exec.c: programs. Each answers by itself or leaves a child that will. */
 int helper_spawn(struct helper_state *s, const struct helper_packet *p, struct err *err); /* pid */
 int helper_run(struct helper_state *s, const struct helper_packet *p, struct err *err);
-int helper_remove(struct helper_state *s, const struct helper_packet *p, struct err *err);
+/* Runs fn in a child process, so that what takes the kernel a while holds up no other request; its error is the answer's. */
+typedef int helper_fn(struct helper_state *s, const struct helper_packet *p, struct err *err);
+int helper_child(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err);
 /* Runs a program with text as its standard input and waits; its stderr is in the error. */
 int helper_feed(const char *const *argv, const char *text, struct err *err);
 void helper_reap(struct helper_state *s);

@@ -1,8 +1,9 @@
 /* helper_call.h - the node's side of the helper process: start it, ask it, start it again when it died.
  *
  * Calls block until the answer is there; any thread. Requests of several threads overlap: those that wait for a program
- * (HELPER_RUN, HELPER_REMOVE) do not hold up the others. When the helper dies, the calls in flight fail with ERR_UNAVAILABLE, and
- * the next call starts a new helper, which enters the same pinned namespaces. What the helper started (conmon) goes on. */
+ * (HELPER_RUN, HELPER_REMOVE, HELPER_NETNS_*) do not hold up the others.
+ * When the helper dies, the calls in flight fail with ERR_UNAVAILABLE, and the next call starts a new helper, which enters the
+ * same pinned namespaces. What the helper started (conmon) goes on. */
 #ifndef TM_NODE_HELPER_CALL_H
 #define TM_NODE_HELPER_CALL_H
 

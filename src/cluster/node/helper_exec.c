@@ -14,7 +14,6 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "cluster/node/helper.h"
-#include "cluster/node/helper_mount.h"
 
 #define CHILD_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 enum { OUTPUT_MAX = 4096, EXIT_EXEC_FAILED = 127 };
@@ -88,12 +87,9 @@ int helper_run(struct helper_state *s, const struct helper_packet *p, struct err
     return 0;
 }
 
-/* Large trees take a while: a child removes them. */
-int helper_remove(struct helper_state *s, const struct helper_packet *p, struct err *err)
+int helper_child(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err)
 {
-    if (p->h.n != 1 || p->v[0][0] != '/' || !str_starts(p->v[0], s->node_dir))
-        return err_set(err, ERR_BAD_REQUEST, "remove needs one path below %s", s->node_dir);
-    int output = memfd_create("stderr", MFD_CLOEXEC);
+    int output = memfd_create("error", MFD_CLOEXEC);
     if (output < 0)
         return err_errno(err, "memfd_create");
     pid_t pid = fork();
@@ -103,12 +99,13 @@ int helper_remove(struct helper_state *s, const struct helper_packet *p, struct 
     }
     if (pid == 0) {
         ERR(e);
-        if (unmount_below(p->v[0], &e) == 0 && fs_rm_rf(p->v[0], &e) == 0)
+        if (fn(s, p, &e) == 0)
             _exit(0);
         fs_write(output, err_text(&e), strlen(err_text(&e)), NULL);
-        _exit(1);
+        _exit(e.sys_errno > 0 && e.sys_errno < 128 ? e.sys_errno : EIO);
     }
     child_add(s, p->h.id, pid, output);
+    s->children[s->n_children - 1].is_request = true;
     return 0;
 }
 
@@ -138,7 +135,9 @@ void helper_reap(struct helper_state *s)
             s->children[i] = s->children[--s->n_children];
             if (c.id) {
                 AUTOFREE char *text = output_text(c.output);
-                struct helper_header h = {.id = c.id, .rc = exit_code(status), .n = 1};
+                int code = exit_code(status);
+                struct helper_header h = {.id = c.id, .rc = c.is_request && code ? -1 : code, .n = 1};
+                h.err_no = c.is_request ? code : 0;
                 helper_packet_send(s->sock, &h, (const char *const[]){text}, NULL, 0, NULL);
             }
             if (c.output >= 0)

@@ -337,7 +337,29 @@ static void add_namespace(struct jm *m, jmval *arr, const char *type, const char
     jm_push(arr, n);
 }
 
-static jmval *linux_part(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m)
+/* The rules, and for a crun that takes it the program made of them, which wins (seccomp_program.h). */
+static void add_seccomp(const struct oci_machine *machine, const struct strlist *caps, struct jm *m, jmval *root, jmval *linux_)
+{
+    JM_NEW(own);
+    JSON_REF(rules) = jm_freeze_val(oci_seccomp(own, json_root(machine->seccomp), caps));
+    const char *program = machine->compiled ? seccomp_cache_get(machine->compiled, json_root(rules)) : NULL;
+    jm_put(m, linux_, "seccomp", jm_val(m, json_root(rules)));
+    if (program)
+        jm_put(m, jm_obj_at(m, root, "annotations"), "run.oci.seccomp_bpf_data", jm_str(m, program));
+}
+
+void oci_seccomp_ahead(const struct oci_machine *machine)
+{
+    STRLIST(caps);
+    JM_NEW(m);
+    if (!machine->seccomp || !machine->compiled)
+        return;
+    oci_capabilities(NULL, 0, NULL, 0, false, &caps);
+    JSON_REF(rules) = jm_freeze_val(oci_seccomp(m, json_root(machine->seccomp), &caps));
+    seccomp_cache_get(machine->compiled, json_root(rules));
+}
+
+static jmval *linux_part(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m, jmval *root)
 {
     static const char *const masked[] = {"/proc/acpi",
                                          "/proc/asound",
@@ -369,7 +391,7 @@ static jmval *linux_part(const struct oci_machine *machine, const struct contain
         jm_put(m, l, "maskedPaths", strings(m, masked, ARRAY_LEN(masked)));
         jm_put(m, l, "readonlyPaths", strings(m, readonly, ARRAY_LEN(readonly)));
         if (spec->seccomp_default && machine->seccomp)
-            jm_put(m, l, "seccomp", oci_seccomp(m, json_root(machine->seccomp), &spec->caps));
+            add_seccomp(machine, &spec->caps, m, root, l);
     }
     return l;
 }
@@ -389,7 +411,7 @@ int oci_write(const struct oci_machine *machine, const struct container_spec *sp
     if (!all)
         return -1;
     jm_put(m, root, "mounts", all);
-    jm_put(m, root, "linux", linux_part(machine, spec, m));
+    jm_put(m, root, "linux", linux_part(machine, spec, m, root));
     BUF(text);
     jmv_write(root, JW_COMPACT, &text);
     AUTOFREE char *path = fs_join(spec->bundle, "config.json");

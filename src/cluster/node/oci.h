@@ -6,6 +6,7 @@
 #include "cluster/node/cgroup.h"
 #include "cluster/node/hostroot.h"
 #include "cluster/node/runtime.h"
+#include "cluster/node/seccomp_program.h"
 
 struct oci_machine {
     const struct hostroot *root;
@@ -13,8 +14,9 @@ struct oci_machine {
     const char *cgroup_parent; /* "tm3fa81c07" */
     int64_t nofile_hard;       /* our own limits: without CAP_SYS_RESOURCE nothing beyond them can be given */
     int oom_score_min;
-    uint64_t capabilities;      /* ours, by number: a container gets none that we do not have */
-    const struct json *seccomp; /* the distribution's profile as it comes; NULL: none */
+    uint64_t capabilities;          /* ours, by number: a container gets none that we do not have */
+    const struct json *seccomp;     /* the distribution's profile as it comes; NULL: none */
+    struct seccomp_cache *compiled; /* NULL: crun compiles */
 };
 /* Fills the limits of the struct with what this process may give. */
 void oci_limits(struct oci_machine *machine);
@@ -23,6 +25,8 @@ int oci_write(const struct oci_machine *machine, const struct container_spec *sp
 /* The OCI form of a profile in the form of containers-common (archMap, includes, excludes) for a container with these
  * capabilities. */
 jmval *oci_seccomp(struct jm *m, jval *profile, const struct strlist *caps);
+/* Compiles the profile for the usual capabilities ahead of the first container. */
+void oci_seccomp_ahead(const struct oci_machine *machine);
 /* The usual capabilities of a container, changed by a securityContext's add and drop ("ALL" too). */
 void oci_capabilities(const char *const *add, size_t n_add, const char *const *drop, size_t n_drop, bool all,
                       struct strlist *out);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/thread.h"
@@ -14,7 +16,7 @@
 #define LOG_ROOM "node"
 #include "base/log.h"
 
-enum { AHEAD = 3, GATEWAY_PART = 1, FIRST_PART = 2 };
+enum { AHEAD = 4, FILL_PAUSE_US = 30000, GATEWAY_PART = 1, FIRST_PART = 2 };
 
 struct podnet {
     struct helper *helper;
@@ -304,6 +306,14 @@ static int namespace_add(struct podnet *n, uint32_t part, struct err *err)
 static void fill(void *arg)
 {
     struct podnet *n = arg;
+    bool in_stock;
+    {
+        LOCK_GUARD(&n->lock);
+        in_stock = n->n_ahead > 1 && !n->stopping;
+    }
+    /* The pod that took one is being started now, and wants the processors. */
+    if (in_stock)
+        usleep(FILL_PAUSE_US);
     for (;;) {
         uint32_t part;
         ERR(e);

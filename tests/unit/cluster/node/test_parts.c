@@ -1,7 +1,14 @@
 /* The node's parts that need neither root nor a cluster: expansion, environment, volume files, logs, OCI configuration, rules. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -428,6 +435,57 @@ static void seccomp(void **state)
     assert_string_equal(jv_str(jv_path(json_root(admin), "syscalls", "1", "action", NULL)), "SCMP_ACT_ALLOW");
 }
 
+/* A process that loads the program: each of its bits says that the kernel answered as the rules want. */
+static int under_rules(const char *program)
+{
+    unsigned char code[16384];
+    int n = EVP_DecodeBlock(code, (const unsigned char *)program, (int)strlen(program)), status;
+    struct sock_fprog f = {.len = (unsigned short)(n / 8), .filter = (struct sock_filter *)code};
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &f) < 0)
+            _exit(64);
+        int got = syscall(SYS_getppid) > 0 ? 1 : 0;
+        got |= syscall(SYS_getsid, 0) < 0 && errno == EPERM ? 2 : 0;
+        got |= syscall(SYS_getpgid, 0) < 0 && errno == ENOSYS ? 4 : 0;
+        got |= syscall(SYS_umask, 022) >= 0 ? 8 : 0;
+        got |= syscall(SYS_umask, 077) < 0 && errno == ENOSYS ? 16 : 0;
+        syscall(SYS_exit_group, got);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void seccomp_programs(void **state)
+{
+    static const char *const refused[] = {"{}", "{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}",
+                                          "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"flags\":[\"SECCOMP_FILTER_FLAG_LOG\"]}",
+                                          "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":"
+                                          "\"SCMP_ACT_ERRNO\",\"errnoRet\":70000}]}",
+                                          "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":"
+                                          "\"SCMP_ACT_ERRNO\",\"args\":[{\"index\":6,\"value\":"
+                                          "1,\"op\":\"SCMP_CMP_EQ\"}]}]}"};
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        ERR(e);
+        JSON_REF(bad) = json_parse_str(refused[i], NULL);
+        assert_null(seccomp_compile(json_root(bad), &e));
+        assert_true(e.code != 0);
+    }
+    JSON_REF(rules) = json_parse_str(
+        "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":38,\"syscalls\":["
+        "{\"names\":[\"getppid\",\"exit_group\",\"no_such_call_yet\"],\"action\":\"SCMP_ACT_ALLOW\"},"
+        "{\"names\":[\"getsid\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":1},"
+        "{\"names\":[\"getpgid\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":38},"
+        "{\"names\":[\"umask\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"value\":18,\"op\":\"SCMP_CMP_EQ\"}]}]}",
+        NULL);
+    struct seccomp_cache *c = seccomp_cache_new();
+    const char *program = seccomp_cache_get(c, json_root(rules));
+    assert_non_null(program);
+    assert_ptr_equal(seccomp_cache_get(c, json_root(rules)), program);
+    assert_int_equal(under_rules(program), 31);
+    seccomp_cache_free(c);
+}
+
 static void secrets_of_etc(void **state)
 {
     static const char *const secret[] = {"/etc/shadow",    "/etc/shadow-",     "/etc/gshadow", "/etc/ssh",
@@ -537,5 +595,5 @@ static void mount_sources(void **state)
 TEST_GROUP(parts, cmocka_unit_test(expansion), cmocka_unit_test(downward), cmocka_unit_test(environment),
            cmocka_unit_test(volume_files), cmocka_unit_test(log_reading), cmocka_unit_test(log_follow),
            cmocka_unit_test(log_rotation), cmocka_unit_test(capabilities), cmocka_unit_test(seccomp),
-           cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules), cmocka_unit_test(quality_of_service),
-           cmocka_unit_test(mount_sources))
+           cmocka_unit_test(seccomp_programs), cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules),
+           cmocka_unit_test(quality_of_service), cmocka_unit_test(mount_sources))
