@@ -177,7 +177,8 @@ static int listen_all(struct server *s, struct err *err)
                                    {.prefix = "/metrics", .api = pipelines_api_http(s->api)},
                                    {.prefix = "/api/tidemill/v1/runs", .api = pipelines_api_http(s->api)},
                                    {.prefix = "/pipeline", .strip = true, .api = pipelines_api_http(s->api)}};
-    struct listener_config front = {.address = s->o->listen, .mounts = front_mounts, .n_mounts = ARRAY_LEN(front_mounts), .check_browser = true,
+    static const char *const front_hosts[] = {"ml-pipeline", "ml-pipeline.kubeflow", "ml-pipeline.kubeflow.svc", "ml-pipeline.kubeflow.svc.cluster.local", NULL};
+    struct listener_config front = {.address = s->o->listen, .mounts = front_mounts, .n_mounts = ARRAY_LEN(front_mounts), .extra_hosts = front_hosts, .check_browser = true,
                                     .flag = "--listen"};
     int kube_port, front_port;
     if (http_server_listen(s->http, &kube, &kube_port, err) < 0 || http_server_listen(s->http, &front, &front_port, err) < 0)
