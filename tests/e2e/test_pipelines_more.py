@@ -269,3 +269,21 @@ def test_reports(tidemill):
     assert classes['confusionMatrix'] and classes['confidenceMetrics']
     for kind, text in (('system.HTML', '<h1>hello</h1>'), ('system.Markdown', '# hello')):
         assert pathlib.Path(tidemill.data, 'artifacts', made[kind]['uri'].split('://')[1]).read_text() == text
+
+
+def test_a_step_that_no_node_takes(tidemill):
+    """It waits, and says for what."""
+    @dsl.pipeline(name='gpu')
+    def p():
+        show(text='x').set_accelerator_type('nvidia.com/gpu').set_accelerator_limit(1)
+    client = tidemill.kfp()
+    made = client.create_run_from_pipeline_func(p, enable_caching=False)
+    until = time.monotonic() + 20
+    why = None
+    while not why and time.monotonic() < until:
+        task = tasks(client.get_run(made.run_id)).get('show') if client.get_run(made.run_id).run_details else None
+        why = task and task.error and task.error.message
+    assert why and 'nvidia.com/gpu' in why, why
+    assert client.get_run(made.run_id).state == 'RUNNING'
+    client.terminate_run(made.run_id)
+    client.wait_for_run_completion(made.run_id, timeout=60, sleep_duration=0.1)

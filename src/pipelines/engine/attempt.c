@@ -55,8 +55,7 @@ static const char *hint_for(const char *reason, int exit_code, const char *tail)
 /* Marks the newest entry of row.pods as failed. */
 static void note_failed_pod(struct inst *i)
 {
-    JSON_REF(d)
-    = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
+    JSON_REF(d) = i->row.pods ? json_parse_str(i->row.pods, NULL) : NULL;
     if (!d || jv_len(json_root(d)) == 0)
         return;
     JM(m, json_root(d));
@@ -71,8 +70,7 @@ static void note_failed_pod(struct inst *i)
 /* The pod of this attempt joins the list of all. */
 static void note_pod(struct inst *i)
 {
-    JSON_REF(d)
-    = json_parse_str(i->row.pods ? i->row.pods : "[]", NULL);
+    JSON_REF(d) = json_parse_str(i->row.pods ? i->row.pods : "[]", NULL);
     JM(m, json_root(d));
     jmval *list = jm_root(m);
     size_t n = jmv_len(list);
@@ -251,6 +249,19 @@ static void ended(struct inst *i, const struct ctx *ctx, const struct attempt_vi
     launch_result_clear(&r);
 }
 
+/* Why it has not started yet, for people: it goes with the next state. */
+static void note_waiting(struct inst *i, const struct attempt_view *v)
+{
+    AUTOFREE char *why = NULL;
+    if (!str_empty(v->message))
+        why = str_empty(v->reason) ? xstrdup(v->message) : xasprintf("%s: %s", v->reason, v->message);
+    if (str_eq(why, i->row.error_message))
+        return;
+    free(i->row.error_message);
+    i->row.error_message = TAKE(why);
+    inst_dirty(i);
+}
+
 static void seen(struct inst *i, struct attempt_view *v, int64_t now)
 {
     if (v->pod_uid && !str_eq(v->pod_uid, i->row.pod_uid)) {
@@ -264,6 +275,8 @@ static void seen(struct inst *i, struct attempt_view *v, int64_t now)
         i->started = true;
     if (i->row.state == TASK_STARTING && v->phase == ATTEMPT_RUNNING)
         inst_move(i, TASK_RUNNING, now, 0, NULL);
+    else if (i->row.state == TASK_STARTING && v->phase == ATTEMPT_PENDING)
+        note_waiting(i, v);
 }
 
 /* Whether this attempt has to end now: the run is being ended and it is no exit task with time left. */

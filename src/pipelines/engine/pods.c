@@ -29,12 +29,10 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
 {
     struct pods *p = self;
     ERR(e);
-    JSON_REF(pod)
-    = pod_make(t, p->agent_path, err);
+    JSON_REF(pod) = pod_make(t, p->agent_path, err);
     if (!pod)
         return -1;
-    JSON_REF(made)
-    = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), NULL, &e);
+    JSON_REF(made) = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), NULL, &e);
     if (made || e.code == ERR_EXISTS)
         return 0;
     return err_move(err, &e);
@@ -126,6 +124,12 @@ static void view_of(jval *pod, struct attempt_view *v)
     v->reason = copy_or_null(container_state_waiting_reason(waiting));
     v->message = copy_or_null(container_state_waiting_message(waiting));
     v->hopeless = is_hopeless(v->reason);
+    jval *scheduled = obj_condition(pod, "PodScheduled");
+    if (!v->message && scheduled && str_eq(pod_condition_status(scheduled), "False")) {
+        free(v->reason);
+        v->reason = copy_or_null(pod_condition_reason(scheduled));
+        v->message = copy_or_null(pod_condition_message(scheduled));
+    }
 }
 
 static int observe(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, struct attempt_view *out,
@@ -134,8 +138,7 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
     struct pods *p = self;
     *out = (struct attempt_view){.phase = ATTEMPT_MISSING, .exit_code = -1};
     AUTOFREE char *key = obj_key_of(ns, pod_name);
-    JSON_REF(pod)
-    = informer_get(p->informer, key);
+    JSON_REF(pod) = informer_get(p->informer, key);
     if (!pod) {
         /* The cache may be behind: what is about to be taken for lost is asked for once more. */
         ERR(e);

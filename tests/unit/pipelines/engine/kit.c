@@ -97,6 +97,10 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
         v->reason = xstrdup("ErrImagePull");
         v->message = xstrdup("no such image");
     }
+    if (s && s->waits && !k->released) {
+        v->phase = ATTEMPT_PENDING;
+        v->message = xstrdup(s->waits);
+    }
     return 0;
 }
 

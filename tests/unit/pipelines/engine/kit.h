@@ -21,6 +21,7 @@ struct script {
     bool vanish;        /* its pod disappears without a result */
     const char *reason; /* of a failed pod */
     bool hopeless;      /* never starts */
+    const char *waits;  /* why it does not start until it is released */
 };
 
 struct kit {
@@ -36,10 +37,11 @@ struct kit {
     bool restart_every_turn; /* the engine is thrown away and made again between turns */
     struct strmap pods;      /* pod name -> struct fake_pod */
     int starts, most_running;
-    int twice;                  /* starts of a pod that was there before */
-    struct strlist order;       /* task names in the order they were started */
-    char *last_input;           /* executor input of the step started last */
-    char *last_argv;            /* its argv, joined with '|' */
+    int twice;            /* starts of a pod that was there before */
+    struct strlist order; /* task names in the order they were started */
+    char *last_input;     /* executor input of the step started last */
+    char *last_argv;      /* its argv, joined with '|' */
+    bool released;
     struct strmap inputs;       /* executor input by task name */
     struct strlist last_mounts; /* where the mounts of the last step lie inside */
     char *last_env;

@@ -20,8 +20,7 @@ static void retries(void **state)
     assert_true(k.clock.clock.wall_ns(&k.clock.clock) - before >= 30 * NS_PER_S); /* 10 s, then 20 s */
     struct task_row row = kit_row(&k, id, "root/a");
     assert_int_equal(row.attempt, 2);
-    JSON_REF(pods)
-    = json_parse_str(row.pods, NULL);
+    JSON_REF(pods) = json_parse_str(row.pods, NULL);
     assert_int_equal(jv_len(json_root(pods)), 3);
     assert_true(jv_bool(jv_get(jv_at(json_root(pods), 1), "failed"), false));
     assert_false(jv_bool(jv_get(jv_at(json_root(pods), 2), "failed"), false));
@@ -89,6 +88,31 @@ static void reasons(void **state)
         task_row_clear(&row);
         kit_close(&k);
     }
+}
+
+/* A step that waits says why, for as long as it waits. */
+static void waits_for_a_reason(void **state)
+{
+    struct kit k;
+    static const struct script s = {
+        .task = "a", .waits = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", .params = {{"Output", "x"}}};
+    kit_open(&k, &s, 1);
+    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END, STEP);
+    AUTOFREE char *id = kit_submit(&k, y, NULL);
+    for (int n = 0; n < 4; n++)
+        kit_turn(&k, id);
+    struct task_row row = kit_row(&k, id, "root/a");
+    assert_int_equal(row.state, TASK_STARTING);
+    assert_string_equal(row.error_message, s.waits);
+    task_row_clear(&row);
+    k.released = true;
+    kit_drive(&k, id);
+    assert_int_equal(kit_state(&k, id, NULL), RUN_SUCCEEDED);
+    row = kit_row(&k, id, "root/a");
+    assert_int_equal(row.state, TASK_SUCCEEDED);
+    assert_null(row.error_message);
+    task_row_clear(&row);
+    kit_close(&k);
 }
 
 static void terminate(struct kit *k, const char *id)
@@ -244,7 +268,8 @@ static void bad_root(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(life, cmocka_unit_test(retries), cmocka_unit_test(retries_run_out), cmocka_unit_test(a_stopped_node_is_no_failure), cmocka_unit_test(retries_are_inherited),
-           cmocka_unit_test(reasons), cmocka_unit_test(cancel), cmocka_unit_test(cancel_before_start),
-           cmocka_unit_test(exit_tasks_have_their_time), cmocka_unit_test(deadline), cmocka_unit_test(retry_of_a_run),
-           cmocka_unit_test(delete_a_live_run), cmocka_unit_test(paused), cmocka_unit_test(forgetful), cmocka_unit_test(bad_root))
+TEST_GROUP(life, cmocka_unit_test(waits_for_a_reason), cmocka_unit_test(retries), cmocka_unit_test(retries_run_out),
+           cmocka_unit_test(a_stopped_node_is_no_failure), cmocka_unit_test(retries_are_inherited), cmocka_unit_test(reasons),
+           cmocka_unit_test(cancel), cmocka_unit_test(cancel_before_start), cmocka_unit_test(exit_tasks_have_their_time),
+           cmocka_unit_test(deadline), cmocka_unit_test(retry_of_a_run), cmocka_unit_test(delete_a_live_run),
+           cmocka_unit_test(paused), cmocka_unit_test(forgetful), cmocka_unit_test(bad_root))
