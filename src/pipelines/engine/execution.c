@@ -296,6 +296,10 @@ static int mount_inputs(struct inst *i, struct execution *x, struct err *err)
         const struct artlist *l = i->in_artifacts[k];
         for (int n = 0; l && n < l->n; n++) {
             ERR(e);
+            if (str_starts(l->v[n]->a.uri, "oci://"))
+                return err_set(err, ERR_INVALID,
+                               "input artifact \"%s\" is the container image %s; images as inputs are not served yet",
+                               i->c->in_artifacts[k].key, l->v[n]->a.uri);
             char *host = host_path(i->live->e, l->v[n]->a.uri, false, &e);
             char *inside = artifact_path(l->v[n]);
             struct stat st;

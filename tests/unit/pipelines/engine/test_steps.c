@@ -189,6 +189,29 @@ static void importer(void **state)
     kit_close(&k);
 }
 
+/* A model in a container image is not pulled: the step that would read it is refused, and says why. */
+static void importer_of_an_image(void **state)
+{
+    OPEN({.task = "nobody"});
+    AUTOFREE char *one = kit_yaml(
+        "",
+        RUNS("i", "get") END RUNS(
+            "u", "use") ", inputs: {artifacts: {d: {taskOutputArtifact: {producerTask: i, outputArtifactKey: artifact}}}}" END,
+        "  use: {executorLabel: e, inputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: system.Model}}}}}\n"
+        "  get: {executorLabel: car, outputDefinitions: {artifacts: {artifact: {artifactType: {schemaTitle: system.Model}}}}}\n");
+    const char *at = strstr(one, "components:\n");
+    AUTOFREE char *y = xasprintf("%.*s    car: {importer: {artifactUri: {constant: 'oci://r.example/car:1'}, typeSchema: "
+                                 "{schemaTitle: system.Model}}}\n%s",
+                                 (int)(at - one), one, at);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
+    TASK(id, "root/i", SUCCEEDED);
+    AUTOFREE char *message = NULL;
+    kit_state(&k, id, &message);
+    assert_non_null(strstr(message, "oci://r.example/car:1; images as inputs are not served yet"));
+    assert_int_equal(k.starts, 0);
+    kit_close(&k);
+}
+
 /* What is imported into the workspace lies there, mounted; what cannot be is refused with the reason. */
 static void importer_to_workspace(void **state)
 {
@@ -276,7 +299,7 @@ static void big_values(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(importer_to_workspace),
-           cmocka_unit_test(undeclared_inputs), cmocka_unit_test(platform_references), cmocka_unit_test(metrics_are_rows),
-           cmocka_unit_test(cache), cmocka_unit_test(importer), cmocka_unit_test(optional_inputs),
-           cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
+TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(importer_of_an_image),
+           cmocka_unit_test(importer_to_workspace), cmocka_unit_test(undeclared_inputs), cmocka_unit_test(platform_references),
+           cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache), cmocka_unit_test(importer),
+           cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
