@@ -222,8 +222,16 @@ static void load_seccomp(struct crun *c)
     }
     if (!c->seccomp)
         log_warn("no seccomp profile in %s or %s: containers run without a filter of system calls; install package "
-                 "golang-github-containers-common", places[0], places[1]);
+                 "golang-github-containers-common",
+                 places[0], places[1]);
 }
+
+struct surroundings {
+    struct crun *c;
+    char *mask, *version;
+    struct hostroot *root;
+    struct err err;
+};
 
 /* What containers will ask for, while the Node is still being registered. */
 static void *make_ahead(void *arg)
@@ -256,6 +264,16 @@ static int mask_place(struct crun *c, char **out, struct err *err)
     return 0;
 }
 
+/* What ready needs and the network does not: done while the helper sets that up. */
+static void *look_around(void *arg)
+{
+    struct surroundings *s = arg;
+    struct crun *c = s->c;
+    s->root = hostroot_new(s->mask, (const char *const *)c->host_paths.v, (const char *const *)c->host_envs.v, &s->err);
+    s->version = crun_version(c->crun);
+    return NULL;
+}
+
 static int ready(struct runtime *r, char **version, struct err *err)
 {
     struct crun *c = crun_of(r);
@@ -277,16 +295,25 @@ static int ready(struct runtime *r, char **version, struct err *err)
     c->root = NULL;
     if (mask_place(c, &mask, err) < 0)
         return -1;
-    c->root = hostroot_new(mask, (const char *const *)c->host_paths.v, (const char *const *)c->host_envs.v, err);
-    if (!c->root || podnet_up(c->net, err) < 0)
-        return -1;
+    struct surroundings s = {.c = c, .mask = mask};
+    pthread_t looking = thread_start("node-look", look_around, &s);
+    int rc = podnet_up(c->net, err);
     load_seccomp(c);
+    pthread_join(looking, NULL);
+    c->root = s.root;
+    free(c->version);
+    c->version = s.version;
+    if (rc < 0 || !c->root) {
+        if (rc == 0)
+            err_move(err, &s.err);
+        err_clear(&s.err);
+        return -1;
+    }
     c->machine.root = c->root;
     c->machine.cgroup_parent = c->instance;
     c->machine.seccomp = c->seccomp;
     c->machine.compiled = c->compiled;
     oci_limits(&c->machine);
-    c->version = crun_version(c->crun);
     c->wake = eventfd(0, EFD_CLOEXEC);
     c->watcher = thread_start("node-exits", watch_exits, c);
     c->ahead = thread_start("node-ahead", make_ahead, c);
