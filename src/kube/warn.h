@@ -1,6 +1,6 @@
-/* warn.h - warnings about pods that are taken as they are, but hardly meant so.
+/* warn.h - warnings about objects that are taken as they are, but hardly meant so.
  *
- * Given when a pod is created (updates are not looked at, as with Kubernetes). Pure functions, any thread. Source: specs kube.md 2.1, 4.2. */
+ * Pods are looked at when they are created, not when they change, as with Kubernetes. Pure functions, any thread. Source: specs kube.md 2.1, 4.2. */
 #ifndef TM_KUBE_WARN_H
 #define TM_KUBE_WARN_H
 
@@ -9,5 +9,7 @@
 
 /* Appends a text for each doubt about a decoded pod, in the order of Kubernetes. */
 void warn_pod(jval *pod, struct strlist *out);
+/* Finalizers of custom objects without a domain that old (may be NULL) does not have. */
+void warn_finalizers(jval *old, jval *now, struct strlist *out);
 
 #endif

@@ -59,11 +59,14 @@ static bool is_definition(const struct op *op)
     return op->res->coll == op->a->crds;
 }
 
-static void warn_new(struct op *op, jval *now)
+/* Doubts about what was found valid; old is NULL for a new object. */
+static void warn_of(struct op *op, jval *old, jval *now)
 {
     STRLIST(texts);
-    if (op->res->coll == op->a->pods)
+    if (op->res->coll == op->a->pods && !old)
         warn_pod(now, &texts);
+    if (op->res->cv)
+        warn_finalizers(old, now, &texts);
     for (size_t i = 0; i < texts.n; i++)
         op_warn(op, "%s", texts.v[i]);
 }
@@ -74,7 +77,7 @@ static struct store_obj *store_new(struct op *op, struct jm *m, struct err *err)
     JSON_REF(doc) = jm_freeze(m);
     if (validate_new(op, json_root(doc), err) < 0 || check_size(op->res, m, err) < 0)
         return NULL;
-    warn_new(op, json_root(doc));
+    warn_of(op, NULL, json_root(doc));
     const char *name = obj_name(json_root(doc));
     AUTOFREE char *key = obj_key_of(res_of(op->res)->namespaced ? op->ns : NULL, name);
     OBJ_REF(there) = store_get(op->res->coll, key);
@@ -211,6 +214,7 @@ static int update_once(struct op *op, struct store_obj *cur, transform_fn *fn, v
     JSON_REF(now) = jm_freeze(m);
     if (validate_change(op, old, json_root(now), err) < 0 || check_size(op->res, m, err) < 0)
         return -1;
+    warn_of(op, old, json_root(now));
     bool gone = done_deleting(op, json_root(now));
     ERR(e);
     if (!gone && jv_equal(old, json_root(now))) { /* nothing changes: nothing is written, nobody is told */

@@ -1,4 +1,4 @@
-/* Warnings about pods. */
+/* Warnings about pods and finalizers. */
 #include "kube/warn.h"
 #include "unit.h"
 
@@ -30,4 +30,18 @@ static void pods(void **state)
     }
 }
 
-TEST_GROUP(warn, cmocka_unit_test(pods))
+static void finalizers(void **state)
+{
+    JSON_REF(old) = json_parse_str("{\"metadata\":{\"finalizers\":[\"a\"]}}", NULL);
+    JSON_REF(now) = json_parse_str("{\"metadata\":{\"finalizers\":[\"a\",\"b\",\"x.y/z\",\"orphan\"]}}", NULL);
+    STRLIST(first);
+    STRLIST(later);
+    warn_finalizers(NULL, json_root(now), &first);
+    assert_int_equal(first.n, 2);
+    warn_finalizers(json_root(old), json_root(now), &later);
+    assert_int_equal(later.n, 1);
+    assert_string_equal(later.v[0], "metadata.finalizers: \"b\": prefer a domain-qualified finalizer name to avoid accidental conflicts with other "
+                                    "finalizer writers");
+}
+
+TEST_GROUP(warn, cmocka_unit_test(pods), cmocka_unit_test(finalizers))

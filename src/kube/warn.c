@@ -1,8 +1,9 @@
-/* warn_pod.c - see warn.h. */
+/* warn.c - see warn.h. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "kube/fields.h"
+#include "kube/object.h"
 #include "kube/warn.h"
 
 static void warn_spread(jval *spec, struct strlist *out)
@@ -67,4 +68,16 @@ void warn_pod(jval *pod, struct strlist *out)
     warn_pull_secrets(spec, out);
     warn_containers(pod_spec_init_containers(spec), "initContainers", out);
     warn_containers(pod_spec_containers(spec), "containers", out);
+}
+
+void warn_finalizers(jval *old, jval *now, struct strlist *out)
+{
+    jval *list = object_meta_finalizers(obj_meta(now));
+    for (size_t i = 0; i < jv_len(list); i++) {
+        const char *name = jv_str_or(jv_at(list, i), "");
+        if (strchr(name, '/') || strcmp(name, "orphan") == 0 || strcmp(name, "foregroundDeletion") == 0 || (old && obj_has_finalizer(old, name)))
+            continue;
+        strlist_addf(out, "metadata.finalizers: \"%s\": prefer a domain-qualified finalizer name to avoid accidental conflicts with other "
+                          "finalizer writers", name);
+    }
 }
