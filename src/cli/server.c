@@ -213,10 +213,10 @@ static int start_cluster(struct server *s, struct err *err)
     if (!(s->controllers = controllers_start(&cc, &ctx, err)))
         return -1;
     apiserver_on_kinds_changed(s->apiserver, kinds_changed, s->controllers);
-    if (s->o->no_node)
-        return 0;
     if (!(s->scheduler = scheduler_start(s->cluster_kube, &clock_system, err)))
         return -1;
+    if (s->o->no_node) /* pods wait for nodes that others register */
+        return 0;
     struct node_config nc = {.data_dir = s->o->data_dir, .agent_path = s->agent, .host_images = s->o->host_images, .host_paths = s->o->host_paths,
                              .host_envs = s->o->host_envs, .kube_addr = s->kube_addr, .front_addr = s->front_addr, .pod_cidr = s->o->pod_cidr};
     if (!(s->node = node_start(&nc, s->cluster_kube, err)))

@@ -56,6 +56,10 @@ static void bind_to(struct op *op, struct jm *m, jval *binding, const char *node
     while (jv_next(&it, &key, &v))
         jm_put(m, object_meta_make_annotations(m, jm_obj_at(m, root, "metadata")), key, jm_val(m, v));
     obj_set_condition(m, root, "PodScheduled", "True", NULL, NULL, ctx_now_ns(op->ctx));
+    jmval *conditions = pod_status_mut_conditions(pod_mut_status(root));
+    for (size_t i = 0; i < jmv_len(conditions); i++) /* of the scheduler's last look, which is no more */
+        if (str_eq(jmv_str(pod_condition_mut_type(jmv_at(conditions, i))), "PodScheduled"))
+            pod_condition_del_observed_generation(jmv_at(conditions, i));
     pod_conditions_complete(m);
 }
 
