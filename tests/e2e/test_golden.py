@@ -26,7 +26,8 @@ def check(output, want):
     """Every wanted case must have run and passed."""
     passed = set(re.findall(r'ok {2,}(\S+)', output))  # anywhere: cases that run side by side write into one another's lines
     regressed = sorted(set(want) - passed)
-    assert not regressed, f'{len(regressed)} of {len(want)} cases that used to pass: {regressed}\n{output[-8000:]}'
+    told = ''.join(re.findall(r'^FAIL .*\n(?: .*\n)*', output, re.M))
+    assert not regressed, f'{len(regressed)} of {len(want)} cases that used to pass: {regressed}\n{told[:8000]}\n{output[-1000:]}'
 
 
 @pytest.mark.skipif(not (GOLDEN / 'kube').is_dir(), reason='the recordings of a real Kubernetes are not at hand')

@@ -105,6 +105,14 @@ static bool waits_for(struct gc *gc, jval *ref)
            obj_has_finalizer(json_root(owner), FINALIZER_FOREGROUND);
 }
 
+/* An owner that waits wants what depends on us gone too; where nothing does, the shorter way is as good. */
+static enum kube_propagation way_for_waiting(struct subject *s)
+{
+    STRLIST(deps);
+    gc_graph_dependents(s->gc->graph, obj_uid(s->obj), &deps);
+    return deps.n ? KUBE_FOREGROUND : KUBE_BACKGROUND;
+}
+
 static int check_owners(struct subject *s, struct err *err)
 {
     STRLIST(gone);
@@ -128,7 +136,7 @@ static int check_owners(struct subject *s, struct err *err)
     if (obj_deleting(s->obj))
         return 0;
     if (waiting)
-        return delete_object(s->gc, s->ctx, &s->res, s->obj, KUBE_FOREGROUND, err);
+        return delete_object(s->gc, s->ctx, &s->res, s->obj, way_for_waiting(s), err);
     if (gone.n)
         return delete_object(s->gc, s->ctx, &s->res, s->obj, KUBE_BACKGROUND, err);
     return 0;

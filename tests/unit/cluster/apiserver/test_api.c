@@ -114,11 +114,18 @@ static void test_pods(void **state)
     assert_string_equal(jv_str(jv_path(root, "spec", "containers", "0", "volumeMounts", "0", "mountPath", NULL)),
                         "/var/run/secrets/kubernetes.io/serviceaccount");
     assert_int_equal(jv_len(jv_path(root, "spec", "tolerations", NULL)), 2);
-    /* Bound once; the status subresource changes the status alone. */
+    /* Bound once, which ends what the scheduler said; the status subresource changes the status alone. */
     JSON_REF(bind) = json_parse_str("{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}", NULL);
     const struct kube_opts binding = {.subresource = "binding"}, status = {.subresource = "status"};
+    JSON_REF(refusal) = json_parse_str("{\"status\":{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"False\",\"observedGeneration\":1}]}}", NULL);
+    JSON_REF(waiting) = kube_patch(s.k, &s.ctx, &KUBE_PODS, "default", "p", KUBE_PATCH_MERGE, json_root(refusal), &status, &e);
+    assert_non_null(waiting);
     JSON_REF(ok) = kube_create_sub(s.k, &s.ctx, &KUBE_PODS, "default", "p", json_root(bind), &binding, &e);
     assert_non_null(ok);
+    JSON_REF(bound) = kube_get(s.k, &s.ctx, &KUBE_PODS, "default", "p", NULL, &e);
+    jval *scheduled = jv_path(json_root(bound), "status", "conditions", "0", NULL);
+    assert_string_equal(jv_str(jv_get(scheduled, "status")), "True");
+    assert_null(jv_get(scheduled, "observedGeneration"));
     assert_null(kube_create_sub(s.k, &s.ctx, &KUBE_PODS, "default", "p", json_root(bind), &binding, &e));
     assert_int_equal(e.code, ERR_CONFLICT);
     JSON_REF(run) = json_parse_str("{\"status\":{\"phase\":\"Running\"},\"spec\":{\"nodeName\":\"other\"}}", NULL);
