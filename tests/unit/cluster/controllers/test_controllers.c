@@ -211,6 +211,7 @@ static void test_gc_foreground(void **state)
     put(f, &KUBE_CONFIGMAPS, OWNED("d", REF("o", "u-o", ",\"blockOwnerDeletion\":true"), ",\"finalizers\":[\"x.y/hold\"]"));
     delete(f, &KUBE_CONFIGMAPS, "s", "o", KUBE_FOREGROUND);
     expect(f, there, &KUBE_CONFIGMAPS, "s", "d", deleting_at_once);
+    assert_int_equal(fake_calls(f->fake, "update", "configmaps"), 0); /* no finalizer had to be taken away again */
     expect(f, there, &KUBE_CONFIGMAPS, "s", "o", deleting);
     fake_remove(f->fake, &KUBE_CONFIGMAPS, "s", "d");
     expect(f, gone, &KUBE_CONFIGMAPS, "s", "o", NULL);
