@@ -35,6 +35,7 @@ def test_kubernetes_recordings():
     t = Tidemill('--no-node').start()
     try:
         want = expected('golden_kube.txt')
+        assert want, 'golden_kube.txt names no case'
         args = [a for c in want for a in ('--case', c)]
         check(replay('kube', '--server', t.kubernetes, '--token', t.token(), '--insecure', '-v', '-j', '4', *args), want)
     finally:

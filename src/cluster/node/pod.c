@@ -400,6 +400,20 @@ static int kill_all(const struct pod_host *h, struct pod *p, int sig, struct err
     return 0;
 }
 
+/* The first process of a container ignores a signal that it has no handler for: one that comes before the program is up would be lost, and
+ * the pod would sit out its whole grace period. How long to wait for the youngest container, in nanoseconds. */
+#define SETTLE_NS (300 * NS_PER_MS)
+static int64_t settle_ns(const struct pod_host *h, const struct pod *p)
+{
+    int64_t wall = h->clock->wall_ns(h->clock), wait = 0;
+    for (size_t i = 0; i < p->n_boxes; i++) {
+        int64_t left = p->boxes[i].started_ns + SETTLE_NS - wall;
+        if (p->boxes[i].state == BOX_RUNNING && left > wait && left <= SETTLE_NS)
+            wait = left;
+    }
+    return wait;
+}
+
 static int step_stopping(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
 {
     int64_t now = h->clock->mono_ns(h->clock), grace = grace_ns(p);
@@ -411,6 +425,11 @@ static int step_stopping(const struct pod_host *h, const struct ctx *ctx, struct
     /* A later request may shorten the grace, never lengthen it. */
     if (!p->kill_mono_ns || now + grace < p->kill_mono_ns)
         p->kill_mono_ns = now + grace;
+    int64_t settle = p->term_sent || grace <= 2 * SETTLE_NS ? 0 : settle_ns(h, p);
+    if (settle) {
+        wake_at(h, wake, now + settle);
+        return POD_STOPPING;
+    }
     if (!p->term_sent && grace > 0) {
         for (size_t i = 0; i < p->n_boxes && p->obj; i++)
             if (p->boxes[i].state == BOX_RUNNING) {
