@@ -2,6 +2,7 @@
  *
  *   <node>/instance             our name on this machine and the pods' range, made once
  *   <node>/host/<random>        the mask of image host (hostroot.h), one for each life of the node
+ *   <node>/stock                roots of containers made ahead (rootstock.h)
  *   <node>/ns/mnt               the pinned mount namespace (helper_mount.h)
  *   <node>/net, ipc/<name>      pinned namespaces of pods (podnet.h)
  *   <node>/run/crun             crun's own state
@@ -28,6 +29,7 @@
 #include "cluster/node/crun_priv.h"
 #include "cluster/node/node.h"
 #include "cluster/node/proc.h"
+#include "cluster/node/rootstock.h"
 
 #define LOG_ROOM "node"
 #include "base/log.h"
@@ -97,6 +99,7 @@ static void crun_free(struct crun *c)
     strlist_free(&c->host_envs);
     json_unref(c->seccomp);
     seccomp_cache_free(c->compiled);
+    rootstock_free(c->stock);
     hostroot_free(c->root);
     if (c->wake >= 0)
         close(c->wake);
@@ -291,6 +294,8 @@ static int ready(struct runtime *r, char **version, struct err *err)
     ASSERT(cgroup_mode_parse(mode, &c->machine.cgroup.mode));
     c->machine.cgroup.swap_limit = swap;
     snprintf(c->machine.cgroup.detail, sizeof c->machine.cgroup.detail, "%.250s", detail);
+    rootstock_free(c->stock);
+    c->stock = NULL;
     hostroot_free(c->root);
     c->root = NULL;
     if (mask_place(c, &mask, err) < 0)
@@ -309,6 +314,11 @@ static int ready(struct runtime *r, char **version, struct err *err)
         err_clear(&s.err);
         return -1;
     }
+    AUTOFREE char *stock = fs_join(c->node_dir, "stock");
+    c->stock = rootstock_new(c->root, stock, err);
+    if (!c->stock)
+        return -1;
+    c->machine.stock = c->stock;
     c->machine.root = c->root;
     c->machine.cgroup_parent = c->instance;
     c->machine.seccomp = c->seccomp;

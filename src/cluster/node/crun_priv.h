@@ -20,6 +20,7 @@ struct crun {
     pthread_mutex_t lock; /* ready, root, machine: written once, by the first ready() that succeeds */
     bool is_ready;
     struct hostroot *root;
+    struct rootstock *stock;
     struct oci_machine machine;
     pthread_t watcher, ahead;
     bool has_watcher;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "cluster/node/rootstock.h"
 
 #define LOG_ROOM "node"
 #include "base/log.h"
@@ -458,7 +459,7 @@ static int make_home(const struct hostroot *h, int root, int64_t uid, int64_t gi
     return 0;
 }
 
-static int make_skeleton(const struct hostroot *h, int root, const struct container_spec *spec, struct err *err)
+static int make_skeleton(const struct hostroot *h, int root, struct err *err)
 {
     static const struct {
         const char *path;
@@ -479,7 +480,7 @@ static int make_skeleton(const struct hostroot *h, int root, const struct contai
             return err_errno(err, "making link %s in a container's root", h->links.v[i]);
     if (symlinkat("/run", root, "var/run") < 0 && errno != EEXIST)
         return err_errno(err, "making link var/run in a container's root");
-    return make_home(h, root, spec->uid, spec->gid, err);
+    return 0;
 }
 
 static void add_bind(struct jm *m, jmval *arr, const char *path)
@@ -495,55 +496,79 @@ static void add_bind(struct jm *m, jmval *arr, const char *path)
     jm_push(arr, mount);
 }
 
-/* upper and work directories of one overlay: <bundle>/upper/<n>, <bundle>/work/<n>. "volatile" spares the sync of the whole disk
- * at unmount: what a container wrote to its root is gone with it anyway. */
-static int add_overlay(struct jm *m, jmval *arr, const struct container_spec *spec, size_t n, const char *path, const char *mask,
-                       struct err *err)
+/* upper and work directories of one overlay: <dir>/upper/<n>, <dir>/work/<n>. */
+static int make_layers(const char *dir, size_t n, const char *path, struct err *err)
 {
-    AUTOFREE char *upper = xasprintf("%s/upper/%zu", spec->bundle, n), *work = xasprintf("%s/work/%zu", spec->bundle, n);
+    AUTOFREE char *upper = xasprintf("%s/upper/%zu", dir, n), *work = xasprintf("%s/work/%zu", dir, n);
     struct stat st;
     if (stat(path, &st) < 0)
         return err_errno(err, "looking at %s", path);
     if (mkdir(upper, 0755) < 0 || chmod(upper, st.st_mode & 07777) < 0 || chown(upper, st.st_uid, st.st_gid) < 0 ||
         mkdir(work, 0700) < 0)
         return err_errno(err, "making %s", upper);
+    return 0;
+}
+
+int hostroot_lay(const struct hostroot *h, const char *dir, struct err *err)
+{
+    AUTOFREE char *rootfs = fs_join(dir, "rootfs"), *upper = fs_join(dir, "upper"), *work = fs_join(dir, "work");
+    if (mkdir(rootfs, 0755) < 0 || mkdir(upper, 0755) < 0 || mkdir(work, 0700) < 0)
+        return err_errno(err, "making a container's root in %s", dir);
+    AUTOCLOSE int root = open(rootfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return err_errno(err, "opening %s", rootfs);
+    if (make_skeleton(h, root, err) < 0)
+        return -1;
+    size_t n = 0;
+    for (size_t i = 0; i < h->tops.n; i++) {
+        AUTOFREE char *path = fs_join("/", h->tops.v[i]);
+        if (make_layers(dir, n++, path, err) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < h->envs.n; i++)
+        if (make_layers(dir, n++, h->envs.v[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* "volatile" spares the sync of the whole disk at unmount: what a container wrote to its root is gone with it anyway. */
+static void add_overlay(struct jm *m, jmval *arr, const struct container_spec *spec, size_t n, const char *path, const char *mask)
+{
     jmval *mount = jm_obj(m), *o = jm_arr(m);
     jm_put(m, mount, "destination", jm_str(m, path));
     jm_put(m, mount, "type", jm_str(m, "overlay"));
     jm_put(m, mount, "source", jm_str(m, "overlay"));
     jm_push(o, mask ? jm_strf(m, "lowerdir=%s%s:%s", mask, path, path) : jm_strf(m, "lowerdir=%s", path));
-    jm_push(o, jm_strf(m, "upperdir=%s", upper));
-    jm_push(o, jm_strf(m, "workdir=%s", work));
+    jm_push(o, jm_strf(m, "upperdir=%s/upper/%zu", spec->bundle, n));
+    jm_push(o, jm_strf(m, "workdir=%s/work/%zu", spec->bundle, n));
     jm_push(o, jm_str(m, "volatile"));
     if (spec->readonly_root)
         jm_push(o, jm_str(m, "ro"));
     jm_put(m, mount, "options", o);
     jm_push(arr, mount);
-    return 0;
 }
 
-int hostroot_make(const struct hostroot *h, const struct container_spec *spec, struct jm *m, jmval *arr, struct err *err)
+int hostroot_make(const struct hostroot *h, struct rootstock *stock, const struct container_spec *spec, struct jm *m, jmval *arr,
+                  struct err *err)
 {
-    AUTOFREE char *rootfs = fs_join(spec->bundle, "rootfs"), *upper = fs_join(spec->bundle, "upper"),
-                  *work = fs_join(spec->bundle, "work");
-    if (mkdir(rootfs, 0755) < 0 || mkdir(upper, 0755) < 0 || mkdir(work, 0700) < 0)
-        return err_errno(err, "making a container's root in %s", spec->bundle);
+    AUTOFREE char *rootfs = fs_join(spec->bundle, "rootfs");
+    int taken = stock ? rootstock_take(stock, spec->bundle, err) : 0;
+    if (taken < 0 || (!taken && hostroot_lay(h, spec->bundle, err) < 0))
+        return -1;
     AUTOCLOSE int root = open(rootfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return err_errno(err, "opening %s", rootfs);
-    if (make_skeleton(h, root, spec, err) < 0)
+    if (make_home(h, root, spec->uid, spec->gid, err) < 0)
         return -1;
     size_t n = 0;
     for (size_t i = 0; i < h->tops.n; i++) {
         AUTOFREE char *path = fs_join("/", h->tops.v[i]);
-        if (add_overlay(m, arr, spec, n++, path, h->mask, err) < 0)
-            return -1;
+        add_overlay(m, arr, spec, n++, path, h->mask);
     }
     for (size_t i = 0; i < h->paths.n; i++)
         add_bind(m, arr, h->paths.v[i]);
     for (size_t i = 0; i < h->envs.n; i++)
-        if (add_overlay(m, arr, spec, n++, h->envs.v[i], NULL, err) < 0)
-            return -1;
+        add_overlay(m, arr, spec, n++, h->envs.v[i], NULL);
     if (fs_is_dir("/var/lib/dpkg"))
         add_bind(m, arr, "/var/lib/dpkg");
     return 0;

@@ -18,8 +18,13 @@ void hostroot_free(struct hostroot *h);
 void hostroot_image(const struct hostroot *h, struct image_info *out);
 /* Home directory and group of a user; the caller frees *home. */
 void hostroot_user(const struct hostroot *h, int64_t uid, char **home, int64_t *gid);
-/* Makes <bundle>/rootfs and appends the OCI mounts that fill it to arr. */
-int hostroot_make(const struct hostroot *h, const struct container_spec *spec, struct jm *m, jmval *arr, struct err *err);
+/* Makes what is the same for every container: <dir>/rootfs with the directories to mount upon, <dir>/upper and work. */
+int hostroot_lay(const struct hostroot *h, const char *dir, struct err *err);
+/* Fills a bundle with that (out of the stock, if there is one and it has one) and the user's home, and appends the OCI mounts
+ * that make a root of it to arr. */
+struct rootstock;
+int hostroot_make(const struct hostroot *h, struct rootstock *stock, const struct container_spec *spec, struct jm *m, jmval *arr,
+                  struct err *err);
 /* Which python3 a pod gets: its path as seen inside; NULL when there is none. The caller frees. */
 char *hostroot_python(const struct hostroot *h);
 /* Whether a name in /etc is kept from pods, whatever its mode. For tests. */

@@ -208,7 +208,7 @@ static void kernel_mounts(const struct oci_machine *machine, const struct contai
 static jmval *mounts(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m, struct err *err)
 {
     jmval *arr = jm_arr(m);
-    if (hostroot_make(machine->root, spec, m, arr, err) < 0)
+    if (hostroot_make(machine->root, machine->stock, spec, m, arr, err) < 0)
         return NULL;
     kernel_mounts(machine, spec, m, arr);
     for (size_t i = 0; i < spec->n_mounts; i++) {

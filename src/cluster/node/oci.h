@@ -10,6 +10,7 @@
 
 struct oci_machine {
     const struct hostroot *root;
+    struct rootstock *stock; /* NULL: none */
     struct cgroup_info cgroup;
     const char *cgroup_parent; /* "tm3fa81c07" */
     int64_t nofile_hard;       /* our own limits: without CAP_SYS_RESOURCE nothing beyond them can be given */
