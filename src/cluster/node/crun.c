@@ -34,7 +34,7 @@
 #define LOG_ROOM "node"
 #include "base/log.h"
 
-enum { ID_LEN = 64 };
+enum { ID_LEN = 64, AHEAD_PAUSE_US = 30000 };
 
 /* ---- making one ------------------------------------------------------------------------------------------------------ */
 
@@ -236,10 +236,11 @@ struct surroundings {
     struct err err;
 };
 
-/* What containers will ask for, while the Node is still being registered. */
+/* What containers will ask for, once the Node has had the time to be registered. */
 static void *make_ahead(void *arg)
 {
     struct crun *c = arg;
+    usleep(AHEAD_PAUSE_US);
     oci_seccomp_ahead(&c->machine);
     return NULL;
 }

@@ -306,17 +306,17 @@ static int namespace_add(struct podnet *n, uint32_t part, struct err *err)
 static void fill(void *arg)
 {
     struct podnet *n = arg;
-    bool in_stock;
-    {
-        LOCK_GUARD(&n->lock);
-        in_stock = n->n_ahead > 1 && !n->stopping;
-    }
-    /* The pod that took one is being started now, and wants the processors. */
-    if (in_stock)
-        usleep(FILL_PAUSE_US);
     for (;;) {
         uint32_t part;
+        bool in_stock;
         ERR(e);
+        {
+            LOCK_GUARD(&n->lock);
+            in_stock = n->n_ahead > 0 && !n->stopping;
+        }
+        /* Who took one starts a pod now, and wants the processors. */
+        if (in_stock)
+            usleep(FILL_PAUSE_US);
         {
             LOCK_GUARD(&n->lock);
             if (n->stopping || n->n_ahead == AHEAD || next_free(n, &part, &e) < 0) {

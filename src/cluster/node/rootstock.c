@@ -28,17 +28,17 @@ struct rootstock {
 static void fill(void *arg)
 {
     struct rootstock *s = arg;
-    bool wait;
-    {
-        LOCK_GUARD(&s->lock);
-        wait = s->ready.n > 1 && !s->stopping;
-    }
-    /* The container that took one is being started now. */
-    if (wait)
-        usleep(PAUSE_US);
     for (;;) {
         AUTOFREE char *path = NULL;
+        bool in_stock;
         ERR(e);
+        {
+            LOCK_GUARD(&s->lock);
+            in_stock = s->ready.n > 0 && !s->stopping;
+        }
+        /* Who took one starts a container now, and wants the processors. */
+        if (in_stock)
+            usleep(PAUSE_US);
         {
             LOCK_GUARD(&s->lock);
             if (s->stopping || s->ready.n >= AHEAD) {
