@@ -1,8 +1,9 @@
 /* agent.h - the parts of tidemill-agent, the program that runs inside pods.
  *
- * `tidemill-agent launch` reads the task that the engine left in LAUNCH_DIR (launch/task.h says what it holds and in what order things are done),
- * runs the command and leaves a result. The program is static and single-threaded, uses no name service and loads nothing, so that it
- * works in any image; it runs as the container's user, often as process 1. Source: pipelines-runtime spec 12-14, 21.6. */
+ * `tidemill-agent launch` reads the task that the engine left in LAUNCH_DIR (launch/task.h says what it holds and in what order
+ * things are done), runs the command and leaves a result. The program is static and single-threaded, uses no name service and
+ * loads nothing, so that it works in any image; it runs as the container's user, often as process 1. Source: pipelines-runtime
+ * spec 12-14, 21.6. */
 #ifndef TM_AGENT_AGENT_H
 #define TM_AGENT_AGENT_H
 
@@ -14,21 +15,22 @@ int agent_launch(const char *dir);
 /* ---- run.c: one command -------------------------------------------------------------------------------------- */
 
 struct run_outcome {
-    bool started;             /* false: could not be executed; exec_errno says why */
+    bool started; /* false: could not be executed; exec_errno says why */
     int exec_errno;
-    int wait_status;          /* as waitpid gives it */
-    struct buf tail;          /* last LAUNCH_TAIL_LINES lines of the output, at most LAUNCH_TAIL_MAX bytes */
+    int wait_status; /* as waitpid gives it */
+    struct buf tail; /* last LAUNCH_TAIL_LINES lines of the output, at most LAUNCH_TAIL_MAX bytes */
     int64_t started_ns, finished_ns;
 };
-/* Runs argv (NULL-terminated, argv[0] looked up in PATH), relays its merged output to our standard output, forwards SIGTERM, SIGINT, SIGHUP,
- * SIGQUIT, SIGUSR1 and SIGUSR2, and reaps whatever else ends meanwhile (we may be process 1). -1 only when the
+/* Runs argv (NULL-terminated, argv[0] looked up in PATH), relays its merged output to our standard output, forwards SIGTERM,
+ * SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, and reaps whatever else ends meanwhile (we may be process 1). -1 only when the
  * machine has no process or pipe to give. */
 int agent_run(char *const *argv, struct run_outcome *out, struct err *err);
 
 /* ---- prelude.c: is what pip would install already there? ------------------------------------------------------ */
 
-/* True when every requirement (PEP 508: name, version specifiers, an environment marker on python_version) is met by a distribution that
- * python3, as found in PATH, would import. False whenever that cannot be told without running it: then pip decides. */
+/* True when every requirement (PEP 508: name, version specifiers, an environment marker on python_version) is met by a
+ * distribution that python3, as found in PATH, would import. False whenever that cannot be told without running it: then pip
+ * decides. */
 bool agent_requirements_met(const struct strlist *requirements);
 /* The parts of it that tests look at. version: "2.17.0"; spec: ">=2.0,<3". -1: cannot tell. */
 int agent_version_matches(const char *version, const char *spec);

@@ -143,7 +143,8 @@ static char *custom_path(const struct launch_result *r, const char *key)
     return str_empty(p) ? NULL : xstrdup(p);
 }
 
-static int collect_artifact(const struct launch_output *o, const struct launch_result *r, struct launch_result_artifact *a, struct err *err)
+static int collect_artifact(const struct launch_output *o, const struct launch_result *r, struct launch_result_artifact *a,
+                            struct err *err)
 {
     struct stat st;
     a->key = xstrdup(o->key);

@@ -14,8 +14,8 @@
 #define SHIM_DIR  "/tmp/kfp/shim"
 #define INPUT_ARG "@" LAUNCH_INPUT_FILE
 
-/* Runs before the Python executor reads its arguments, gives it the executor input that no argument can hold, and makes way for the
- * sitecustomize that the image may have of its own. */
+/* Runs before the Python executor reads its arguments, gives it the executor input that no argument can hold, and makes way for
+ * the sitecustomize that the image may have of its own. */
 static const char shim_py[] = "import sys\n"
                               "sys.path[:] = [p for p in sys.path if p != '" SHIM_DIR "']\n"
                               "for _i, _a in enumerate(sys.argv):\n"
@@ -60,8 +60,7 @@ static int write_file(const char *path, const char *text, size_t n, struct err *
 /* An executor input that is too long for an argument goes through a file and a shim. */
 static int big_input(struct launch_task *t, struct err *err)
 {
-    if (make_dir(SHIM_DIR, err) < 0 ||
-        write_file(LAUNCH_INPUT_FILE, t->executor_input, strlen(t->executor_input), err) < 0 ||
+    if (make_dir(SHIM_DIR, err) < 0 || write_file(LAUNCH_INPUT_FILE, t->executor_input, strlen(t->executor_input), err) < 0 ||
         write_file(SHIM_DIR "/sitecustomize.py", shim_py, sizeof shim_py - 1, err) < 0)
         return err_wrap(err, "passing the executor input through a file");
     const char *had = getenv("PYTHONPATH");

@@ -4,11 +4,12 @@
 
 #include "agent/agent.h"
 
-static const char usage[] = "usage: tidemill-agent launch [--dir DIR]\n"
-                            "       tidemill-agent version\n"
-                            "\n"
-                            "Runs one step of a pipeline inside its container. The engine leaves the task in DIR (default " LAUNCH_DIR ")\n"
-                            "and reads the result from there; nobody needs to call this by hand.\n";
+static const char usage[] =
+    "usage: tidemill-agent launch [--dir DIR]\n"
+    "       tidemill-agent version\n"
+    "\n"
+    "Runs one step of a pipeline inside its container. The engine leaves the task in DIR (default " LAUNCH_DIR ")\n"
+    "and reads the result from there; nobody needs to call this by hand.\n";
 
 int main(int argc, char **argv)
 {

@@ -234,7 +234,8 @@ static char *installed_version(const struct strlist *dirs, const char *name)
         char *found = NULL;
         while (!found && (e = readdir(d))) {
             /* <name>-<version>.dist-info */
-            const char *dash = str_ends(e->d_name, ".dist-info") ? memrchr(e->d_name, '-', strlen(e->d_name) - strlen("-info")) : NULL;
+            const char *dash =
+                str_ends(e->d_name, ".dist-info") ? memrchr(e->d_name, '-', strlen(e->d_name) - strlen("-info")) : NULL;
             if (!dash)
                 continue;
             AUTOFREE char *have = normalize(e->d_name, (size_t)(dash - e->d_name));

@@ -14,14 +14,14 @@
 #define ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
 
 /* The enclosing struct of a member. */
-#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* Moves a pointer out of a scope-cleaned variable: `return TAKE(buf);`. */
-#define TAKE(p)                  \
-    ({                           \
-        __typeof__(p) tk__ = (p); \
-        (p) = NULL;              \
-        tk__;                    \
+#define TAKE(p)                                                                                                                  \
+    ({                                                                                                                           \
+        __typeof__(p) tk__ = (p);                                                                                                \
+        (p) = NULL;                                                                                                              \
+        tk__;                                                                                                                    \
     })
 
 /* An invariant of ours. Stays on in release builds; bad input is never an assert. */
@@ -34,7 +34,7 @@ void *xmalloc(size_t size) __attribute__((malloc));
 void *xcalloc(size_t n, size_t size) __attribute__((malloc));
 void *xrealloc(void *p, size_t size);
 void *xreallocarray(void *p, size_t n, size_t size);
-char *xstrdup(const char *s) __attribute__((malloc));          /* NULL gives NULL */
+char *xstrdup(const char *s) __attribute__((malloc)); /* NULL gives NULL */
 char *xstrndup(const char *s, size_t n) __attribute__((malloc));
 void *xmemdup(const void *p, size_t n) __attribute__((malloc));
 char *xasprintf(const char *fmt, ...) PRINTF_LIKE(1, 2) __attribute__((malloc));

@@ -16,14 +16,8 @@ static int64_t system_wall(const struct clock *c) { return read_clock(CLOCK_REAL
 static int64_t system_mono(const struct clock *c) { return read_clock(CLOCK_MONOTONIC); }
 const struct clock clock_system = {.wall_ns = system_wall, .mono_ns = system_mono};
 
-static int64_t manual_wall(const struct clock *c)
-{
-    return atomic_load(&((const struct clock_manual *)c)->wall);
-}
-static int64_t manual_mono(const struct clock *c)
-{
-    return atomic_load(&((const struct clock_manual *)c)->mono);
-}
+static int64_t manual_wall(const struct clock *c) { return atomic_load(&((const struct clock_manual *)c)->wall); }
+static int64_t manual_mono(const struct clock *c) { return atomic_load(&((const struct clock_manual *)c)->mono); }
 
 void clock_manual_init(struct clock_manual *c, int64_t wall_ns)
 {

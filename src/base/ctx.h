@@ -46,11 +46,11 @@ struct identity {
 bool identity_in_group(const struct identity *who, const char *group);
 
 struct ctx {
-    const struct clock *clock;      /* never NULL */
-    int64_t deadline_mono_ns;       /* 0: none */
-    struct cancel *cancel;          /* may be NULL */
-    const struct identity *who;     /* NULL: nobody has been established */
-    const char *request_id;         /* for logs; may be NULL */
+    const struct clock *clock;  /* never NULL */
+    int64_t deadline_mono_ns;   /* 0: none */
+    struct cancel *cancel;      /* may be NULL */
+    const struct identity *who; /* NULL: nobody has been established */
+    const char *request_id;     /* for logs; may be NULL */
 };
 /* A context of the process itself: system clock, no deadline, no identity. */
 struct ctx ctx_background(void);
@@ -58,7 +58,7 @@ struct ctx ctx_with_timeout(const struct ctx *parent, int64_t ns); /* the earlie
 
 /* 0, or -1 with ERR_CANCELLED or ERR_TIMEOUT. Long loops ask now and then. */
 int ctx_check(const struct ctx *ctx, struct err *err);
-int64_t ctx_now_ns(const struct ctx *ctx);  /* wall clock, Unix nanoseconds */
+int64_t ctx_now_ns(const struct ctx *ctx); /* wall clock, Unix nanoseconds */
 int64_t ctx_mono_ns(const struct ctx *ctx);
 /* Nanoseconds left, INT64_MAX without a deadline, 0 when it is over. */
 int64_t ctx_left_ns(const struct ctx *ctx);

@@ -20,26 +20,26 @@
 
 enum err_code {
     ERR_OK = 0,
-    ERR_BAD_REQUEST,       /* 400 malformed or impossible input */
-    ERR_UNAUTHENTICATED,   /* 401 */
-    ERR_FORBIDDEN,         /* 403 */
-    ERR_NOT_FOUND,         /* 404 */
-    ERR_METHOD,            /* 405 */
-    ERR_NOT_ACCEPTABLE,    /* 406 */
-    ERR_TIMEOUT,           /* 504 our time is up, or the caller's */
-    ERR_EXISTS,            /* 409 name taken */
-    ERR_CONFLICT,          /* 409 somebody else wrote first, or the state forbids it */
-    ERR_GONE,              /* 410 revision or token too old */
-    ERR_TOO_LARGE,         /* 413 */
-    ERR_MEDIA_TYPE,        /* 415 */
-    ERR_INVALID,           /* 422 well formed, but not valid; see causes */
-    ERR_TOO_MANY,          /* 429 try again after retry_after_s */
-    ERR_PRECONDITION,      /* 400/412 the object is not in the state that this needs */
-    ERR_INTERNAL,          /* 500 our own fault */
-    ERR_UNIMPLEMENTED,     /* 501 */
-    ERR_UNAVAILABLE,       /* 503 try again */
-    ERR_IO,                /* 500 a system call failed; sys_errno says which way */
-    ERR_CANCELLED,         /* 499 the caller went away, or we are stopping */
+    ERR_BAD_REQUEST,     /* 400 malformed or impossible input */
+    ERR_UNAUTHENTICATED, /* 401 */
+    ERR_FORBIDDEN,       /* 403 */
+    ERR_NOT_FOUND,       /* 404 */
+    ERR_METHOD,          /* 405 */
+    ERR_NOT_ACCEPTABLE,  /* 406 */
+    ERR_TIMEOUT,         /* 504 our time is up, or the caller's */
+    ERR_EXISTS,          /* 409 name taken */
+    ERR_CONFLICT,        /* 409 somebody else wrote first, or the state forbids it */
+    ERR_GONE,            /* 410 revision or token too old */
+    ERR_TOO_LARGE,       /* 413 */
+    ERR_MEDIA_TYPE,      /* 415 */
+    ERR_INVALID,         /* 422 well formed, but not valid; see causes */
+    ERR_TOO_MANY,        /* 429 try again after retry_after_s */
+    ERR_PRECONDITION,    /* 400/412 the object is not in the state that this needs */
+    ERR_INTERNAL,        /* 500 our own fault */
+    ERR_UNIMPLEMENTED,   /* 501 */
+    ERR_UNAVAILABLE,     /* 503 try again */
+    ERR_IO,              /* 500 a system call failed; sys_errno says which way */
+    ERR_CANCELLED,       /* 499 the caller went away, or we are stopping */
 };
 
 /* One of several things that are wrong with an object (the `causes` of a Kubernetes Status). */
@@ -51,18 +51,18 @@ struct err_cause {
 
 struct err {
     enum err_code code;
-    char *message;            /* NULL only when code is ERR_OK */
-    int sys_errno;            /* errno of a failed system call, else 0 */
-    int retry_after_s;        /* 0: do not say */
-    const char *reason;       /* static string that overrides the reason derived from the code; else NULL */
-    int http_status;          /* overrides the status derived from the code; else 0 */
+    char *message;      /* NULL only when code is ERR_OK */
+    int sys_errno;      /* errno of a failed system call, else 0 */
+    int retry_after_s;  /* 0: do not say */
+    const char *reason; /* static string that overrides the reason derived from the code; else NULL */
+    int http_status;    /* overrides the status derived from the code; else 0 */
     char *subject_kind, *subject_group, *subject_name, *subject_uid; /* what it is about; may be NULL */
     struct err_cause *causes;
     size_t n_causes;
-    char *continue_token;     /* a list that expired in the middle: how to go on; else NULL */
+    char *continue_token; /* a list that expired in the middle: how to go on; else NULL */
 };
 
-#define ERR_INIT ((struct err){0})
+#define ERR_INIT  ((struct err){0})
 #define ERR(name) CLEANUP(err_clear) struct err name = ERR_INIT
 
 /* Sets the error, replacing what was there. Always returns -1, so that `return err_set(...)` reads well. */

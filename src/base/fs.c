@@ -129,8 +129,8 @@ int fs_mkdir_p(const char *path, mode_t mode, struct err *err)
     return 0;
 }
 
-/* A tree may be deeper than we have descriptors for: each level holds one. What lies deeper than this is moved up to the top and met again
- * there, so that nobody can make a tree that cannot be removed. */
+/* A tree may be deeper than we have descriptors for: each level holds one. What lies deeper than this is moved up to the top and
+ * met again there, so that nobody can make a tree that cannot be removed. */
 enum { RM_DEPTH_MAX = 64 };
 struct rm {
     int top; /* the directory to be emptied */
@@ -240,7 +240,8 @@ static int64_t du_at(int dirfd, int depth)
     struct dirent *e;
     while ((e = readdir(d))) {
         struct stat st;
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         if (S_ISREG(st.st_mode)) {
             total += st.st_size;

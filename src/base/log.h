@@ -6,8 +6,8 @@
 #include "base/base.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
-extern enum log_level log_threshold;  /* default LOG_INFO; set once at start */
-void log_set_fd(int fd);              /* default 2 */
+extern enum log_level log_threshold; /* default LOG_INFO; set once at start */
+void log_set_fd(int fd);             /* default 2 */
 void log_write(enum log_level level, const char *room, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Each .c file defines LOG_ROOM before including this, as in #define LOG_ROOM "store". */

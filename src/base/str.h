@@ -14,7 +14,7 @@ static inline bool str_starts(const char *s, const char *prefix) { return strncm
 bool str_ends(const char *s, const char *suffix);
 /* Whole-string decimal int64; leading and trailing spaces are refused. False on garbage or overflow. */
 bool str_to_i64(const char *s, int64_t *out);
-bool str_to_f64(const char *s, double *out);  /* C locale; no inf, nan or hex */
+bool str_to_f64(const char *s, double *out); /* C locale; no inf, nan or hex */
 /* Shell-style match with * and ? over the whole string. */
 bool str_glob(const char *pattern, const char *s);
 /* Valid UTF-8 without surrogates, overlong forms or code points beyond U+10FFFF. */
@@ -52,7 +52,7 @@ void *strmap_get(const struct strmap *m, const char *key);
 bool strmap_has(const struct strmap *m, const char *key);
 void strmap_put(struct strmap *m, const char *key, void *value); /* an old value is freed by free_value */
 bool strmap_del(struct strmap *m, const char *key);
-void *strmap_take(struct strmap *m, const char *key);            /* removes without freeing the value */
+void *strmap_take(struct strmap *m, const char *key); /* removes without freeing the value */
 size_t strmap_count(const struct strmap *m);
 struct strmap_entry *strmap_first(const struct strmap *m);
 struct strmap_entry *strmap_next(struct strmap_entry *e);
@@ -60,7 +60,7 @@ void strmap_free(struct strmap *m);
 
 /* Encodings. Results are malloc'd; decoders return -1 and leave *out NULL on bad input. */
 char *base64_encode(const void *p, size_t n);
-char *base64url_encode(const void *p, size_t n); /* no padding */
+char *base64url_encode(const void *p, size_t n);                                     /* no padding */
 int base64_decode(const char *s, size_t n, unsigned char **out, size_t *out_len);    /* standard, padded, strict */
 int base64url_decode(const char *s, size_t n, unsigned char **out, size_t *out_len); /* padding optional */
 char *hex_encode(const void *p, size_t n);

@@ -30,8 +30,8 @@ pthread_t thread_start(const char *name, void *(*fn)(void *), void *arg)
     *s = (struct starter){fn, arg};
     ASSERT(pthread_attr_init(&attr) == 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    /* A document of the deepest nesting that is let in takes some 350 KiB to walk, beside what its caller needs. Only what is touched
-     * costs memory. */
+    /* A document of the deepest nesting that is let in takes some 350 KiB to walk, beside what its caller needs. Only what is
+     * touched costs memory. */
     ASSERT(pthread_attr_setstacksize(&attr, 1024 * 1024) == 0);
 #endif
     /* Signals belong to the main thread. */

@@ -13,8 +13,8 @@ static inline void thread_unlockp(pthread_mutex_t **m)
     if (*m)
         pthread_mutex_unlock(*m);
 }
-#define LOCK_GUARD(m)                                                     \
-    CLEANUP(thread_unlockp) pthread_mutex_t *lock_guard__ UNUSED = (m);   \
+#define LOCK_GUARD(m)                                                                                                            \
+    CLEANUP(thread_unlockp) pthread_mutex_t *lock_guard__ UNUSED = (m);                                                          \
     ASSERT(pthread_mutex_lock(lock_guard__) == 0)
 
 /* A joinable thread with a name of at most 15 characters, all signals blocked, and a small stack (512 KiB). Aborts if the

@@ -119,8 +119,8 @@ bool time_parse(const char *s, int64_t *unix_ns)
 static const struct {
     const char *name;
     int64_t ns;
-} units[] = {{"ns", 1},        {"us", 1000},           {"\xc2\xb5s", 1000}, {"\xce\xbcs", 1000}, {"ms", NS_PER_MS},
-             {"s", NS_PER_S}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S}};
+} units[] = {{"ns", 1},         {"us", 1000},    {"\xc2\xb5s", 1000},  {"\xce\xbcs", 1000},
+             {"ms", NS_PER_MS}, {"s", NS_PER_S}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S}};
 
 /* One "<digits>[.<digits>]<unit>". */
 static bool duration_part(const char **s, int64_t *ns)

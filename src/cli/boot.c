@@ -17,7 +17,8 @@ static int ensure(struct kube *k, const struct ctx *ctx, jval *obj, struct err *
     const struct kind *kind = kind_by_api_version(obj_api_version(obj), obj_kind(obj));
     const struct kube_res *res = kind ? &kind->res : NULL;
     if (!kind || !kind->served)
-        return err_set(err, ERR_INTERNAL, "deploy/base holds an object of a kind that is not served: %s", jv_str_or(jv_get(obj, "kind"), "?"));
+        return err_set(err, ERR_INTERNAL, "deploy/base holds an object of a kind that is not served: %s",
+                       jv_str_or(jv_get(obj, "kind"), "?"));
     const char *ns = res->namespaced ? obj_namespace(obj) : NULL, *name = obj_name(obj);
     ERR(e);
     JSON_REF(have) = kube_get(k, ctx, res, ns, name, NULL, &e);
@@ -74,7 +75,8 @@ int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct 
 {
     jval *status = jv_get(review, "status"), *user = jv_get(status, "user");
     if (!jv_bool(jv_get(status, "authenticated"), false) || !jv_str(jv_get(user, "username")))
-        return err_set(err, ERR_UNAUTHENTICATED, "the bearer token is not valid: %s", jv_str_or(jv_get(status, "error"), "unknown token"));
+        return err_set(err, ERR_UNAUTHENTICATED, "the bearer token is not valid: %s",
+                       jv_str_or(jv_get(status, "error"), "unknown token"));
     struct identity *who = http_alloc(req, sizeof *who);
     who->user = http_strdup(req, jv_str(jv_get(user, "username")));
     who->uid = http_strdup(req, jv_str_or(jv_get(user, "uid"), ""));

@@ -5,8 +5,8 @@
 #include "kube/kube.h"
 #include "net/http.h"
 
-/* Creates what deploy/base holds (namespaces, service accounts, roles and bindings of the components), as `kubectl apply -k` does on a
- * cluster; what exists and differs is replaced. */
+/* Creates what deploy/base holds (namespaces, service accounts, roles and bindings of the components), as `kubectl apply -k` does
+ * on a cluster; what exists and differs is replaced. */
 int boot_objects(struct kube *k, const struct ctx *ctx, struct err *err);
 /* "127.0.0.1:0" and 8080 give "127.0.0.1:8080". Caller frees. */
 char *address_with_port(const char *address, int port);

@@ -19,7 +19,8 @@ static void show(struct front *f, jval *a)
     BUF(meta);
     if (jv_len(jv_get(a, "metadata")))
         jv_write(jv_get(a, "metadata"), JW_COMPACT, &meta);
-    printf("%-20s %-16s %-26s %s\n", jv_str_or(jv_get(a, "task"), ""), jv_str_or(jv_get(a, "name"), ""), jv_str_or(jv_get(a, "type"), ""), uri);
+    printf("%-20s %-16s %-26s %s\n", jv_str_or(jv_get(a, "task"), ""), jv_str_or(jv_get(a, "name"), ""),
+           jv_str_or(jv_get(a, "type"), ""), uri);
     if (*path)
         printf("    %s\n", path);
     if (meta.len)

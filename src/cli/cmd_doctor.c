@@ -14,7 +14,8 @@ static int problems;
 static void say(bool ok, const char *what, const char *detail, const char *cure)
 {
     bool colour = isatty(STDOUT_FILENO);
-    printf("%s%-4s%s %-22s %s\n", colour ? (ok ? "\033[32m" : "\033[31m") : "", ok ? "ok" : "FAIL", colour ? "\033[0m" : "", what, detail ? detail : "");
+    printf("%s%-4s%s %-22s %s\n", colour ? (ok ? "\033[32m" : "\033[31m") : "", ok ? "ok" : "FAIL", colour ? "\033[0m" : "", what,
+           detail ? detail : "");
     if (!ok && cure)
         printf("     %-22s -> %s\n", "", cure);
     problems += !ok;
@@ -50,10 +51,11 @@ static int doctor_main(const struct command *self, int argc, char **argv)
 {
     const char *data = NULL, *listen = "127.0.0.1:8080", *kube_listen = "127.0.0.1:6443";
     STRLIST(host_env);
-    const struct opt opts[] = {{"data", 0, OPT_TEXT, &data, "DIR", "data directory that 'up' will use"},
-                               {"listen", 0, OPT_TEXT, &listen, "ADDR:PORT", "front door that 'up' will open"},
-                               {"kube-listen", 0, OPT_TEXT, &kube_listen, "ADDR:PORT", "Kubernetes API that 'up' will open"},
-                               {"host-env", 0, OPT_LIST, &host_env, "PREFIX", "a Python environment that pods of image 'host' will see"}};
+    const struct opt opts[] = {
+        {"data", 0, OPT_TEXT, &data, "DIR", "data directory that 'up' will use"},
+        {"listen", 0, OPT_TEXT, &listen, "ADDR:PORT", "front door that 'up' will open"},
+        {"kube-listen", 0, OPT_TEXT, &kube_listen, "ADDR:PORT", "Kubernetes API that 'up' will open"},
+        {"host-env", 0, OPT_LIST, &host_env, "PREFIX", "a Python environment that pods of image 'host' will see"}};
     STRLIST(rest);
     int code;
     if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 0, 0, &code) < 0)

@@ -42,7 +42,8 @@ static int stop(const struct command *self, struct json *run, bool keep)
     pid_t pid = (pid_t)jv_i64_or(jv_get(json_root(run), "pid"), 0);
     /* SIGINT takes pods down, SIGTERM leaves them for the next start. */
     if (kill(pid, keep ? SIGTERM : SIGINT) < 0) {
-        fprintf(stderr, "tidemill down: process %d: %s\n", (int)pid, errno == EPERM ? "it belongs to another user: use sudo" : "it is gone");
+        fprintf(stderr, "tidemill down: process %d: %s\n", (int)pid,
+                errno == EPERM ? "it belongs to another user: use sudo" : "it is gone");
         return EXIT_FAILED;
     }
     printf("Stopping tidemill (process %d)%s ...\n", (int)pid, keep ? ", pods go on" : " and its pods");
@@ -76,9 +77,10 @@ static int down_main(const struct command *self, int argc, char **argv)
 {
     const char *data = NULL;
     bool want_purge = false, keep = false;
-    const struct opt opts[] = {{"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to stop"},
-                               {"keep-pods", 0, OPT_FLAG, &keep, NULL, "leave pods running for the next 'tidemill up'"},
-                               {"purge", 0, OPT_FLAG, &want_purge, NULL, "remove the data directory as well: runs, artifacts, everything"}};
+    const struct opt opts[] = {
+        {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to stop"},
+        {"keep-pods", 0, OPT_FLAG, &keep, NULL, "leave pods running for the next 'tidemill up'"},
+        {"purge", 0, OPT_FLAG, &want_purge, NULL, "remove the data directory as well: runs, artifacts, everything"}};
     STRLIST(rest);
     int code;
     if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 0, 0, &code) < 0)

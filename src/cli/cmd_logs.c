@@ -16,7 +16,8 @@ static int one_pod(struct logs *l, const char *ns, const char *pod)
 {
     ERR(e);
     struct ctx ctx = ctx_background();
-    AUTOFREE char *path = xasprintf("/api/v1/namespaces/%s/pods/%s/log?container=main%s", ns, pod, l->follow ? "&follow=true" : "");
+    AUTOFREE char *path =
+        xasprintf("/api/v1/namespaces/%s/pods/%s/log?container=main%s", ns, pod, l->follow ? "&follow=true" : "");
     struct http_body *b = front_kube_open(&l->f, &ctx, path, &e);
     if (!b) {
         fprintf(stderr, "tidemill logs: pod %s: %s\n", pod, err_text(&e));
@@ -62,7 +63,8 @@ static int logs_main(const struct command *self, int argc, char **argv)
     } else if (task) {
         code = str_empty(jv_str(jv_get(task, "pod_name"))) ? EXIT_FAILED : task_logs(&l, task);
         if (str_empty(jv_str(jv_get(task, "pod_name"))))
-            fprintf(stderr, "tidemill logs: task '%s' has had no pod (%s)\n", rest.v[1], jv_str_or(jv_get(task, "state"), "PENDING"));
+            fprintf(stderr, "tidemill logs: task '%s' has had no pod (%s)\n", rest.v[1],
+                    jv_str_or(jv_get(task, "state"), "PENDING"));
     } else {
         l.head_lines = true;
         code = EXIT_OK;

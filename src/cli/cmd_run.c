@@ -33,7 +33,9 @@ static struct json *read_spec(const char *file, struct err *err)
     }
     struct json *out = NULL;
     if (!pipeline) {
-        err_set(err, ERR_BAD_REQUEST, "%s: no document has pipelineInfo: this is not a compiled pipeline (kfp.compiler.Compiler().compile writes one)", file);
+        err_set(err, ERR_BAD_REQUEST,
+                "%s: no document has pipelineInfo: this is not a compiled pipeline (kfp.compiler.Compiler().compile writes one)",
+                file);
     } else if (platform) {
         JM_NEW(m);
         jm_set_root(m, jm_obj(m));
@@ -71,13 +73,14 @@ static int add_parameter(struct jm *m, jmval *params, jval *spec, const char *ar
     ERR(e);
     JSON_REF(v) = json_parse_str(eq + 1, &e);
     if (!v)
-        return err_set(err, ERR_BAD_REQUEST, "-p %s: the pipeline wants a %s for '%s', written as JSON (%s)", arg, type, name, err_text(&e));
+        return err_set(err, ERR_BAD_REQUEST, "-p %s: the pipeline wants a %s for '%s', written as JSON (%s)", arg, type, name,
+                       err_text(&e));
     jm_put(m, params, name, jm_val(m, json_root(v)));
     return 0;
 }
 
-static struct json *submit(struct front *f, const char *file, const struct strlist *params, const char *name, const char *experiment,
-                           struct err *err)
+static struct json *submit(struct front *f, const char *file, const struct strlist *params, const char *name,
+                           const char *experiment, struct err *err)
 {
     JSON_REF(spec) = read_spec(file, err);
     if (!spec)
@@ -85,7 +88,8 @@ static struct json *submit(struct front *f, const char *file, const struct strli
     JM_NEW(m);
     jmval *body = jm_obj(m);
     jm_set_root(m, body);
-    jval *info = jv_get(json_root(spec), "pipeline_spec") ? jv_path(json_root(spec), "pipeline_spec", "pipelineInfo", NULL) : jv_get(json_root(spec), "pipelineInfo");
+    jval *info = jv_get(json_root(spec), "pipeline_spec") ? jv_path(json_root(spec), "pipeline_spec", "pipelineInfo", NULL)
+                                                          : jv_get(json_root(spec), "pipelineInfo");
     const char *pipeline = jv_str_or(jv_get(info, "name"), "run");
     jm_put(m, body, "display_name", name ? jm_str(m, name) : jm_strf(m, "%s %lld", pipeline, (long long)time(NULL)));
     jm_put(m, body, "pipeline_spec", jm_val(m, json_root(spec)));
@@ -120,12 +124,15 @@ static void print_changes(jval *run, struct strmap *seen)
     jval *t;
     for (struct jiter it = jv_iter(jv_path(run, "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);) {
         const char *id = jv_str_or(jv_get(t, "task_id"), ""), *state = jv_str_or(jv_get(t, "state"), "PENDING");
-        if (str_eq(strmap_get(seen, id), state) || strcmp(state, "PENDING") == 0 || str_empty(jv_str(jv_get(t, "parent_task_id"))))
+        if (str_eq(strmap_get(seen, id), state) || strcmp(state, "PENDING") == 0 ||
+            str_empty(jv_str(jv_get(t, "parent_task_id"))))
             continue;
         strmap_put(seen, id, xstrdup(state));
-        AUTOFREE char *took = run_is_final(t) ? runs_took(jv_str(jv_get(t, "start_time")), jv_str(jv_get(t, "end_time"))) : xstrdup("");
+        AUTOFREE char *took =
+            run_is_final(t) ? runs_took(jv_str(jv_get(t, "start_time")), jv_str(jv_get(t, "end_time"))) : xstrdup("");
         const char *message = jv_str(jv_path(t, "error", "message", NULL));
-        printf("%-10s %-32s %s%s%s\n", state, jv_str_or(jv_get(t, "display_name"), ""), took, message ? "  " : "", message ? message : "");
+        printf("%-10s %-32s %s%s%s\n", state, jv_str_or(jv_get(t, "display_name"), ""), took, message ? "  " : "",
+               message ? message : "");
     }
     fflush(stdout);
 }
@@ -163,12 +170,14 @@ static int run_main(const struct command *self, int argc, char **argv)
     const char *url = NULL, *data = NULL, *name = NULL, *experiment = NULL;
     bool follow = false;
     STRLIST(params);
-    const struct opt opts[] = {{"param", 'p', OPT_LIST, &params, "NAME=VALUE", "a parameter of the pipeline (JSON unless it is a STRING); repeat for more"},
-                               {"watch", 'w', OPT_FLAG, &follow, NULL, "follow the run to its end; the exit code is 3 when it fails"},
-                               {"name", 0, OPT_TEXT, &name, "NAME", "display name of the run"},
-                               {"experiment", 0, OPT_TEXT, &experiment, "ID", "experiment to put it in"},
-                               {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to use"},
-                               {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to use"}};
+    const struct opt opts[] = {
+        {"param", 'p', OPT_LIST, &params, "NAME=VALUE",
+         "a parameter of the pipeline (JSON unless it is a STRING); repeat for more"},
+        {"watch", 'w', OPT_FLAG, &follow, NULL, "follow the run to its end; the exit code is 3 when it fails"},
+        {"name", 0, OPT_TEXT, &name, "NAME", "display name of the run"},
+        {"experiment", 0, OPT_TEXT, &experiment, "ID", "experiment to put it in"},
+        {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to use"},
+        {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to use"}};
     STRLIST(rest);
     int code;
     if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 1, 1, &code) < 0)

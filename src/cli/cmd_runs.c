@@ -8,8 +8,8 @@
 static void list_line(jval *r)
 {
     AUTOFREE char *took = runs_took(jv_str(jv_get(r, "created_at")), jv_str(jv_get(r, "finished_at")));
-    printf("%-36s  %-10s %8s  %-24s %s\n", jv_str_or(jv_get(r, "run_id"), ""), run_state_of(r), took, jv_str_or(jv_get(r, "created_at"), ""),
-           jv_str_or(jv_get(r, "display_name"), ""));
+    printf("%-36s  %-10s %8s  %-24s %s\n", jv_str_or(jv_get(r, "run_id"), ""), run_state_of(r), took,
+           jv_str_or(jv_get(r, "created_at"), ""), jv_str_or(jv_get(r, "display_name"), ""));
 }
 
 static int list(const struct command *self, struct front *f, const char *limit)
@@ -76,4 +76,5 @@ static int runs_main(const struct command *self, int argc, char **argv)
     return code;
 }
 
-const struct command cmd_runs = {.name = "runs", .summary = "List runs, or show one with its tasks", .usage = "runs [RUN] [--limit N]", .main = runs_main};
+const struct command cmd_runs = {
+    .name = "runs", .summary = "List runs, or show one with its tasks", .usage = "runs [RUN] [--limit N]", .main = runs_main};

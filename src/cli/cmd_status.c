@@ -8,15 +8,16 @@
 static void show(jval *s)
 {
     jval *p, *r;
-    printf("tidemill %s, process %s, up %s\n", jv_str_or(jv_get(s, "version"), "?"), jv_num_text(jv_get(s, "pid")) ? jv_num_text(jv_get(s, "pid")) : "?",
-           jv_str_or(jv_get(s, "uptime"), "?"));
+    printf("tidemill %s, process %s, up %s\n", jv_str_or(jv_get(s, "version"), "?"),
+           jv_num_text(jv_get(s, "pid")) ? jv_num_text(jv_get(s, "pid")) : "?", jv_str_or(jv_get(s, "uptime"), "?"));
     for (struct jiter it = jv_iter(jv_get(s, "parts")); jv_next(&it, NULL, &p);)
-        printf("  %-18s %-9s %s\n", jv_str_or(jv_get(p, "name"), ""), jv_str_or(jv_get(p, "state"), ""), jv_str_or(jv_get(p, "detail"), ""));
+        printf("  %-18s %-9s %s\n", jv_str_or(jv_get(p, "name"), ""), jv_str_or(jv_get(p, "state"), ""),
+               jv_str_or(jv_get(p, "detail"), ""));
     printf("  %-18s %-9s %s\n", "Front door", "", jv_str_or(jv_get(s, "url"), ""));
     printf("  %-18s %-9s %s\n", "Kubeconfig", "", jv_str_or(jv_get(s, "kubeconfig"), ""));
     for (struct jiter it = jv_iter(jv_get(s, "runs")); jv_next(&it, NULL, &r);)
-        printf("  run %.8s  %-10s %8s  %s\n", jv_str_or(jv_get(r, "id"), ""), jv_str_or(jv_get(r, "state"), ""), jv_str_or(jv_get(r, "took"), ""),
-               jv_str_or(jv_get(r, "name"), ""));
+        printf("  run %.8s  %-10s %8s  %s\n", jv_str_or(jv_get(r, "id"), ""), jv_str_or(jv_get(r, "state"), ""),
+               jv_str_or(jv_get(r, "took"), ""), jv_str_or(jv_get(r, "name"), ""));
 }
 
 static bool all_ok(jval *s)
@@ -62,4 +63,5 @@ static int status_main(const struct command *self, int argc, char **argv)
     }
 }
 
-const struct command cmd_status = {.name = "status", .summary = "Say what is running", .usage = "status [--wait] [--timeout SECONDS]", .main = status_main};
+const struct command cmd_status = {
+    .name = "status", .summary = "Say what is running", .usage = "status [--wait] [--timeout SECONDS]", .main = status_main};

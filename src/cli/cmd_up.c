@@ -50,10 +50,12 @@ static int check_options(struct up *u, struct err *err)
     } addresses[] = {{"--listen", u->listen}, {"--kube-listen", u->kube_listen}};
     for (i = 0; i < ARRAY_LEN(addresses); i++)
         if (!strchr(addresses[i].value, ':'))
-            return err_set(err, ERR_BAD_REQUEST, "%s %s: give an address and a port, as in 127.0.0.1:8080", addresses[i].flag, addresses[i].value);
+            return err_set(err, ERR_BAD_REQUEST, "%s %s: give an address and a port, as in 127.0.0.1:8080", addresses[i].flag,
+                           addresses[i].value);
     /* Without TLS and sign-in the front door trusts the peer socket's owner, which means nothing across a network. */
     if (!address_is_loopback(u->listen))
-        return err_set(err, ERR_FORBIDDEN, "--listen %s: the front door has no TLS and no sign-in yet, so it opens on loopback only (127.0.0.1:8080)",
+        return err_set(err, ERR_FORBIDDEN,
+                       "--listen %s: the front door has no TLS and no sign-in yet, so it opens on loopback only (127.0.0.1:8080)",
                        u->listen);
     return 0;
 }
@@ -92,9 +94,15 @@ static enum node_stop_mode wait_for_end(void)
 static int serve(struct up *u)
 {
     ERR(e);
-    struct server_options o = {.data_dir = u->data_dir, .listen = u->listen, .kube_listen = u->kube_listen, .no_node = u->no_node,
-                               .no_engine = u->no_engine, .pod_cidr = u->pod_cidr, .caller = &u->caller,
-                               .host_images = (const char *const *)u->host_images.v, .host_envs = (const char *const *)u->host_envs.v,
+    struct server_options o = {.data_dir = u->data_dir,
+                               .listen = u->listen,
+                               .kube_listen = u->kube_listen,
+                               .no_node = u->no_node,
+                               .no_engine = u->no_engine,
+                               .pod_cidr = u->pod_cidr,
+                               .caller = &u->caller,
+                               .host_images = (const char *const *)u->host_images.v,
+                               .host_envs = (const char *const *)u->host_envs.v,
                                .host_paths = (const char *const *)u->host_paths.v};
     struct server *s = server_start(&o, &e);
     if (!s)
@@ -104,7 +112,8 @@ static int serve(struct up *u)
     int node_rc = server_wait_node(s, &ctx, &node_err);
     AUTOFREE char *kubeconfig_text = server_kubeconfig(s, &e);
     AUTOFREE char *kubeconfig = NULL;
-    if (!kubeconfig_text || place_publish(u->data_dir, &u->caller, getpid(), server_url(s), server_kube_url(s), kubeconfig_text, u->ready_file, &kubeconfig, &e) < 0) {
+    if (!kubeconfig_text || place_publish(u->data_dir, &u->caller, getpid(), server_url(s), server_kube_url(s), kubeconfig_text,
+                                          u->ready_file, &kubeconfig, &e) < 0) {
         server_stop(s, NODE_REMOVE);
         return cli_fail(u->self, &e);
     }
@@ -208,15 +217,18 @@ static int up_main(const struct command *self, int argc, char **argv)
     struct up u = {.self = self, .listen = "127.0.0.1:8080", .kube_listen = "127.0.0.1:6443", .log_level = "warn", .say = stdout};
     const struct opt opts[] = {
         {"data", 0, OPT_TEXT, &u.data, "DIR", "where everything is kept (root: /var/lib/tidemill, else ~/.local/share/tidemill)"},
-        {"listen", 0, OPT_TEXT, &u.listen, "ADDR:PORT", "front door: pipelines API and start page [127.0.0.1:8080]; port 0 takes a free one"},
+        {"listen", 0, OPT_TEXT, &u.listen, "ADDR:PORT",
+         "front door: pipelines API and start page [127.0.0.1:8080]; port 0 takes a free one"},
         {"kube-listen", 0, OPT_TEXT, &u.kube_listen, "ADDR:PORT", "Kubernetes API [127.0.0.1:6443]"},
-        {"host-image", 0, OPT_LIST, &u.host_images, "GLOB", "images that this machine's own file system stands in for, e.g. 'python:*'"},
+        {"host-image", 0, OPT_LIST, &u.host_images, "GLOB",
+         "images that this machine's own file system stands in for, e.g. 'python:*'"},
         {"host-env", 0, OPT_LIST, &u.host_envs, "PREFIX", "a venv, conda or pyenv prefix that such pods see and use"},
         {"host-path", 0, OPT_LIST, &u.host_paths, "DIR", "a directory that such pods see, read-only"},
         {"pod-cidr", 0, OPT_TEXT, &u.pod_cidr, "CIDR", "addresses of pods [chosen so that it does not collide]"},
         {"no-node", 0, OPT_FLAG, &u.no_node, NULL, "serve the APIs only: pods stay Pending"},
         {"no-engine", 0, OPT_FLAG, &u.no_engine, NULL, "accept runs and leave them PENDING"},
-        {"ready-file", 0, OPT_TEXT, &u.ready_file, "FILE", "write {pid, url, kubernetes, kubeconfig, data} there once everything answers"},
+        {"ready-file", 0, OPT_TEXT, &u.ready_file, "FILE",
+         "write {pid, url, kubernetes, kubeconfig, data} there once everything answers"},
         {"detach", 'd', OPT_FLAG, &u.detach, NULL, "go on in the background; stop with 'tidemill down'"},
         {"log-level", 0, OPT_TEXT, &u.log_level, "LEVEL", "debug, info, warn or error [warn]"},
     };
@@ -237,7 +249,8 @@ const struct command cmd_up = {
     .name = "up",
     .summary = "Start everything on this machine",
     .usage = "up [OPTIONS]",
-    .help = "Ctrl-C and 'tidemill down' stop pods and take back what was made on the machine; the data stays. SIGTERM leaves pods\n"
-            "running for the next start. Pods need root (or sudo); without it the APIs serve and pods stay Pending.",
+    .help =
+        "Ctrl-C and 'tidemill down' stop pods and take back what was made on the machine; the data stays. SIGTERM leaves pods\n"
+        "running for the next start. Pods need root (or sudo); without it the APIs serve and pods stay Pending.",
     .main = up_main,
 };

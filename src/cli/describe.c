@@ -22,7 +22,8 @@ static void text_age(char out[TIME_TEXT_MAX], int64_t ns)
     duration_format(out, ns < 10 * NS_PER_S ? ns / (10 * NS_PER_MS) * (10 * NS_PER_MS) : ns / NS_PER_S * NS_PER_S);
 }
 
-static const char sql_latest[] = "SELECT " RUN_COLUMNS " FROM runs r WHERE r.storage_state = 0 ORDER BY r.created_at DESC LIMIT 10";
+static const char sql_latest[] =
+    "SELECT " RUN_COLUMNS " FROM runs r WHERE r.storage_state = 0 ORDER BY r.created_at DESC LIMIT 10";
 
 static void latest_runs(const struct store *st, struct jm *m, jmval *list)
 {

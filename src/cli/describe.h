@@ -14,7 +14,8 @@ struct status_source {
     const struct store *store;
     struct node *node;
 };
-/* {"version", "pid", "uptime", "url", "kubernetes", "kubeconfig", "data", "parts": [{name, state, ok, detail}], "runs": [...]}. */
+/* {"version", "pid", "uptime", "url", "kubernetes", "kubeconfig", "data", "parts": [{name, state, ok, detail}], "runs": [...]}.
+ */
 void describe_status(const struct status_source *s, struct jm *m, jmval *obj);
 
 #endif

@@ -54,16 +54,18 @@ static int answer_error(const struct http_answer *a, const char *path, struct er
     return err_set(err, code, "%s: the server answered %d: %.300s", path, a->status, buf_str(&a->body));
 }
 
-static struct json *call(struct http_client *c, const char *base, const char *token, enum http_method method, const char *path, jval *body,
-                         struct err *err)
+static struct json *call(struct http_client *c, const char *base, const char *token, enum http_method method, const char *path,
+                         jval *body, struct err *err)
 {
     AUTOFREE char *url = xasprintf("%s%s", base, path);
     AUTOFREE char *auth = token ? xasprintf("Bearer %s", token) : NULL;
-    struct http_header headers[3] = {{"accept", "application/json"}, {"content-type", "application/json"}, {"authorization", auth}};
+    struct http_header headers[3] = {
+        {"accept", "application/json"}, {"content-type", "application/json"}, {"authorization", auth}};
     BUF(text);
     if (body)
         jv_write(body, JW_COMPACT, &text);
-    struct http_call hc = {.method = method, .url = url, .headers = headers, .n_headers = auth ? 3 : 2, .body = text.data, .body_len = text.len};
+    struct http_call hc = {
+        .method = method, .url = url, .headers = headers, .n_headers = auth ? 3 : 2, .body = text.data, .body_len = text.len};
     struct ctx base_ctx = ctx_background(), ctx = ctx_with_timeout(&base_ctx, 120 * NS_PER_S);
     struct http_answer a = {0};
     struct json *out = NULL;
@@ -108,13 +110,15 @@ int front_kube(struct front *f, struct err *err)
     if (fs_read(path, 1 << 20, &text, err) < 0)
         return err_wrap(err, "kubeconfig");
     JSON_REF(d) = yaml_parse_one(text.data, text.len, NULL, err);
-    jval *cluster = jv_path(json_root(d), "clusters", "0", "cluster", NULL), *user = jv_path(json_root(d), "users", "0", "user", NULL);
+    jval *cluster = jv_path(json_root(d), "clusters", "0", "cluster", NULL),
+         *user = jv_path(json_root(d), "users", "0", "user", NULL);
     const char *server = jv_str(jv_get(cluster, "server")), *token = jv_str(jv_get(user, "token"));
     AUTOFREE char *ca = pem_of(cluster, "certificate-authority-data"), *cert = pem_of(user, "client-certificate-data"),
                   *key = pem_of(user, "client-key-data");
     if (!server || !ca || !(token || (cert && key)))
         return err_set(err, ERR_BAD_REQUEST, "%s: the first cluster and user have no server, authority or credentials", path);
-    struct http_client_config cfg = {.ca_pem = ca, .client_cert_pem = cert, .client_key_pem = key, .user_agent = "tidemill/" TIDEMILL_VERSION};
+    struct http_client_config cfg = {
+        .ca_pem = ca, .client_cert_pem = cert, .client_key_pem = key, .user_agent = "tidemill/" TIDEMILL_VERSION};
     f->kube_http = http_client_new(&cfg, err);
     f->kube_url = xstrdup(server);
     f->kube_token = xstrdup(token);

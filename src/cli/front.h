@@ -9,9 +9,9 @@ struct front {
     struct http_client *http;      /* front door */
     struct http_client *kube_http; /* Kubernetes API; NULL until front_kube */
     char *url;
-    char *token;                   /* for the front door; NULL: the peer's owner counts */
+    char *token; /* for the front door; NULL: the peer's owner counts */
     char *kube_url, *kube_token;
-    struct json *run_file;         /* NULL when --url was given */
+    struct json *run_file; /* NULL when --url was given */
 };
 /* url: --url, else $TIDEMILL_URL, else from the run file of data_dir (may be NULL). Token from $TIDEMILL_TOKEN. */
 int front_open(struct front *f, const char *url, const char *data_dir, struct err *err);

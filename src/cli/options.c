@@ -50,8 +50,8 @@ static void store(const struct opt *o, const char *value)
         strlist_add(o->to, value);
 }
 
-int cli_options(const struct command *cmd, int argc, char **argv, const struct opt *opts, size_t n, struct strlist *positional, size_t min,
-                size_t max, int *code)
+int cli_options(const struct command *cmd, int argc, char **argv, const struct opt *opts, size_t n, struct strlist *positional,
+                size_t min, size_t max, int *code)
 {
     bool only_positional = false;
     for (int i = 1; i < argc; i++) {
@@ -89,7 +89,8 @@ int cli_options(const struct command *cmd, int argc, char **argv, const struct o
         store(o, o->kind == OPT_FLAG ? NULL : value ? value : argv[++i]);
     }
     if (positional->n < min || positional->n > max) {
-        *code = positional->n < min ? wrong(cmd, "an argument is missing", NULL) : wrong(cmd, "too many arguments:", positional->v[max]);
+        *code = positional->n < min ? wrong(cmd, "an argument is missing", NULL)
+                                    : wrong(cmd, "too many arguments:", positional->v[max]);
         return -1;
     }
     return 0;

@@ -83,8 +83,8 @@ struct json *place_run_file(const char *data_dir, struct err *err)
     if (data_dir) {
         struct json *d = read_run_file(data_dir, &e);
         if (!d)
-            err_set(err, ERR_NOT_FOUND, "no tidemill runs on data directory %s (%s): start it with 'tidemill up --data %s'", data_dir,
-                    err_text(&e), data_dir);
+            err_set(err, ERR_NOT_FOUND, "no tidemill runs on data directory %s (%s): start it with 'tidemill up --data %s'",
+                    data_dir, err_text(&e), data_dir);
         return d;
     }
     const char *home = getenv("HOME");
@@ -96,7 +96,8 @@ struct json *place_run_file(const char *data_dir, struct err *err)
         if (d)
             return d;
     }
-    err_set(err, ERR_NOT_FOUND, "no running tidemill was found: start it with 'tidemill up', or say where it is with --url or --data");
+    err_set(err, ERR_NOT_FOUND,
+            "no running tidemill was found: start it with 'tidemill up', or say where it is with --url or --data");
     return NULL;
 }
 
@@ -127,8 +128,8 @@ static int put_file(const char *dir, const char *name, const char *text, const s
     return who ? give(path, who, err) : 0;
 }
 
-int place_publish(const char *data_dir, const struct caller *who, pid_t pid, const char *url, const char *kubernetes, const char *kubeconfig_text,
-                  const char *extra, char **kubeconfig_path, struct err *err)
+int place_publish(const char *data_dir, const struct caller *who, pid_t pid, const char *url, const char *kubernetes,
+                  const char *kubeconfig_text, const char *extra, char **kubeconfig_path, struct err *err)
 {
     AUTOFREE char *own = caller_dir(who, NULL);
     if (put_file(data_dir, KUBECONFIG_FILE, kubeconfig_text, NULL, err) < 0)

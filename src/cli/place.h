@@ -1,7 +1,7 @@
 /* place.h - where things of this installation lie, and who called us.
  *
- * A running tidemill leaves a run file: one JSON object {"pid", "url", "kubernetes", "kubeconfig", "data"}, in its data directory and, when it was started
- * through sudo, in ~/.tidemill of the caller, so that the caller's own commands find it. */
+ * A running tidemill leaves a run file: one JSON object {"pid", "url", "kubernetes", "kubeconfig", "data"}, in its data directory
+ * and, when it was started through sudo, in ~/.tidemill of the caller, so that the caller's own commands find it. */
 #ifndef TM_CLI_PLACE_H
 #define TM_CLI_PLACE_H
 
@@ -22,13 +22,13 @@ void caller_clear(struct caller *c);
 
 /* dir as given, else the default: /var/lib/tidemill for root, ~/.local/share/tidemill otherwise. Absolute. Caller frees. */
 char *place_data_dir(const char *given, struct err *err);
-/* The run file of the tidemill to talk to: of the data directory when given, else the first of ~/.tidemill, the default data directory and
- * /var/lib/tidemill that has one whose process is alive. ERR_NOT_FOUND tells what to do. */
+/* The run file of the tidemill to talk to: of the data directory when given, else the first of ~/.tidemill, the default data
+ * directory and /var/lib/tidemill that has one whose process is alive. ERR_NOT_FOUND tells what to do. */
 struct json *place_run_file(const char *data_dir, struct err *err);
-/* Writes the run file, by rename, where it belongs; extra (may be NULL) is the --ready-file. Kubeconfig text is put beside it; the path that
- * the caller can read is returned in *kubeconfig_path (caller frees). */
-int place_publish(const char *data_dir, const struct caller *who, pid_t pid, const char *url, const char *kubernetes, const char *kubeconfig_text,
-                  const char *extra, char **kubeconfig_path, struct err *err);
+/* Writes the run file, by rename, where it belongs; extra (may be NULL) is the --ready-file. Kubeconfig text is put beside it;
+ * the path that the caller can read is returned in *kubeconfig_path (caller frees). */
+int place_publish(const char *data_dir, const struct caller *who, pid_t pid, const char *url, const char *kubernetes,
+                  const char *kubeconfig_text, const char *extra, char **kubeconfig_path, struct err *err);
 void place_unpublish(const char *data_dir, const struct caller *who, pid_t pid);
 
 #endif

@@ -37,7 +37,9 @@ struct json *runs_find(struct front *f, const char *what, struct err *err)
     }
     if (matches == 1)
         return runs_get(f, found, err);
-    err_set(err, ERR_NOT_FOUND, matches ? "%d runs have an id that begins with '%s': give more of it" : "%.0dno run has the id or the name '%s'; 'tidemill runs' lists them",
+    err_set(err, ERR_NOT_FOUND,
+            matches ? "%d runs have an id that begins with '%s': give more of it"
+                    : "%.0dno run has the id or the name '%s'; 'tidemill runs' lists them",
             matches, what);
     return NULL;
 }
@@ -91,8 +93,8 @@ static void task_line(jval *t, int depth, int iteration, bool colour, struct buf
                                         : xasprintf("%s[%d]", jv_str_or(jv_get(t, "display_name"), "?"), iteration);
     AUTOFREE char *took = runs_took(jv_str(jv_get(t, "start_time")), jv_str(jv_get(t, "end_time")));
     int width = 34 - 2 * depth;
-    buf_addf(out, "  %*s%-*.*s %s%-10s%s %8s", 2 * depth, "", width > 8 ? width : 8, 60, name, colour ? colour_of(state) : "", state,
-             colour ? "\033[0m" : "", took);
+    buf_addf(out, "  %*s%-*.*s %s%-10s%s %8s", 2 * depth, "", width > 8 ? width : 8, 60, name, colour ? colour_of(state) : "",
+             state, colour ? "\033[0m" : "", took);
     if (message)
         buf_addf(out, "  %.*s", (int)strcspn(message, "\n"), message);
     buf_addc(out, '\n');
@@ -101,7 +103,8 @@ static void task_line(jval *t, int depth, int iteration, bool colour, struct buf
 /* In the order they started; what has not started comes last, as it came. */
 static int by_start(const void *a, const void *b)
 {
-    const char *x = jv_str_or(jv_get(*(jval *const *)a, "start_time"), EPOCH), *y = jv_str_or(jv_get(*(jval *const *)b, "start_time"), EPOCH);
+    const char *x = jv_str_or(jv_get(*(jval *const *)a, "start_time"), EPOCH),
+               *y = jv_str_or(jv_get(*(jval *const *)b, "start_time"), EPOCH);
     bool x_started = strcmp(x, EPOCH) != 0, y_started = strcmp(y, EPOCH) != 0;
     return x_started != y_started ? y_started - x_started : strcmp(x, y);
 }
@@ -151,7 +154,8 @@ jval *runs_task(jval *run, const char *name, struct err *err)
     if (n == 1)
         return found;
     if (n)
-        err_set(err, ERR_BAD_REQUEST, "the run has %d tasks named '%s' (a loop?): give the task id, 'tidemill runs RUN' shows it", n, name);
+        err_set(err, ERR_BAD_REQUEST, "the run has %d tasks named '%s' (a loop?): give the task id, 'tidemill runs RUN' shows it",
+                n, name);
     else
         err_set(err, ERR_NOT_FOUND, "the run has no task '%s'", name);
     return NULL;

@@ -11,7 +11,8 @@ const char *run_state_of(jval *run);
 bool run_is_final(jval *run);
 /* Seconds as "0.42s", "12s", "3m4s" between two RFC 3339 times; "" when one is missing or the epoch. end NULL or epoch: now. */
 char *runs_took(const char *start, const char *end);
-/* Appends a table of the tasks (parents before children, indented): name, state, how long, message. colour for terminals. Returns the lines. */
+/* Appends a table of the tasks (parents before children, indented): name, state, how long, message. colour for terminals. Returns
+ * the lines. */
 int runs_task_table(jval *run, bool colour, struct buf *out);
 /* One task of a run by display name (the last part of its path is enough) or task id; NULL when there is none or several. */
 jval *runs_task(jval *run, const char *name, struct err *err);

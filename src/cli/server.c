@@ -23,9 +23,11 @@
 #include "base/log.h"
 
 static const char *const masters[] = {"system:masters", "system:authenticated", NULL};
-static const char *const pipelines_groups[] = {"system:serviceaccounts", "system:serviceaccounts:kubeflow", "system:authenticated", NULL};
+static const char *const pipelines_groups[] = {"system:serviceaccounts", "system:serviceaccounts:kubeflow",
+                                               "system:authenticated", NULL};
 static const struct identity as_cluster = {.user = "system:tidemill", .uid = "", .groups = masters};
-static const struct identity as_pipelines = {.user = "system:serviceaccount:kubeflow:ml-pipeline", .uid = "", .groups = pipelines_groups};
+static const struct identity as_pipelines = {
+    .user = "system:serviceaccount:kubeflow:ml-pipeline", .uid = "", .groups = pipelines_groups};
 
 struct server {
     const struct server_options *o;
@@ -84,8 +86,8 @@ static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, st
     return engine_delete(((struct server *)self)->engine, ctx, run_id, err);
 }
 static void hook_notify(void *self, const char *run_id) { engine_notify(((struct server *)self)->engine, run_id); }
-static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines, struct buf *out,
-                    struct err *err)
+static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
+                    struct buf *out, struct err *err)
 {
     struct server *s = self;
     struct kube_log_opts lo = {.container = container, .tail_lines = tail_lines};
@@ -111,11 +113,20 @@ static int review_token(void *self, struct ctx *ctx, struct http_req *req, const
 
 static int start_apiserver(struct server *s, struct err *err)
 {
-    static const char *const names[] = {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
-                                        "localhost",  "127.0.0.1",          "10.96.0.1",              NULL};
+    static const char *const names[] = {"kubernetes",
+                                        "kubernetes.default",
+                                        "kubernetes.default.svc",
+                                        "kubernetes.default.svc.cluster.local",
+                                        "localhost",
+                                        "127.0.0.1",
+                                        "10.96.0.1",
+                                        NULL};
     /* The API of the pipelines is made after the API server; the proxy looks its backend up here. */
     struct apiserver_backend backends[] = {{"kubeflow", "ml-pipeline", pipelines_api_http(s->api)}};
-    struct apiserver_config cfg = {.data_dir = s->o->data_dir, .clock = &clock_system, .cert_names = names, .backends = backends,
+    struct apiserver_config cfg = {.data_dir = s->o->data_dir,
+                                   .clock = &clock_system,
+                                   .cert_names = names,
+                                   .backends = backends,
                                    .n_backends = ARRAY_LEN(backends)};
     s->apiserver = apiserver_new(&cfg, err);
     if (!s->apiserver)
@@ -133,7 +144,8 @@ static int start_store(struct server *s, struct err *err)
     struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, err);
     if (!db)
         return -1;
-    s->store = (struct store){.writer = db_writer_new(db, "tidemill-db"), .readers = db_readers_new(path, 8), .clock = &clock_system};
+    s->store =
+        (struct store){.writer = db_writer_new(db, "tidemill-db"), .readers = db_readers_new(path, 8), .clock = &clock_system};
     s->store.ids = md_ids_new(s->store.writer);
     s->blobs = blob_store_dir(artifacts, err);
     s->status.store = &s->store;
@@ -142,22 +154,32 @@ static int start_store(struct server *s, struct err *err)
 
 static int start_pipelines_api(struct server *s, struct err *err)
 {
-    struct pipelines_api_config cfg = {
-        .store = &s->store,
-        .blobs = s->blobs,
-        .hooks = {.self = s, .notify = hook_notify, .terminate = hook_terminate, .retry = hook_retry, .remove = hook_remove, .log = hook_log},
-        .auth_self = s->gateway,
-        .authenticate = gateway_authenticate,
-        .authorize = gateway_authorize,
-        .run_namespace = "kubeflow"};
+    struct pipelines_api_config cfg = {.store = &s->store,
+                                       .blobs = s->blobs,
+                                       .hooks = {.self = s,
+                                                 .notify = hook_notify,
+                                                 .terminate = hook_terminate,
+                                                 .retry = hook_retry,
+                                                 .remove = hook_remove,
+                                                 .log = hook_log},
+                                       .auth_self = s->gateway,
+                                       .authenticate = gateway_authenticate,
+                                       .authorize = gateway_authorize,
+                                       .run_namespace = "kubeflow"};
     s->api = pipelines_api_new(&cfg, err);
     return s->api ? 0 : -1;
 }
 
 static int start_engine(struct server *s, struct err *err)
 {
-    struct engine_config cfg = {.store = &s->store, .blobs = s->blobs, .clock = &clock_system, .data_dir = s->o->data_dir, .kube = s->pipelines_kube,
-                                .agent_path = s->agent, .paused = s->o->no_engine, .base_delay_ns = NS_PER_MS};
+    struct engine_config cfg = {.store = &s->store,
+                                .blobs = s->blobs,
+                                .clock = &clock_system,
+                                .data_dir = s->o->data_dir,
+                                .kube = s->pipelines_kube,
+                                .agent_path = s->agent,
+                                .paused = s->o->no_engine,
+                                .base_delay_ns = NS_PER_MS};
     s->engine = engine_start(&cfg, err);
     return s->engine ? 0 : -1;
 }
@@ -168,17 +190,27 @@ static int listen_all(struct server *s, struct err *err)
     if (!s->http)
         return -1;
     struct mount kube_mounts[] = {{.prefix = "/", .api = apiserver_http(s->apiserver)}};
-    static const char *const kube_hosts[] = {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
-                                             "10.96.0.1", NULL};
-    struct listener_config kube = {.address = s->o->kube_listen, .tls = apiserver_tls(s->apiserver), .mounts = kube_mounts, .n_mounts = 1,
-                                   .extra_hosts = kube_hosts, .check_browser = true, .flag = "--kube-listen"};
+    static const char *const kube_hosts[] = {
+        "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "10.96.0.1", NULL};
+    struct listener_config kube = {.address = s->o->kube_listen,
+                                   .tls = apiserver_tls(s->apiserver),
+                                   .mounts = kube_mounts,
+                                   .n_mounts = 1,
+                                   .extra_hosts = kube_hosts,
+                                   .check_browser = true,
+                                   .flag = "--kube-listen"};
     struct mount front_mounts[] = {{.prefix = "/", .api = gateway_http(s->gateway)},
                                    {.prefix = "/apis", .api = pipelines_api_http(s->api)},
                                    {.prefix = "/metrics", .api = pipelines_api_http(s->api)},
                                    {.prefix = "/api/tidemill/v1/runs", .api = pipelines_api_http(s->api)},
                                    {.prefix = "/pipeline", .strip = true, .api = pipelines_api_http(s->api)}};
-    static const char *const front_hosts[] = {"ml-pipeline", "ml-pipeline.kubeflow", "ml-pipeline.kubeflow.svc", "ml-pipeline.kubeflow.svc.cluster.local", NULL};
-    struct listener_config front = {.address = s->o->listen, .mounts = front_mounts, .n_mounts = ARRAY_LEN(front_mounts), .extra_hosts = front_hosts, .check_browser = true,
+    static const char *const front_hosts[] = {"ml-pipeline", "ml-pipeline.kubeflow", "ml-pipeline.kubeflow.svc",
+                                              "ml-pipeline.kubeflow.svc.cluster.local", NULL};
+    struct listener_config front = {.address = s->o->listen,
+                                    .mounts = front_mounts,
+                                    .n_mounts = ARRAY_LEN(front_mounts),
+                                    .extra_hosts = front_hosts,
+                                    .check_browser = true,
                                     .flag = "--listen"};
     int kube_port, front_port;
     if (http_server_listen(s->http, &kube, &kube_port, err) < 0 || http_server_listen(s->http, &front, &front_port, err) < 0)
@@ -198,8 +230,11 @@ static void start_gateway(struct server *s)
 {
     s->status.started_ns = clock_system.wall_ns(&clock_system);
     s->status.no_engine = s->o->no_engine;
-    struct gateway_config cfg = {.owner_uid = s->o->caller->uid, .owner_name = s->o->caller->name, .review_token = review_token,
-                                 .describe = describe, .self = s};
+    struct gateway_config cfg = {.owner_uid = s->o->caller->uid,
+                                 .owner_name = s->o->caller->name,
+                                 .review_token = review_token,
+                                 .describe = describe,
+                                 .self = s};
     s->gateway = gateway_new(&cfg);
 }
 
@@ -208,8 +243,11 @@ static void kinds_changed(void *controllers) { controllers_kinds_changed(control
 static int start_cluster(struct server *s, struct err *err)
 {
     struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
-    struct controllers_config cc = {.kube = s->cluster_kube, .clock = &clock_system, .ca_pem = apiserver_ca_pem(s->apiserver),
-                                    .each_kind = apiserver_each_kind, .self = s->apiserver};
+    struct controllers_config cc = {.kube = s->cluster_kube,
+                                    .clock = &clock_system,
+                                    .ca_pem = apiserver_ca_pem(s->apiserver),
+                                    .each_kind = apiserver_each_kind,
+                                    .self = s->apiserver};
     if (!(s->controllers = controllers_start(&cc, &ctx, err)))
         return -1;
     apiserver_on_kinds_changed(s->apiserver, kinds_changed, s->controllers);
@@ -217,8 +255,14 @@ static int start_cluster(struct server *s, struct err *err)
         return -1;
     if (s->o->no_node) /* pods wait for nodes that others register */
         return 0;
-    struct node_config nc = {.data_dir = s->o->data_dir, .agent_path = s->agent, .host_images = s->o->host_images, .host_paths = s->o->host_paths,
-                             .host_envs = s->o->host_envs, .kube_addr = s->kube_addr, .front_addr = s->front_addr, .pod_cidr = s->o->pod_cidr};
+    struct node_config nc = {.data_dir = s->o->data_dir,
+                             .agent_path = s->agent,
+                             .host_images = s->o->host_images,
+                             .host_paths = s->o->host_paths,
+                             .host_envs = s->o->host_envs,
+                             .kube_addr = s->kube_addr,
+                             .front_addr = s->front_addr,
+                             .pod_cidr = s->o->pod_cidr};
     if (!(s->node = node_start(&nc, s->cluster_kube, err)))
         return -1;
     s->status.node = s->node;
@@ -245,7 +289,10 @@ fail:
     return NULL;
 }
 
-int server_wait_node(struct server *s, const struct ctx *ctx, struct err *err) { return s->node ? node_wait_ready(s->node, ctx, err) : 0; }
+int server_wait_node(struct server *s, const struct ctx *ctx, struct err *err)
+{
+    return s->node ? node_wait_ready(s->node, ctx, err) : 0;
+}
 
 void server_stop(struct server *s, enum node_stop_mode mode)
 {

@@ -68,7 +68,7 @@ bool stmt_is_null(struct stmt *s, int col);
 /* Ends a use: resets and clears bindings. Safe on NULL. */
 void stmt_done(struct stmt *s);
 static inline void stmt_donep(struct stmt **s) { stmt_done(*s); }
-#define STMT(name, db, sql, err) CLEANUP(stmt_donep) struct stmt *name = db_prepare((db), (sql), (err))
+#define STMT(name, db, sql, err)         CLEANUP(stmt_donep) struct stmt *name = db_prepare((db), (sql), (err))
 #define STMT_DYNAMIC(name, db, sql, err) CLEANUP(stmt_donep) struct stmt *name = db_prepare_dynamic((db), (sql), (err))
 /* Steps a statement that returns no rows. */
 int stmt_run(struct stmt *s, struct err *err);

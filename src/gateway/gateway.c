@@ -48,11 +48,13 @@ int gateway_authenticate(void *self, struct ctx *ctx, struct http_req *req, stru
     unsigned uid;
     ERR(e);
     if (!req->peer->loopback || peer_uid(req->peer, &uid, &e) < 0)
-        return err_set(err, ERR_UNAUTHENTICATED,
-                       "no token was sent, and the caller is not a process of this machine's user: send 'Authorization: Bearer TOKEN'");
+        return err_set(
+            err, ERR_UNAUTHENTICATED,
+            "no token was sent, and the caller is not a process of this machine's user: send 'Authorization: Bearer TOKEN'");
     if (uid != 0 && uid != g->owner_uid)
-        return err_set(err, ERR_UNAUTHENTICATED, "user id %u did not start this tidemill (user id %u did): send 'Authorization: Bearer TOKEN'",
-                       uid, g->owner_uid);
+        return err_set(err, ERR_UNAUTHENTICATED,
+                       "user id %u did not start this tidemill (user id %u did): send 'Authorization: Bearer TOKEN'", uid,
+                       g->owner_uid);
     ctx->who = &g->owner;
     return 0;
 }
@@ -93,7 +95,8 @@ static int get_page(void *self, struct ctx *ctx, struct http_req *req, struct ht
     JSON_REF(d) = jm_freeze(m);
     struct buf html = BUF_INIT;
     page_render(json_root(d), &html);
-    http_set_header(res, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'");
+    http_set_header(res, "Content-Security-Policy",
+                    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'");
     http_set_header(res, "X-Content-Type-Options", "nosniff");
     http_set_header(res, "Referrer-Policy", "no-referrer");
     http_set_header(res, "Cache-Control", "no-store");

@@ -42,7 +42,8 @@ static const char head[] =
     ":root{color-scheme:light dark;--line:#8884;--dim:#888;--good:#2a8;--bad:#c44;--run:#38c}\n"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2.5rem auto;padding:0 1.2rem}\n"
     "h1{font-size:1.7rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .4rem}p.dim,.dim{color:var(--dim)}\n"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}\n"
+    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid "
+    "var(--line);vertical-align:top}\n"
     "th{font-weight:600;color:var(--dim);font-size:.85rem}code,pre{font:13px/1.5 ui-monospace,monospace}\n"
     "pre{background:#8881;padding:.7rem 1rem;border-radius:6px;overflow-x:auto}\n"
     ".SUCCEEDED,.ok{color:var(--good)}.FAILED,.CANCELED,.bad{color:var(--bad)}.RUNNING,.PENDING,.CANCELING{color:var(--run)}\n"
@@ -71,7 +72,8 @@ static void runs(jval *list, struct buf *out)
     jval *r;
     buf_adds(out, "<h2>Latest runs</h2>\n");
     if (!jv_len(list)) {
-        buf_adds(out, "<p class=\"dim\">None yet. Try <code>tidemill run cancer_sweep.yaml --watch</code>, or submit one with the <code>kfp</code> SDK.</p>\n");
+        buf_adds(out, "<p class=\"dim\">None yet. Try <code>tidemill run cancer_sweep.yaml --watch</code>, or submit one with "
+                      "the <code>kfp</code> SDK.</p>\n");
         return;
     }
     buf_adds(out, "<table><tr><th>run</th><th>state</th><th>started</th><th>took</th><th>id</th></tr>\n");

@@ -103,10 +103,7 @@ struct controller_run *controller_start(const struct controller *c, void *self, 
     return r;
 }
 
-struct workqueue *controller_queue(struct controller_run *r)
-{
-    return r->queue;
-}
+struct workqueue *controller_queue(struct controller_run *r) { return r->queue; }
 
 void controller_halt(struct controller_run *r)
 {

@@ -1,10 +1,11 @@
 /* controller.h - the shape of every controller: one struct, one function.
  *
- *     const struct controller namespace_controller = { .name = "namespace", .sources = ..., .workers = 2, .reconcile = ns_reconcile };
+ *     const struct controller namespace_controller = { .name = "namespace", .sources = ..., .workers = 2, .reconcile =
+ * ns_reconcile };
  *
  * reconcile(key) reads what is, decides, writes what should be, and says when to be called again. It is level-triggered and
- * idempotent: killed anywhere and run again, it ends in the same state. A key is never handled by two workers at once. Errors are retried with
- * back-off (5 ms doubling to 1000 s; embedded 1 ms), conflicts at once. */
+ * idempotent: killed anywhere and run again, it ends in the same state. A key is never handled by two workers at once. Errors are
+ * retried with back-off (5 ms doubling to 1000 s; embedded 1 ms), conflicts at once. */
 #ifndef TM_KUBE_CONTROLLER_H
 #define TM_KUBE_CONTROLLER_H
 
@@ -43,13 +44,14 @@ struct controller {
     reconcile_fn *reconcile;
 };
 /* Runs a controller: its workers call reconcile with self. Call before the informers are started; notifiers get the queue with
- * controller_queue. Stop it before its informers: controller_stop cancels the calls that workers are in, takes its handlers off the informers
- * and waits for the workers. sources need not outlive the call of controller_start; the informers must outlive the run. */
+ * controller_queue. Stop it before its informers: controller_stop cancels the calls that workers are in, takes its handlers off
+ * the informers and waits for the workers. sources need not outlive the call of controller_start; the informers must outlive the
+ * run. */
 struct controller_run;
 struct controller_run *controller_start(const struct controller *c, void *self, const struct clock *clock, int64_t base_delay_ns);
 struct workqueue *controller_queue(struct controller_run *r);
-/* Cancels the calls that workers are in and waits for the workers; the queue stays, and takes nothing any more. For controllers with
- * informers of their own: halt, stop those, controller_stop. */
+/* Cancels the calls that workers are in and waits for the workers; the queue stays, and takes nothing any more. For controllers
+ * with informers of their own: halt, stop those, controller_stop. */
 void controller_halt(struct controller_run *r);
 void controller_stop(struct controller_run *r);
 

@@ -42,8 +42,7 @@ static struct json *convert(const struct kind *to, jval *obj, bool to_stored)
     AUTOFREE char *api_version = kind_api_version(to);
     jm_put(m, out, "apiVersion", jm_str(m, api_version));
     jm_set_root(m, out);
-    JSON_REF(renamed_obj)
-    = jm_freeze(m);
+    JSON_REF(renamed_obj) = jm_freeze(m);
     struct json *d = decode_value(to->type, json_root(renamed_obj), NULL, NULL);
     ASSERT(d); /* both faces have the same types under other names */
     return d;

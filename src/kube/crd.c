@@ -6,7 +6,8 @@
 #include "kube/object.h"
 #include "kube/selector.h"
 
-/* ---- defaults and status ---------------------------------------------------------------------------------------------------- */
+/* ---- defaults and status ----------------------------------------------------------------------------------------------------
+ */
 
 bool crd_default(struct jm *m, jmval *crd)
 {
@@ -59,12 +60,10 @@ void crd_prepare_status(struct jm *m, jmval *crd, jval *old)
     }
 }
 
-bool crd_established(jval *crd)
-{
-    return obj_condition_is(crd, "Established", "True");
-}
+bool crd_established(jval *crd) { return obj_condition_is(crd, "Established", "True"); }
 
-/* ---- names ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- names
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 struct taken {
     struct strmap resources, kinds; /* names that other definitions of the group have */
@@ -101,8 +100,8 @@ static void say_taken(struct conflict *c, const char *reason, const char *name)
 }
 
 /* Accepts one name unless it is taken. */
-static void accept_name(struct jm *m, jmval *accepted, jval *names, const char *member, const struct strmap *taken, const char *reason,
-                        struct conflict *c)
+static void accept_name(struct jm *m, jmval *accepted, jval *names, const char *member, const struct strmap *taken,
+                        const char *reason, struct conflict *c)
 {
     const char *name = jv_str(jv_get(names, member));
     if (!str_empty(name) && strmap_has(taken, name))
@@ -133,12 +132,14 @@ static void accept_short_names(struct jm *m, jmval *accepted, jval *names, const
 bool crd_accept(struct jm *m, jmval *crd, jval *const *all, size_t n, int64_t now_ns)
 {
     JSON_REF(was) = jm_freeze_val(crd);
-    jval *self = json_root(was), *spec = custom_resource_definition_spec(self), *names = custom_resource_definition_spec_names(spec);
+    jval *self = json_root(was), *spec = custom_resource_definition_spec(self),
+         *names = custom_resource_definition_spec_names(spec);
     struct taken t = {STRMAP_INIT(NULL), STRMAP_INIT(NULL)};
     struct conflict c = {0};
     for (size_t i = 0; i < n; i++)
         if (!str_eq(obj_name(all[i]), obj_name(self)) &&
-            str_eq(custom_resource_definition_spec_group(custom_resource_definition_spec(all[i])), custom_resource_definition_spec_group(spec)))
+            str_eq(custom_resource_definition_spec_group(custom_resource_definition_spec(all[i])),
+                   custom_resource_definition_spec_group(spec)))
             take_names(&t, custom_resource_definition_status_accepted_names(custom_resource_definition_status(all[i])));
     jmval *accepted = custom_resource_definition_status_make_accepted_names(m, custom_resource_definition_make_status(m, crd));
     accept_name(m, accepted, names, "plural", &t.resources, "PluralConflict", &c);
@@ -165,12 +166,10 @@ bool crd_accept(struct jm *m, jmval *crd, jval *const *all, size_t n, int64_t no
     return !jmv_equal(crd, self);
 }
 
-/* ---- compiling --------------------------------------------------------------------------------------------------------------- */
+/* ---- compiling ---------------------------------------------------------------------------------------------------------------
+ */
 
-static char *copy_or_null(const char *s)
-{
-    return str_empty(s) ? NULL : xstrdup(s);
-}
+static char *copy_or_null(const char *s) { return str_empty(s) ? NULL : xstrdup(s); }
 
 static int compile_version(struct crd_version *v, jval *def, const struct crd_info *c, struct err *err)
 {
@@ -180,7 +179,8 @@ static int compile_version(struct crd_version *v, jval *def, const struct crd_in
     v->deprecated = custom_resource_definition_version_deprecated(def, false);
     const char *warning = custom_resource_definition_version_deprecation_warning(def);
     if (v->deprecated)
-        v->deprecation_warning = str_empty(warning) ? xasprintf("%s/%s %s is deprecated", c->group, v->name, c->kind) : xstrdup(warning);
+        v->deprecation_warning =
+            str_empty(warning) ? xasprintf("%s/%s %s is deprecated", c->group, v->name, c->kind) : xstrdup(warning);
     jval *subs = custom_resource_definition_version_subresources(def), *scale = custom_resource_subresources_scale(subs);
     v->status_subresource = jv_is(custom_resource_subresources_status(subs), J_OBJECT);
     v->scale_subresource = jv_is(scale, J_OBJECT);
@@ -206,7 +206,8 @@ struct crd_info *crd_compile(jval *crd, struct err *err)
     struct crd_info *c = xcalloc(1, sizeof *c);
     jval *spec = custom_resource_definition_spec(crd), *names = custom_resource_definition_spec_names(spec);
     jval *versions = custom_resource_definition_spec_versions(spec);
-    const char *list_kind = custom_resource_definition_names_list_kind(names), *singular = custom_resource_definition_names_singular(names);
+    const char *list_kind = custom_resource_definition_names_list_kind(names),
+               *singular = custom_resource_definition_names_singular(names);
     c->group = xstrdup(jv_str_or(jv_get(spec, "group"), ""));
     c->plural = xstrdup(jv_str_or(jv_get(names, "plural"), ""));
     c->kind = xstrdup(jv_str_or(jv_get(names, "kind"), ""));

@@ -11,10 +11,12 @@
 bool crd_default(struct jm *m, jmval *crd);
 /* Rules of create (old NULL) and update; ERR_INVALID with causes. Metadata is checked too. */
 int crd_validate(jval *crd, jval *old, struct err *err);
-/* Puts status.storedVersions (adding the storage version), and for a new one empty acceptedNames and conditions, on create and update. */
+/* Puts status.storedVersions (adding the storage version), and for a new one empty acceptedNames and conditions, on create and
+ * update. */
 void crd_prepare_status(struct jm *m, jmval *crd, jval *old);
-/* Puts the accepted names and the conditions NamesAccepted and Established, given all definitions there are (itself among them is fine):
- * names that another definition of the group has are not accepted. What was established stays so. True when something was changed. */
+/* Puts the accepted names and the conditions NamesAccepted and Established, given all definitions there are (itself among them is
+ * fine): names that another definition of the group has are not accepted. What was established stays so. True when something was
+ * changed. */
 bool crd_accept(struct jm *m, jmval *crd, jval *const *all, size_t n, int64_t now_ns);
 bool crd_established(jval *crd);
 
@@ -22,7 +24,7 @@ bool crd_established(jval *crd);
 struct crd_version {
     char *name;
     bool served, storage, deprecated;
-    char *deprecation_warning;         /* the whole text of the Warning header; NULL when not deprecated */
+    char *deprecation_warning; /* the whole text of the Warning header; NULL when not deprecated */
     struct schema *schema;
     struct table_columns *columns;
     struct field_labels *field_labels;

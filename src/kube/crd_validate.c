@@ -1,5 +1,5 @@
-/* The rules of CustomResourceDefinitions. Schemas, columns and subresources that are the same in all versions are reported where Kubernetes
- * keeps them then: at spec.validation, spec.additionalPrinterColumns, ... */
+/* The rules of CustomResourceDefinitions. Schemas, columns and subresources that are the same in all versions are reported where
+ * Kubernetes keeps them then: at spec.validation, spec.additionalPrinterColumns, ... */
 #include <ctype.h>
 #include <stdlib.h>
 
@@ -76,17 +76,16 @@ static void check_warning(struct faults *f, jval *version)
     for (size_t i = 0; text[i]; i++) {
         if ((unsigned char)text[i] >= ' ' && text[i] != 0x7f)
             continue;
-        fault_invalid(f, "deprecationWarning", v, "must only contain printable UTF-8 characters; non-printable character found at index %zu", i);
+        fault_invalid(f, "deprecationWarning", v,
+                      "must only contain printable UTF-8 characters; non-printable character found at index %zu", i);
         return;
     }
 }
 
-/* ---- parts of a version ----------------------------------------------------------------------------------------------------------- */
+/* ---- parts of a version
+ * ----------------------------------------------------------------------------------------------------------- */
 
-static bool simple_path(const char *path)
-{
-    return *path == '.';
-}
+static bool simple_path(const char *path) { return *path == '.'; }
 
 static void check_scale(struct faults *f, jval *subresources)
 {
@@ -122,7 +121,8 @@ static void check_columns(struct faults *f, jval *columns)
     for (size_t i = 0, n = jv_is(columns, J_ARRAY) ? jv_len(columns) : 0; i < n; i++) {
         jval *c = jv_at(columns, i);
         size_t at = validate_push_item(f, "additionalPrinterColumns", i);
-        const char *type = jv_str_or(jv_get(c, "type"), ""), *format = jv_str_or(jv_get(c, "format"), ""), *path = jv_str_or(jv_get(c, "jsonPath"), "");
+        const char *type = jv_str_or(jv_get(c, "type"), ""), *format = jv_str_or(jv_get(c, "format"), ""),
+                   *path = jv_str_or(jv_get(c, "jsonPath"), "");
         bool type_ok = false, format_ok = false;
         for (size_t k = 0; k < ARRAY_LEN(types); k++)
             type_ok |= str_eq(type, types[k]);
@@ -173,7 +173,9 @@ static void check_selectable(struct faults *f, jval *fields, jval *schema)
         else if (!field)
             fault_invalid_str(f, "jsonPath", path, "is an invalid path: does not refer to a valid field");
         else if (!str_eq(type, "string") && !str_eq(type, "boolean") && !str_eq(type, "integer"))
-            fault_invalid_str(f, "jsonPath", path, "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.");
+            fault_invalid_str(f, "jsonPath", path,
+                              "must point to a field of type string, boolean or integer. Enum string fields and strings with "
+                              "formats are allowed.");
         else if (strmap_has(&seen, path))
             fault_duplicate_str(f, "jsonPath", path);
         strmap_put(&seen, path, NULL);
@@ -281,11 +283,13 @@ static void check_conversion(struct faults *f, jval *spec)
     }
 }
 
-/* ---- the whole -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * -------------------------------------------------------------------------------------------------------------------- */
 
 static bool protected_group(const char *group)
 {
-    return str_eq(group, "k8s.io") || str_ends(group, ".k8s.io") || str_eq(group, "kubernetes.io") || str_ends(group, ".kubernetes.io");
+    return str_eq(group, "k8s.io") || str_ends(group, ".k8s.io") || str_eq(group, "kubernetes.io") ||
+           str_ends(group, ".kubernetes.io");
 }
 
 static void check_approval(struct faults *f, jval *crd, const char *group)
@@ -295,8 +299,9 @@ static void check_approval(struct faults *f, jval *crd, const char *group)
         return;
     size_t at = fault_push(f, "metadata.annotations");
     fault_push_key(f, key);
-    fault_required(f, NULL, "protected groups must have approval annotation \"api-approved.kubernetes.io\", see "
-                            "https://github.com/kubernetes/enhancements/pull/1111");
+    fault_required(f, NULL,
+                   "protected groups must have approval annotation \"api-approved.kubernetes.io\", see "
+                   "https://github.com/kubernetes/enhancements/pull/1111");
     fault_pop(f, at);
 }
 
@@ -318,9 +323,11 @@ static void check_stored(struct faults *f, jval *crd)
         if (found)
             continue;
         size_t at = validate_push_item(f, "status.storedVersions", i);
-        fault_invalid_str(f, NULL, name, "missing from spec.versions; %s was previously a storage version, and must remain in spec.versions until a "
-                                         "storage migration ensures no data remains persisted in %s and removes %s from status.storedVersions",
-                          name, name, name);
+        fault_invalid_str(
+            f, NULL, name,
+            "missing from spec.versions; %s was previously a storage version, and must remain in spec.versions until a "
+            "storage migration ensures no data remains persisted in %s and removes %s from status.storedVersions",
+            name, name, name);
         fault_pop(f, at);
     }
     for (size_t k = 0; k < jv_len(versions); k++)

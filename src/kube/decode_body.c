@@ -149,8 +149,8 @@ struct json *decode_body(const struct kind *k, enum decode_format format, enum f
     ASSERT(k->type);
     STRLIST(found);
     ERR(e);
-    JSON_REF(doc)
-    = format == DECODE_PROTOBUF ? protobuf_decode_kind(k, body, len, &e) : decode_parse(format, body, len, &found, &e);
+    JSON_REF(doc) =
+        format == DECODE_PROTOBUF ? protobuf_decode_kind(k, body, len, &e) : decode_parse(format, body, len, &found, &e);
     if (!doc) {
         if (format != DECODE_PROTOBUF)
             return unrecognized(k, body, len, err_text(&e), err);
@@ -168,8 +168,7 @@ struct json *decode_body(const struct kind *k, enum decode_format format, enum f
         return NULL;
     if (format == DECODE_YAML && fields == FIELDS_STRICT && found.n)
         name_lines(&found, body, len);
-    JSON_REF(out)
-    = decode_value(k->type, v, fields == FIELDS_IGNORE ? NULL : &found, &e);
+    JSON_REF(out) = decode_value(k->type, v, fields == FIELDS_IGNORE ? NULL : &found, &e);
     if (!out) {
         decode_refuse(k, k->res.kind, k->res.version, err_text(&e), err);
         return NULL;
@@ -187,8 +186,8 @@ struct json *decode_options(const char *kind, enum decode_format format, const c
     if (!len)
         return decode_value(t, NULL, NULL, err);
     ERR(e);
-    JSON_REF(doc)
-    = format == DECODE_PROTOBUF ? protobuf_decode_type(t, body, len, &e) : decode_parse(format, body, len, NULL, &e);
+    JSON_REF(doc) =
+        format == DECODE_PROTOBUF ? protobuf_decode_type(t, body, len, &e) : decode_parse(format, body, len, NULL, &e);
     if (!doc) {
         err_wrap(&e, "couldn't get version/kind; json parse error");
         err_move(err, &e);

@@ -52,8 +52,7 @@ static void apply_table_default(struct jm *m, const struct kfield *f, jmval *v)
     jmval *x = jmv_get(v, f->name);
     if (!f->dflt || (x && ((f->flags & KFIELD_POINTER) || jmv_len(x))))
         return;
-    JSON_REF(d)
-    = json_parse_str(f->dflt, NULL);
+    JSON_REF(d) = json_parse_str(f->dflt, NULL);
     ASSERT(d);
     jm_put(m, v, f->name, jm_val(m, json_root(d)));
 }

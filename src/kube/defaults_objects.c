@@ -2,8 +2,8 @@
 #include "kube/defaults_priv.h"
 #include "kube/fields.h"
 
-#define CORE "io.k8s.api.core.v1."
-#define RBAC "io.k8s.api.rbac.v1."
+#define CORE       "io.k8s.api.core.v1."
+#define RBAC       "io.k8s.api.rbac.v1."
 #define RBAC_GROUP "rbac.authorization.k8s.io"
 
 static void default_secret(struct jm *m, jmval *s) { DEFAULT_TEXT(m, s, secret, type, "Opaque"); }

@@ -3,7 +3,7 @@
 #include "kube/fields.h"
 #include "value/quantity.h"
 
-#define CORE "io.k8s.api.core.v1."
+#define CORE         "io.k8s.api.core.v1."
 #define DEFAULT_MODE 0644
 
 /* The tag that decides about pulling: "latest" when there is neither tag nor digest, "" when there is only a digest. */

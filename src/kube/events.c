@@ -91,7 +91,8 @@ void event_recorder_free(struct event_recorder *r)
     free(r);
 }
 
-/* ---- the worker's side ------------------------------------------------------------------------------------------------------ */
+/* ---- the worker's side ------------------------------------------------------------------------------------------------------
+ */
 
 static struct json *event_new(const struct record *rec, const char *name)
 {
@@ -121,7 +122,8 @@ static struct json *event_new(const struct record *rec, const char *name)
     return jm_freeze(m);
 }
 
-static int create_event(struct event_recorder *r, const struct ctx *ctx, const struct record *rec, const char *key, struct err *err)
+static int create_event(struct event_recorder *r, const struct ctx *ctx, const struct record *rec, const char *key,
+                        struct err *err)
 {
     /* The time makes the name one of its own; two records of one nanosecond would be the same one counted twice. */
     AUTOFREE char *name = xasprintf("%.200s.%llx", rec->name, (unsigned long long)rec->at_ns);
@@ -201,7 +203,8 @@ static void run_record(void *arg)
         pthread_cond_broadcast(&r->drained);
 }
 
-/* ---- the caller's side ------------------------------------------------------------------------------------------------------ */
+/* ---- the caller's side ------------------------------------------------------------------------------------------------------
+ */
 
 /* Takes a token of the object's bucket; false when it is empty. Called with the lock held. */
 static bool allowed(struct event_recorder *r, const char *object)
@@ -288,8 +291,8 @@ void event_record(struct event_recorder *r, jval *object, const struct kube_res 
     va_end(ap);
 }
 
-void event_record_field(struct event_recorder *r, jval *object, const struct kube_res *res, const char *field_path, const char *type,
-                        const char *reason, const char *fmt, ...)
+void event_record_field(struct event_recorder *r, jval *object, const struct kube_res *res, const char *field_path,
+                        const char *type, const char *reason, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

@@ -186,7 +186,8 @@ int faults_done(struct faults *f, const char *group, const char *kind, const cha
     bool many = distinct.n > 1;
     f->err.code = ERR_INVALID;
     free(f->err.message);
-    f->err.message = xasprintf("%s%s%s \"%s\" is invalid: %s%s%s", kind, *group ? "." : "", group, name, many ? "[" : "", all, many ? "]" : "");
+    f->err.message = xasprintf("%s%s%s \"%s\" is invalid: %s%s%s", kind, *group ? "." : "", group, name, many ? "[" : "", all,
+                               many ? "]" : "");
     err_subject(&f->err, group, kind, name);
     return err_move(err, &f->err);
 }

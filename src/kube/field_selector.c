@@ -8,9 +8,9 @@
 /* A field's value comes from a path of the object; some fields have a value when the path leads nowhere. */
 struct field {
     const char *label;
-    const char *path;    /* members joined by '.'; NULL: always empty (recorded for status.podIPs) */
-    const char *other;   /* tried when path leads nowhere; may be NULL */
-    const char *absent;  /* value then; NULL is "" */
+    const char *path;   /* members joined by '.'; NULL: always empty (recorded for status.podIPs) */
+    const char *other;  /* tried when path leads nowhere; may be NULL */
+    const char *absent; /* value then; NULL is "" */
 };
 struct field_labels {
     const struct field *fields;
@@ -19,8 +19,12 @@ struct field_labels {
     struct field *owned; /* field_labels_new */
 };
 
-#define NAME_FIELDS {"metadata.name", "metadata.name", NULL, NULL}, {"metadata.namespace", "metadata.namespace", NULL, NULL}
-#define PLAIN(path) {path, path, NULL, NULL}
+#define NAME_FIELDS                                                                                                              \
+    {"metadata.name", "metadata.name", NULL, NULL}, { "metadata.namespace", "metadata.namespace", NULL, NULL }
+#define PLAIN(path)                                                                                                              \
+    {                                                                                                                            \
+        path, path, NULL, NULL                                                                                                   \
+    }
 
 static const struct field name_fields[] = {NAME_FIELDS};
 static const struct field pod_fields[] = {
@@ -75,7 +79,10 @@ static const struct {
     const char *group, *kind;
     struct field_labels labels;
 } kinds[] = {
-#define KIND(group, kind, f) {group, kind, {f, ARRAY_LEN(f), true, NULL}}
+#define KIND(group, kind, f)                                                                                                     \
+    {                                                                                                                            \
+        group, kind, { f, ARRAY_LEN(f), true, NULL }                                                                             \
+    }
     KIND("", "Pod", pod_fields),
     KIND("", "Event", core_event_fields),
     KIND("events.k8s.io", "Event", event_fields),
@@ -146,10 +153,7 @@ void field_selector_free(struct field_selector *s)
     free(s);
 }
 
-static void field_selector_freep(struct field_selector **s)
-{
-    field_selector_free(*s);
-}
+static void field_selector_freep(struct field_selector **s) { field_selector_free(*s); }
 
 static const struct field *find_field(const struct field_labels *l, const char *label)
 {
@@ -164,7 +168,8 @@ static int unescape(const char *s, size_t n, struct buf *out, struct err *err)
     for (size_t i = 0; i < n; i++) {
         if (s[i] == '\\') {
             if (i + 1 == n || !strchr("\\,=", s[i + 1]))
-                return err_set(err, ERR_BAD_REQUEST, "invalid field selector: invalid escape sequence: %.*s", i + 1 == n ? 1 : 2, s + i);
+                return err_set(err, ERR_BAD_REQUEST, "invalid field selector: invalid escape sequence: %.*s", i + 1 == n ? 1 : 2,
+                               s + i);
             i++;
         } else if (s[i] == ',' || s[i] == '=') {
             return err_set(err, ERR_BAD_REQUEST, "invalid field selector: unescaped character in value: %c", s[i]);
@@ -198,7 +203,8 @@ static int parse_term(struct field_selector *s, const char *whole, const char *p
     if (!field && labels->table)
         return err_set(err, ERR_BAD_REQUEST, "field label not supported: %s", label);
     if (!field)
-        return err_set(err, ERR_BAD_REQUEST, "\"%s\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", label);
+        return err_set(err, ERR_BAD_REQUEST,
+                       "\"%s\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", label);
     s->terms = xreallocarray(s->terms, s->n + 1, sizeof *s->terms);
     s->terms[s->n++] = (struct term){field, part[at] != '!', buf_steal(&value, NULL)};
     return 0;
@@ -254,10 +260,7 @@ static const char *field_value(const struct field *f, jval *object)
     return text ? text : f->absent ? f->absent : "";
 }
 
-bool field_selector_all(const struct field_selector *s)
-{
-    return !s || s->n == 0;
-}
+bool field_selector_all(const struct field_selector *s) { return !s || s->n == 0; }
 
 bool field_selector_matches(const struct field_selector *s, jval *object)
 {

@@ -30,10 +30,10 @@ struct informer {
 
     pthread_mutex_t lock; /* guards the rest but the handlers */
     pthread_cond_t changed;
-    struct strmap store;     /* key -> struct json */
-    struct strmap by_owner;  /* owner uid -> struct strmap of keys */
+    struct strmap store;    /* key -> struct json */
+    struct strmap by_owner; /* owner uid -> struct strmap of keys */
     bool synced;
-    int64_t rv;              /* everything up to here is in the store */
+    int64_t rv; /* everything up to here is in the store */
 
     pthread_mutex_t handlers_lock; /* held while handlers run; taken without lock */
     struct informer_handler *handlers;
@@ -42,18 +42,12 @@ struct informer {
     /* the thread's own */
     char *watch_rv;
     int64_t backoff_ns, last_failure_ns;
-    unsigned short_watches;  /* in a row */
+    unsigned short_watches; /* in a row */
 };
 
-static int64_t mono(void)
-{
-    return clock_system.mono_ns(&clock_system);
-}
+static int64_t mono(void) { return clock_system.mono_ns(&clock_system); }
 
-static void json_unref_any(void *d)
-{
-    json_unref(d);
-}
+static void json_unref_any(void *d) { json_unref(d); }
 
 static void keys_free(void *p)
 {
@@ -136,13 +130,15 @@ static void keep_rv(struct informer *i, const char *rv)
     i->watch_rv = xstrdup(rv);
 }
 
-/* ---- list -------------------------------------------------------------------------------------------------------------------- */
+/* ---- list --------------------------------------------------------------------------------------------------------------------
+ */
 
 static int list_pages(struct informer *i, const struct ctx *ctx, struct strmap *seen, char **rv, struct err *err)
 {
     AUTOFREE char *token = NULL;
     do {
-        struct kube_opts o = {.label_selector = i->label_selector, .field_selector = i->field_selector, .limit = PAGE, .continue_token = token};
+        struct kube_opts o = {
+            .label_selector = i->label_selector, .field_selector = i->field_selector, .limit = PAGE, .continue_token = token};
         struct kube_list page = {0};
         if (kube_list(i->kube, ctx, &i->res, i->ns, &o, &page, err) < 0)
             return -1;
@@ -193,7 +189,8 @@ static int relist(struct informer *i, const struct ctx *ctx, struct err *err)
     return rc;
 }
 
-/* ---- watch ------------------------------------------------------------------------------------------------------------------- */
+/* ---- watch -------------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_event(struct informer *i, const struct kube_event *ev)
 {
@@ -212,7 +209,10 @@ static void on_event(struct informer *i, const struct kube_event *ev)
 /* Returns 0 when the watch ended cleanly, else -1. */
 static int watch(struct informer *i, const struct ctx *ctx, struct err *err)
 {
-    struct kube_opts o = {.label_selector = i->label_selector, .field_selector = i->field_selector, .resource_version = i->watch_rv, .bookmarks = true};
+    struct kube_opts o = {.label_selector = i->label_selector,
+                          .field_selector = i->field_selector,
+                          .resource_version = i->watch_rv,
+                          .bookmarks = true};
     int64_t started = mono();
     size_t events = 0;
     struct kube_watch *w = kube_watch(i->kube, ctx, &i->res, i->ns, &o, err);
@@ -226,7 +226,8 @@ static int watch(struct informer *i, const struct ctx *ctx, struct err *err)
         events++;
     }
     kube_watch_close(i->kube, w);
-    /* One may end at once for a reason (a definition changed); a server that does so each time must not be asked without pause. */
+    /* One may end at once for a reason (a definition changed); a server that does so each time must not be asked without pause.
+     */
     bool brief = rc == 0 && events == 0 && mono() - started < NS_PER_S;
     i->short_watches = brief ? i->short_watches + 1 : 0;
     if (i->short_watches > 3)
@@ -275,7 +276,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- doors ------------------------------------------------------------------------------------------------------------------- */
+/* ---- doors -------------------------------------------------------------------------------------------------------------------
+ */
 
 struct informer *informer_new(const struct informer_config *cfg)
 {
@@ -356,8 +358,8 @@ void informer_stop(struct informer *i)
     free(i);
 }
 
-/* Waits for a change of the store, called with the lock held. A raised cancel has no way to wake us, so it is looked at now and then:
- * such waits are short and rare. */
+/* Waits for a change of the store, called with the lock held. A raised cancel has no way to wake us, so it is looked at now and
+ * then: such waits are short and rare. */
 static int wait_changed(struct informer *i, const struct ctx *ctx, struct err *err)
 {
     if (ctx_check(ctx, err) < 0)

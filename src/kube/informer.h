@@ -11,7 +11,7 @@ struct informer;
 struct informer_config {
     struct kube *kube;
     const struct kube_res *res;
-    const char *ns;               /* NULL: all */
+    const char *ns;                              /* NULL: all */
     const char *label_selector, *field_selector; /* may be NULL */
     const struct clock *clock;
 };
@@ -28,8 +28,8 @@ void informer_start(struct informer *i);
 void informer_stop(struct informer *i); /* joins the thread, frees */
 /* Waits until the first list is in the cache (or the context ends: -1). */
 int informer_wait_synced(struct informer *i, const struct ctx *ctx, struct err *err);
-struct json *informer_get(struct informer *i, const char *key);           /* a reference or NULL */
-struct json **informer_list(struct informer *i, size_t *n);               /* references; caller unrefs each and frees */
+struct json *informer_get(struct informer *i, const char *key); /* a reference or NULL */
+struct json **informer_list(struct informer *i, size_t *n);     /* references; caller unrefs each and frees */
 /* Objects whose controller owner reference (or any owner reference) has this uid. */
 struct json **informer_by_owner(struct informer *i, const char *uid, size_t *n);
 /* After a write of ours: waits until the cache is at least at that resourceVersion for the key. */

@@ -1,9 +1,9 @@
 /* kube.h - the Kubernetes API as an interface: the hinge of the house.
  *
- * Components and the parts of the embedded cluster know the API only through a `struct kube`: the embedded API server implements it as function
- * calls, kube/remote.c (later) over HTTPS. All functions block, are thread-safe, and take a context for deadline, cancel and clock. Every `struct kube` is
- * bound to an identity when it is made; there is no all-powerful default. Objects are immutable JSON documents; the caller owns
- * the references it gets and keeps those it passes. */
+ * Components and the parts of the embedded cluster know the API only through a `struct kube`: the embedded API server implements
+ * it as function calls, kube/remote.c (later) over HTTPS. All functions block, are thread-safe, and take a context for deadline,
+ * cancel and clock. Every `struct kube` is bound to an identity when it is made; there is no all-powerful default. Objects are
+ * immutable JSON documents; the caller owns the references it gets and keeps those it passes. */
 #ifndef TM_KUBE_KUBE_H
 #define TM_KUBE_KUBE_H
 
@@ -12,7 +12,7 @@
 
 /* Which collection. Constants for the built-in kinds are in kube/kinds.h (KUBE_PODS, KUBE_SECRETS, ...). Compared by content. */
 struct kube_res {
-    const char *group;   /* "" for core */
+    const char *group; /* "" for core */
     const char *version;
     const char *plural;
     const char *kind;
@@ -24,63 +24,72 @@ enum kube_propagation { KUBE_DEFAULT_PROPAGATION, KUBE_BACKGROUND, KUBE_FOREGROU
 
 /* All options in one struct; a call reads those that it knows. Zero is "not given". */
 struct kube_opts {
-    const char *subresource;         /* "status", "binding", "finalize", ... */
-    const char *resource_version;    /* list, watch, get */
+    const char *subresource;      /* "status", "binding", "finalize", ... */
+    const char *resource_version; /* list, watch, get */
     const char *resource_version_match;
     const char *label_selector, *field_selector;
     int64_t limit;
     const char *continue_token;
     const char *field_manager;
-    const char *field_validation;    /* "Strict", "Warn", "Ignore" */
+    const char *field_validation; /* "Strict", "Warn", "Ignore" */
     bool dry_run, force;
     enum kube_propagation propagation;
     const char *precondition_uid, *precondition_rv;
-    const int64_t *grace_seconds;    /* delete; NULL: the object's own */
-    bool send_initial_events;        /* watch */
+    const int64_t *grace_seconds; /* delete; NULL: the object's own */
+    bool send_initial_events;     /* watch */
     bool bookmarks;
 };
 
 struct kube_list {
-    struct json **items;     /* n references */
+    struct json **items; /* n references */
     size_t n;
-    char *resource_version;  /* revision at which the list was taken */
-    char *continue_token;    /* NULL at the end */
+    char *resource_version; /* revision at which the list was taken */
+    char *continue_token;   /* NULL at the end */
 };
 void kube_list_free(struct kube_list *l);
 
 enum kube_event_type { KUBE_ADDED, KUBE_MODIFIED, KUBE_DELETED, KUBE_BOOKMARK };
 struct kube_event {
     enum kube_event_type type;
-    struct json *object;     /* a reference that the caller unrefs */
+    struct json *object; /* a reference that the caller unrefs */
 };
 
-struct kube_watch;           /* implementation's */
+struct kube_watch; /* implementation's */
 
 struct kube_log_opts {
     const char *container;
     bool follow, previous, timestamps;
-    int64_t since_seconds;   /* 0: all */
-    int64_t since_time_ns;   /* 0: all */
-    int64_t tail_lines;      /* -1: all */
-    int64_t limit_bytes;     /* 0: all */
+    int64_t since_seconds; /* 0: all */
+    int64_t since_time_ns; /* 0: all */
+    int64_t tail_lines;    /* -1: all */
+    int64_t limit_bytes;   /* 0: all */
 };
 
 struct kube;
 struct kube_ops {
-    struct json *(*get)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name, const struct kube_opts *, struct err *);
-    int (*list)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns /* NULL: all */, const struct kube_opts *, struct kube_list *out, struct err *);
-    struct json *(*create)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name /* parent of a subresource, else NULL */, jval *obj, const struct kube_opts *, struct err *);
-    struct json *(*update)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name, jval *obj, const struct kube_opts *, struct err *);
-    struct json *(*patch)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name, enum kube_patch, jval *patch, const struct kube_opts *, struct err *);
+    struct json *(*get)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name,
+                        const struct kube_opts *, struct err *);
+    int (*list)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns /* NULL: all */,
+                const struct kube_opts *, struct kube_list *out, struct err *);
+    struct json *(*create)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns,
+                           const char *name /* parent of a subresource, else NULL */, jval *obj, const struct kube_opts *,
+                           struct err *);
+    struct json *(*update)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name,
+                           jval *obj, const struct kube_opts *, struct err *);
+    struct json *(*patch)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name,
+                          enum kube_patch, jval *patch, const struct kube_opts *, struct err *);
     /* *out (may be NULL) gets what the server answered: the object when it is still there, else a Status. */
-    int (*del)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name, const struct kube_opts *, struct json **out, struct err *);
-    struct kube_watch *(*watch)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const struct kube_opts *, struct err *);
-    /* 1: *ev filled; 0: the watch ended cleanly (start again from the last revision); -1: error, ERR_GONE: list again. Blocks until
-     * there is something, the context's deadline passes (ERR_TIMEOUT) or its cancel is raised (ERR_CANCELLED). */
+    int (*del)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name,
+               const struct kube_opts *, struct json **out, struct err *);
+    struct kube_watch *(*watch)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns,
+                                const struct kube_opts *, struct err *);
+    /* 1: *ev filled; 0: the watch ended cleanly (start again from the last revision); -1: error, ERR_GONE: list again. Blocks
+     * until there is something, the context's deadline passes (ERR_TIMEOUT) or its cancel is raised (ERR_CANCELLED). */
     int (*watch_next)(struct kube_watch *, const struct ctx *, struct kube_event *ev, struct err *);
     void (*watch_close)(struct kube_watch *);
     /* Whole log text so far (no follow), appended to out, at most max bytes. */
-    int (*logs)(struct kube *, const struct ctx *, const char *ns, const char *pod, const struct kube_log_opts *, size_t max, struct buf *out, struct err *);
+    int (*logs)(struct kube *, const struct ctx *, const char *ns, const char *pod, const struct kube_log_opts *, size_t max,
+                struct buf *out, struct err *);
 };
 /* Implementations embed this as their first member. */
 struct kube {
@@ -88,16 +97,19 @@ struct kube {
     const struct identity *who;
 };
 
-#define kube_get(k, ctx, res, ns, name, opts, err)            ((k)->ops->get((k), (ctx), (res), (ns), (name), (opts), (err)))
-#define kube_list(k, ctx, res, ns, opts, out, err)            ((k)->ops->list((k), (ctx), (res), (ns), (opts), (out), (err)))
-#define kube_create(k, ctx, res, ns, obj, opts, err)          ((k)->ops->create((k), (ctx), (res), (ns), NULL, (obj), (opts), (err)))
-#define kube_create_sub(k, ctx, res, ns, name, obj, opts, err) ((k)->ops->create((k), (ctx), (res), (ns), (name), (obj), (opts), (err)))
-#define kube_update(k, ctx, res, ns, name, obj, opts, err)    ((k)->ops->update((k), (ctx), (res), (ns), (name), (obj), (opts), (err)))
-#define kube_patch(k, ctx, res, ns, name, type, p, opts, err) ((k)->ops->patch((k), (ctx), (res), (ns), (name), (type), (p), (opts), (err)))
-#define kube_delete(k, ctx, res, ns, name, opts, out, err)    ((k)->ops->del((k), (ctx), (res), (ns), (name), (opts), (out), (err)))
-#define kube_watch(k, ctx, res, ns, opts, err)                ((k)->ops->watch((k), (ctx), (res), (ns), (opts), (err)))
-#define kube_watch_next(k, w, ctx, ev, err)                   ((k)->ops->watch_next((w), (ctx), (ev), (err)))
-#define kube_watch_close(k, w)                                ((k)->ops->watch_close((w)))
-#define kube_logs(k, ctx, ns, pod, lo, max, out, err)         ((k)->ops->logs((k), (ctx), (ns), (pod), (lo), (max), (out), (err)))
+#define kube_get(k, ctx, res, ns, name, opts, err)   ((k)->ops->get((k), (ctx), (res), (ns), (name), (opts), (err)))
+#define kube_list(k, ctx, res, ns, opts, out, err)   ((k)->ops->list((k), (ctx), (res), (ns), (opts), (out), (err)))
+#define kube_create(k, ctx, res, ns, obj, opts, err) ((k)->ops->create((k), (ctx), (res), (ns), NULL, (obj), (opts), (err)))
+#define kube_create_sub(k, ctx, res, ns, name, obj, opts, err)                                                                   \
+    ((k)->ops->create((k), (ctx), (res), (ns), (name), (obj), (opts), (err)))
+#define kube_update(k, ctx, res, ns, name, obj, opts, err)                                                                       \
+    ((k)->ops->update((k), (ctx), (res), (ns), (name), (obj), (opts), (err)))
+#define kube_patch(k, ctx, res, ns, name, type, p, opts, err)                                                                    \
+    ((k)->ops->patch((k), (ctx), (res), (ns), (name), (type), (p), (opts), (err)))
+#define kube_delete(k, ctx, res, ns, name, opts, out, err) ((k)->ops->del((k), (ctx), (res), (ns), (name), (opts), (out), (err)))
+#define kube_watch(k, ctx, res, ns, opts, err)             ((k)->ops->watch((k), (ctx), (res), (ns), (opts), (err)))
+#define kube_watch_next(k, w, ctx, ev, err)                ((k)->ops->watch_next((w), (ctx), (ev), (err)))
+#define kube_watch_close(k, w)                             ((k)->ops->watch_close((w)))
+#define kube_logs(k, ctx, ns, pod, lo, max, out, err)      ((k)->ops->logs((k), (ctx), (ns), (pod), (lo), (max), (out), (err)))
 
 #endif

@@ -35,10 +35,7 @@ void label_selector_free(struct label_selector *s)
     free(s);
 }
 
-static void label_selector_freep(struct label_selector **s)
-{
-    label_selector_free(*s);
-}
+static void label_selector_freep(struct label_selector **s) { label_selector_free(*s); }
 
 static struct requirement *add_requirement(struct label_selector *s, const char *key, enum op op)
 {
@@ -67,22 +64,17 @@ struct lexer {
     struct buf text; /* of the current token */
 };
 
-static bool is_special(char c)
-{
-    return c && strchr("=!(),><", c);
-}
+static bool is_special(char c) { return c && strchr("=!(),><", c); }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 static void lex(struct lexer *l)
 {
     static const struct {
         const char *text;
         enum tok tok;
-    } symbols[] = {{"==", T_EQEQ}, {"!=", T_NEQ}, {"=", T_EQ}, {"!", T_NOT}, {"(", T_OPEN}, {")", T_CLOSE}, {",", T_COMMA}, {">", T_GT}, {"<", T_LT}};
+    } symbols[] = {{"==", T_EQEQ}, {"!=", T_NEQ},  {"=", T_EQ}, {"!", T_NOT}, {"(", T_OPEN},
+                   {")", T_CLOSE}, {",", T_COMMA}, {">", T_GT}, {"<", T_LT}};
     buf_reset(&l->text);
     while (is_space(*l->p))
         l->p++;
@@ -106,10 +98,7 @@ static void lex(struct lexer *l)
 }
 
 /* Where a value or key is expected, "in" and "notin" are words like others. */
-static enum tok value_tok(const struct lexer *l)
-{
-    return l->tok == T_IN || l->tok == T_NOTIN ? T_IDENT : l->tok;
-}
+static enum tok value_tok(const struct lexer *l) { return l->tok == T_IN || l->tok == T_NOTIN ? T_IDENT : l->tok; }
 
 static int expected(const struct lexer *l, const char *what, struct err *err)
 {
@@ -188,7 +177,8 @@ static int check_values(struct requirement *r, struct err *err)
     if ((r->op == OP_GT || r->op == OP_LT) && !str_to_i64(r->values.v[0], &r->number)) {
         BUF(b);
         json_quote(&b, r->values.v[0], strlen(r->values.v[0]));
-        return err_set(err, ERR_BAD_REQUEST, "values[0]: Invalid value: %s: for 'Gt', 'Lt' operators, the value must be an integer", buf_str(&b));
+        return err_set(err, ERR_BAD_REQUEST,
+                       "values[0]: Invalid value: %s: for 'Gt', 'Lt' operators, the value must be an integer", buf_str(&b));
     }
     for (size_t i = 0; i < r->values.n; i++) {
         AUTOFREE char *path = xasprintf("values[%zu][%s]", i, r->key);
@@ -338,10 +328,7 @@ struct label_selector *label_selector_from(jval *obj, struct err *err)
 
 /* ---- use --------------------------------------------------------------------------------------------------------------- */
 
-bool label_selector_all(const struct label_selector *s)
-{
-    return !s || (s->n == 0 && !s->nothing);
-}
+bool label_selector_all(const struct label_selector *s) { return !s || (s->n == 0 && !s->nothing); }
 
 static bool requirement_matches(const struct requirement *r, const char *value)
 {

@@ -3,12 +3,13 @@
 #include <ctype.h>
 #include <string.h>
 
-#define SUBDOMAIN_TEXT                                                                                                             \
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with "  \
-    "an alphanumeric character (e.g. 'example.com', regex used for validation is "                                                 \
+#define SUBDOMAIN_TEXT                                                                                                           \
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "     \
+    "with "                                                                                                                      \
+    "an alphanumeric character (e.g. 'example.com', regex used for validation is "                                               \
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-#define QUALIFIED_TEXT                                                                                                             \
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "       \
+#define QUALIFIED_TEXT                                                                                                           \
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "     \
     "'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 
 static void add(struct name_faults *f, const char *text)
@@ -17,15 +18,9 @@ static void add(struct name_faults *f, const char *text)
     f->text[f->n++] = text;
 }
 
-static bool lower_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
+static bool lower_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
-static bool alnum(char c)
-{
-    return lower_alnum(c) || (c >= 'A' && c <= 'Z');
-}
+static bool alnum(char c) { return lower_alnum(c) || (c >= 'A' && c <= 'Z'); }
 
 /* [a-z0-9]([-a-z0-9]*[a-z0-9])? over n bytes. */
 static bool is_label(const char *s, size_t n)
@@ -71,11 +66,12 @@ struct name_faults name_dns1123_label(const char *s)
         add(&f, "must be no more than 63 characters");
     if (is_label(s, n))
         return f;
-    add(&f, is_subdomain(s, n)
-                ? "must not contain dots"
-                : "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
-                  "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-                  "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')");
+    add(&f,
+        is_subdomain(s, n)
+            ? "must not contain dots"
+            : "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+              "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+              "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')");
     return f;
 }
 
@@ -97,9 +93,10 @@ struct name_faults name_wildcard_dns1123_subdomain(const char *s)
     if (n > 253)
         add(&f, "must be no more than 253 characters");
     if (n < 3 || s[0] != '*' || s[1] != '.' || !is_subdomain(s + 2, n - 2))
-        add(&f, "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower "
-                "case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used "
-                "for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
+        add(&f,
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower "
+            "case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used "
+            "for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
     return f;
 }
 
@@ -110,9 +107,10 @@ struct name_faults name_dns1035_label(const char *s)
     if (n > 63)
         add(&f, "must be no more than 63 characters");
     if (!is_label(s, n) || !(s[0] >= 'a' && s[0] <= 'z'))
-        add(&f, "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
-                "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
-                "'[a-z]([-a-z0-9]*[a-z0-9])?')");
+        add(&f,
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
+            "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+            "'[a-z]([-a-z0-9]*[a-z0-9])?')");
     return f;
 }
 
@@ -171,7 +169,8 @@ struct name_faults name_label_value(const char *s)
     if (n > 63)
         add(&f, "must be no more than 63 characters");
     if (n > 0 && !is_qualified(s, n))
-        add(&f, "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+        add(&f, "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
+                "and end "
                 "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
                 "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')");
     return f;
@@ -220,8 +219,9 @@ struct name_faults name_config_key(const char *s)
     if (n > 253)
         add(&f, "must be no more than 253 characters");
     if (!good)
-        add(&f, "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
-                "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+        add(&f,
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+            "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
     if (strcmp(s, ".") == 0)
         add(&f, "must not be '.'");
     else if (strcmp(s, "..") == 0)
@@ -238,8 +238,9 @@ struct name_faults name_http_header(const char *s)
     for (const char *p = s; *p; p++)
         good &= alnum(*p) || *p == '-';
     if (!good)
-        add(&f, "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation "
-                "is '[-A-Za-z0-9]+')");
+        add(&f,
+            "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation "
+            "is '[-A-Za-z0-9]+')");
     return f;
 }
 
@@ -250,7 +251,8 @@ struct name_faults name_c_identifier(const char *s)
     for (const char *p = s; *p; p++)
         good &= alnum(*p) || *p == '_';
     if (!good)
-        add(&f, "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or "
+        add(&f, "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
+                "characters or "
                 "'_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')");
     return f;
 }
@@ -274,7 +276,8 @@ struct name_faults name_dns_search(const char *s)
     if (n > 253)
         add(&f, "must be no more than 253 characters");
     if (!good)
-        add(&f, "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and "
+        add(&f, "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must "
+                "start and "
                 "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
                 "'_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')");
     return f;

@@ -4,50 +4,23 @@
 
 #include "base/timefmt.h"
 
-jval *obj_meta(jval *o)
-{
-    return jv_get(o, "metadata");
-}
+jval *obj_meta(jval *o) { return jv_get(o, "metadata"); }
 
-const char *obj_kind(jval *o)
-{
-    return jv_str_or(jv_get(o, "kind"), "");
-}
+const char *obj_kind(jval *o) { return jv_str_or(jv_get(o, "kind"), ""); }
 
-const char *obj_api_version(jval *o)
-{
-    return jv_str_or(jv_get(o, "apiVersion"), "");
-}
+const char *obj_api_version(jval *o) { return jv_str_or(jv_get(o, "apiVersion"), ""); }
 
-static const char *meta_str(jval *o, const char *member)
-{
-    return jv_str_or(jv_get(obj_meta(o), member), "");
-}
+static const char *meta_str(jval *o, const char *member) { return jv_str_or(jv_get(obj_meta(o), member), ""); }
 
-const char *obj_name(jval *o)
-{
-    return meta_str(o, "name");
-}
+const char *obj_name(jval *o) { return meta_str(o, "name"); }
 
-const char *obj_generate_name(jval *o)
-{
-    return meta_str(o, "generateName");
-}
+const char *obj_generate_name(jval *o) { return meta_str(o, "generateName"); }
 
-const char *obj_namespace(jval *o)
-{
-    return meta_str(o, "namespace");
-}
+const char *obj_namespace(jval *o) { return meta_str(o, "namespace"); }
 
-const char *obj_uid(jval *o)
-{
-    return meta_str(o, "uid");
-}
+const char *obj_uid(jval *o) { return meta_str(o, "uid"); }
 
-const char *obj_rv_text(jval *o)
-{
-    return meta_str(o, "resourceVersion");
-}
+const char *obj_rv_text(jval *o) { return meta_str(o, "resourceVersion"); }
 
 int64_t obj_rv(jval *o)
 {
@@ -55,35 +28,17 @@ int64_t obj_rv(jval *o)
     return str_to_i64(obj_rv_text(o), &rv) && rv > 0 ? rv : 0;
 }
 
-int64_t obj_generation(jval *o)
-{
-    return jv_i64_or(jv_get(obj_meta(o), "generation"), 0);
-}
+int64_t obj_generation(jval *o) { return jv_i64_or(jv_get(obj_meta(o), "generation"), 0); }
 
-jval *obj_labels(jval *o)
-{
-    return jv_get(obj_meta(o), "labels");
-}
+jval *obj_labels(jval *o) { return jv_get(obj_meta(o), "labels"); }
 
-const char *obj_label(jval *o, const char *key)
-{
-    return jv_str(jv_get(obj_labels(o), key));
-}
+const char *obj_label(jval *o, const char *key) { return jv_str(jv_get(obj_labels(o), key)); }
 
-jval *obj_annotations(jval *o)
-{
-    return jv_get(obj_meta(o), "annotations");
-}
+jval *obj_annotations(jval *o) { return jv_get(obj_meta(o), "annotations"); }
 
-const char *obj_annotation(jval *o, const char *key)
-{
-    return jv_str(jv_get(obj_annotations(o), key));
-}
+const char *obj_annotation(jval *o, const char *key) { return jv_str(jv_get(obj_annotations(o), key)); }
 
-const char *obj_deletion_timestamp(jval *o)
-{
-    return jv_str(jv_get(obj_meta(o), "deletionTimestamp"));
-}
+const char *obj_deletion_timestamp(jval *o) { return jv_str(jv_get(obj_meta(o), "deletionTimestamp")); }
 
 int64_t obj_creation_ns(jval *o)
 {
@@ -108,15 +63,9 @@ bool api_version_same_group(const char *a, const char *b)
     return na == nb && memcmp(a, b, na) == 0;
 }
 
-char *obj_key_of(const char *ns, const char *name)
-{
-    return str_empty(ns) ? xstrdup(name) : xasprintf("%s/%s", ns, name);
-}
+char *obj_key_of(const char *ns, const char *name) { return str_empty(ns) ? xstrdup(name) : xasprintf("%s/%s", ns, name); }
 
-char *obj_key(jval *o)
-{
-    return obj_key_of(obj_namespace(o), obj_name(o));
-}
+char *obj_key(jval *o) { return obj_key_of(obj_namespace(o), obj_name(o)); }
 
 void obj_key_split(const char *key, char **ns, char **name)
 {
@@ -151,10 +100,7 @@ bool obj_has_owner(jval *o, const char *uid)
     return false;
 }
 
-bool obj_is_controlled_by(jval *o, const char *uid)
-{
-    return str_eq(jv_str(jv_get(obj_controller_ref(o), "uid")), uid);
-}
+bool obj_is_controlled_by(jval *o, const char *uid) { return str_eq(jv_str(jv_get(obj_controller_ref(o), "uid")), uid); }
 
 static jmval *api_version_of(struct jm *m, const struct kube_res *res)
 {
@@ -200,10 +146,7 @@ bool obj_has_finalizer(jval *o, const char *name)
     return false;
 }
 
-bool obj_has_finalizers(jval *o)
-{
-    return jv_len(jv_get(obj_meta(o), "finalizers")) > 0;
-}
+bool obj_has_finalizers(jval *o) { return jv_len(jv_get(obj_meta(o), "finalizers")) > 0; }
 
 static size_t find_string(jmval *arr, const char *s)
 {

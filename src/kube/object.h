@@ -11,23 +11,23 @@
 
 /* ---- reading (""/NULL/0 when absent) --------------------------------------------------------------------------- */
 
-jval *obj_meta(jval *o);                        /* metadata, or NULL */
-const char *obj_kind(jval *o);                  /* "" */
-const char *obj_api_version(jval *o);           /* "" */
-const char *obj_name(jval *o);                  /* "" */
-const char *obj_generate_name(jval *o);         /* "" */
-const char *obj_namespace(jval *o);             /* "" for cluster-scoped */
-const char *obj_uid(jval *o);                   /* "" */
-const char *obj_rv_text(jval *o);               /* "" */
-int64_t obj_rv(jval *o);                        /* 0 when absent or no number */
-int64_t obj_generation(jval *o);                /* 0 */
-jval *obj_labels(jval *o);                      /* NULL */
+jval *obj_meta(jval *o);                              /* metadata, or NULL */
+const char *obj_kind(jval *o);                        /* "" */
+const char *obj_api_version(jval *o);                 /* "" */
+const char *obj_name(jval *o);                        /* "" */
+const char *obj_generate_name(jval *o);               /* "" */
+const char *obj_namespace(jval *o);                   /* "" for cluster-scoped */
+const char *obj_uid(jval *o);                         /* "" */
+const char *obj_rv_text(jval *o);                     /* "" */
+int64_t obj_rv(jval *o);                              /* 0 when absent or no number */
+int64_t obj_generation(jval *o);                      /* 0 */
+jval *obj_labels(jval *o);                            /* NULL */
 const char *obj_label(jval *o, const char *key);      /* NULL */
-jval *obj_annotations(jval *o);                 /* NULL */
+jval *obj_annotations(jval *o);                       /* NULL */
 const char *obj_annotation(jval *o, const char *key); /* NULL */
-const char *obj_deletion_timestamp(jval *o);    /* NULL while not being deleted */
+const char *obj_deletion_timestamp(jval *o);          /* NULL while not being deleted */
 static inline bool obj_deleting(jval *o) { return obj_deletion_timestamp(o) != NULL; }
-int64_t obj_creation_ns(jval *o);               /* Unix ns; 0 when absent or malformed */
+int64_t obj_creation_ns(jval *o); /* Unix ns; 0 when absent or malformed */
 
 /* "group/version" to its parts; core is "". The caller frees both. */
 void api_version_split(const char *api_version, char **group, char **version);
@@ -36,15 +36,15 @@ bool api_version_same_group(const char *a, const char *b);
 
 /* ---- keys ------------------------------------------------------------------------------------------------------ */
 
-char *obj_key(jval *o);                                  /* "ns/name" or "name"; the caller frees */
-char *obj_key_of(const char *ns, const char *name);      /* ns NULL or "": only the name */
+char *obj_key(jval *o);                             /* "ns/name" or "name"; the caller frees */
+char *obj_key_of(const char *ns, const char *name); /* ns NULL or "": only the name */
 /* Splits at the first '/'; *ns is "" without one. The caller frees both. */
 void obj_key_split(const char *key, char **ns, char **name);
 
 /* ---- owners and finalizers ------------------------------------------------------------------------------------- */
 
-jval *obj_owner_refs(jval *o);                           /* array or NULL */
-jval *obj_controller_ref(jval *o);                       /* the reference with controller: true, or NULL */
+jval *obj_owner_refs(jval *o);     /* array or NULL */
+jval *obj_controller_ref(jval *o); /* the reference with controller: true, or NULL */
 bool obj_has_owner(jval *o, const char *uid);
 bool obj_is_controlled_by(jval *o, const char *uid);
 /* A reference to owner; the caller puts it into m. blockOwnerDeletion is set with controller. */
@@ -59,10 +59,10 @@ bool obj_remove_finalizer(jmval *o, const char *name);
 
 /* ---- conditions ------------------------------------------------------------------------------------------------ */
 
-jval *obj_condition(jval *o, const char *type);          /* status.conditions[type], or NULL */
+jval *obj_condition(jval *o, const char *type); /* status.conditions[type], or NULL */
 bool obj_condition_is(jval *o, const char *type, const char *status);
-/* Sets status.conditions[type] on a mutable object. lastTransitionTime moves only when the status does. Other members of an existing
- * condition are kept. reason and message may be NULL (left out). True when something was changed. */
+/* Sets status.conditions[type] on a mutable object. lastTransitionTime moves only when the status does. Other members of an
+ * existing condition are kept. reason and message may be NULL (left out). True when something was changed. */
 bool obj_set_condition(struct jm *m, jmval *o, const char *type, const char *status, const char *reason, const char *message,
                        int64_t now_ns);
 bool obj_remove_condition(jmval *o, const char *type);

@@ -21,8 +21,7 @@ static const struct {
 
 static jmval *parsed(struct jm *m, const char *text)
 {
-    JSON_REF(d)
-    = json_parse_str(text, NULL);
+    JSON_REF(d) = json_parse_str(text, NULL);
     ASSERT(d);
     return jm_val(m, json_root(d));
 }

@@ -207,8 +207,7 @@ static int decode_raw(struct decoder *d, struct reader r, jmval **out)
         if (e.bytes.p == e.bytes.end)
             continue;
         struct json_opts opts = {.max_depth = 256};
-        JSON_REF(doc)
-        = json_parse((const char *)e.bytes.p, (size_t)(e.bytes.end - e.bytes.p), &opts, d->err);
+        JSON_REF(doc) = json_parse((const char *)e.bytes.p, (size_t)(e.bytes.end - e.bytes.p), &opts, d->err);
         if (!doc)
             return -1;
         *out = jm_val(d->m, json_root(doc));

@@ -26,7 +26,8 @@ static void check_keywords_list(struct faults *f, const char *member, jval *list
 
 static void check_unsupported(struct faults *f, jval *v)
 {
-    static const char *const names[] = {"definitions", "dependencies", "id", "patternProperties", "$ref", "additionalItems", "$schema"};
+    static const char *const names[] = {"definitions", "dependencies",    "id",     "patternProperties",
+                                        "$ref",        "additionalItems", "$schema"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (jv_present(jv_get(v, names[i])))
             fault_forbidden(f, names[i], "%s is not supported", names[i]);
@@ -79,7 +80,8 @@ static void check_map_keys(struct faults *f, jval *v, jval *keys)
             continue;
         size_t at = fault_push(f, "items.properties");
         fault_push_key(f, name);
-        fault_required(f, "default", "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property");
+        fault_required(f, "default",
+                       "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property");
         fault_pop(f, at);
     }
 }
@@ -113,10 +115,12 @@ static void check_list_extensions(struct faults *f, jval *v)
 
 static void check_rules(struct faults *f, jval *rules)
 {
-    static const char *const reasons[] = {"FieldValueRequired", "FieldValueInvalid", "FieldValueForbidden", "FieldValueDuplicate", NULL};
+    static const char *const reasons[] = {"FieldValueRequired", "FieldValueInvalid", "FieldValueForbidden", "FieldValueDuplicate",
+                                          NULL};
     for (size_t i = 0, n = jv_is(rules, J_ARRAY) ? jv_len(rules) : 0; i < n; i++) {
         jval *r = jv_at(rules, i);
-        const char *rule = jv_str_or(jv_get(r, "rule"), ""), *reason = jv_str(jv_get(r, "reason")), *message = jv_str(jv_get(r, "message"));
+        const char *rule = jv_str_or(jv_get(r, "rule"), ""), *reason = jv_str(jv_get(r, "reason")),
+                   *message = jv_str(jv_get(r, "message"));
         size_t at = fault_push(f, "x-kubernetes-validations");
         fault_push_index(f, i);
         bool known = !reason;
@@ -171,19 +175,27 @@ static void check_keywords(struct faults *f, jval *v)
     check_rules(f, jv_get(v, "x-kubernetes-validations"));
 }
 
-/* ---- second walk: structure ------------------------------------------------------------------------------------------------- */
+/* ---- second walk: structure -------------------------------------------------------------------------------------------------
+ */
 
 /* Below allOf, anyOf, oneOf and not there may be values only, no structure. */
 static void check_nested(struct faults *f, jval *v)
 {
     static const struct {
         const char *name, *text;
-    } empty[] = {{"type", "must be empty to be structural"}, {"description", "must be empty to be structural"}, {"title", "must be empty to be structural"},
-                 {"default", "must be undefined to be structural"}, {"additionalProperties", "must be undefined to be structural"},
-                 {"nullable", "must be false to be structural"}, {"x-kubernetes-preserve-unknown-fields", "must be false to be structural"},
-                 {"x-kubernetes-embedded-resource", "must be false to be structural"}, {"x-kubernetes-int-or-string", "must be false to be structural"},
-                 {"x-kubernetes-list-type", "must be undefined to be structural"}, {"x-kubernetes-list-map-keys", "must be empty to be structural"},
-                 {"x-kubernetes-map-type", "must be undefined to be structural"}, {"x-kubernetes-validations", "must be empty to be structural"}};
+    } empty[] = {{"type", "must be empty to be structural"},
+                 {"description", "must be empty to be structural"},
+                 {"title", "must be empty to be structural"},
+                 {"default", "must be undefined to be structural"},
+                 {"additionalProperties", "must be undefined to be structural"},
+                 {"nullable", "must be false to be structural"},
+                 {"x-kubernetes-preserve-unknown-fields", "must be false to be structural"},
+                 {"x-kubernetes-embedded-resource", "must be false to be structural"},
+                 {"x-kubernetes-int-or-string", "must be false to be structural"},
+                 {"x-kubernetes-list-type", "must be undefined to be structural"},
+                 {"x-kubernetes-list-map-keys", "must be empty to be structural"},
+                 {"x-kubernetes-map-type", "must be undefined to be structural"},
+                 {"x-kubernetes-validations", "must be empty to be structural"}};
     for (size_t i = 0; i < ARRAY_LEN(empty); i++) {
         jval *x = jv_get(v, empty[i].name);
         if (jv_present(x) && !(jv_is(x, J_BOOL) && !jv_bool(x, false)) && !(jv_is(x, J_STRING) && jv_len(x) == 0))
@@ -221,7 +233,8 @@ static void check_nested(struct faults *f, jval *v)
 static bool is_int_or_string_list(jval *any_of)
 {
     return jv_len(any_of) == 2 && str_eq(jv_str(jv_path(any_of, "0", "type", NULL)), "integer") &&
-           str_eq(jv_str(jv_path(any_of, "1", "type", NULL)), "string") && jv_len(jv_at(any_of, 0)) == 1 && jv_len(jv_at(any_of, 1)) == 1;
+           str_eq(jv_str(jv_path(any_of, "1", "type", NULL)), "string") && jv_len(jv_at(any_of, 0)) == 1 &&
+           jv_len(jv_at(any_of, 1)) == 1;
 }
 
 static void check_combinations(struct faults *f, jval *v, bool int_or_string)
@@ -260,7 +273,8 @@ static void check_metadata(struct faults *f, jval *meta)
     while (jv_next(&it, &k, &p))
         other |= !str_eq(k, "name") && !str_eq(k, "generateName");
     if (other || jv_present(jv_get(meta, "additionalProperties")))
-        fault_forbidden(f, NULL, "must not specify anything other than name and generateName, but metadata is implicitly specified");
+        fault_forbidden(f, NULL,
+                        "must not specify anything other than name and generateName, but metadata is implicitly specified");
 }
 
 static void check_children(struct faults *f, jval *v, bool embedded)
@@ -297,13 +311,17 @@ static void check_structure(struct faults *f, jval *v, enum place place)
     check_combinations(f, v, int_or_string);
     check_children(f, v, embedded || place == AT_ROOT);
     if (embedded && !preserve && jv_len(jv_get(v, "properties")) == 0)
-        fault_required(f, "properties", "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields");
+        fault_required(
+            f, "properties",
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields");
     if (place == AT_ROOT && !*type)
         fault_required(f, "type", "must not be empty at the root");
     else if (place == AT_ROOT && !str_eq(type, "object"))
         fault_invalid_str(f, "type", type, "must be object at the root");
     else if (!*type && !int_or_string && !preserve)
-        fault_required(f, "type", place == AT_ITEM ? "must not be empty for specified array items" : "must not be empty for specified object fields");
+        fault_required(f, "type",
+                       place == AT_ITEM ? "must not be empty for specified array items"
+                                        : "must not be empty for specified object fields");
 }
 
 void schema_check_structural(struct faults *f, jval *schema)

@@ -93,7 +93,8 @@ static int compile_children(struct schema *s, struct schema_node *n, jval *v, un
     } else if (compile_child(s, additional, &n->additional, depth, err) < 0) {
         return -1;
     }
-    if (compile_child(s, jv_get(v, "items"), &n->items, depth, err) < 0 || compile_child(s, jv_get(v, "not"), &n->not_, depth, err) < 0)
+    if (compile_child(s, jv_get(v, "items"), &n->items, depth, err) < 0 ||
+        compile_child(s, jv_get(v, "not"), &n->not_, depth, err) < 0)
         return -1;
     if (compile_list(s, jv_get(v, "allOf"), &n->all_of, &n->n_all_of, depth, err) < 0 ||
         compile_list(s, jv_get(v, "anyOf"), &n->any_of, &n->n_any_of, depth, err) < 0 ||
@@ -111,7 +112,8 @@ static jval *number_at(jval *v, const char *key)
 static void read_keywords(struct schema_node *n, jval *v)
 {
     n->type = type_of(jv_str(jv_get(v, "type")));
-    n->int_or_string = jv_bool(jv_get(v, "x-kubernetes-int-or-string"), false) || str_eq(jv_str(jv_get(v, "format")), "int-or-string");
+    n->int_or_string =
+        jv_bool(jv_get(v, "x-kubernetes-int-or-string"), false) || str_eq(jv_str(jv_get(v, "format")), "int-or-string");
     n->preserve = jv_bool(jv_get(v, "x-kubernetes-preserve-unknown-fields"), false);
     n->embedded = jv_bool(jv_get(v, "x-kubernetes-embedded-resource"), false);
     n->nullable = jv_bool(jv_get(v, "nullable"), false);

@@ -43,11 +43,13 @@ static bool is_duration(const char *s)
     int end = 0;
     if (sscanf(s, "%lf %15[a-z]%n", &n, unit, &end) != 2 || s[end])
         return false;
-    static const char *const units[] = {"ns", "nano", "nanosecond", "us", "micro", "microsecond", "ms", "milli", "millisecond", "s", "sec",
-        "second", "m", "min", "minute", "h", "hr", "hour", "d", "day", "w", "wk", "week"};
+    static const char *const units[] = {"ns",          "nano", "nanosecond", "us",     "micro", "microsecond", "ms",     "milli",
+                                        "millisecond", "s",    "sec",        "second", "m",     "min",         "minute", "h",
+                                        "hr",          "hour", "d",          "day",    "w",     "wk",          "week"};
     size_t len = strlen(unit);
     for (size_t i = 0; i < ARRAY_LEN(units); i++)
-        if (str_eq(unit, units[i]) || (len > 1 && unit[len - 1] == 's' && strncmp(unit, units[i], len - 1) == 0 && strlen(units[i]) == len - 1))
+        if (str_eq(unit, units[i]) ||
+            (len > 1 && unit[len - 1] == 's' && strncmp(unit, units[i], len - 1) == 0 && strlen(units[i]) == len - 1))
             return true;
     return false;
 }
@@ -64,10 +66,7 @@ static bool is_ipv6(const char *s)
     return inet_pton(AF_INET6, s, b) == 1;
 }
 
-static bool is_ip(const char *s)
-{
-    return is_ipv4(s) || is_ipv6(s);
-}
+static bool is_ip(const char *s) { return is_ipv4(s) || is_ipv6(s); }
 
 static bool is_cidr(const char *s)
 {
@@ -168,10 +167,7 @@ static bool is_hex(const char *s, size_t n)
     return s[n] == '\0';
 }
 
-static bool is_bson(const char *s)
-{
-    return strlen(s) == 24 && is_hex(s, 24);
-}
+static bool is_bson(const char *s) { return strlen(s) == 24 && is_hex(s, 24); }
 
 /* The digits of a text that may be broken by spaces or hyphens; -1 when there is something else, or too many. */
 static int plain_digits(const char *s, char *out, size_t max)
@@ -209,10 +205,7 @@ static bool is_isbn13(const char *s)
     return sum % 10 == 0;
 }
 
-static bool is_isbn(const char *s)
-{
-    return is_isbn10(s) || is_isbn13(s);
-}
+static bool is_isbn(const char *s) { return is_isbn10(s) || is_isbn13(s); }
 
 static bool is_creditcard(const char *s)
 {
@@ -242,29 +235,45 @@ static bool is_hexcolor(const char *s)
 static bool is_rgbcolor(const char *s)
 {
     int r, g, b, end = 0;
-    return sscanf(s, "rgb(%3d,%3d,%3d)%n", &r, &g, &b, &end) == 3 && end > 0 && !s[end] && r >= 0 && r < 256 && g >= 0 && g < 256 && b >= 0 &&
-           b < 256;
+    return sscanf(s, "rgb(%3d,%3d,%3d)%n", &r, &g, &b, &end) == 3 && end > 0 && !s[end] && r >= 0 && r < 256 && g >= 0 &&
+           g < 256 && b >= 0 && b < 256;
 }
 
-static bool is_short_name(const char *s)
-{
-    return name_dns1123_label(s).n == 0;
-}
+static bool is_short_name(const char *s) { return name_dns1123_label(s).n == 0; }
 
-static bool is_long_name(const char *s)
-{
-    return name_dns1123_subdomain(s).n == 0;
-}
+static bool is_long_name(const char *s) { return name_dns1123_subdomain(s).n == 0; }
 
 static const struct {
     const char *name;
     bool (*ok)(const char *);
 } formats[] = {
-    {"date", is_date}, {"date-time", is_date_time}, {"datetime", is_date_time}, {"duration", is_duration}, {"ipv4", is_ipv4}, {"ipv6", is_ipv6},
-    {"ip", is_ip}, {"cidr", is_cidr}, {"mac", is_mac}, {"uri", is_uri}, {"hostname", is_hostname}, {"email", is_email}, {"uuid", is_uuid},
-    {"uuid3", is_uuid3}, {"uuid4", is_uuid4}, {"uuid5", is_uuid5}, {"byte", is_byte}, {"bsonobjectid", is_bson}, {"isbn", is_isbn},
-    {"isbn10", is_isbn10}, {"isbn13", is_isbn13}, {"creditcard", is_creditcard}, {"ssn", is_ssn}, {"hexcolor", is_hexcolor},
-    {"rgbcolor", is_rgbcolor}, {"k8s-short-name", is_short_name}, {"k8s-long-name", is_long_name},
+    {"date", is_date},
+    {"date-time", is_date_time},
+    {"datetime", is_date_time},
+    {"duration", is_duration},
+    {"ipv4", is_ipv4},
+    {"ipv6", is_ipv6},
+    {"ip", is_ip},
+    {"cidr", is_cidr},
+    {"mac", is_mac},
+    {"uri", is_uri},
+    {"hostname", is_hostname},
+    {"email", is_email},
+    {"uuid", is_uuid},
+    {"uuid3", is_uuid3},
+    {"uuid4", is_uuid4},
+    {"uuid5", is_uuid5},
+    {"byte", is_byte},
+    {"bsonobjectid", is_bson},
+    {"isbn", is_isbn},
+    {"isbn10", is_isbn10},
+    {"isbn13", is_isbn13},
+    {"creditcard", is_creditcard},
+    {"ssn", is_ssn},
+    {"hexcolor", is_hexcolor},
+    {"rgbcolor", is_rgbcolor},
+    {"k8s-short-name", is_short_name},
+    {"k8s-long-name", is_long_name},
 };
 
 bool schema_format_ok(const char *format, const char *text)

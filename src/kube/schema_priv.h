@@ -19,12 +19,12 @@ struct schema_rule {
 struct schema_node {
     enum schema_type type;
     bool int_or_string, preserve, embedded, nullable;
-    struct strmap props;               /* name -> struct schema_node, in the schema's order */
+    struct strmap props; /* name -> struct schema_node, in the schema's order */
     struct schema_node *additional, *items;
     enum list_type list_type;
     const char **map_keys;
     size_t n_map_keys;
-    jval *dflt, *enums;                /* NULL: none */
+    jval *dflt, *enums; /* NULL: none */
     const char **required;
     size_t n_required;
     jval *minimum, *maximum, *multiple_of;

@@ -102,10 +102,7 @@ bool schema_prune(const struct schema *s, jmval *obj, struct strlist *unknown)
 
 /* ---- defaults ------------------------------------------------------------------------------------------------------------ */
 
-static bool bad_null(const struct schema_node *n, jmval *v)
-{
-    return jmv_type(v) == J_NULL && !n->nullable;
-}
+static bool bad_null(const struct schema_node *n, jmval *v) { return jmv_type(v) == J_NULL && !n->nullable; }
 
 static bool fill(const struct schema_node *n, struct jm *m, jmval *v);
 
@@ -160,7 +157,4 @@ static bool fill(const struct schema_node *n, struct jm *m, jmval *v)
     return changed;
 }
 
-bool schema_default(const struct schema *s, struct jm *m, jmval *obj)
-{
-    return fill(s->root, m, obj);
-}
+bool schema_default(const struct schema *s, struct jm *m, jmval *obj) { return fill(s->root, m, obj); }

@@ -11,10 +11,7 @@ static const char *const variables[] = {"self", "oldSelf", NULL};
 
 /* ---- compiling ------------------------------------------------------------------------------------------------------------ */
 
-static bool word_char(char c)
-{
-    return isalnum((unsigned char)c) || c == '_';
-}
+static bool word_char(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 /* Length of the string literal at p (its quotes included); 0 when there is none. */
 static size_t literal_len(const char *p)
@@ -34,7 +31,8 @@ static size_t replace_old(const char *rule, const char *by, struct buf *out)
     size_t found = 0;
     for (const char *p = rule; *p;) {
         size_t literal = literal_len(p), n = literal ? literal : 1;
-        if (!literal && str_starts(p, word) && !word_char(p[sizeof word - 1]) && (p == rule || (!word_char(p[-1]) && p[-1] != '.'))) {
+        if (!literal && str_starts(p, word) && !word_char(p[sizeof word - 1]) &&
+            (p == rule || (!word_char(p[-1]) && p[-1] != '.'))) {
             found++;
             n = sizeof word - 1;
             if (by) {
@@ -79,7 +77,8 @@ static int compile_rule(struct schema_rule *r, jval *v, struct err *err)
         BUF(without);
         replace_old(r->rule, "optional.of(oldSelf)", &with);
         replace_old(r->rule, "optional.none()", &without);
-        if (!(r->program = cel_compile(buf_str(&with), &env, err)) || !(r->without_old = cel_compile(buf_str(&without), &env, err)))
+        if (!(r->program = cel_compile(buf_str(&with), &env, err)) ||
+            !(r->without_old = cel_compile(buf_str(&without), &env, err)))
             return -1;
     } else if (!(r->program = cel_compile(r->rule, &env, err))) {
         return -1;
@@ -218,7 +217,4 @@ static void run_node(struct faults *f, const struct schema_node *n, jval *v, jva
     }
 }
 
-void schema_rules_run(const struct schema *s, struct faults *f, jval *obj, jval *old)
-{
-    run_node(f, s->root, obj, old);
-}
+void schema_rules_run(const struct schema *s, struct faults *f, jval *obj, jval *old) { run_node(f, s->root, obj, old); }

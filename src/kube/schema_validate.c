@@ -19,10 +19,7 @@ static void faults_append(struct faults *f, const struct faults *sub)
     }
 }
 
-static const char *path_text(const struct faults *f)
-{
-    return f->path.len ? f->path.data : "";
-}
+static const char *path_text(const struct faults *f) { return f->path.len ? f->path.data : ""; }
 
 static bool is_integer(jval *v)
 {
@@ -125,9 +122,11 @@ static void check_number(struct faults *f, const struct schema_node *n, jval *v)
     if (n->multiple_of && jv_f64(n->multiple_of, &bound) && !multiple_of(x, bound))
         fault_invalid(f, NULL, v, "%s in body should be a multiple of %s", path_text(f), jv_num_text(n->multiple_of));
     if (n->maximum && jv_f64(n->maximum, &bound) && (n->exclusive_max ? x >= bound : x > bound))
-        fault_invalid(f, NULL, v, "%s in body should be less than %s%s", path_text(f), n->exclusive_max ? "" : "or equal to ", jv_num_text(n->maximum));
+        fault_invalid(f, NULL, v, "%s in body should be less than %s%s", path_text(f), n->exclusive_max ? "" : "or equal to ",
+                      jv_num_text(n->maximum));
     if (n->minimum && jv_f64(n->minimum, &bound) && (n->exclusive_min ? x <= bound : x < bound))
-        fault_invalid(f, NULL, v, "%s in body should be greater than %s%s", path_text(f), n->exclusive_min ? "" : "or equal to ", jv_num_text(n->minimum));
+        fault_invalid(f, NULL, v, "%s in body should be greater than %s%s", path_text(f), n->exclusive_min ? "" : "or equal to ",
+                      jv_num_text(n->minimum));
 }
 
 /* Text of an enum's value as it stands in a message. */
@@ -186,7 +185,8 @@ static void check_array(struct faults *f, const struct schema_node *n, jval *v, 
         fault_pop(f, at);
     }
     if (n->min_items >= 0 && len < (size_t)n->min_items)
-        fault_invalid_i64(f, NULL, (int64_t)len, "%s in body should have at least %lld items", path_text(f), (long long)n->min_items);
+        fault_invalid_i64(f, NULL, (int64_t)len, "%s in body should have at least %lld items", path_text(f),
+                          (long long)n->min_items);
     if (n->max_items >= 0 && len > (size_t)n->max_items)
         fault_too_many(f, NULL, len, (size_t)n->max_items);
 }
@@ -195,7 +195,8 @@ static void check_object(struct faults *f, const struct schema_node *n, jval *v,
 {
     size_t len = jv_len(v);
     if (n->min_props >= 0 && len < (size_t)n->min_props)
-        fault_invalid_i64(f, NULL, (int64_t)len, "%s in body should have at least %lld properties", path_text(f), (long long)n->min_props);
+        fault_invalid_i64(f, NULL, (int64_t)len, "%s in body should have at least %lld properties", path_text(f),
+                          (long long)n->min_props);
     if (n->max_props >= 0 && len > (size_t)n->max_props)
         fault_too_many(f, NULL, len, (size_t)n->max_props);
     for (size_t i = 0; i < n->n_required; i++)
@@ -247,9 +248,11 @@ static void check_combinations(struct faults *f, const struct schema_node *n, jv
         good += valid(f, n->one_of[i], v);
     if (n->n_one_of && good != 1) {
         if (good == 0)
-            fault_invalid_str(f, NULL, "", "\"%s\" must validate one and only one schema (oneOf). Found none valid", path_text(f));
+            fault_invalid_str(f, NULL, "", "\"%s\" must validate one and only one schema (oneOf). Found none valid",
+                              path_text(f));
         else
-            fault_invalid_str(f, NULL, "", "\"%s\" must validate one and only one schema (oneOf). Found %zu valid alternatives", path_text(f), good);
+            fault_invalid_str(f, NULL, "", "\"%s\" must validate one and only one schema (oneOf). Found %zu valid alternatives",
+                              path_text(f), good);
         if (good == 0)
             say_why(f, n->one_of[0], v);
     }
@@ -290,7 +293,8 @@ static void check_value(struct faults *f, const struct schema_node *n, jval *v, 
         check_enum(f, n, v);
 }
 
-/* ---- objects within objects, and lists that are sets or maps ------------------------------------------------------------------- */
+/* ---- objects within objects, and lists that are sets or maps
+ * ------------------------------------------------------------------- */
 
 static void check_embedded(struct faults *f, jval *v)
 {
@@ -362,8 +366,8 @@ static void check_structure(struct faults *f, const struct schema_node *n, jval 
 /* Rules are not run on an object whose shape they cannot rely on. */
 static bool blocks_rules(const struct faults *f)
 {
-    static const char *const blocking[] = {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
-                                           "FieldValueTypeInvalid"};
+    static const char *const blocking[] = {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong",
+                                           "FieldValueTooMany", "FieldValueTypeInvalid"};
     for (size_t i = 0; i < f->err.n_causes; i++)
         for (size_t b = 0; b < ARRAY_LEN(blocking); b++)
             if (str_eq(f->err.causes[i].reason, blocking[b]))
@@ -380,8 +384,9 @@ void schema_validate(const struct schema *s, struct faults *f, jval *obj, jval *
     if (blocks_rules(f)) {
         size_t len = f->path.len;
         f->path.len = 0;
-        fault_invalid(f, NULL, NULL, "some validation rules were not checked because the object was invalid; correct the existing errors to "
-                                     "complete validation");
+        fault_invalid(f, NULL, NULL,
+                      "some validation rules were not checked because the object was invalid; correct the existing errors to "
+                      "complete validation");
         f->path.len = len;
         return;
     }

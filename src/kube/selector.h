@@ -18,7 +18,7 @@ struct label_selector *label_selector_from(jval *obj, struct err *err);
 /* A plain map of labels that must all be equal (ReplicationController, Service). NULL or {} selects nothing. */
 struct label_selector *label_selector_from_map(jval *map);
 void label_selector_free(struct label_selector *s);
-bool label_selector_all(const struct label_selector *s);             /* selects everything; so does NULL */
+bool label_selector_all(const struct label_selector *s); /* selects everything; so does NULL */
 bool label_selector_matches(const struct label_selector *s, jval *labels);
 static inline bool label_selector_selects(const struct label_selector *s, jval *object)
 {
@@ -42,8 +42,8 @@ struct field_selector *field_selector_parse(const char *text, const struct field
 void field_selector_free(struct field_selector *s);
 bool field_selector_all(const struct field_selector *s);
 bool field_selector_matches(const struct field_selector *s, jval *object);
-/* The value that an object must have in this field ("metadata.name", "spec.nodeName"), when the selector requires one by equality;
- * else NULL. For indexes. */
+/* The value that an object must have in this field ("metadata.name", "spec.nodeName"), when the selector requires one by
+ * equality; else NULL. For indexes. */
 const char *field_selector_exact(const struct field_selector *s, const char *field);
 
 #endif

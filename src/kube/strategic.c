@@ -7,10 +7,10 @@
 #include "kube/strategic_priv.h"
 
 #define RETAIN_KEYS "$retainKeys"
-#define ORDER "$setElementOrder/"
-#define DELETE "$deleteFromPrimitiveList/"
-#define MAX_SHOWN 8192
-#define MAX_DEPTH 200 /* of objects that are merged; types of ours end long before */
+#define ORDER       "$setElementOrder/"
+#define DELETE      "$deleteFromPrimitiveList/"
+#define MAX_SHOWN   8192
+#define MAX_DEPTH   200 /* of objects that are merged; types of ours end long before */
 
 int merge_fail(struct merge *mg, const char *fmt, ...)
 {
@@ -25,8 +25,7 @@ int merge_fail(struct merge *mg, const char *fmt, ...)
 
 static void show(jmval *v, struct buf *out)
 {
-    JSON_REF(d)
-    = jm_freeze_val(v);
+    JSON_REF(d) = jm_freeze_val(v);
     gotext_print(json_root(d), MAX_SHOWN, out);
 }
 
@@ -332,8 +331,7 @@ int strategic_refuse(jval *patch, const char *text, struct err *err)
 
 struct json *strategic_patch(const struct ktype *t, jval *original, jval *patch, struct strlist *unknown, struct err *err)
 {
-    JSON_REF(merged)
-    = strategic_merge(t, original, patch, err);
+    JSON_REF(merged) = strategic_merge(t, original, patch, err);
     if (!merged)
         return NULL;
     ERR(e);

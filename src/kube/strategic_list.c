@@ -4,7 +4,7 @@
 #include "kube/strategic_priv.h"
 
 #define ORDER_NAME "$setElementOrder"
-#define MAX_SHOWN 8192
+#define MAX_SHOWN  8192
 
 /* ---- lists taken apart -------------------------------------------------------------------------------------------------- */
 
@@ -68,8 +68,7 @@ static void show_items(const struct items *l, struct buf *out)
 {
     buf_addc(out, '[');
     for (size_t i = 0; i < l->n && out->len < MAX_SHOWN; i++) {
-        JSON_REF(d)
-        = jm_freeze_val(l->v[i].v);
+        JSON_REF(d) = jm_freeze_val(l->v[i].v);
         buf_adds(out, i ? " " : "");
         gotext_print(json_root(d), MAX_SHOWN, out);
     }

@@ -11,7 +11,8 @@
 #include "kube/table_priv.h"
 #include "value/jsonpath.h"
 
-/* ---- cells ------------------------------------------------------------------------------------------------------------------ */
+/* ---- cells ------------------------------------------------------------------------------------------------------------------
+ */
 
 static struct buf *next_cell(struct row *r)
 {
@@ -20,15 +21,9 @@ static struct buf *next_cell(struct row *r)
     return r->out;
 }
 
-void cell_str(struct row *r, const char *s)
-{
-    json_quote(next_cell(r), s ? s : "", s ? strlen(s) : 0);
-}
+void cell_str(struct row *r, const char *s) { json_quote(next_cell(r), s ? s : "", s ? strlen(s) : 0); }
 
-void cell_or_none(struct row *r, const char *s)
-{
-    cell_str(r, str_empty(s) ? "<none>" : s);
-}
+void cell_or_none(struct row *r, const char *s) { cell_str(r, str_empty(s) ? "<none>" : s); }
 
 void cell_fmt(struct row *r, const char *fmt, ...)
 {
@@ -40,20 +35,11 @@ void cell_fmt(struct row *r, const char *fmt, ...)
     cell_str(r, buf_str(&b));
 }
 
-void cell_i64(struct row *r, int64_t n)
-{
-    buf_addf(next_cell(r), "%lld", (long long)n);
-}
+void cell_i64(struct row *r, int64_t n) { buf_addf(next_cell(r), "%lld", (long long)n); }
 
-void cell_null(struct row *r)
-{
-    buf_adds(next_cell(r), "null");
-}
+void cell_null(struct row *r) { buf_adds(next_cell(r), "null"); }
 
-void cell_value(struct row *r, jval *v)
-{
-    jv_write(v, JW_COMPACT, next_cell(r));
-}
+void cell_value(struct row *r, jval *v) { jv_write(v, JW_COMPACT, next_cell(r)); }
 
 void cell_age(struct row *r, const char *rfc3339)
 {
@@ -62,10 +48,7 @@ void cell_age(struct row *r, const char *rfc3339)
     cell_str(r, rfc3339 && time_parse(rfc3339, &then) ? age_format(age, then, r->now_ns) : "<unknown>");
 }
 
-void cell_since_creation(struct row *r, jval *obj)
-{
-    cell_age(r, object_meta_creation_timestamp(obj_meta(obj)));
-}
+void cell_since_creation(struct row *r, jval *obj) { cell_age(r, object_meta_creation_timestamp(obj_meta(obj))); }
 
 /* As kubectl tells durations: the coarser the longer. */
 char *age_format(char out[AGE_TEXT], int64_t then_ns, int64_t now_ns)
@@ -98,7 +81,8 @@ char *age_format(char out[AGE_TEXT], int64_t then_ns, int64_t now_ns)
     return out;
 }
 
-/* ---- columns ----------------------------------------------------------------------------------------------------------------- */
+/* ---- columns -----------------------------------------------------------------------------------------------------------------
+ */
 
 static const struct column other_columns[] = {
     {"Name", "string", "name", "Name must be unique within a namespace.", 0},
@@ -199,7 +183,8 @@ static void custom_cell(struct row *r, const struct column *c, const struct json
         cell_null(r);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------------- */
+/* ---- tables -------------------------------------------------------------------------------------------------------------------
+ */
 
 int table_include_parse(const char *text, enum table_include *out)
 {
@@ -246,8 +231,8 @@ static void write_columns(const struct table_columns *c, struct buf *out)
     }
 }
 
-static void write_row(const struct table_columns *c, jval *obj, enum table_include include, const char *api_version, int64_t now_ns,
-                      struct buf *out)
+static void write_row(const struct table_columns *c, jval *obj, enum table_include include, const char *api_version,
+                      int64_t now_ns, struct buf *out)
 {
     struct row r = {.out = out, .now_ns = now_ns};
     buf_adds(out, "{\"cells\":[");
@@ -270,10 +255,7 @@ static void write_row(const struct table_columns *c, jval *obj, enum table_inclu
     buf_addc(out, '}');
 }
 
-static const char *version_of(const char *api_version)
-{
-    return api_version ? api_version : "meta.k8s.io/v1";
-}
+static const char *version_of(const char *api_version) { return api_version ? api_version : "meta.k8s.io/v1"; }
 
 void table_write(const struct table_columns *c, jval *const *items, size_t n, enum table_include include,
                  const struct table_list_meta *meta, bool columns, int64_t now_ns, struct buf *out)

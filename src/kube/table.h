@@ -1,7 +1,7 @@
 /* table.h - objects as `kubectl get` prints them: Table answers and PartialObjectMetadata.
  *
- * Columns of built-in kinds are static tables; those of custom kinds are made from additionalPrinterColumns. Both are immutable and may be
- * shared by threads. Source: specs kube.md 8. */
+ * Columns of built-in kinds are static tables; those of custom kinds are made from additionalPrinterColumns. Both are immutable
+ * and may be shared by threads. Source: specs kube.md 8. */
 #ifndef TM_KUBE_TABLE_H
 #define TM_KUBE_TABLE_H
 

@@ -7,20 +7,31 @@
 #include "kube/object.h"
 #include "kube/table_priv.h"
 
-#define NAME           {"Name", "string", "name", "Name must be unique within a namespace.", 0}
-#define TEXT(title, d) {title, "string", "", d, 0}
-#define WIDE(title, d) {title, "string", "", d, 1}
-#define AGE            TEXT("Age", "Time since the object was created.")
+#define NAME                                                                                                                     \
+    {                                                                                                                            \
+        "Name", "string", "name", "Name must be unique within a namespace.", 0                                                   \
+    }
+#define TEXT(title, d)                                                                                                           \
+    {                                                                                                                            \
+        title, "string", "", d, 0                                                                                                \
+    }
+#define WIDE(title, d)                                                                                                           \
+    {                                                                                                                            \
+        title, "string", "", d, 1                                                                                                \
+    }
+#define AGE TEXT("Age", "Time since the object was created.")
 
-static size_t members(jval *v)
-{
-    return jv_is(v, J_OBJECT) || jv_is(v, J_ARRAY) ? jv_len(v) : 0;
-}
+static size_t members(jval *v) { return jv_is(v, J_OBJECT) || jv_is(v, J_ARRAY) ? jv_len(v) : 0; }
 
 static const struct column pod_columns[] = {
-    NAME, TEXT("Ready", "Containers that are ready, of how many."), TEXT("Status", "Phase, or why it is not further."),
-    TEXT("Restarts", "How often containers were restarted, and when last."), AGE, WIDE("IP", "Address of the pod."),
-    WIDE("Node", "Node that runs it."), WIDE("Nominated Node", "Node that is being made room on for it."),
+    NAME,
+    TEXT("Ready", "Containers that are ready, of how many."),
+    TEXT("Status", "Phase, or why it is not further."),
+    TEXT("Restarts", "How often containers were restarted, and when last."),
+    AGE,
+    WIDE("IP", "Address of the pod."),
+    WIDE("Node", "Node that runs it."),
+    WIDE("Nominated Node", "Node that is being made room on for it."),
     WIDE("Readiness Gates", "Gates that are met, of how many."),
 };
 
@@ -42,7 +53,8 @@ static void config_map_row(struct row *r, jval *o)
     cell_since_creation(r, o);
 }
 
-static const struct column secret_columns[] = {NAME, TEXT("Type", "What kind of secret it is."), TEXT("Data", "Number of entries."), AGE};
+static const struct column secret_columns[] = {NAME, TEXT("Type", "What kind of secret it is."),
+                                               TEXT("Data", "Number of entries."), AGE};
 
 static void secret_row(struct row *r, jval *o)
 {
@@ -61,12 +73,20 @@ static void service_account_row(struct row *r, jval *o)
     cell_since_creation(r, o);
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------------------------------------------------------------
+ */
 
 static const struct column node_columns[] = {
-    NAME, TEXT("Status", "Ready or not, and whether pods may be scheduled."), TEXT("Roles", "Roles of the node."), AGE,
-    TEXT("Version", "Version of its kubelet."), WIDE("Internal-IP", "Address inside the cluster."), WIDE("External-IP", "Address outside."),
-    WIDE("OS-Image", "Operating system."), WIDE("Kernel-Version", "Kernel."), WIDE("Container-Runtime", "What runs containers."),
+    NAME,
+    TEXT("Status", "Ready or not, and whether pods may be scheduled."),
+    TEXT("Roles", "Roles of the node."),
+    AGE,
+    TEXT("Version", "Version of its kubelet."),
+    WIDE("Internal-IP", "Address inside the cluster."),
+    WIDE("External-IP", "Address outside."),
+    WIDE("OS-Image", "Operating system."),
+    WIDE("Kernel-Version", "Kernel."),
+    WIDE("Container-Runtime", "What runs containers."),
 };
 
 static void cell_roles(struct row *r, jval *node)
@@ -96,17 +116,17 @@ static const char *address_of(jval *status, const char *type)
     return NULL;
 }
 
-static void cell_or_unknown(struct row *r, const char *s)
-{
-    cell_str(r, str_empty(s) ? "<unknown>" : s);
-}
+static void cell_or_unknown(struct row *r, const char *s) { cell_str(r, str_empty(s) ? "<unknown>" : s); }
 
 static void node_row(struct row *r, jval *o)
 {
     jval *status = node_status(o), *info = node_status_node_info(status);
     const char *ready = node_condition_status(obj_condition(o, "Ready"));
     cell_str(r, obj_name(o));
-    cell_fmt(r, "%s%s", !ready ? "Unknown" : str_eq(ready, "True") ? "Ready" : "NotReady",
+    cell_fmt(r, "%s%s",
+             !ready                  ? "Unknown"
+             : str_eq(ready, "True") ? "Ready"
+                                     : "NotReady",
              node_spec_unschedulable(node_spec(o), false) ? ",SchedulingDisabled" : "");
     cell_roles(r, o);
     cell_since_creation(r, o);
@@ -118,12 +138,15 @@ static void node_row(struct row *r, jval *o)
     cell_or_unknown(r, node_system_info_container_runtime_version(info));
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------------------------------------------------------------
+ */
 
 static const struct column event_columns[] = {
-    TEXT("Last Seen", "When it happened last."), TEXT("Type", "Normal or Warning."), TEXT("Reason", "Why, in one word."),
-    TEXT("Object", "What it is about."), WIDE("Subobject", "Part of the object."), WIDE("Source", "Who says so."), TEXT("Message", "What happened."),
-    WIDE("First Seen", "When it happened first."), WIDE("Count", "How often it happened."), {"Name", "string", "name", "Name of the event.", 1},
+    TEXT("Last Seen", "When it happened last."), TEXT("Type", "Normal or Warning."),
+    TEXT("Reason", "Why, in one word."),         TEXT("Object", "What it is about."),
+    WIDE("Subobject", "Part of the object."),    WIDE("Source", "Who says so."),
+    TEXT("Message", "What happened."),           WIDE("First Seen", "When it happened first."),
+    WIDE("Count", "How often it happened."),     {"Name", "string", "name", "Name of the event.", 1},
 };
 
 static void cell_target(struct row *r, jval *ref)
@@ -138,13 +161,10 @@ static void cell_target(struct row *r, jval *ref)
         cell_fmt(r, "%s/%s", kind ? kind : "", name);
 }
 
-static const char *first_of(const char *a, const char *b)
-{
-    return str_empty(a) ? b : a;
-}
+static const char *first_of(const char *a, const char *b) { return str_empty(a) ? b : a; }
 
-static void event_cells(struct row *r, jval *o, jval *ref, jval *source, const char *message, const char *first, const char *last, int64_t count,
-                        const char *reporter)
+static void event_cells(struct row *r, jval *o, jval *ref, jval *source, const char *message, const char *first, const char *last,
+                        int64_t count, const char *reporter)
 {
     jval *series = event_series(o);
     const char *component = first_of(event_source_component(source), reporter);
@@ -176,18 +196,19 @@ static void event_cells(struct row *r, jval *o, jval *ref, jval *source, const c
 
 static void event_row(struct row *r, jval *o)
 {
-    event_cells(r, o, event_involved_object(o), event_source(o), event_message(o), event_first_timestamp(o), event_last_timestamp(o),
-                event_count(o, 0), event_reporting_component(o));
+    event_cells(r, o, event_involved_object(o), event_source(o), event_message(o), event_first_timestamp(o),
+                event_last_timestamp(o), event_count(o, 0), event_reporting_component(o));
 }
 
 static void events_event_row(struct row *r, jval *o)
 {
     event_cells(r, o, events_event_regarding(o), events_event_deprecated_source(o), events_event_note(o),
-                events_event_deprecated_first_timestamp(o), events_event_deprecated_last_timestamp(o), events_event_deprecated_count(o, 0),
-                events_event_reporting_controller(o));
+                events_event_deprecated_first_timestamp(o), events_event_deprecated_last_timestamp(o),
+                events_event_deprecated_count(o, 0), events_event_reporting_controller(o));
 }
 
-/* ---- leases, roles -------------------------------------------------------------------------------------------------------------- */
+/* ---- leases, roles
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static const struct column lease_columns[] = {NAME, TEXT("Holder", "Who holds it."), AGE};
 
@@ -199,7 +220,11 @@ static void lease_row(struct row *r, jval *o)
 }
 
 static const struct column binding_columns[] = {
-    NAME, TEXT("Role", "Role that is given."), AGE, WIDE("Users", "Users who have it."), WIDE("Groups", "Groups that have it."),
+    NAME,
+    TEXT("Role", "Role that is given."),
+    AGE,
+    WIDE("Users", "Users who have it."),
+    WIDE("Groups", "Groups that have it."),
     WIDE("ServiceAccounts", "Service accounts that have it."),
 };
 
@@ -232,7 +257,10 @@ static void binding_row(struct row *r, jval *o)
     cell_subjects(r, subjects, "ServiceAccount");
 }
 
-#define KIND(group, kind, columns, row) {group, kind, {columns, ARRAY_LEN(columns), row, NULL, NULL, NULL}}
+#define KIND(group, kind, columns, row)                                                                                          \
+    {                                                                                                                            \
+        group, kind, { columns, ARRAY_LEN(columns), row, NULL, NULL, NULL }                                                      \
+    }
 const struct table_kind table_kinds[] = {
     KIND("", "Pod", pod_columns, table_pod_row),
     KIND("", "Namespace", namespace_columns, namespace_row),

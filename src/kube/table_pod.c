@@ -19,7 +19,8 @@ static void say(struct summary *s, const char *prefix, const char *reason)
 static void count_restart(int64_t *restarts, int64_t *last_ns, jval *status)
 {
     int64_t ns;
-    const char *finished = container_state_terminated_finished_at(container_state_terminated(container_status_last_state(status)));
+    const char *finished =
+        container_state_terminated_finished_at(container_state_terminated(container_status_last_state(status)));
     *restarts += container_status_restart_count(status, 0);
     if (finished && time_parse(finished, &ns) && ns > *last_ns)
         *last_ns = ns;
@@ -89,7 +90,8 @@ static void walk_containers(struct summary *s, jval *pod, jval *statuses)
 {
     bool running = false;
     for (size_t i = jv_is(statuses, J_ARRAY) ? jv_len(statuses) : 0; i-- > 0;) {
-        jval *status = jv_at(statuses, i), *state = container_status_state(status), *terminated = container_state_terminated(state);
+        jval *status = jv_at(statuses, i), *state = container_status_state(status),
+             *terminated = container_state_terminated(state);
         const char *waits_for = container_state_waiting_reason(container_state_waiting(state));
         count_restart(&s->restarts, &s->last_restart_ns, status);
         if (!str_empty(waits_for)) {

@@ -13,13 +13,13 @@ struct row {
     size_t n;
     int64_t now_ns;
 };
-void cell_str(struct row *r, const char *s);          /* NULL: "" */
-void cell_or_none(struct row *r, const char *s);      /* "<none>" when empty */
+void cell_str(struct row *r, const char *s);     /* NULL: "" */
+void cell_or_none(struct row *r, const char *s); /* "<none>" when empty */
 void cell_fmt(struct row *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cell_i64(struct row *r, int64_t n);
 void cell_null(struct row *r);
 void cell_value(struct row *r, jval *v);
-void cell_age(struct row *r, const char *rfc3339);    /* "<unknown>" when absent */
+void cell_age(struct row *r, const char *rfc3339); /* "<unknown>" when absent */
 void cell_since_creation(struct row *r, jval *obj);
 
 typedef void row_fn(struct row *r, jval *obj);
@@ -27,10 +27,10 @@ typedef void row_fn(struct row *r, jval *obj);
 struct table_columns {
     const struct column *columns;
     size_t n;
-    row_fn *row;              /* NULL: a custom kind */
+    row_fn *row; /* NULL: a custom kind */
     struct json *doc;
     struct column *owned;
-    struct jsonpath **paths;  /* one a column; NULL: the name, or a bad path */
+    struct jsonpath **paths; /* one a column; NULL: the name, or a bad path */
 };
 struct table_kind {
     const char *group, *kind;

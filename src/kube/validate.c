@@ -11,10 +11,7 @@
 
 enum { DATA_MAX = 1024 * 1024 };
 
-bool validate_is_builtin(const struct kube_res *res)
-{
-    return kind_by_gvk(res->group, res->version, res->kind) != NULL;
-}
+bool validate_is_builtin(const struct kube_res *res) { return kind_by_gvk(res->group, res->version, res->kind) != NULL; }
 
 void validate_enum(struct faults *f, const char *member, const char *value, const char *const *allowed)
 {
@@ -70,7 +67,8 @@ void validate_label_selector(struct faults *f, jval *selector)
     }
 }
 
-/* ---- ConfigMap and Secret ------------------------------------------------------------------------------------------------------- */
+/* ---- ConfigMap and Secret
+ * ------------------------------------------------------------------------------------------------------- */
 
 static size_t check_keys(struct faults *f, const char *member, jval *data, jval *other)
 {
@@ -136,7 +134,8 @@ static void check_secret(struct faults *f, jval *o)
     const char *type = jv_str_or(jv_get(o, "type"), "");
     if (check_keys(f, "data", data, NULL) / 4 * 3 > DATA_MAX)
         fault_too_long(f, "data", DATA_MAX);
-    if (str_eq(type, "kubernetes.io/service-account-token") && str_empty(obj_annotation(o, "kubernetes.io/service-account.name"))) {
+    if (str_eq(type, "kubernetes.io/service-account-token") &&
+        str_empty(obj_annotation(o, "kubernetes.io/service-account.name"))) {
         size_t at = fault_push(f, "metadata.annotations");
         fault_push_key(f, "kubernetes.io/service-account.name");
         fault_required(f, NULL, NULL);
@@ -177,7 +176,8 @@ static void check_secret_update(struct faults *f, jval *old, jval *now)
     check_frozen(f, old, now);
 }
 
-/* ---- Namespace, Node, Lease -------------------------------------------------------------------------------------------------------- */
+/* ---- Namespace, Node, Lease
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void check_namespace(struct faults *f, jval *o)
 {
@@ -194,7 +194,8 @@ static void check_taints(struct faults *f, jval *taints)
     struct strmap seen = STRMAP_INIT(NULL);
     for (size_t i = 0, n = jv_is(taints, J_ARRAY) ? jv_len(taints) : 0; i < n; i++) {
         jval *t = jv_at(taints, i);
-        const char *key = jv_str_or(jv_get(t, "key"), ""), *value = jv_str_or(jv_get(t, "value"), ""), *effect = jv_str_or(jv_get(t, "effect"), "");
+        const char *key = jv_str_or(jv_get(t, "key"), ""), *value = jv_str_or(jv_get(t, "value"), ""),
+                   *effect = jv_str_or(jv_get(t, "effect"), "");
         size_t at = validate_push_item(f, "metadata.taints", i);
         validate_name(f, "key", key, name_qualified(key));
         validate_name(f, "value", value, name_label_value(value));
@@ -202,7 +203,9 @@ static void check_taints(struct faults *f, jval *taints)
         AUTOFREE char *pair = xasprintf("%s:%s", key, effect);
         if (strmap_has(&seen, pair)) {
             BUF(b); /* upstream prints the Go struct here */
-            buf_addf(&b, "Duplicate value: {\"Key\":\"%s\",\"Value\":\"%s\",\"Effect\":\"%s\",\"TimeAdded\":null}: taints must be unique by key and effect pair",
+            buf_addf(&b,
+                     "Duplicate value: {\"Key\":\"%s\",\"Value\":\"%s\",\"Effect\":\"%s\",\"TimeAdded\":null}: taints must be "
+                     "unique by key and effect pair",
                      key, value, effect);
             fault_add(f, "FieldValueDuplicate", NULL, buf_str(&b));
         }
@@ -260,7 +263,8 @@ static void check_new_event(struct faults *f, jval *o)
         fault_invalid_str(f, "type", "", "has invalid value: %s", type);
 }
 
-/* ---- dispatch ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- dispatch
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 static void check_pod(struct faults *f, jval *o)
 {
@@ -271,7 +275,7 @@ static void check_pod(struct faults *f, jval *o)
 
 static const struct rules {
     const char *group, *kind;
-    void (*check)(struct faults *f, jval *obj);      /* new state; NULL: metadata is all */
+    void (*check)(struct faults *f, jval *obj); /* new state; NULL: metadata is all */
     void (*update)(struct faults *f, jval *old, jval *now);
 } rules[] = {
     {"", "Pod", check_pod, validate_pod_update},
@@ -299,7 +303,8 @@ static const struct rules *rules_of(const struct kube_res *res)
 /* Events answer with their first name, whichever face they were sent to. */
 static int done(struct faults *f, const struct kube_res *res, jval *obj, struct err *err)
 {
-    return faults_done(f, str_eq(res->kind, "Event") && str_eq(res->group, "events.k8s.io") ? "" : res->group, res->kind, obj_name(obj), err);
+    return faults_done(f, str_eq(res->kind, "Event") && str_eq(res->group, "events.k8s.io") ? "" : res->group, res->kind,
+                       obj_name(obj), err);
 }
 
 int validate_create(const struct kube_res *res, jval *obj, struct err *err)

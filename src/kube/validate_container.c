@@ -45,7 +45,8 @@ static void check_host_ports(struct faults *f, jval *ports, struct strmap *seen,
         jval *p = jv_at(ports, i);
         int64_t host = container_port_host_port(p, 0);
         size_t at = validate_push_item(f, "ports", i);
-        AUTOFREE char *what = xasprintf("%s/%s/%lld", jv_str_or(jv_get(p, "protocol"), ""), container_port_host_ip(p) ? container_port_host_ip(p) : "", (long long)host);
+        AUTOFREE char *what = xasprintf("%s/%s/%lld", jv_str_or(jv_get(p, "protocol"), ""),
+                                        container_port_host_ip(p) ? container_port_host_ip(p) : "", (long long)host);
         if (host && strmap_has(seen, what))
             fault_duplicate_str(f, "hostPort", what);
         if (host)
@@ -56,7 +57,8 @@ static void check_host_ports(struct faults *f, jval *ports, struct strmap *seen,
     }
 }
 
-/* ---- mounts --------------------------------------------------------------------------------------------------------------------- */
+/* ---- mounts
+ * --------------------------------------------------------------------------------------------------------------------- */
 
 static bool has_dotdot(const char *path)
 {
@@ -141,7 +143,8 @@ static void check_devices(struct faults *f, jval *devices, const struct strmap *
         else if (!volume)
             fault_not_found(f, "name", name);
         else if (!jv_present(jv_get(volume, "persistentVolumeClaim")) && !jv_present(jv_get(volume, "ephemeral")))
-            fault_invalid_str(f, "name", name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode");
+            fault_invalid_str(f, "name", name,
+                              "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode");
         if (!*path)
             fault_required(f, "devicePath", NULL);
         else if (has_dotdot(path))
@@ -150,7 +153,8 @@ static void check_devices(struct faults *f, jval *devices, const struct strmap *
     }
 }
 
-/* ---- the container ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the container
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void check_security(struct faults *f, jval *sc)
 {
@@ -180,7 +184,8 @@ static void check_resize(struct faults *f, jval *list)
 
 static void check_container(struct faults *f, jval *c, struct pod_parts *p)
 {
-    static const char *const pull[] = {"Always", "IfNotPresent", "Never", NULL}, *const message[] = {"File", "FallbackToLogsOnError", NULL};
+    static const char *const pull[] = {"Always", "IfNotPresent", "Never", NULL}, *const message[] = {
+                                                                                     "File", "FallbackToLogsOnError", NULL};
     const char *name = jv_str_or(jv_get(c, "name"), ""), *image = jv_str_or(jv_get(c, "image"), "");
     if (!*name)
         fault_required(f, "name", NULL);

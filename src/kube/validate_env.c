@@ -11,7 +11,8 @@ static char *subscript(const char *path, bool *label)
     const char *open = strchr(path, '['), *start;
     size_t n = strlen(path);
     *label = str_starts(path, "metadata.labels[");
-    if (!open || (!*label && !str_starts(path, "metadata.annotations[")) || open[1] != '\'' || n < 4 || strcmp(path + n - 2, "']") != 0)
+    if (!open || (!*label && !str_starts(path, "metadata.annotations[")) || open[1] != '\'' || n < 4 ||
+        strcmp(path + n - 2, "']") != 0)
         return NULL;
     start = open + 2;
     return path + n - 2 >= start ? xstrndup(start, (size_t)(path + n - 2 - start)) : NULL;
@@ -27,12 +28,16 @@ static bool one_of(const char *s, const char *const *list)
 
 void validate_field_ref(struct faults *f, jval *ref, bool volume)
 {
-    static const char *const for_env[] = {"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
-                                          "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs", NULL};
-    static const char *const for_volume[] = {"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid", NULL};
-    static const char *const known[] = {"metadata.name", "metadata.namespace", "metadata.uid", "metadata.annotations", "metadata.labels",
-                                        "spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "spec.schedulerName", "spec.hostNetwork",
-                                        "status.phase", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs", NULL};
+    static const char *const for_env[] = {
+        "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
+        "status.hostIP", "status.hostIPs",     "status.podIP", "status.podIPs", NULL};
+    static const char *const for_volume[] = {"metadata.annotations", "metadata.labels", "metadata.name",
+                                             "metadata.namespace",   "metadata.uid",    NULL};
+    static const char *const known[] = {
+        "metadata.name",      "metadata.namespace", "metadata.uid",       "metadata.annotations",
+        "metadata.labels",    "spec.nodeName",      "spec.restartPolicy", "spec.serviceAccountName",
+        "spec.schedulerName", "spec.hostNetwork",   "status.phase",       "status.hostIP",
+        "status.hostIPs",     "status.podIP",       "status.podIPs",      NULL};
     const char *path = jv_str_or(jv_get(ref, "fieldPath"), "");
     bool label;
     size_t at = fault_push(f, "fieldRef");
@@ -59,7 +64,8 @@ static void check_divisor(struct faults *f, const char *resource, jval *divisor)
         {".memory", " 1 1k 1M 1G 1T 1P 1E 1Ki 1Mi 1Gi 1Ti 1Pi 1Ei ",
          "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource"},
         {".ephemeral-storage", " 1 1k 1M 1G 1T 1P 1E 1Ki 1Mi 1Gi 1Ti 1Pi 1Ei ",
-         "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource"},
+         "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral "
+         "storage resource"},
     };
     const char *given = jv_is(divisor, J_NUMBER) ? jv_num_text(divisor) : jv_str(divisor);
     struct quantity q;
@@ -74,15 +80,21 @@ static void check_divisor(struct faults *f, const char *resource, jval *divisor)
 
 void validate_resource_field_ref(struct faults *f, jval *ref, bool volume)
 {
-    static const char *const resources[] = {"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage",
-                                            "requests.memory", NULL};
+    static const char *const resources[] = {"limits.cpu",
+                                            "limits.ephemeral-storage",
+                                            "limits.memory",
+                                            "requests.cpu",
+                                            "requests.ephemeral-storage",
+                                            "requests.memory",
+                                            NULL};
     const char *resource = jv_str_or(jv_get(ref, "resource"), "");
     size_t at = fault_push(f, "resourceFieldRef");
     if (volume && str_empty(resource_field_selector_container_name(ref)))
         fault_required(f, "containerName", NULL);
     else if (!*resource)
         fault_required(f, "resource", NULL);
-    else if (!one_of(resource, resources) && !str_starts(resource, "limits.hugepages-") && !str_starts(resource, "requests.hugepages-"))
+    else if (!one_of(resource, resources) && !str_starts(resource, "limits.hugepages-") &&
+             !str_starts(resource, "requests.hugepages-"))
         fault_unsupported(f, "resource", resource, resources);
     check_divisor(f, resource, jv_get(ref, "divisor"));
     fault_pop(f, at);
@@ -117,7 +129,8 @@ static void check_value_from(struct faults *f, jval *from, const char *value)
             check_key_ref(f, members[i], ref);
     }
     if (sources == 0)
-        fault_invalid_str(f, NULL, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`");
+        fault_invalid_str(f, NULL, "",
+                          "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`");
     else if (!str_empty(value))
         fault_invalid_str(f, NULL, "", "may not be specified when `value` is not empty");
     else if (sources > 1)

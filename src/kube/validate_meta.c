@@ -84,8 +84,10 @@ static void check_owners(struct faults *f, jval *refs)
         if (!owner_reference_controller(ref, false))
             continue;
         if (controller)
-            fault_invalid(f, NULL, refs, "Only one reference can have Controller set to true. Found \"true\" in references for %s/%s and %s/%s",
-                          owner_reference_kind(controller), owner_reference_name(controller), owner_reference_kind(ref), owner_reference_name(ref));
+            fault_invalid(f, NULL, refs,
+                          "Only one reference can have Controller set to true. Found \"true\" in references for %s/%s and %s/%s",
+                          owner_reference_kind(controller), owner_reference_name(controller), owner_reference_kind(ref),
+                          owner_reference_name(ref));
         else
             controller = ref;
     }
@@ -154,7 +156,8 @@ static void check_new_finalizers(struct faults *f, jval *old, jval *now)
         if (!obj_has_finalizer(old, jv_str_or(x, "")))
             buf_addf(&added, "%s\"%s\"", added.len ? ", " : "", jv_str_or(x, ""));
     if (added.len)
-        fault_forbidden(f, "finalizers", "no new finalizers can be added if the object is being deleted, found new finalizers []string{%s}",
+        fault_forbidden(f, "finalizers",
+                        "no new finalizers can be added if the object is being deleted, found new finalizers []string{%s}",
                         buf_str(&added));
 }
 
@@ -167,7 +170,8 @@ void validate_immutable(struct faults *f, const char *member, jval *old, jval *n
 
 void validate_metadata_update(struct faults *f, jval *old, jval *now)
 {
-    static const char *const fixed[] = {"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
+    static const char *const fixed[] = {
+        "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
     jval *was = obj_meta(old), *meta = obj_meta(now);
     size_t at = fault_push(f, "metadata");
     check_new_finalizers(f, old, now);

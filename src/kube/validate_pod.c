@@ -87,7 +87,8 @@ static void check_security(struct faults *f, jval *spec)
             fault_invalid_i64(f, ids[i], id, "must be between 0 and 2147483647, inclusive");
     }
     if (pod_spec_share_process_namespace(spec, false) && pod_spec_host_pid(spec, false))
-        fault_invalid(f, "shareProcessNamespace", jv_get(spec, "shareProcessNamespace"), "ShareProcessNamespace and HostPID cannot both be enabled");
+        fault_invalid(f, "shareProcessNamespace", jv_get(spec, "shareProcessNamespace"),
+                      "ShareProcessNamespace and HostPID cannot both be enabled");
     fault_pop(f, at);
     if (jv_is(jv_get(spec, "hostUsers"), J_BOOL) && !pod_spec_host_users(spec, true)) {
         static const char *const shared[] = {"hostNetwork", "hostPID", "hostIPC"};
@@ -124,7 +125,8 @@ static void check_gates(struct faults *f, jval *spec)
 static void check_names(struct faults *f, jval *spec)
 {
     const char *account = pod_spec_service_account_name(spec), *node = pod_spec_node_name(spec);
-    const char *host = pod_spec_hostname(spec), *subdomain = pod_spec_subdomain(spec), *class = pod_spec_priority_class_name(spec);
+    const char *host = pod_spec_hostname(spec), *subdomain = pod_spec_subdomain(spec),
+               *class = pod_spec_priority_class_name(spec);
     int64_t deadline;
     if (!str_empty(account))
         validate_name(f, "serviceAccountName", account, name_dns1123_subdomain(account));
@@ -178,12 +180,11 @@ void validate_pod_spec(struct faults *f, jval *spec)
     strmap_free(&p.names);
 }
 
-/* ---- update ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- update
+ * -----------------------------------------------------------------------------------------------------------------------------
+ */
 
-static bool same(jval *a, jval *b)
-{
-    return jv_present(a) == jv_present(b) && (!jv_present(a) || jv_equal(a, b));
-}
+static bool same(jval *a, jval *b) { return jv_present(a) == jv_present(b) && (!jv_present(a) || jv_equal(a, b)); }
 
 /* Same number of containers, and images that are there. False when the numbers differ: nothing more can be said then. */
 static bool check_images(struct faults *f, const char *member, jval *old, jval *now)
@@ -236,7 +237,8 @@ static void check_added_tolerations(struct faults *f, jval *old, jval *now)
 /* The new spec with what may change put back to what it was. */
 static struct json *with_old_parts(jval *old, jval *now)
 {
-    static const char *const open[] = {"activeDeadlineSeconds", "tolerations", "schedulingGates", "nodeSelector" /* while gated */};
+    static const char *const open[] = {"activeDeadlineSeconds", "tolerations", "schedulingGates",
+                                       "nodeSelector" /* while gated */};
     static const char *const lists[] = {"containers", "initContainers"};
     JM(m, now);
     jmval *spec = jm_root(m);
@@ -282,7 +284,8 @@ static void check_gate_changes(struct faults *f, jval *was, jval *spec)
         if (known)
             continue;
         size_t at = validate_push_item(f, "schedulingGates", i);
-        fault_forbidden(f, "name", "only deletion is allowed, but found new scheduling gate '%s'", jv_str_or(jv_get(jv_at(gates, i), "name"), ""));
+        fault_forbidden(f, "name", "only deletion is allowed, but found new scheduling gate '%s'",
+                        jv_str_or(jv_get(jv_at(gates, i), "name"), ""));
         fault_pop(f, at);
     }
     jval *selector = pod_spec_node_selector(spec), *v;
@@ -311,11 +314,12 @@ void validate_pod_update(struct faults *f, jval *old, jval *now)
         differing(was, json_root(munged), &names);
         AUTOFREE char *all = strlist_join(&names, ", ");
         if (names.n)
-            fault_forbidden(f, NULL,
-                            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-                            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-                            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\nchanged: %s",
-                            all);
+            fault_forbidden(
+                f, NULL,
+                "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+                "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+                "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\nchanged: %s",
+                all);
     }
     fault_pop(f, at);
 }
@@ -335,7 +339,8 @@ void validate_pod_status_update(struct faults *f, jval *old, jval *now)
             for (size_t k = 0; k < jv_len(before); k++)
                 if (str_eq(container_status_name(jv_at(before, k)), container_status_name(c)))
                     o = jv_at(before, k);
-            if (!jv_present(container_state_terminated(container_status_state(o))) || jv_present(container_state_terminated(container_status_state(c))))
+            if (!jv_present(container_state_terminated(container_status_state(o))) ||
+                jv_present(container_state_terminated(container_status_state(c))))
                 continue;
             size_t cat = validate_push_item(f, lists[l], i);
             fault_forbidden(f, "state", "may not be transitioned to non-terminated state");

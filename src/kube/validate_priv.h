@@ -25,8 +25,8 @@ void validate_port(struct faults *f, const char *member, jval *port);
 /* Parts of pods, at the path of their own. */
 struct pod_parts {
     jval *spec;
-    struct strmap volumes;   /* name -> its volume; borrowed */
-    struct strmap names;     /* of containers seen */
+    struct strmap volumes; /* name -> its volume; borrowed */
+    struct strmap names;   /* of containers seen */
 };
 void validate_pod_spec(struct faults *f, jval *spec);
 void validate_volumes(struct faults *f, jval *volumes, struct strmap *names);

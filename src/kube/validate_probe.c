@@ -34,7 +34,8 @@ static void check_sleep(struct faults *f, jval *sleep, int64_t grace)
 {
     int64_t seconds = sleep_action_seconds(sleep, 0);
     if (seconds < 0 || seconds > grace)
-        fault_invalid_i64(f, "sleep", seconds, "must be non-negative and less than terminationGracePeriodSeconds (%lld)", (long long)grace);
+        fault_invalid_i64(f, "sleep", seconds, "must be non-negative and less than terminationGracePeriodSeconds (%lld)",
+                          (long long)grace);
 }
 
 /* The one action of a probe or hook. */
@@ -65,7 +66,8 @@ static void check_handler(struct faults *f, jval *h, int64_t grace)
 
 static void check_probe(struct faults *f, jval *probe, bool readiness)
 {
-    static const char *const numbers[] = {"initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"};
+    static const char *const numbers[] = {"initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
+                                          "failureThreshold"};
     int64_t n;
     check_handler(f, probe, 0);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
@@ -75,12 +77,14 @@ static void check_probe(struct faults *f, jval *probe, bool readiness)
     if (!readiness && probe_success_threshold(probe, 1) != 1)
         fault_invalid_i64(f, "successThreshold", probe_success_threshold(probe, 1), "must be 1");
     if (readiness && jv_present(jv_get(probe, "terminationGracePeriodSeconds")))
-        fault_invalid(f, "terminationGracePeriodSeconds", jv_get(probe, "terminationGracePeriodSeconds"), "must not be set for readinessProbes");
+        fault_invalid(f, "terminationGracePeriodSeconds", jv_get(probe, "terminationGracePeriodSeconds"),
+                      "must not be set for readinessProbes");
 }
 
 void validate_probes(struct faults *f, jval *container, jval *spec)
 {
-    static const char *const hooks[] = {"postStart", "preStop"}, *const probes[] = {"livenessProbe", "readinessProbe", "startupProbe"};
+    static const char *const hooks[] = {"postStart", "preStop"}, *const probes[] = {"livenessProbe", "readinessProbe",
+                                                                                    "startupProbe"};
     jval *lifecycle = container_lifecycle(container);
     int64_t grace = pod_spec_termination_grace_period_seconds(spec, 30);
     for (size_t i = 0; i < ARRAY_LEN(hooks); i++) {

@@ -8,7 +8,8 @@
 static void check_rules(struct faults *f, jval *rules, bool namespaced)
 {
     for (size_t i = 0, n = jv_is(rules, J_ARRAY) ? jv_len(rules) : 0; i < n; i++) {
-        jval *r = jv_at(rules, i), *urls = policy_rule_non_resource_urls(r), *groups = policy_rule_api_groups(r), *resources = policy_rule_resources(r);
+        jval *r = jv_at(rules, i), *urls = policy_rule_non_resource_urls(r), *groups = policy_rule_api_groups(r),
+             *resources = policy_rule_resources(r);
         size_t at = validate_push_item(f, "rules", i);
         if (jv_len(policy_rule_verbs(r)) == 0)
             fault_required(f, "verbs", "verbs must contain at least one value");
@@ -33,7 +34,8 @@ static void check_aggregation(struct faults *f, jval *rule)
     if (!jv_is(rule, J_OBJECT))
         return;
     if (jv_len(list) == 0)
-        fault_required(f, "aggregationRule.clusterRoleSelectors", "at least one clusterRoleSelector required if aggregationRule is non-nil");
+        fault_required(f, "aggregationRule.clusterRoleSelectors",
+                       "at least one clusterRoleSelector required if aggregationRule is non-nil");
     for (size_t i = 0, n = jv_is(list, J_ARRAY) ? jv_len(list) : 0; i < n; i++) {
         size_t at = validate_push_item(f, "aggregationRule.clusterRoleSelectors", i), before = f->texts.n;
         validate_label_selector(f, jv_at(list, i));

@@ -3,20 +3,11 @@
 #include "kube/validate_priv.h"
 #include "value/quantity.h"
 
-static bool is_hugepage(const char *name)
-{
-    return str_starts(name, "hugepages-");
-}
+static bool is_hugepage(const char *name) { return str_starts(name, "hugepages-"); }
 
-static bool is_native(const char *name)
-{
-    return !strchr(name, '/') || strstr(name, "kubernetes.io/");
-}
+static bool is_native(const char *name) { return !strchr(name, '/') || strstr(name, "kubernetes.io/"); }
 
-static bool may_overcommit(const char *name)
-{
-    return is_native(name) && !is_hugepage(name);
-}
+static bool may_overcommit(const char *name) { return is_native(name) && !is_hugepage(name); }
 
 static bool one_of(const char *name, const char *const *list)
 {
@@ -29,9 +20,27 @@ static bool one_of(const char *name, const char *const *list)
 static void check_name(struct faults *f, const char *name)
 {
     static const char *const container[] = {"cpu", "memory", "ephemeral-storage", NULL};
-    static const char *const standard[] = {"cpu", "memory", "ephemeral-storage", "storage", "pods", "services", "replicationcontrollers",
-        "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims", "services.nodeports", "services.loadbalancers", "requests.cpu",
-        "requests.memory", "requests.storage", "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage", NULL};
+    static const char *const standard[] = {"cpu",
+                                           "memory",
+                                           "ephemeral-storage",
+                                           "storage",
+                                           "pods",
+                                           "services",
+                                           "replicationcontrollers",
+                                           "resourcequotas",
+                                           "secrets",
+                                           "configmaps",
+                                           "persistentvolumeclaims",
+                                           "services.nodeports",
+                                           "services.loadbalancers",
+                                           "requests.cpu",
+                                           "requests.memory",
+                                           "requests.storage",
+                                           "requests.ephemeral-storage",
+                                           "limits.cpu",
+                                           "limits.memory",
+                                           "limits.ephemeral-storage",
+                                           NULL};
     struct name_faults bad = name_qualified(name);
     validate_name(f, NULL, name, bad);
     if (bad.n || strchr(name, '/'))
@@ -59,7 +68,8 @@ static void check_quantity(struct faults *f, const char *name, const struct quan
         fault_invalid_str(f, NULL, text, "must be greater than or equal to 0");
     if (!is_native(name) && q->nano % 1000000000 != 0)
         fault_invalid_str(f, NULL, text, "must be an integer");
-    if (is_hugepage(name) && quantity_parse(name + strlen("hugepages-"), &page, NULL) == 0 && page.nano > 0 && q->nano % page.nano != 0)
+    if (is_hugepage(name) && quantity_parse(name + strlen("hugepages-"), &page, NULL) == 0 && page.nano > 0 &&
+        q->nano % page.nano != 0)
         fault_invalid_str(f, NULL, text, "%s is not positive integer multiple of %s", text, name);
 }
 
@@ -174,7 +184,8 @@ void validate_pod_resources(struct faults *f, jval *spec)
             continue;
         size_t at = fault_push(f, "resources.requests");
         fault_push_key(f, k);
-        fault_invalid_str(f, NULL, text, "must be greater than or equal to aggregate container requests of %s", quantity_format(&total, sum));
+        fault_invalid_str(f, NULL, text, "must be greater than or equal to aggregate container requests of %s",
+                          quantity_format(&total, sum));
         fault_pop(f, at);
     }
 }

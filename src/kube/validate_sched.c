@@ -65,7 +65,8 @@ static void check_weight(struct faults *f, int64_t weight)
 static void check_node_affinity(struct faults *f, jval *a)
 {
     jval *required = node_affinity_required_during_scheduling_ignored_during_execution(a);
-    jval *preferred = node_affinity_preferred_during_scheduling_ignored_during_execution(a), *terms = node_selector_node_selector_terms(required);
+    jval *preferred = node_affinity_preferred_during_scheduling_ignored_during_execution(a),
+         *terms = node_selector_node_selector_terms(required);
     if (jv_is(required, J_OBJECT)) {
         size_t at = fault_push(f, "requiredDuringSchedulingIgnoredDuringExecution");
         if (jv_len(terms) == 0)
@@ -141,13 +142,16 @@ void validate_affinity(struct faults *f, jval *affinity)
 
 static void check_toleration(struct faults *f, jval *t)
 {
-    static const char *const ops[] = {"Equal", "Exists", NULL}, *const effects[] = {"NoSchedule", "PreferNoSchedule", "NoExecute", NULL};
-    const char *key = jv_str_or(jv_get(t, "key"), ""), *op = jv_str_or(jv_get(t, "operator"), ""), *value = jv_str_or(jv_get(t, "value"), "");
+    static const char *const ops[] = {"Equal", "Exists", NULL}, *const effects[] = {"NoSchedule", "PreferNoSchedule", "NoExecute",
+                                                                                    NULL};
+    const char *key = jv_str_or(jv_get(t, "key"), ""), *op = jv_str_or(jv_get(t, "operator"), ""),
+               *value = jv_str_or(jv_get(t, "value"), "");
     const char *effect = jv_str_or(jv_get(t, "effect"), "");
     if (*key)
         validate_name(f, "key", key, name_qualified(key));
     else if (!str_eq(op, "Exists"))
-        fault_invalid_str(f, "operator", op, "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
+        fault_invalid_str(f, "operator", op,
+                          "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
     if (jv_present(jv_get(t, "tolerationSeconds")) && !str_eq(effect, "NoExecute"))
         fault_invalid_str(f, "effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
     if (!*op || str_eq(op, "Equal"))
@@ -189,7 +193,8 @@ void validate_spread(struct faults *f, jval *constraints)
             if (domains <= 0)
                 fault_invalid_i64(f, "minDomains", domains, "must be greater than zero");
             if (!str_eq(action, "DoNotSchedule"))
-                fault_invalid_i64(f, "minDomains", domains, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not %s", action);
+                fault_invalid_i64(f, "minDomains", domains, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not %s",
+                                  action);
         }
         size_t sat = fault_push(f, "labelSelector");
         validate_label_selector(f, topology_spread_constraint_label_selector(c));

@@ -44,7 +44,8 @@ static void check_items(struct faults *f, jval *items)
 static void check_downward(struct faults *f, jval *items)
 {
     for (size_t i = 0, n = jv_is(items, J_ARRAY) ? jv_len(items) : 0; i < n; i++) {
-        jval *item = jv_at(items, i), *field = downward_api_volume_file_field_ref(item), *resource = downward_api_volume_file_resource_field_ref(item);
+        jval *item = jv_at(items, i), *field = downward_api_volume_file_field_ref(item),
+             *resource = downward_api_volume_file_resource_field_ref(item);
         size_t at = fault_push(f, "items");
         check_relative(f, "path", jv_str_or(jv_get(item, "path"), ""));
         if (jv_is(field, J_OBJECT))
@@ -74,7 +75,8 @@ static void check_token(struct faults *f, jval *t)
 static void check_projected(struct faults *f, jval *p)
 {
     jval *sources = projected_volume_source_sources(p);
-    static const char *const kinds[] = {"secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"};
+    static const char *const kinds[] = {"secret",        "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle",
+                                        "podCertificate"};
     check_mode(f, "defaultMode", jv_get(p, "defaultMode"));
     for (size_t i = 0, n = jv_is(sources, J_ARRAY) ? jv_len(sources) : 0; i < n; i++) {
         jval *s = jv_at(sources, i);
@@ -115,7 +117,8 @@ static void check_empty_dir(struct faults *f, jval *v)
 
 static void check_host_path(struct faults *f, jval *v)
 {
-    static const char *const types[] = {"", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket", NULL};
+    static const char *const types[] = {"",     "BlockDevice",  "CharDevice", "Directory", "DirectoryOrCreate",
+                                        "File", "FileOrCreate", "Socket",     NULL};
     const char *path = jv_str_or(jv_get(v, "path"), ""), *type = jv_str_or(jv_get(v, "type"), "");
     bool known = false;
     if (!*path)

@@ -11,7 +11,8 @@ static void warn_spread(jval *spec, struct strlist *out)
     jval *list = pod_spec_topology_spread_constraints(spec);
     for (size_t i = 0; i < jv_len(list); i++)
         if (!jv_present(topology_spread_constraint_label_selector(jv_at(list, i))))
-            strlist_addf(out, "spec.topologySpreadConstraints[%zu].labelSelector: a null labelSelector results in matching no pod", i);
+            strlist_addf(out,
+                         "spec.topologySpreadConstraints[%zu].labelSelector: a null labelSelector results in matching no pod", i);
 }
 
 static void warn_pull_secrets(jval *spec, struct strlist *out)
@@ -35,7 +36,8 @@ static void warn_bytes(jval *map, const char *path, const char *member, struct s
     for (size_t i = 0; i < ARRAY_LEN(bytes); i++) {
         const char *q = jv_str(jv_get(map, bytes[i]));
         if (q && is_fractional(q))
-            strlist_addf(out, "%s.resources.%s[%s]: fractional byte value \"%s\" is invalid, must be an integer", path, member, bytes[i], q);
+            strlist_addf(out, "%s.resources.%s[%s]: fractional byte value \"%s\" is invalid, must be an integer", path, member,
+                         bytes[i], q);
     }
 }
 
@@ -48,8 +50,10 @@ static void warn_container(jval *c, const char *path, struct strlist *out)
         jval *p = jv_at(ports, i);
         const char *name = container_port_name(p), *protocol = container_port_protocol(p), *ip = container_port_host_ip(p);
         if (!str_empty(ip) && container_port_host_port(p, 0) == 0)
-            strlist_addf(out, "%s.ports[%zu]: hostIP set without hostPort: {Name:%s HostPort:0 ContainerPort:%" PRId64 " Protocol:%s HostIP:%s}", path, i,
-                         name ? name : "", (int64_t)container_port_container_port(p, 0), protocol ? protocol : "", ip);
+            strlist_addf(out,
+                         "%s.ports[%zu]: hostIP set without hostPort: {Name:%s HostPort:0 ContainerPort:%" PRId64
+                         " Protocol:%s HostIP:%s}",
+                         path, i, name ? name : "", (int64_t)container_port_container_port(p, 0), protocol ? protocol : "", ip);
     }
 }
 
@@ -75,9 +79,13 @@ void warn_finalizers(jval *old, jval *now, struct strlist *out)
     jval *list = object_meta_finalizers(obj_meta(now));
     for (size_t i = 0; i < jv_len(list); i++) {
         const char *name = jv_str_or(jv_at(list, i), "");
-        if (strchr(name, '/') || strcmp(name, "orphan") == 0 || strcmp(name, "foregroundDeletion") == 0 || (old && obj_has_finalizer(old, name)))
+        if (strchr(name, '/') || strcmp(name, "orphan") == 0 || strcmp(name, "foregroundDeletion") == 0 ||
+            (old && obj_has_finalizer(old, name)))
             continue;
-        strlist_addf(out, "metadata.finalizers: \"%s\": prefer a domain-qualified finalizer name to avoid accidental conflicts with other "
-                          "finalizer writers", name);
+        strlist_addf(
+            out,
+            "metadata.finalizers: \"%s\": prefer a domain-qualified finalizer name to avoid accidental conflicts with other "
+            "finalizer writers",
+            name);
     }
 }

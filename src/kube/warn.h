@@ -1,6 +1,7 @@
 /* warn.h - warnings about objects that are taken as they are, but hardly meant so.
  *
- * Pods are looked at when they are created, not when they change, as with Kubernetes. Pure functions, any thread. Source: specs kube.md 2.1, 4.2. */
+ * Pods are looked at when they are created, not when they change, as with Kubernetes. Pure functions, any thread. Source: specs
+ * kube.md 2.1, 4.2. */
 #ifndef TM_KUBE_WARN_H
 #define TM_KUBE_WARN_H
 

@@ -1,8 +1,9 @@
 /* The work queue: a set of keys in the order they came, each with at most one worker at a time.
  *
  * One item a key that is known for any reason: waiting in line, being worked on, waiting for a time, or having failed before.
- * An item that has none of these left is dropped. Takers move items whose time has come into the line; so there is no thread of the queue's own, and
- * an idle queue wakes nobody. Upstream's overall limit of ten retries a second is left out on purpose: the API is in our process. */
+ * An item that has none of these left is dropped. Takers move items whose time has come into the line; so there is no thread of
+ * the queue's own, and an idle queue wakes nobody. Upstream's overall limit of ten retries a second is left out on purpose: the
+ * API is in our process. */
 #include "kube/controller.h"
 
 #include <stdlib.h>
@@ -223,7 +224,8 @@ unsigned workqueue_failures(struct workqueue *q, const char *key)
     return it ? it->failures : 0;
 }
 
-/* ---- workers ---------------------------------------------------------------------------------------------------------------- */
+/* ---- workers ----------------------------------------------------------------------------------------------------------------
+ */
 
 static void move_due(struct workqueue *q)
 {

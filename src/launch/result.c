@@ -194,15 +194,13 @@ static int result_from_doc(struct json *doc, struct launch_result *out, struct e
 
 int launch_result_parse(const char *text, size_t len, struct launch_result *out, struct err *err)
 {
-    JSON_REF(doc)
-    = json_parse(text, len, NULL, err);
+    JSON_REF(doc) = json_parse(text, len, NULL, err);
     return doc ? result_from_doc(doc, out, err) : -1;
 }
 
 int launch_result_read(const char *dir, struct launch_result *out, struct err *err)
 {
-    JSON_REF(doc)
-    = launch_read_doc(dir, LAUNCH_RESULT, err);
+    JSON_REF(doc) = launch_read_doc(dir, LAUNCH_RESULT, err);
     return doc ? result_from_doc(doc, out, err) : -1;
 }
 

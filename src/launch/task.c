@@ -174,8 +174,7 @@ static int task_from_doc(struct json *doc, struct launch_task *out, struct err *
 
 int launch_task_parse(const char *text, size_t len, struct launch_task *out, struct err *err)
 {
-    JSON_REF(doc)
-    = json_parse(text, len, NULL, err);
+    JSON_REF(doc) = json_parse(text, len, NULL, err);
     return doc ? task_from_doc(doc, out, err) : -1;
 }
 
@@ -193,8 +192,7 @@ struct json *launch_read_doc(const char *dir, const char *name, struct err *err)
 
 int launch_task_read(const char *dir, struct launch_task *out, struct err *err)
 {
-    JSON_REF(doc)
-    = launch_read_doc(dir, LAUNCH_TASK, err);
+    JSON_REF(doc) = launch_read_doc(dir, LAUNCH_TASK, err);
     return doc ? task_from_doc(doc, out, err) : -1;
 }
 

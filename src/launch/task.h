@@ -36,17 +36,17 @@
 #include "base/str.h"
 #include "value/json.h"
 
-#define LAUNCH_DIR "/tidemill/task"
-#define LAUNCH_TASK "task.json"
-#define LAUNCH_STARTED "started"
-#define LAUNCH_RESULT "result.json"
+#define LAUNCH_DIR        "/tidemill/task"
+#define LAUNCH_TASK       "task.json"
+#define LAUNCH_STARTED    "started"
+#define LAUNCH_RESULT     "result.json"
 #define LAUNCH_INPUT_FILE "/tmp/kfp/executor_input.json"
-#define LAUNCH_AGENT "/tidemill/agent" /* where the agent's binary is mounted, read-only */
+#define LAUNCH_AGENT      "/tidemill/agent" /* where the agent's binary is mounted, read-only */
 #define LAUNCH_TAIL_LINES 20
-#define LAUNCH_TAIL_MAX (16u << 10)   /* bytes of log_tail */
-#define LAUNCH_PARAM_MAX (4u << 20)   /* bytes of one output parameter file */
+#define LAUNCH_TAIL_MAX   (16u << 10) /* bytes of log_tail */
+#define LAUNCH_PARAM_MAX  (4u << 20)  /* bytes of one output parameter file */
 #define LAUNCH_OUTPUT_MAX (16u << 20) /* bytes of the executor output file */
-#define LAUNCH_FILE_MAX (96u << 20)   /* bytes of task.json or result.json */
+#define LAUNCH_FILE_MAX   (96u << 20) /* bytes of task.json or result.json */
 #define LAUNCH_EXIT_TWICE 125
 
 /* A named output and where its file (or directory) lies inside the container. */

@@ -34,8 +34,7 @@ static int insert_metrics(struct db *db, const struct md_artifact *a, struct err
 {
     static const char SQL[] =
         "INSERT OR REPLACE INTO metrics (artifact_id, name, run_id, task_id, value) VALUES (?1, ?2, ?3, ?4, ?5)";
-    JSON_REF(doc)
-    = json_parse_str(a->metadata, err);
+    JSON_REF(doc) = json_parse_str(a->metadata, err);
     if (!doc)
         return err_wrap(err, "metadata of artifact \"%s\"", a->name);
     struct jiter it = jv_iter(json_root(doc));
@@ -132,8 +131,7 @@ int md_artifact_find(struct db *db, const struct md_artifact *like, int64_t *id,
     static const char SQL[] = "SELECT id, metadata FROM artifacts WHERE uri = ?1 AND schema_title = ?2 AND pipeline = ?3 "
                               "AND namespace = ?4 ORDER BY id DESC";
     *id = 0;
-    JSON_REF(want)
-    = json_parse_str(like->metadata ? like->metadata : "{}", err);
+    JSON_REF(want) = json_parse_str(like->metadata ? like->metadata : "{}", err);
     if (!want)
         return -1;
     STMT(s, db, SQL, err);
@@ -145,8 +143,7 @@ int md_artifact_find(struct db *db, const struct md_artifact *like, int64_t *id,
     stmt_bind_text(s, 4, or_empty(like->ns));
     int rc;
     while ((rc = stmt_step(s, err)) == 1) {
-        JSON_REF(have)
-        = json_parse_str(stmt_text(s, 1), NULL);
+        JSON_REF(have) = json_parse_str(stmt_text(s, 1), NULL);
         if (have && jv_equal(json_root(have), json_root(want))) {
             *id = stmt_i64(s, 0);
             return 0;

@@ -15,7 +15,7 @@
 #include "net/tls.h"
 
 #define VALID_SECONDS (10L * 365 * 24 * 3600)
-#define CN_MAX 64 /* ub-common-name; longer names live in the alternative names */
+#define CN_MAX        64 /* ub-common-name; longer names live in the alternative names */
 
 static void free_cert(X509 **p) { X509_free(*p); }
 static void free_key(EVP_PKEY **p) { EVP_PKEY_free(*p); }

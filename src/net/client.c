@@ -11,12 +11,12 @@
 #include "net/parse.h"
 #include "net/tls.h"
 
-#define MAX_KEPT 16
-#define KEPT_NS (50 * NS_PER_S) /* less than most servers keep theirs */
-#define MAX_HEAD ((size_t)256 * 1024)
-#define MAX_FIELDS 1000
+#define MAX_KEPT       16
+#define KEPT_NS        (50 * NS_PER_S) /* less than most servers keep theirs */
+#define MAX_HEAD       ((size_t)256 * 1024)
+#define MAX_FIELDS     1000
 #define DEFAULT_ANSWER ((size_t)64 * 1024 * 1024)
-#define READ_CHUNK (16 * 1024)
+#define READ_CHUNK     (16 * 1024)
 
 struct http_client {
     SSL_CTX *tls;

@@ -31,14 +31,14 @@
 #include "net/parse.h"
 #include "net/server.h"
 
-#define N_LOOPS 2
-#define SCRATCH_BYTES (64 * 1024)
-#define LOW_WATER ((size_t)64 * 1024)
-#define FILE_CHUNK ((size_t)256 * 1024)
-#define LINGER_MS 2000      /* without a byte */
-#define LINGER_MAX_MS 30000 /* in all: a client that uploads 1 GB reads our refusal only when it has sent everything */
-#define LINGER_STOP_MS 200  /* while the server stops */
-#define DEFAULT_BODY ((size_t)3 * 1024 * 1024)
+#define N_LOOPS        2
+#define SCRATCH_BYTES  (64 * 1024)
+#define LOW_WATER      ((size_t)64 * 1024)
+#define FILE_CHUNK     ((size_t)256 * 1024)
+#define LINGER_MS      2000  /* without a byte */
+#define LINGER_MAX_MS  30000 /* in all: a client that uploads 1 GB reads our refusal only when it has sent everything */
+#define LINGER_STOP_MS 200   /* while the server stops */
+#define DEFAULT_BODY   ((size_t)3 * 1024 * 1024)
 
 enum conn_state {
     CONN_HANDSHAKE,

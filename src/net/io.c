@@ -8,7 +8,7 @@
 #include "net/tls.h"
 
 #define IOV_MAX_USED 64
-#define TLS_RECORD (16 * 1024)
+#define TLS_RECORD   (16 * 1024)
 
 static ssize_t tls_result(struct conn *c, int rc)
 {

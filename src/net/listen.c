@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "net/internal.h"
 
-#define BACKLOG 1024
+#define BACKLOG          1024
 #define ACCEPTS_PER_TURN 64
 
 /* ---- binding ---- */

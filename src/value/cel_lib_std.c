@@ -225,7 +225,7 @@ static val std_matches(struct cel_call *c)
     return hit < 0 ? cel_error(c->run, "%s", err_text(&e)) : cel_mk_bool(hit);
 }
 
-#define SIZED (KIND(CEL_STRING) | KIND(CEL_BYTES) | KIND(CEL_LIST) | KIND(CEL_MAP))
+#define SIZED   (KIND(CEL_STRING) | KIND(CEL_BYTES) | KIND(CEL_LIST) | KIND(CEL_MAP))
 #define NUMBERS (KIND(CEL_INT) | KIND(CEL_UINT) | KIND(CEL_DOUBLE))
 const struct cel_fn cel_lib_std[] = {
     {"size", CEL_BOTH, 1, 1, SIZED, std_size},
@@ -289,8 +289,7 @@ static val parse_json(struct cel_call *c)
     if (cel_charge_bytes(c->run, x->n) < 0)
         return NULL;
     ERR(e);
-    JSON_REF(d)
-    = json_parse(x->s, x->n, NULL, &e);
+    JSON_REF(d) = json_parse(x->s, x->n, NULL, &e);
     if (!d)
         return cel_error(c->run, "parseJson: %s", err_text(&e));
     return deep_copy(c->run, json_root(d));

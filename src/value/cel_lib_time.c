@@ -9,7 +9,7 @@
 
 #define MIN_SEC (-62135596800LL) /* 0001-01-01T00:00:00Z */
 #define MAX_SEC 253402300799LL   /* 9999-12-31T23:59:59Z */
-#define DAY 86400LL
+#define DAY     86400LL
 
 typedef const struct cel_value *val;
 

@@ -11,7 +11,7 @@
 #include "value/regex.h"
 
 #define CEL_SOURCE_MAX (100u << 10) /* bytes of an expression */
-#define CEL_NEST_MAX 100            /* nesting while parsing; a level takes up to 2 KiB of stack */
+#define CEL_NEST_MAX   100          /* nesting while parsing; a level takes up to 2 KiB of stack */
 #define CEL_HEIGHT_MAX 300          /* height of the tree, which bounds recursion when evaluating */
 #define CEL_LOCALS_MAX 64           /* comprehension variables in scope at once */
 
@@ -228,7 +228,7 @@ struct cel_call {
     const struct cel_value **args; /* args[0] is the target of a member call */
     unsigned n;
 };
-#define KIND(k) (1u << (k))
+#define KIND(k)  (1u << (k))
 #define ANY_KIND 0u
 enum cel_how { CEL_GLOBAL = 1, CEL_MEMBER = 2, CEL_BOTH = 3 };
 struct cel_fn {

@@ -21,8 +21,8 @@
 #include "base/err.h"
 
 struct json;
-typedef const struct jval_opaque jval;   /* immutable value */
-typedef struct jmval_opaque jmval;       /* mutable value, belongs to one struct jm */
+typedef const struct jval_opaque jval; /* immutable value */
+typedef struct jmval_opaque jmval;     /* mutable value, belongs to one struct jm */
 struct jm;
 
 /* ---- documents ------------------------------------------------------------------------------------------------ */
@@ -32,43 +32,43 @@ struct jm;
 typedef void json_dup_fn(void *self, const char *path);
 
 struct json_opts {
-    unsigned max_depth;      /* 0: 512. Deeper is ERR_BAD_REQUEST. */
+    unsigned max_depth;        /* 0: 512. Deeper is ERR_BAD_REQUEST. */
     json_dup_fn *on_duplicate; /* may be NULL */
     void *self;
-    bool allow_nan;          /* accept NaN, Infinity, -Infinity (what Python's json writes); they become strings */
+    bool allow_nan; /* accept NaN, Infinity, -Infinity (what Python's json writes); they become strings */
 };
 /* Parses len bytes (copied). Trailing data, bad UTF-8, bare control characters are refused, with line and column in
  * the message. Returns a reference, or NULL. Duplicate members: the last one wins and the earlier ones are removed. */
 struct json *json_parse(const char *text, size_t len, const struct json_opts *opts, struct err *err);
 struct json *json_parse_str(const char *text, struct err *err);
-struct json *json_ref(struct json *d);   /* NULL gives NULL */
-void json_unref(struct json *d);         /* NULL is fine */
+struct json *json_ref(struct json *d); /* NULL gives NULL */
+void json_unref(struct json *d);       /* NULL is fine */
 static inline void json_unrefp(struct json **d) { json_unref(*d); }
 #define JSON_REF(name) CLEANUP(json_unrefp) struct json *name
 jval *json_root(const struct json *d);
-size_t json_mem(const struct json *d);   /* approximate bytes held */
+size_t json_mem(const struct json *d); /* approximate bytes held */
 /* A new document that holds a copy of one value. */
 struct json *json_from(jval *v);
 
 /* ---- reading -------------------------------------------------------------------------------------------------- */
 
 enum jtype { J_NONE, J_NULL, J_BOOL, J_NUMBER, J_STRING, J_ARRAY, J_OBJECT };
-enum jtype jv_type(jval *v);                     /* J_NONE for NULL */
-const char *jtype_name(enum jtype t);            /* "string", "object", ... */
-jval *jv_get(jval *obj, const char *key);        /* NULL when absent or not an object */
+enum jtype jv_type(jval *v);              /* J_NONE for NULL */
+const char *jtype_name(enum jtype t);     /* "string", "object", ... */
+jval *jv_get(jval *obj, const char *key); /* NULL when absent or not an object */
 jval *jv_getn(jval *obj, const char *key, size_t len);
 /* Walks members and indexes: jv_path(v, "spec", "containers", "0", NULL). Code reads fields of built-in kinds
  * through generated accessors instead; this is for formats that are ours or have no schema. */
 jval *jv_path(jval *v, ...) __attribute__((sentinel));
 jval *jv_at(jval *arr, size_t i);
-size_t jv_len(jval *v);                          /* members or elements; bytes of a string; else 0 */
-const char *jv_str(jval *v);                     /* NUL-terminated UTF-8 (may hold NUL inside: see jv_len), else NULL */
+size_t jv_len(jval *v);      /* members or elements; bytes of a string; else 0 */
+const char *jv_str(jval *v); /* NUL-terminated UTF-8 (may hold NUL inside: see jv_len), else NULL */
 const char *jv_str_or(jval *v, const char *dflt);
-const char *jv_num_text(jval *v);                /* text of a number, else NULL */
-bool jv_i64(jval *v, int64_t *out);              /* true for a number that is an integer in range; 1.0 and 1e3 count */
+const char *jv_num_text(jval *v);   /* text of a number, else NULL */
+bool jv_i64(jval *v, int64_t *out); /* true for a number that is an integer in range; 1.0 and 1e3 count */
 int64_t jv_i64_or(jval *v, int64_t dflt);
 bool jv_f64(jval *v, double *out);
-bool jv_bool(jval *v, bool dflt);                /* dflt when absent or no boolean */
+bool jv_bool(jval *v, bool dflt); /* dflt when absent or no boolean */
 static inline bool jv_is(jval *v, enum jtype t) { return jv_type(v) == t; }
 static inline bool jv_present(jval *v) { return v && jv_type(v) != J_NULL; }
 /* Deep equality: objects without order, numbers by value (1 == 1.0). */
@@ -88,8 +88,8 @@ bool jv_next(struct jiter *it, const char **key, jval **val);
 /* ---- writing -------------------------------------------------------------------------------------------------- */
 
 enum jwrite { JW_COMPACT = 0, JW_PRETTY = 1, JW_SORTED = 2 /* keys in byte order */ };
-void jv_write(jval *v, int flags, struct buf *out);  /* appends */
-char *jv_text(jval *v, int flags);                   /* caller frees */
+void jv_write(jval *v, int flags, struct buf *out); /* appends */
+char *jv_text(jval *v, int flags);                  /* caller frees */
 /* Appends a JSON string literal with quotes; n bytes of UTF-8. */
 void json_quote(struct buf *out, const char *s, size_t n);
 
@@ -100,8 +100,8 @@ struct jm *jm_new(void);
 struct jm *jm_copy(jval *v);
 void jm_free(struct jm *m);
 static inline void jm_freep(struct jm **m) { jm_free(*m); }
-#define JM(name, v)   CLEANUP(jm_freep) struct jm *name = jm_copy(v)
-#define JM_NEW(name)  CLEANUP(jm_freep) struct jm *name = jm_new()
+#define JM(name, v)  CLEANUP(jm_freep) struct jm *name = jm_copy(v)
+#define JM_NEW(name) CLEANUP(jm_freep) struct jm *name = jm_new()
 jmval *jm_root(struct jm *m);
 void jm_set_root(struct jm *m, jmval *v);
 /* An immutable document with the content of the mutable one, which stays as it is. */
@@ -112,16 +112,16 @@ void jmv_write(jmval *v, int flags, struct buf *out);
 
 jmval *jm_obj(struct jm *m);
 jmval *jm_arr(struct jm *m);
-jmval *jm_str(struct jm *m, const char *s);          /* copied; NULL gives null */
+jmval *jm_str(struct jm *m, const char *s); /* copied; NULL gives null */
 jmval *jm_strn(struct jm *m, const char *s, size_t n);
 jmval *jm_strf(struct jm *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 jmval *jm_i64(struct jm *m, int64_t n);
-jmval *jm_f64(struct jm *m, double d);               /* shortest text that reads back; inf and nan give null */
-jmval *jm_num(struct jm *m, const char *text);       /* a JSON number's text; asserts that it is one */
+jmval *jm_f64(struct jm *m, double d);         /* shortest text that reads back; inf and nan give null */
+jmval *jm_num(struct jm *m, const char *text); /* a JSON number's text; asserts that it is one */
 jmval *jm_bool(struct jm *m, bool b);
 jmval *jm_null(struct jm *m);
-jmval *jm_val(struct jm *m, jval *v);                /* deep copy of an immutable value */
-jmval *jm_dup(struct jm *m, jmval *v);               /* deep copy of a mutable value of the same or another document */
+jmval *jm_val(struct jm *m, jval *v);  /* deep copy of an immutable value */
+jmval *jm_dup(struct jm *m, jmval *v); /* deep copy of a mutable value of the same or another document */
 
 /* Puts a value at obj[key], replacing in place what was there, else appending. key is copied. A value belongs to one place:
  * putting the same jmval twice is an error of the caller (use jm_dup). */
@@ -131,7 +131,7 @@ void jm_add(struct jm *m, jmval *obj, const char *key, jmval *v);
 bool jm_del(jmval *obj, const char *key);
 void jm_clear(jmval *container);
 void jm_push(jmval *arr, jmval *v);
-void jm_insert(jmval *arr, size_t i, jmval *v);      /* i == length appends */
+void jm_insert(jmval *arr, size_t i, jmval *v); /* i == length appends */
 bool jm_remove(jmval *arr, size_t i);
 void jm_replace(jmval *arr, size_t i, jmval *v);
 /* Gets obj[key], making it an empty object (array) first when it is absent or of another type. */

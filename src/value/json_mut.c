@@ -149,10 +149,7 @@ void jm_add(struct jm *m, jmval *obj, const char *key, jmval *v)
     ASSERT(k && yyjson_mut_obj_add(ym(obj), k, ym(v)));
 }
 
-bool jm_del(jmval *obj, const char *key)
-{
-    return yyjson_mut_is_obj(ym(obj)) && yyjson_mut_obj_remove_key(ym(obj), key) != NULL;
-}
+bool jm_del(jmval *obj, const char *key) { return yyjson_mut_is_obj(ym(obj)) && yyjson_mut_obj_remove_key(ym(obj), key) != NULL; }
 
 void jm_clear(jmval *container)
 {

@@ -6,7 +6,7 @@
 
 #include "base/str.h"
 
-#define TEXT_MAX 4096
+#define TEXT_MAX  4096
 #define STEPS_MAX 64
 
 enum filter_op { F_EXISTS, F_EQ, F_NE, F_LT, F_LE, F_GT, F_GE };

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NANO ((__int128)1000000000)
+#define NANO       ((__int128)1000000000)
 #define INT128_MAX ((__int128)(~(unsigned __int128)0 >> 1))
-#define FORMAT "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+#define FORMAT     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 static const struct suffix {
     const char *text;

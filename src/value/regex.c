@@ -11,10 +11,10 @@
 #include "base/str.h"
 
 #define PATTERN_MAX (64u << 10)
-#define REPEAT_MAX 1000 /* RE2's own */
-#define DEPTH_MAX 250
+#define REPEAT_MAX  1000 /* RE2's own */
+#define DEPTH_MAX   250
 #define MATCH_LIMIT 2000000
-#define HEAP_LIMIT (16u << 10) /* KiB */
+#define HEAP_LIMIT  (16u << 10) /* KiB */
 
 struct regex {
     pcre2_code *code;

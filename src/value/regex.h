@@ -1,5 +1,6 @@
 /* regex.h - regular expressions of RE2's syntax on PCRE2, with match and heap limits; what RE2 refuses (back
- * references, look-around, possessive and atomic groups, \C ...) is refused. Compiled patterns are immutable and may be shared by threads. */
+ * references, look-around, possessive and atomic groups, \C ...) is refused. Compiled patterns are immutable and may be shared by
+ * threads. */
 #ifndef TM_VALUE_REGEX_H
 #define TM_VALUE_REGEX_H
 

@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "value/yaml_scalar.h"
 
-#define DEFAULT_DEPTH 512
+#define DEFAULT_DEPTH     512
 #define ALIAS_BYTES_FLOOR (4u << 20) /* what aliases may always expand to, and ... */
 #define ALIAS_BYTES_TIMES 4          /* ... in multiples of the input's size */
 

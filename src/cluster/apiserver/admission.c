@@ -106,7 +106,8 @@ static int admit_service_account(struct op *op, struct jm *m, struct err *err)
     AUTOFREE char *key = obj_key_of(op->ns, name);
     OBJ_REF(account) = store_get(op->a->accounts, key);
     if (!account)
-        return fail_forbidden(err, op->res, obj_name(pod), "error looking up service account %s: serviceaccount \"%s\" not found", key, name);
+        return fail_forbidden(err, op->res, obj_name(pod), "error looking up service account %s: serviceaccount \"%s\" not found",
+                              key, name);
     jval *pull = service_account_image_pull_secrets(obj_root(account));
     if (!jv_len(pod_spec_image_pull_secrets(given)) && jv_len(pull))
         pod_spec_set_image_pull_secrets(m, spec, jm_val(m, pull));
@@ -179,18 +180,22 @@ static int admit_priority(struct op *op, struct jm *m, struct err *err)
         return -1;
     int64_t given = pod_spec_priority(spec, p.value);
     if (given != p.value)
-        return fail_forbidden(err, op->res, obj_name(json_root(was)),
-                              "the integer value of priority (%lld) must not be provided in pod spec; priority admission controller computed "
-                              "%lld from the given PriorityClass name", (long long)given, (long long)p.value);
+        return fail_forbidden(
+            err, op->res, obj_name(json_root(was)),
+            "the integer value of priority (%lld) must not be provided in pod spec; priority admission controller computed "
+            "%lld from the given PriorityClass name",
+            (long long)given, (long long)p.value);
     jmval *to = pod_make_spec(m, jm_root(m));
     pod_spec_set_priority(m, to, p.value);
     const char *preemption = pod_spec_preemption_policy(spec);
     if (!preemption)
         pod_spec_set_preemption_policy(m, to, p.preemption);
     else if (strcmp(preemption, p.preemption) != 0)
-        return fail_forbidden(err, op->res, obj_name(json_root(was)),
-                              "the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed "
-                              "%s from the given PriorityClass name", preemption, p.preemption);
+        return fail_forbidden(
+            err, op->res, obj_name(json_root(was)),
+            "the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed "
+            "%s from the given PriorityClass name",
+            preemption, p.preemption);
     return 0;
 }
 

@@ -6,10 +6,7 @@
 #include "cluster/apiserver/face.h"
 #include "value/yaml.h"
 
-static void answer_bytes(struct http_res *res, struct buf *b)
-{
-    http_body_buf(res, "application/json", b);
-}
+static void answer_bytes(struct http_res *res, struct buf *b) { http_body_buf(res, "application/json", b); }
 
 void answer_json(struct http_res *res, const struct accept *acc, jval *v, int status)
 {
@@ -35,8 +32,8 @@ static void answer_text(struct http_res *res, const struct accept *acc, struct b
     answer_json(res, acc, json_root(d), 200);
 }
 
-static void table_of(const struct op *op, const struct accept *acc, jval *const *items, size_t n, const struct table_list_meta *meta,
-                     struct buf *b)
+static void table_of(const struct op *op, const struct accept *acc, jval *const *items, size_t n,
+                     const struct table_list_meta *meta, struct buf *b)
 {
     table_write(op->res->columns, items, n, acc->include, meta, true, ctx_now_ns(op->ctx), b);
 }
@@ -61,8 +58,8 @@ void answer_object(struct http_res *res, const struct op *op, const struct accep
 static void write_list_meta(struct buf *b, const struct op *op, const struct listing *l)
 {
     AUTOFREE char *api_version = kind_api_version(op->res->kind);
-    buf_addf(b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"", op->res->kind->list_kind, api_version,
-             l->list.rv);
+    buf_addf(b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"",
+             op->res->kind->list_kind, api_version, l->list.rv);
     if (l->continue_token || op->res->cv)
         buf_addf(b, ",\"continue\":\"%s\"", l->continue_token ? l->continue_token : "");
     if (l->remaining > 0)
@@ -102,7 +99,9 @@ void answer_list(struct http_res *res, const struct op *op, const struct accept 
             items[i] = obj_root(l->list.v[i]);
         char rv[32];
         snprintf(rv, sizeof(rv), "%" PRId64, l->list.rv);
-        struct table_list_meta meta = {.api_version = acc->form_version, .resource_version = rv, .continue_token = l->continue_token,
+        struct table_list_meta meta = {.api_version = acc->form_version,
+                                       .resource_version = rv,
+                                       .continue_token = l->continue_token,
                                        .remaining = l->remaining};
         if (acc->as == AS_TABLE)
             table_of(op, acc, items, l->list.n, &meta, &b);

@@ -7,9 +7,9 @@
  *     ...
  *     http_server_stop(server); apiserver_stop(a);
  *
- * The data directory gets kube.db (the store), pki/ (authority, serving certificate, token-signing key) and admin.token, all 0600. Every
- * function is thread-safe but apiserver_new and apiserver_stop. Source: docs of Kubernetes' API conventions; the contract
- * is recorded by the golden cases. */
+ * The data directory gets kube.db (the store), pki/ (authority, serving certificate, token-signing key) and admin.token, all
+ * 0600. Every function is thread-safe but apiserver_new and apiserver_stop. Source: docs of Kubernetes' API conventions; the
+ * contract is recorded by the golden cases. */
 #ifndef TM_CLUSTER_APISERVER_H
 #define TM_CLUSTER_APISERVER_H
 
@@ -27,11 +27,11 @@ struct apiserver_backend {
 };
 
 struct apiserver_config {
-    const char *data_dir;                /* made (0700) when missing */
-    const struct clock *clock;           /* NULL: the system's */
-    const char *const *cert_names;       /* NULL-terminated further names and addresses for the serving certificate; may be NULL */
+    const char *data_dir;          /* made (0700) when missing */
+    const struct clock *clock;     /* NULL: the system's */
+    const char *const *cert_names; /* NULL-terminated further names and addresses for the serving certificate; may be NULL */
     const struct apiserver_backend *backends;
-    size_t n_backends;                   /* copied */
+    size_t n_backends; /* copied */
 };
 
 struct apiserver;
@@ -50,15 +50,16 @@ const struct http_api *apiserver_http(struct apiserver *a);
 const struct tls_server_config *apiserver_tls(struct apiserver *a);
 const char *apiserver_ca_pem(struct apiserver *a);
 const char *apiserver_admin_token(struct apiserver *a);
-/* A kubeconfig (YAML) for the administrator, with a client certificate made for it; server is "https://127.0.0.1:6443". Caller frees. */
+/* A kubeconfig (YAML) for the administrator, with a client certificate made for it; server is "https://127.0.0.1:6443". Caller
+ * frees. */
 char *apiserver_kubeconfig(struct apiserver *a, const char *server, struct err *err);
 
-/* The in-process face. who is copied; freed with the server. Use identity {user "system:..", groups {"system:masters"}} for the parts of the
- * cluster itself. A user of a ServiceAccount ("system:serviceaccount:ns:name") needs its groups in who as well. */
+/* The in-process face. who is copied; freed with the server. Use identity {user "system:..", groups {"system:masters"}} for the
+ * parts of the cluster itself. A user of a ServiceAccount ("system:serviceaccount:ns:name") needs its groups in who as well. */
 struct kube *apiserver_kube(struct apiserver *a, const struct identity *who);
 
-/* What struct controllers_config asks for in each_kind: calls fn for every collection that can be listed, watched and deleted, one version
- * each. self is the API server. */
+/* What struct controllers_config asks for in each_kind: calls fn for every collection that can be listed, watched and deleted,
+ * one version each. self is the API server. */
 void apiserver_each_kind(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg);
 /* Called (from a thread that just wrote) when a definition came, changed or went. One listener; NULL takes it away. */
 void apiserver_on_kinds_changed(struct apiserver *a, void (*fn)(void *arg), void *arg);

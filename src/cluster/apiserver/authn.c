@@ -1,4 +1,5 @@
-/* authn.c - who holds a bearer token: the administrator, or a service account whose account (and pod, secret or node) still exists. */
+/* authn.c - who holds a bearer token: the administrator, or a service account whose account (and pod, secret or node) still
+ * exists. */
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
@@ -63,7 +64,8 @@ static struct identity *account_identity(const char *ns, jval *claims, jval *k8s
 }
 
 /* claims (may be NULL) gets those of an account's token. */
-struct identity *authn_claims(struct apiserver *a, const char *token, const char *const *audiences, struct json **claims_out, struct err *err)
+struct identity *authn_claims(struct apiserver *a, const char *token, const char *const *audiences, struct json **claims_out,
+                              struct err *err)
 {
     if (same_secret(token, a->keys.admin_token)) {
         static const char *const groups[] = {"system:masters", "system:authenticated", NULL};

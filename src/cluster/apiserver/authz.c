@@ -8,14 +8,15 @@ int rbac_fail(struct err *err, const struct identity *who, const struct attrs *a
     const char *user = who ? who->user : "system:anonymous";
     const char *more = reason ? ": " : "", *text = reason ? reason : "";
     if (at->path)
-        return err_set(err, ERR_FORBIDDEN, "forbidden: User \"%s\" cannot %s path \"%s\"%s%s", user, at->verb, at->path, more, text);
+        return err_set(err, ERR_FORBIDDEN, "forbidden: User \"%s\" cannot %s path \"%s\"%s%s", user, at->verb, at->path, more,
+                       text);
     BUF(b);
     if (!str_empty(at->name))
         buf_addf(&b, "%s \"%s\" is forbidden: ", full, at->name);
     else
         buf_addf(&b, "%s is forbidden: ", full);
-    buf_addf(&b, "User \"%s\" cannot %s resource \"%s%s%s\" in API group \"%s\"", user, at->verb, at->resource, str_empty(at->sub) ? "" : "/",
-             str_empty(at->sub) ? "" : at->sub, at->group ? at->group : "");
+    buf_addf(&b, "User \"%s\" cannot %s resource \"%s%s%s\" in API group \"%s\"", user, at->verb, at->resource,
+             str_empty(at->sub) ? "" : "/", str_empty(at->sub) ? "" : at->sub, at->group ? at->group : "");
     if (!str_empty(at->ns))
         buf_addf(&b, " in the namespace \"%s\"", at->ns);
     else
@@ -28,8 +29,15 @@ int rbac_fail(struct err *err, const struct identity *who, const struct attrs *a
 int op_authorize(const struct op *op, struct err *err)
 {
     const struct kube_res *k = res_of(op->res);
-    struct attrs at = {.verb = op->verb, .group = k->group, .version = k->version, .resource = k->plural, .sub = op->sub,
-                       .ns = k->namespaced ? op->ns : strcmp(k->plural, "namespaces") == 0 && !*k->group ? op->name : NULL, .name = op->name};
+    struct attrs at = {.verb = op->verb,
+                       .group = k->group,
+                       .version = k->version,
+                       .resource = k->plural,
+                       .sub = op->sub,
+                       .ns = k->namespaced                                        ? op->ns
+                             : strcmp(k->plural, "namespaces") == 0 && !*k->group ? op->name
+                                                                                  : NULL,
+                       .name = op->name};
     if (rbac_allows(op->a->rbac, op->who, &at, NULL))
         return 0;
     /* A namespace object is cluster-scoped in the text, though a role inside it may allow. */

@@ -15,7 +15,11 @@ static int ensure(struct apiserver *a, const struct resources *table, const stru
     static const struct kube_opts opts;
     struct ctx ctx = ctx_background();
     ctx.clock = a->clock;
-    struct op op = {.a = a, .ctx = &ctx, .who = &self, .res = resource_find(table, res->group, res->version, res->plural), .verb = "create",
+    struct op op = {.a = a,
+                    .ctx = &ctx,
+                    .who = &self,
+                    .res = resource_find(table, res->group, res->version, res->plural),
+                    .verb = "create",
                     .o = &opts};
     ASSERT(op.res);
     OBJ_REF(there) = store_get(op.res->coll, obj_name(obj));

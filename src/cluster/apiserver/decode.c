@@ -70,7 +70,8 @@ static struct json *custom_body(struct op *op, enum decode_format format, const 
     ERR(e);
     JSON_REF(d) = decode_parse(format, body, len, &dups, &e);
     if (!d || !jv_is(json_root(d), J_OBJECT)) {
-        err_set(err, ERR_BAD_REQUEST, "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json parse error: %s",
+        err_set(err, ERR_BAD_REQUEST,
+                "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json parse error: %s",
                 k->kind, d ? "it is no object" : err_text(&e));
         return NULL;
     }
@@ -82,7 +83,8 @@ static struct json *custom_body(struct op *op, enum decode_format format, const 
         return NULL;
     }
     if (strcmp(have, want) != 0) {
-        err_set(err, ERR_BAD_REQUEST, "the API version in the data (%s) does not match the expected API version (%s)", have, want);
+        err_set(err, ERR_BAD_REQUEST, "the API version in the data (%s) does not match the expected API version (%s)", have,
+                want);
         return NULL;
     }
     if (strcmp(kind, k->kind) != 0) {
@@ -134,10 +136,11 @@ struct json *decode_patched(struct op *op, jval *obj, bool strategic, struct err
         if (op->res->cv)
             err_set(err, ERR_BAD_REQUEST, "the patch changes apiVersion or kind");
         else if (str_eq(obj_api_version(obj), want) && kind_by_api_version(want, obj_kind(obj)))
-            err_set(err, ERR_BAD_REQUEST, "converting (%s.%s) to (%s.%s): unknown conversion", slash ? slash + 1 : obj_api_version(obj),
-                    obj_kind(obj), *k->group ? k->group : "core", k->kind);
+            err_set(err, ERR_BAD_REQUEST, "converting (%s.%s) to (%s.%s): unknown conversion",
+                    slash ? slash + 1 : obj_api_version(obj), obj_kind(obj), *k->group ? k->group : "core", k->kind);
         else
-            err_set(err, ERR_BAD_REQUEST, "no kind \"%s\" is registered for version \"%s\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            err_set(err, ERR_BAD_REQUEST,
+                    "no kind \"%s\" is registered for version \"%s\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
                     obj_kind(obj), obj_api_version(obj));
         return NULL;
     }

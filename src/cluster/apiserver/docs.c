@@ -3,7 +3,7 @@
 
 #include "cluster/apiserver/face.h"
 
-#define AGGREGATED "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+#define AGGREGATED  "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 #define MAX_CLAUSES 16
 
 static bool quoted_is(const char *header, const char *etag)
@@ -109,7 +109,8 @@ int handle_discovery(struct apiserver *a, struct http_req *req, struct http_res 
         return fail_method(err);
     if (!*rest) {
         if (wants_aggregated(req)) {
-            send_aggregated(req, res, core ? discovery_api_aggregated(table->discovery) : discovery_apis_aggregated(table->discovery));
+            send_aggregated(req, res,
+                            core ? discovery_api_aggregated(table->discovery) : discovery_apis_aggregated(table->discovery));
             return 0;
         }
         return send_discovery(req, res, core ? discovery_api(table->discovery) : discovery_apis(table->discovery), err);
@@ -124,7 +125,8 @@ int handle_discovery(struct apiserver *a, struct http_req *req, struct http_res 
     else if (!resources_has_group(table, parts.v[0]))
         return no_group(res);
     else
-        d = parts.n == 1 ? discovery_group(table->discovery, parts.v[0]) : discovery_version(table->discovery, parts.v[0], parts.v[1]);
+        d = parts.n == 1 ? discovery_group(table->discovery, parts.v[0])
+                         : discovery_version(table->discovery, parts.v[0], parts.v[1]);
     return d ? send_discovery(req, res, d, err) : fail_no_resource(err);
 }
 
@@ -158,9 +160,9 @@ int handle_openapi(struct apiserver *a, struct http_req *req, struct http_res *r
     return 0;
 }
 
-/* OpenAPI v2, for kubectl alone: it looks there for what it does not find in v3 (a `List` in a file, a kind that is not served), and
- * gives up on the whole command when there is no such document. With one that names no schemas it goes on to the request, which is
- * checked here. kubectl reads protobuf only. */
+/* OpenAPI v2, for kubectl alone: it looks there for what it does not find in v3 (a `List` in a file, a kind that is not served),
+ * and gives up on the whole command when there is no such document. With one that names no schemas it goes on to the request,
+ * which is checked here. kubectl reads protobuf only. */
 int handle_openapi_v2(struct http_req *req, struct http_res *res, struct err *err)
 {
     static const char title[] = "Kubernetes", version[] = "v1.34.0+tidemill." TIDEMILL_VERSION;
@@ -171,7 +173,10 @@ int handle_openapi_v2(struct http_req *req, struct http_res *res, struct err *er
     if (accept && strstr(accept, "proto-openapi.spec.v2@v1.0+protobuf")) {
         /* Document: 1 swagger, 2 info { 1 title, 2 version }. All lengths are below 128. */
         size_t info = 2 + strlen(title) + 2 + strlen(version);
-        buf_addf(&b, "\n\x03" "2.0\x12%c\n%c%s\x12%c%s", (int)info, (int)strlen(title), title, (int)strlen(version), version);
+        buf_addf(&b,
+                 "\n\x03"
+                 "2.0\x12%c\n%c%s\x12%c%s",
+                 (int)info, (int)strlen(title), title, (int)strlen(version), version);
         http_body_buf(res, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", &b);
         return 0;
     }

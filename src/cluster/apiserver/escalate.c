@@ -4,11 +4,7 @@
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
 
-
-static bool holds(struct op *op, const struct attrs *at)
-{
-    return rbac_allows(op->a->rbac, op->who, at, NULL);
-}
+static bool holds(struct op *op, const struct attrs *at) { return rbac_allows(op->a->rbac, op->who, at, NULL); }
 
 /* One verb of a rule: every group, resource and name of it must be held. */
 static bool verb_held(struct op *op, jval *rule, const char *verb, const char *ns)
@@ -85,7 +81,8 @@ static int check_rules(struct op *op, jval *rules, const char *ns, const char *n
     BUF(groups);
     for (const char *const *g = op->who->groups; g && *g; g++)
         buf_addf(&groups, "%s\"%s\"", groups.len ? " " : "", *g);
-    return fail_forbidden(err, op->res, name, "user \"%s\" (groups=[%s]) is attempting to grant RBAC permissions not currently held:%s",
+    return fail_forbidden(err, op->res, name,
+                          "user \"%s\" (groups=[%s]) is attempting to grant RBAC permissions not currently held:%s",
                           op->who->user, buf_str(&groups), buf_str(&missing));
 }
 
@@ -95,7 +92,8 @@ static int check_binding(struct op *op, jval *b, struct err *err)
     const char *kind = role_ref_kind(ref), *name = role_ref_name(ref);
     bool role = str_eq(kind, "Role");
     const char *ns = op->res->coll == op->a->role_bindings ? op->ns : NULL;
-    struct attrs bind = {.verb = "bind", .group = res_of(op->res)->group, .resource = role ? "roles" : "clusterroles", .ns = ns, .name = name};
+    struct attrs bind = {
+        .verb = "bind", .group = res_of(op->res)->group, .resource = role ? "roles" : "clusterroles", .ns = ns, .name = name};
     if (holds(op, &bind) || !name)
         return 0;
     AUTOFREE char *key = role ? obj_key_of(op->ns, name) : xstrdup(name);
@@ -116,7 +114,8 @@ static bool aggregates(jval *role)
 /* The server fills an aggregated role with whatever fits, now and later: that is for those who may do everything. */
 static int check_aggregation(struct op *op, const char *name, struct err *err)
 {
-    if (holds(op, &(struct attrs){.verb = "*", .group = "*", .resource = "*"}) && holds(op, &(struct attrs){.verb = "*", .path = "*"}))
+    if (holds(op, &(struct attrs){.verb = "*", .group = "*", .resource = "*"}) &&
+        holds(op, &(struct attrs){.verb = "*", .path = "*"}))
         return 0;
     return fail_forbidden(err, op->res, name, "must have cluster-admin privileges to use the aggregationRule");
 }
@@ -132,7 +131,11 @@ int rbac_check_escalation(struct op *op, jval *old, jval *obj, struct err *err)
     if (!role && op->res->coll != a->cluster_roles)
         return 0;
     const char *ns = role ? op->ns : NULL;
-    struct attrs escalate = {.verb = "escalate", .group = res_of(op->res)->group, .resource = res_of(op->res)->plural, .ns = ns, .name = obj_name(obj)};
+    struct attrs escalate = {.verb = "escalate",
+                             .group = res_of(op->res)->group,
+                             .resource = res_of(op->res)->plural,
+                             .ns = ns,
+                             .name = obj_name(obj)};
     if (holds(op, &escalate))
         return 0;
     if (!role && (aggregates(obj) || aggregates(old)) && check_aggregation(op, obj_name(obj), err) < 0)
@@ -140,7 +143,8 @@ int rbac_check_escalation(struct op *op, jval *old, jval *obj, struct err *err)
     return check_rules(op, role_rules(obj), ns, obj_name(obj), err);
 }
 
-/* ---- aggregation ------------------------------------------------------------------------------------------------------------ */
+/* ---- aggregation ------------------------------------------------------------------------------------------------------------
+ */
 
 static bool has_rule(jmval *rules, jval *rule)
 {

@@ -2,10 +2,7 @@
 #include "cluster/apiserver/internal.h"
 #include "kube/convert.h"
 
-bool is_face(const struct resource *r)
-{
-    return !r->cv && r->coll && convert_needed(r->kind);
-}
+bool is_face(const struct resource *r) { return !r->cv && r->coll && convert_needed(r->kind); }
 
 void face_to_store(const struct resource *r, struct jm *m)
 {
@@ -17,7 +14,4 @@ void face_to_store(const struct resource *r, struct jm *m)
 }
 
 /* Of a state of the store, as this face shows it: always there, whatever the other face leaves out. */
-struct json *face_of(const struct resource *r, jval *stored)
-{
-    return convert_from_stored(r->kind, stored);
-}
+struct json *face_of(const struct resource *r, jval *stored) { return convert_from_stored(r->kind, stored); }

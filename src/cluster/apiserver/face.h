@@ -9,12 +9,12 @@
 
 /* A request as Kubernetes reads it. Strings are decoded and live with the request; "" when absent. */
 struct reqinfo {
-    bool resource;             /* else only path and verb have a meaning */
+    bool resource; /* else only path and verb have a meaning */
     const char *path;
-    const char *verb;          /* "get", "list", "watch", "create", ..., "" for a method without one */
+    const char *verb; /* "get", "list", "watch", "create", ..., "" for a method without one */
     const char *group, *version, *ns, *plural, *name, *sub;
-    const char *rest;          /* what follows the subresource, raw, without its leading slash */
-    bool watch_prefix;         /* /api/v1/watch/... */
+    const char *rest;  /* what follows the subresource, raw, without its leading slash */
+    bool watch_prefix; /* /api/v1/watch/... */
 };
 int reqinfo_parse(struct http_req *req, struct reqinfo *out, struct err *err);
 
@@ -24,7 +24,7 @@ enum as_form { AS_OBJECT, AS_TABLE, AS_PARTIAL, AS_PARTIAL_LIST };
 struct accept {
     bool yaml, pretty;
     enum as_form as;
-    const char *form_version;  /* static: "meta.k8s.io/v1" */
+    const char *form_version; /* static: "meta.k8s.io/v1" */
     enum table_include include;
 };
 /* What of the Accept header can be answered; ERR_NOT_ACCEPTABLE. */
@@ -55,10 +55,12 @@ void answer_json(struct http_res *res, const struct accept *acc, jval *v, int st
 
 /* ---- handlers --------------------------------------------------------------------------------------------------- */
 
-int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, struct reqinfo *ri, struct err *err);
-int handle_watch(struct op *op, struct http_req *req, struct http_res *res, struct err *err);       /* watch_stream.c */
-int handle_log(struct op *op, struct http_req *req, struct http_res *res, struct err *err);         /* log_stream.c */
-int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri, struct err *err);
+int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, struct reqinfo *ri,
+                    struct err *err);
+int handle_watch(struct op *op, struct http_req *req, struct http_res *res, struct err *err); /* watch_stream.c */
+int handle_log(struct op *op, struct http_req *req, struct http_res *res, struct err *err);   /* log_stream.c */
+int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
+                 struct err *err);
 int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);
 /* docs.c; path is /api or /apis or below, rest what follows /openapi/v3/ */
 int handle_discovery(struct apiserver *a, struct http_req *req, struct http_res *res, const char *path, struct err *err);

@@ -14,10 +14,7 @@ struct options {
     int64_t grace;
     struct json *body; /* delete: keeps preconditions alive */
 };
-static void options_free(struct options *o)
-{
-    json_unref(o->body);
-}
+static void options_free(struct options *o) { json_unref(o->body); }
 
 static int query_i64(struct http_req *req, const char *name, int64_t *out, struct err *err)
 {
@@ -212,7 +209,8 @@ static int read_options(struct op *op, struct http_req *req, struct options *out
     int64_t ns;
     const char *timeout = http_query(req, "timeout");
     if (!str_empty(timeout) && strcmp(op->verb, "watch") != 0 && !duration_parse(timeout, &ns))
-        return err_set(err, ERR_BAD_REQUEST, "invalid timeout specified in the request URL - time: invalid duration \"%s\"", timeout);
+        return err_set(err, ERR_BAD_REQUEST, "invalid timeout specified in the request URL - time: invalid duration \"%s\"",
+                       timeout);
     return 0;
 }
 
@@ -226,8 +224,8 @@ static int do_create(struct op *op, struct http_req *req, struct http_res *res, 
     OBJ_REF(o) = NULL;
     if (op->sub) {
         const struct kube_sub *s = kind_sub(op->res->kind, op->sub);
-        const struct kind *body_kind = kind_by_gvk(*s->version ? s->group : res_of(op->res)->group, *s->version ? s->version : res_of(op->res)->version,
-                                                   s->kind);
+        const struct kind *body_kind = kind_by_gvk(*s->version ? s->group : res_of(op->res)->group,
+                                                   *s->version ? s->version : res_of(op->res)->version, s->kind);
         JSON_REF(d) = body_kind ? decode_body(body_kind, format, FIELDS_IGNORE, req->body, req->body_len, NULL, err)
                                 : decode_parse(format, req->body, req->body_len, NULL, err);
         if (d)
@@ -313,10 +311,12 @@ static int check_form(const struct op *op, const struct accept *acc, struct err 
     const char *group = *k->group ? k->group : "core";
     bool list = strcmp(op->verb, "list") == 0;
     if (list && acc->as == AS_PARTIAL)
-        return err_set(err, ERR_NOT_ACCEPTABLE, "you requested PartialObjectMetadata, but the requested object is a list (*%s.%s)", group,
+        return err_set(err, ERR_NOT_ACCEPTABLE,
+                       "you requested PartialObjectMetadata, but the requested object is a list (*%s.%s)", group,
                        op->res->kind->list_kind);
     if (!list && acc->as == AS_PARTIAL_LIST)
-        return err_set(err, ERR_NOT_ACCEPTABLE, "you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", group,
+        return err_set(err, ERR_NOT_ACCEPTABLE,
+                       "you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", group,
                        k->kind);
     return 0;
 }
@@ -359,8 +359,9 @@ static unsigned verb_bit(const char *verb)
     static const struct {
         const char *name;
         unsigned bit;
-    } bits[] = {{"create", KVERB_CREATE}, {"delete", KVERB_DELETE}, {"deletecollection", KVERB_DELETECOLLECTION}, {"get", KVERB_GET},
-                {"list", KVERB_LIST}, {"patch", KVERB_PATCH}, {"update", KVERB_UPDATE}, {"watch", KVERB_WATCH}};
+    } bits[] = {{"create", KVERB_CREATE}, {"delete", KVERB_DELETE}, {"deletecollection", KVERB_DELETECOLLECTION},
+                {"get", KVERB_GET},       {"list", KVERB_LIST},     {"patch", KVERB_PATCH},
+                {"update", KVERB_UPDATE}, {"watch", KVERB_WATCH}};
     for (size_t i = 0; i < ARRAY_LEN(bits); i++)
         if (strcmp(bits[i].name, verb) == 0)
             return bits[i].bit;
@@ -411,13 +412,15 @@ static void write_warnings(struct http_res *res, const struct strlist *w)
 
 static bool builtin_group(const char *group)
 {
-    for KINDS_EACH(k)
-        if (k->served && strcmp(k->res.group, group) == 0)
-            return true;
+    for
+        KINDS_EACH(k)
+    if (k->served && strcmp(k->res.group, group) == 0)
+        return true;
     return false;
 }
 
-int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, struct reqinfo *ri, struct err *err)
+int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, struct reqinfo *ri,
+                    struct err *err)
 {
     RESOURCES(table, a);
     const struct resource *r = resource_find(table, ri->group, ri->version, ri->plural);
@@ -433,8 +436,16 @@ int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, 
         return -1;
     STRLIST(warnings);
     CLEANUP(options_free) struct options opts = {0};
-    struct op op = {.a = a, .ctx = ctx, .who = ctx->who, .res = r, .verb = ri->verb, .ns = *ri->ns && res_of(r)->namespaced ? ri->ns : NULL,
-                    .name = *ri->name ? ri->name : NULL, .sub = *ri->sub ? ri->sub : NULL, .o = &opts.o, .warnings = &warnings};
+    struct op op = {.a = a,
+                    .ctx = ctx,
+                    .who = ctx->who,
+                    .res = r,
+                    .verb = ri->verb,
+                    .ns = *ri->ns && res_of(r)->namespaced ? ri->ns : NULL,
+                    .name = *ri->name ? ri->name : NULL,
+                    .sub = *ri->sub ? ri->sub : NULL,
+                    .o = &opts.o,
+                    .warnings = &warnings};
     opts.o.subresource = op.sub;
     if (r->cv && r->cv->deprecated && r->cv->deprecation_warning)
         op_warn(&op, "%s", r->cv->deprecation_warning);

@@ -1,5 +1,5 @@
-/* http.c - the HTTP face: one wildcard route into our own dispatcher. Who asks, whether they may, and what an error looks like are the hooks of the
- * API; what a request is comes out of its path (paths.c). */
+/* http.c - the HTTP face: one wildcard route into our own dispatcher. Who asks, whether they may, and what an error looks like
+ * are the hooks of the API; what a request is comes out of its path (paths.c). */
 #include <stdlib.h>
 
 #include "cluster/apiserver/face.h"
@@ -79,8 +79,8 @@ static bool account_parts(struct http_req *req, const char *user, char **ns, cha
     return true;
 }
 
-static int impersonated_user(struct apiserver *a, struct http_req *req, const struct identity *who, const char *user, const char **groups,
-                             size_t *n, struct err *err)
+static int impersonated_user(struct apiserver *a, struct http_req *req, const struct identity *who, const char *user,
+                             const char **groups, size_t *n, struct err *err)
 {
     char *ns, *name;
     if (!account_parts(req, user, &ns, &name))
@@ -133,11 +133,15 @@ static int impersonate(struct apiserver *a, struct ctx *ctx, struct http_req *re
     for (size_t i = 0; i < asked; i++)
         if (may_impersonate(a, who, &(struct attrs){.group = "", .resource = "groups", .name = groups[i]}, err) < 0)
             return -1;
-    if (uid && may_impersonate(a, who, &(struct attrs){.group = "authentication.k8s.io", .resource = "uids", .name = uid}, err) < 0)
+    if (uid &&
+        may_impersonate(a, who, &(struct attrs){.group = "authentication.k8s.io", .resource = "uids", .name = uid}, err) < 0)
         return -1;
     for (size_t i = 0; i < n_extra; i += 2)
-        if (may_impersonate(a, who, &(struct attrs){.group = "authentication.k8s.io", .resource = "userextras", .sub = extra[i], .name = extra[i + 1]},
-                            err) < 0)
+        if (may_impersonate(
+                a, who,
+                &(struct attrs){
+                    .group = "authentication.k8s.io", .resource = "userextras", .sub = extra[i], .name = extra[i + 1]},
+                err) < 0)
             return -1;
     const char *implied = strcmp(user, "system:anonymous") == 0 ? "system:unauthenticated" : "system:authenticated";
     if (!has(groups, n, implied))
@@ -236,17 +240,17 @@ static const struct route routes[] = {
 struct http_face *http_face_new(struct apiserver *a)
 {
     struct http_face *f = xcalloc(1, sizeof(*f));
-    f->api = (struct http_api){.name = "kubernetes", .routes = routes, .n_routes = ARRAY_LEN(routes), .self = a, .max_body = MAX_BODY,
-                               .authenticate = authenticate, .authorize = authorize, .write_error = write_error};
+    f->api = (struct http_api){.name = "kubernetes",
+                               .routes = routes,
+                               .n_routes = ARRAY_LEN(routes),
+                               .self = a,
+                               .max_body = MAX_BODY,
+                               .authenticate = authenticate,
+                               .authorize = authorize,
+                               .write_error = write_error};
     return f;
 }
 
-void http_face_free(struct http_face *f)
-{
-    free(f);
-}
+void http_face_free(struct http_face *f) { free(f); }
 
-const struct http_api *apiserver_http(struct apiserver *a)
-{
-    return &a->http->api;
-}
+const struct http_api *apiserver_http(struct apiserver *a) { return &a->http->api; }

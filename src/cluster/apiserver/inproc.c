@@ -18,17 +18,19 @@ struct inproc {
 
 static const struct kube_opts no_opts;
 
-static struct apiserver *server_of(struct kube *k)
-{
-    return ((struct inproc *)k)->a;
-}
+static struct apiserver *server_of(struct kube *k) { return ((struct inproc *)k)->a; }
 
 /* Fills an op and checks rights. The table that the resource belongs to must outlive the op. */
-static int begin(struct op *op, struct kube *k, const struct resources *table, const struct ctx *ctx, const struct kube_res *res, const char *verb,
-                 const char *ns, const char *name, const struct kube_opts *o, struct err *err)
+static int begin(struct op *op, struct kube *k, const struct resources *table, const struct ctx *ctx, const struct kube_res *res,
+                 const char *verb, const char *ns, const char *name, const struct kube_opts *o, struct err *err)
 {
-    *op = (struct op){.a = server_of(k), .ctx = ctx, .who = k->who, .verb = verb, .ns = str_empty(ns) ? NULL : ns,
-                      .name = str_empty(name) ? NULL : name, .o = o ? o : &no_opts};
+    *op = (struct op){.a = server_of(k),
+                      .ctx = ctx,
+                      .who = k->who,
+                      .verb = verb,
+                      .ns = str_empty(ns) ? NULL : ns,
+                      .name = str_empty(name) ? NULL : name,
+                      .o = o ? o : &no_opts};
     op->sub = str_empty(op->o->subresource) ? NULL : op->o->subresource;
     op->res = resource_find(table, res->group, res->version, res->plural);
     if (!op->res || (op->sub && !resource_has_sub(op->res, op->sub))) {
@@ -79,8 +81,8 @@ static int k_list(struct kube *k, const struct ctx *ctx, const struct kube_res *
     return 0;
 }
 
-static struct json *k_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name, jval *obj,
-                             const struct kube_opts *o, struct err *err)
+static struct json *k_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name,
+                             jval *obj, const struct kube_opts *o, struct err *err)
 {
     RESOURCES(table, server_of(k));
     struct op op;
@@ -92,8 +94,8 @@ static struct json *k_create(struct kube *k, const struct ctx *ctx, const struct
     return d ? answer(verb_create(&op, json_root(d), err)) : NULL;
 }
 
-static struct json *k_update(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name, jval *obj,
-                             const struct kube_opts *o, struct err *err)
+static struct json *k_update(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name,
+                             jval *obj, const struct kube_opts *o, struct err *err)
 {
     RESOURCES(table, server_of(k));
     struct op op;
@@ -133,8 +135,8 @@ static int k_del(struct kube *k, const struct ctx *ctx, const struct kube_res *r
 
 struct kube_watch {
     struct watch *w;
-    int news;                  /* eventfd: there may be something to take. An fd, so that a wait can end by the context's cancel too */
-    int64_t next_bookmark;     /* monotonic; 0: none are wanted */
+    int news; /* eventfd: there may be something to take. An fd, so that a wait can end by the context's cancel too */
+    int64_t next_bookmark; /* monotonic; 0: none are wanted */
     int64_t last_rv;
 };
 
@@ -263,8 +265,8 @@ static int k_watch_next(struct kube_watch *w, const struct ctx *ctx, struct kube
     }
 }
 
-static int k_logs(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, const struct kube_log_opts *lo, size_t max,
-                  struct buf *out, struct err *err)
+static int k_logs(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, const struct kube_log_opts *lo,
+                  size_t max, struct buf *out, struct err *err)
 {
     RESOURCES(table, server_of(k));
     struct op op;
@@ -275,8 +277,16 @@ static int k_logs(struct kube *k, const struct ctx *ctx, const char *ns, const c
 }
 
 static const struct kube_ops inproc_ops = {
-    .get = k_get, .list = k_list, .create = k_create, .update = k_update, .patch = k_patch, .del = k_del, .watch = k_watch,
-    .watch_next = k_watch_next, .watch_close = k_watch_close, .logs = k_logs,
+    .get = k_get,
+    .list = k_list,
+    .create = k_create,
+    .update = k_update,
+    .patch = k_patch,
+    .del = k_del,
+    .watch = k_watch,
+    .watch_next = k_watch_next,
+    .watch_close = k_watch_close,
+    .logs = k_logs,
 };
 
 struct kube *apiserver_kube(struct apiserver *a, const struct identity *who)

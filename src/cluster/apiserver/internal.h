@@ -1,8 +1,8 @@
-/* internal.h - what the files of the API server share. Reading order: registry.c (what is served), verbs_*.c (what a request does, whatever
- * it came by), inproc.c (struct kube), http.c (HTTP).
+/* internal.h - what the files of the API server share. Reading order: registry.c (what is served), verbs_*.c (what a request
+ * does, whatever it came by), inproc.c (struct kube), http.c (HTTP).
  *
- * A `struct op` is one request: parsed, with its resource, before or after authorization. The verb functions know nothing of HTTP; their
- * results are store objects, also where nothing was stored (dry run, reviews). */
+ * A `struct op` is one request: parsed, with its resource, before or after authorization. The verb functions know nothing of
+ * HTTP; their results are store objects, also where nothing was stored (dry run, reviews). */
 #ifndef TM_CLUSTER_APISERVER_INTERNAL_H
 #define TM_CLUSTER_APISERVER_INTERNAL_H
 
@@ -23,26 +23,26 @@
 
 /* One group, version and plural. Immutable; belongs to the table that gave it. */
 struct resource {
-    const struct kind *kind;            /* built-in, or made of a definition */
-    const struct crd_version *cv;       /* NULL: built-in */
-    struct store_coll *coll;            /* NULL: virtual (reviews) */
+    const struct kind *kind;      /* built-in, or made of a definition */
+    const struct crd_version *cv; /* NULL: built-in */
+    struct store_coll *coll;      /* NULL: virtual (reviews) */
     const struct field_labels *fields;
     const struct table_columns *columns;
-    int64_t since;                      /* custom: revision of the definition; older objects are brought up to its schema when read */
-    char *full;                         /* "deployments.apps", "pods" */
+    int64_t since; /* custom: revision of the definition; older objects are brought up to its schema when read */
+    char *full;    /* "deployments.apps", "pods" */
 };
 /* All that is served at one moment, reference-counted. */
 struct resources {
     atomic_int refs;
-    int64_t crd_rev;                    /* of the collection of definitions that it was made from */
+    int64_t crd_rev; /* of the collection of definitions that it was made from */
     struct resource *v;
     size_t n;
-    struct custom {                     /* owns what the resources of custom kinds point to */
+    struct custom { /* owns what the resources of custom kinds point to */
         struct crd_info *info;
         struct store_obj *crd;
-        struct kind *kinds;             /* one a served version */
+        struct kind *kinds; /* one a served version */
         size_t n_kinds;
-    } *customs;
+    } * customs;
     size_t n_customs;
     struct discovery *discovery;
     struct openapi *openapi;
@@ -62,7 +62,7 @@ bool resource_has_sub(const struct resource *r, const char *sub);
 struct rbac;
 struct keys {
     char *ca_cert, *ca_key, *server_cert, *server_key; /* PEM */
-    char *sa_key;                                       /* PEM, ECDSA P-256: signs tokens of service accounts */
+    char *sa_key;                                      /* PEM, ECDSA P-256: signs tokens of service accounts */
     char *admin_token;
 };
 struct inproc;
@@ -101,12 +101,12 @@ struct op {
     const struct ctx *ctx;
     const struct identity *who;
     const struct resource *res;
-    const char *verb;              /* "get", "deletecollection", ... as RBAC names it */
-    const char *ns, *name, *sub;   /* NULL when absent */
-    const struct kube_opts *o;     /* never NULL */
-    struct strlist *warnings;      /* may be NULL */
-    bool initial_events_given;     /* sendInitialEvents was said, be it false */
-    bool orphan_refused;           /* orphanDependents=false: what is still there is answered with 202 */
+    const char *verb;            /* "get", "deletecollection", ... as RBAC names it */
+    const char *ns, *name, *sub; /* NULL when absent */
+    const struct kube_opts *o;   /* never NULL */
+    struct strlist *warnings;    /* may be NULL */
+    bool initial_events_given;   /* sendInitialEvents was said, be it false */
+    bool orphan_refused;         /* orphanDependents=false: what is still there is answered with 202 */
 };
 void op_warn(struct op *op, const char *fmt, ...) PRINTF_LIKE(2, 3);
 char *op_key(const struct op *op); /* "ns/name" or "name"; caller frees */
@@ -118,7 +118,7 @@ int op_check_options(const struct op *op, const char *options_kind, struct err *
 struct listing {
     struct store_list list;
     char *continue_token;
-    int64_t remaining;             /* -1: do not say */
+    int64_t remaining; /* -1: do not say */
 };
 void listing_free(struct listing *l);
 struct store_obj *verb_get(struct op *op, struct err *err);
@@ -140,25 +140,26 @@ int verb_delete_collection(struct op *op, struct listing *out, struct err *err);
 struct store_obj *sub_create(struct op *op, jval *body, struct err *err);
 /* A token of the account that is bound to the secret. m: an empty object to put the claims into. */
 char *token_for_secret(struct op *op, struct jm *m, jval *account, jval *secret, struct err *err);
-int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod, char **container,
-                    struct err *err);
+int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod,
+                    char **container, struct err *err);
 int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, struct buf *out, struct err *err);
 struct store_obj *review_create(struct op *op, jval *obj, struct err *err);
 
 /* Watches: the store's, with selectors. */
 struct watch {
     struct store_watch *w;
-    struct resources *resources;   /* reference */
+    struct resources *resources; /* reference */
     const struct resource *res;
     struct label_selector *labels;
     struct field_selector *field_sel;
-    bool initial_mark;             /* the end of the initial state is to be marked (sendInitialEvents) */
-    bool late_mark;                /* no revision was given: the first bookmark that comes by the clock carries the mark */
+    bool initial_mark; /* the end of the initial state is to be marked (sendInitialEvents) */
+    bool late_mark;    /* no revision was given: the first bookmark that comes by the clock carries the mark */
     bool bookmarks;
 };
 struct watch *watch_open(struct op *op, void (*notify)(void *), void *arg, struct err *err);
 void watch_close(struct watch *w);
-/* The document of an event: with the revision of the change, and of custom kinds in the version that was asked for. A reference. */
+/* The document of an event: with the revision of the change, and of custom kinds in the version that was asked for. A reference.
+ */
 struct store_obj *watch_object(struct watch *w, const struct store_event *ev);
 
 /* ---- parts ----------------------------------------------------------------------------------------------------- */
@@ -172,7 +173,7 @@ int fail_internal(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3); /* 5
 #define MODIFIED_TEXT "the object has been modified; please apply your changes to the latest version and try again"
 
 /* object.c: objects as they are stored. */
-struct jm *object_ordered(jval *v);                 /* a copy that starts with kind and apiVersion */
+struct jm *object_ordered(jval *v); /* a copy that starts with kind and apiVersion */
 void object_put_header(struct jm *m, const struct resource *r);
 /* A stored object as this resource shows it: of custom kinds in its version, pruned and with its defaults. A reference. */
 struct store_obj *object_as(const struct resource *r, struct store_obj *o);
@@ -181,11 +182,13 @@ bool is_face(const struct resource *r);
 void face_to_store(const struct resource *r, struct jm *m);
 struct json *face_of(const struct resource *r, jval *stored);
 /* store_write with the document in the form that is stored; *out is as the resource shows it. */
-int object_write(struct op *op, const char *key, int64_t expect, struct jm *m, bool remove, bool soft, struct store_obj **out, struct err *err);
-struct store_obj *object_virtual(struct jm *m);     /* for answers that are not stored */
+int object_write(struct op *op, const char *key, int64_t expect, struct jm *m, bool remove, bool soft, struct store_obj **out,
+                 struct err *err);
+struct store_obj *object_virtual(struct jm *m); /* for answers that are not stored */
 struct json *status_success(struct jm *details /* may be NULL */);
 
-/* decode.c: what a client sent becomes an object of the kind, in its normal form: types checked, unknown fields reported as the request wants it. */
+/* decode.c: what a client sent becomes an object of the kind, in its normal form: types checked, unknown fields reported as the
+ * request wants it. */
 struct json *decode_request(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err);
 struct json *decode_inproc(struct op *op, jval *obj, struct err *err);
 /* What a patch made; ERR_BAD_REQUEST tells what is wrong with it. */
@@ -207,7 +210,7 @@ int admit_delete(struct op *op, jval *old, struct err *err);
 /* rbac.c and authz.c */
 struct attrs {
     const char *verb, *group, *version, *resource, *sub, *ns, *name; /* "" or NULL when absent */
-    const char *path;                                       /* non-resource request: all else is NULL */
+    const char *path;                                                /* non-resource request: all else is NULL */
 };
 struct rbac *rbac_new(struct apiserver *a);
 void rbac_free(struct rbac *r);
@@ -226,7 +229,8 @@ struct token_signer *token_signer_new(const char *key_pem, struct err *err);
 void token_signer_free(struct token_signer *t);
 char *token_sign(struct token_signer *t, jmval *claims, struct err *err);
 /* The claims of a token with a good signature that is not expired and meant for audience; ERR_UNAUTHENTICATED else. */
-struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns, struct err *err);
+struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns,
+                          struct err *err);
 bool token_for_audience(jval *claims, const char *audience);
 #define TOKEN_ISSUER "https://kubernetes.default.svc"
 
@@ -235,7 +239,8 @@ struct identity *identity_copy(const struct identity *who); /* with strings of i
 void identity_free(struct identity *who);
 /* Who holds this bearer token. The identity is the caller's (identity_free). audiences NULL: the API server. */
 struct identity *authn_token(struct apiserver *a, const char *token, struct err *err);
-struct identity *authn_claims(struct apiserver *a, const char *token, const char *const *audiences, struct json **claims, struct err *err);
+struct identity *authn_claims(struct apiserver *a, const char *token, const char *const *audiences, struct json **claims,
+                              struct err *err);
 
 /* inproc.c, http.c */
 void inproc_free_all(struct apiserver *a);
@@ -245,7 +250,8 @@ void http_face_free(struct http_face *f);
 /* bootstrap.c */
 int bootstrap(struct apiserver *a, struct err *err);
 
-/* crd.c: rules of definitions; what follows from a write. old is NULL for a new object; a removed one comes as now with old NULL. */
+/* crd.c: rules of definitions; what follows from a write. old is NULL for a new object; a removed one comes as now with old NULL.
+ */
 int crd_before_write(struct op *op, struct jm *m, jval *old, struct err *err);
 void after_write(struct op *op, jval *old, jval *now);
 

@@ -46,8 +46,14 @@ static int load_ca(struct keys *k, const char *dir, struct err *err)
 static int load_server_cert(struct keys *k, const char *dir, const char *const *more, struct err *err)
 {
     STRLIST(names);
-    static const char *const always[] = {"localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-                                         "kubernetes.default.svc.cluster.local", "10.96.0.1"};
+    static const char *const always[] = {"localhost",
+                                         "127.0.0.1",
+                                         "::1",
+                                         "kubernetes",
+                                         "kubernetes.default",
+                                         "kubernetes.default.svc",
+                                         "kubernetes.default.svc.cluster.local",
+                                         "10.96.0.1"};
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
         strlist_add(&names, always[i]);
     for (; more && *more; more++)

@@ -1,5 +1,5 @@
-/* log_stream.c - logs of a container over HTTP. Files are read in a small pool, never on a loop: the stream asks for a piece, a worker reads
- * it into a buffer and wakes the stream, the stream sends it and asks for the next one while the client keeps up. */
+/* log_stream.c - logs of a container over HTTP. Files are read in a small pool, never on a loop: the stream asks for a piece, a
+ * worker reads it into a buffer and wakes the stream, the stream sends it and asks for the next one while the client keeps up. */
 #include <stdlib.h>
 
 #include "base/timefmt.h"
@@ -10,12 +10,12 @@
 #define HIGH_WATER (256 * 1024)
 
 struct log_stream {
-    atomic_int refs;          /* the stream, and a job that is queued or running */
+    atomic_int refs; /* the stream, and a job that is queued or running */
     struct pool *pool;
-    pthread_mutex_t lock;     /* all below */
+    pthread_mutex_t lock; /* all below */
     struct node_log *log;
     struct stream_handle *handle;
-    struct buf pending;       /* read, not yet given to the stream */
+    struct buf pending; /* read, not yet given to the stream */
     bool reading, more, over, failed, closed;
 };
 
@@ -112,7 +112,8 @@ static void on_close(struct stream *st, void *state)
 
 static const struct stream_ops ops = {.on_start = on_start, .on_writable = on_more, .on_wake = on_more, .on_close = on_close};
 
-/* ---- options ---------------------------------------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------------------------------------------------
+ */
 
 static int number(struct http_req *req, struct faults *f, const char *name, int64_t least, int64_t *out, struct err *err)
 {

@@ -105,14 +105,19 @@ int accept_parse(const struct http_req *req, struct accept *out, struct err *err
         }
     }
     if (!found && form)
-        return err_set(err, ERR_NOT_ACCEPTABLE, "only the following media types are accepted: application/json, application/yaml, "
-                                                "application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
+        return err_set(
+            err, ERR_NOT_ACCEPTABLE,
+            "only the following media types are accepted: application/json, application/yaml, "
+            "application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
     if (!found)
-        return err_set(err, ERR_NOT_ACCEPTABLE, "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml");
+        return err_set(err, ERR_NOT_ACCEPTABLE,
+                       "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml");
     out->pretty |= want_pretty;
     if (table_include_parse(http_query(req, "includeObject"), &out->include) < 0)
-        return err_set(err, ERR_BAD_REQUEST, "Unable to convert to Table as requested: includeObject: Invalid value: \"%s\": must be 'Metadata', "
-                                            "'Object', 'None', or empty", http_query(req, "includeObject"));
+        return err_set(err, ERR_BAD_REQUEST,
+                       "Unable to convert to Table as requested: includeObject: Invalid value: \"%s\": must be 'Metadata', "
+                       "'Object', 'None', or empty",
+                       http_query(req, "includeObject"));
     return 0;
 }
 
@@ -143,8 +148,10 @@ int body_format(const struct http_req *req, bool builtin, enum decode_format *ou
     else if (builtin && strcmp(type, "application/vnd.kubernetes.protobuf") == 0)
         *out = DECODE_PROTOBUF;
     else
-        return err_set(err, ERR_MEDIA_TYPE, "the body of the request was in an unknown format - accepted media types include: application/json, "
-                                            "application/yaml%s", builtin ? ", application/vnd.kubernetes.protobuf" : "");
+        return err_set(err, ERR_MEDIA_TYPE,
+                       "the body of the request was in an unknown format - accepted media types include: application/json, "
+                       "application/yaml%s",
+                       builtin ? ", application/vnd.kubernetes.protobuf" : "");
     return 0;
 }
 

@@ -73,11 +73,16 @@ struct json *status_success(struct jm *details)
     return jm_freeze(m);
 }
 
-int object_write(struct op *op, const char *key, int64_t expect, struct jm *m, bool remove, bool soft, struct store_obj **out, struct err *err)
+int object_write(struct op *op, const char *key, int64_t expect, struct jm *m, bool remove, bool soft, struct store_obj **out,
+                 struct err *err)
 {
     OBJ_REF(stored) = NULL;
     face_to_store(op->res, m);
-    struct store_write w = {.coll = op->res->coll, .key = key, .expect = expect, .doc = m, .remove = remove,
+    struct store_write w = {.coll = op->res->coll,
+                            .key = key,
+                            .expect = expect,
+                            .doc = m,
+                            .remove = remove,
                             .soft = soft || op->res->kind->store == KSTORE_SOFT};
     if (store_write(op->a->store, &w, &stored, err) < 0)
         return -1;

@@ -64,7 +64,8 @@ int reqinfo_parse(struct http_req *req, struct reqinfo *out, struct err *err)
 {
     const char *parts[MAX_PARTS], *raw[MAX_PARTS];
     size_t n, i;
-    *out = (struct reqinfo){.path = req->path, .group = "", .version = "", .ns = "", .plural = "", .name = "", .sub = "", .rest = ""};
+    *out = (struct reqinfo){
+        .path = req->path, .group = "", .version = "", .ns = "", .plural = "", .name = "", .sub = "", .rest = ""};
     out->verb = lower_method(req);
     if (split(req, parts, raw, &n, err) < 0)
         return -1;

@@ -12,10 +12,30 @@
 
 bool kind_has_generation(const struct resource *r)
 {
-    static const char *const without[] = {"configmaps", "secrets", "namespaces", "nodes", "events", "leases", "persistentvolumeclaims",
-        "persistentvolumes", "services", "horizontalpodautoscalers", "serviceaccounts", "endpoints", "roles", "rolebindings", "clusterroles",
-        "clusterrolebindings", "limitranges", "resourcequotas", "podtemplates", "controllerrevisions", "storageclasses", "priorityclasses",
-        "ingressclasses", "runtimeclasses"};
+    static const char *const without[] = {"configmaps",
+                                          "secrets",
+                                          "namespaces",
+                                          "nodes",
+                                          "events",
+                                          "leases",
+                                          "persistentvolumeclaims",
+                                          "persistentvolumes",
+                                          "services",
+                                          "horizontalpodautoscalers",
+                                          "serviceaccounts",
+                                          "endpoints",
+                                          "roles",
+                                          "rolebindings",
+                                          "clusterroles",
+                                          "clusterrolebindings",
+                                          "limitranges",
+                                          "resourcequotas",
+                                          "podtemplates",
+                                          "controllerrevisions",
+                                          "storageclasses",
+                                          "priorityclasses",
+                                          "ingressclasses",
+                                          "runtimeclasses"};
     if (r->cv)
         return true;
     for (size_t i = 0; i < ARRAY_LEN(without); i++)
@@ -24,10 +44,7 @@ bool kind_has_generation(const struct resource *r)
     return true;
 }
 
-static bool is_coll(const struct op *op, struct store_coll *c)
-{
-    return op->res->coll == c;
-}
+static bool is_coll(const struct op *op, struct store_coll *c) { return op->res->coll == c; }
 
 /* ---- metadata ------------------------------------------------------------------------------------------------------ */
 
@@ -45,8 +62,16 @@ static void generate_name(struct jm *m, jmval *meta)
 /* The members that the server writes come first, in the order in which Kubernetes writes them. */
 static void order_metadata(struct jm *m)
 {
-    static const char *const first[] = {"name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation",
-                                        "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
+    static const char *const first[] = {"name",
+                                        "generateName",
+                                        "namespace",
+                                        "selfLink",
+                                        "uid",
+                                        "resourceVersion",
+                                        "generation",
+                                        "creationTimestamp",
+                                        "deletionTimestamp",
+                                        "deletionGracePeriodSeconds"};
     JSON_REF(was) = jm_freeze_val(jm_obj_at(m, jm_root(m), "metadata"));
     jmval *meta = jm_obj(m);
     for (size_t i = 0; i < ARRAY_LEN(first); i++)
@@ -194,8 +219,8 @@ static void new_pod(struct op *op, struct jm *m)
     jm_clear(status);
     pod_status_set_phase(m, status, "Pending");
     if (jv_len(pod_spec_scheduling_gates(pod_spec(json_root(now)))))
-        obj_set_condition(m, jm_root(m), "PodScheduled", "False", "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates",
-                          ctx_now_ns(op->ctx));
+        obj_set_condition(m, jm_root(m), "PodScheduled", "False", "SchedulingGated",
+                          "Scheduling is blocked due to non-empty scheduling gates", ctx_now_ns(op->ctx));
     pod_conditions_complete(m);
     pod_status_set_qos_class(m, status, qos_class(pod_spec(json_root(now))));
 }
@@ -279,7 +304,8 @@ static void keep_rest(struct op *op, jval *old, struct jm *m)
     const char *key;
     jval *v;
     while (jv_next(&it, &key, &v))
-        if (strcmp(key, "kind") != 0 && strcmp(key, "apiVersion") != 0 && strcmp(key, "metadata") != 0 && strcmp(key, "status") != 0)
+        if (strcmp(key, "kind") != 0 && strcmp(key, "apiVersion") != 0 && strcmp(key, "metadata") != 0 &&
+            strcmp(key, "status") != 0)
             jm_put(m, jm_root(m), key, jm_val(m, v));
     copy_member(m, "status", finalize ? old : now);
     jmval *meta = jm_obj_at(m, jm_root(m), "metadata");
@@ -318,7 +344,8 @@ static bool same_but(jval *a, jmval *b, bool status_too)
         const char *key;
         jval *v;
         while (jv_next(&it, &key, &v))
-            if (strcmp(key, "metadata") != 0 && (status_too || strcmp(key, "status") != 0) && !jv_equal(v, jv_get(docs[!side], key)))
+            if (strcmp(key, "metadata") != 0 && (status_too || strcmp(key, "status") != 0) &&
+                !jv_equal(v, jv_get(docs[!side], key)))
                 return false;
     }
     return true;

@@ -1,7 +1,8 @@
 /* proxy.c - services/{name}/proxy to APIs that live in this process. */
 #include "cluster/apiserver/face.h"
 
-/* "https:name:port" to its name: one colon-separated part is the name; of two, the second is a port; of three, the first a scheme. */
+/* "https:name:port" to its name: one colon-separated part is the name; of two, the second is a port; of three, the first a
+ * scheme. */
 static void service_name(const char *text, char out[256])
 {
     const char *a = strchr(text, ':'), *b = a ? strchr(a + 1, ':') : NULL;
@@ -11,7 +12,8 @@ static void service_name(const char *text, char out[256])
     out[n] = '\0';
 }
 
-int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri, struct err *err)
+int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
+                 struct err *err)
 {
     char name[256];
     service_name(ri->name, name);

@@ -1,7 +1,7 @@
 /* rbac.c - who may do what: an index of roles and bindings, made anew when one of them changed.
  *
- * Subject ("u:alice", "g:system:masters", "s:ns/name") -> grants: the rules of one role, in one namespace or everywhere. A check looks up
- * the user and each group and goes through their grants. */
+ * Subject ("u:alice", "g:system:masters", "s:ns/name") -> grants: the rules of one role, in one namespace or everywhere. A check
+ * looks up the user and each group and goes through their grants. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,8 +9,8 @@
 #include "kube/fields.h"
 
 struct grant {
-    const char *ns;        /* NULL: everywhere */
-    jval *rules;           /* of the role; alive with the object that the index holds */
+    const char *ns; /* NULL: everywhere */
+    jval *rules;    /* of the role; alive with the object that the index holds */
     const char *role_kind, *role_name, *binding;
 };
 struct grants {
@@ -20,8 +20,8 @@ struct grants {
 struct index {
     atomic_int refs;
     int64_t revs[4];
-    struct strmap by_subject;           /* -> struct grants */
-    struct store_list lists[4];         /* keeps the objects that the grants point into */
+    struct strmap by_subject;   /* -> struct grants */
+    struct store_list lists[4]; /* keeps the objects that the grants point into */
 };
 struct rbac {
     struct apiserver *a;
@@ -45,10 +45,7 @@ static void index_unref(struct index *x)
         store_list_free(&x->lists[i]);
     free(x);
 }
-static void index_unrefp(struct index **x)
-{
-    index_unref(*x);
-}
+static void index_unrefp(struct index **x) { index_unref(*x); }
 
 static void colls(struct apiserver *a, struct store_coll *out[4])
 {
@@ -94,8 +91,11 @@ static void add_binding(struct index *x, jval *b, bool cluster)
     const char *kind = role_ref_kind(ref) ? role_ref_kind(ref) : "", *name = role_ref_name(ref) ? role_ref_name(ref) : "";
     bool role = strcmp(kind, "Role") == 0;
     AUTOFREE char *key = role ? obj_key_of(obj_namespace(b), name) : xstrdup(name);
-    struct grant g = {.ns = cluster ? NULL : obj_namespace(b), .rules = find_rules(&x->lists[role ? 0 : 1], key), .role_kind = kind,
-                      .role_name = name, .binding = obj_name(b)};
+    struct grant g = {.ns = cluster ? NULL : obj_namespace(b),
+                      .rules = find_rules(&x->lists[role ? 0 : 1], key),
+                      .role_kind = kind,
+                      .role_name = name,
+                      .binding = obj_name(b)};
     if (!g.rules || (cluster && role))
         return;
     struct jiter it = jv_iter(role_binding_subjects(b));
@@ -251,7 +251,10 @@ static bool grants_allow(const struct index *x, const char *subject, const struc
                 AUTOFREE char *binding = g->ns ? xasprintf("RoleBinding \"%s/%s\"", g->binding, g->ns)
                                                : xasprintf("ClusterRoleBinding \"%s\"", g->binding);
                 *reason = xasprintf("RBAC: allowed by %s of %s \"%s\" to %s \"%s\"", binding, g->role_kind, g->role_name,
-                                    group ? "Group" : account ? "ServiceAccount" : "User", account ? account : who);
+                                    group     ? "Group"
+                                    : account ? "ServiceAccount"
+                                              : "User",
+                                    account ? account : who);
             }
             return true;
         }
@@ -319,7 +322,8 @@ void rbac_rules(struct rbac *r, const struct identity *who, const char *ns, stru
     jmval *resource = jm_arr(m), *paths = jm_arr(m);
     if (identity_in_group(who, "system:masters")) {
         JSON_REF(all) = json_parse_str("[{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]},"
-                                       "{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}]", NULL);
+                                       "{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}]",
+                                       NULL);
         put_rule(m, resource, paths, jv_at(json_root(all), 0));
         put_rule(m, resource, paths, jv_at(json_root(all), 1));
     }

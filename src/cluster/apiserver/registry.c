@@ -21,15 +21,18 @@ static void add(struct resources *r, size_t *cap, struct resource res)
 
 static void add_builtin(struct apiserver *a, struct resources *r, size_t *cap)
 {
-    for KINDS_EACH(k) {
-        if (!k->served || !*k->res.plural)
-            continue;
-        struct resource res = {.kind = k, .fields = field_labels_of(k->res.group, k->res.kind),
-                               .columns = table_columns_of(k->res.group, k->res.kind)};
-        if (k->store != KSTORE_NONE)
-            res.coll = store_coll(a->store, k->store_group, k->res.plural);
-        add(r, cap, res);
-    }
+    for
+        KINDS_EACH(k)
+        {
+            if (!k->served || !*k->res.plural)
+                continue;
+            struct resource res = {.kind = k,
+                                   .fields = field_labels_of(k->res.group, k->res.kind),
+                                   .columns = table_columns_of(k->res.group, k->res.kind)};
+            if (k->store != KSTORE_NONE)
+                res.coll = store_coll(a->store, k->store_group, k->res.plural);
+            add(r, cap, res);
+        }
 }
 
 /* A list of owned strings as a constant array that shares them; caller frees the array. */
@@ -69,7 +72,8 @@ static void kind_of_version(struct kind *k, const struct crd_info *info, const s
         .singular = info->singular,
         .short_names = shared_list(&info->short_names),
         .categories = shared_list(&info->categories),
-        .verbs = KVERB_CREATE | KVERB_DELETE | KVERB_DELETECOLLECTION | KVERB_GET | KVERB_LIST | KVERB_PATCH | KVERB_UPDATE | KVERB_WATCH,
+        .verbs = KVERB_CREATE | KVERB_DELETE | KVERB_DELETECOLLECTION | KVERB_GET | KVERB_LIST | KVERB_PATCH | KVERB_UPDATE |
+                 KVERB_WATCH,
         .store = KSTORE_DURABLE,
         .store_group = info->group,
         .store_version = v->name,
@@ -97,16 +101,18 @@ static void add_custom(struct apiserver *a, struct resources *r, size_t *cap, st
             continue;
         struct kind *k = &c->kinds[c->n_kinds++];
         kind_of_version(k, c->info, v, obj_root(crd));
-        add(r, cap, (struct resource){.kind = k, .cv = v, .coll = store_coll(a->store, c->info->group, c->info->plural),
-                                      .fields = v->field_labels, .columns = v->columns, .since = crd->rv});
+        add(r, cap,
+            (struct resource){.kind = k,
+                              .cv = v,
+                              .coll = store_coll(a->store, c->info->group, c->info->plural),
+                              .fields = v->field_labels,
+                              .columns = v->columns,
+                              .since = crd->rv});
     }
 }
 
 /* A definition whose names were refused is not served. */
-static bool names_refused(jval *crd)
-{
-    return obj_condition_is(crd, "NamesAccepted", "False");
-}
+static bool names_refused(jval *crd) { return obj_condition_is(crd, "NamesAccepted", "False"); }
 
 /* The schema of one version, inside the definition's document. */
 static jval *schema_of(jval *crd, const char *version)
@@ -212,10 +218,7 @@ const struct resource *resource_find(const struct resources *r, const char *grou
     return NULL;
 }
 
-bool resources_has_group(const struct resources *r, const char *group)
-{
-    return resources_has_version(r, group, NULL);
-}
+bool resources_has_group(const struct resources *r, const char *group) { return resources_has_version(r, group, NULL); }
 
 bool resources_has_version(const struct resources *r, const char *group, const char *version)
 {

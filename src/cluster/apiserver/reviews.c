@@ -32,7 +32,8 @@ static struct store_obj *self_subject(struct op *op, jval *request)
 {
     CLEANUP(jm_freep) struct jm *m = answer_of(op, request);
     char now[TIME_TEXT_MAX];
-    object_meta_set_creation_timestamp(m, jm_obj_at(m, jm_root(m), "metadata"), time_format(now, ctx_now_ns(op->ctx), TIME_SECONDS));
+    object_meta_set_creation_timestamp(m, jm_obj_at(m, jm_root(m), "metadata"),
+                                       time_format(now, ctx_now_ns(op->ctx), TIME_SECONDS));
     put_user(m, jm_obj_at(m, jm_obj_at(m, jm_root(m), "status"), "userInfo"), op->who);
     return object_virtual(m);
 }
@@ -89,9 +90,13 @@ static void read_attrs(jval *spec, struct attrs *at)
 {
     jval *r = subject_access_review_spec_resource_attributes(spec), *p = subject_access_review_spec_non_resource_attributes(spec);
     if (jv_present(r))
-        *at = (struct attrs){.verb = resource_attributes_verb(r), .group = resource_attributes_group(r), .version = resource_attributes_version(r),
-                             .resource = resource_attributes_resource(r), .sub = resource_attributes_subresource(r),
-                             .ns = resource_attributes_namespace(r), .name = resource_attributes_name(r)};
+        *at = (struct attrs){.verb = resource_attributes_verb(r),
+                             .group = resource_attributes_group(r),
+                             .version = resource_attributes_version(r),
+                             .resource = resource_attributes_resource(r),
+                             .sub = resource_attributes_subresource(r),
+                             .ns = resource_attributes_namespace(r),
+                             .name = resource_attributes_name(r)};
     else
         *at = (struct attrs){.verb = non_resource_attributes_verb(p), .path = non_resource_attributes_path(p)};
     if (!at->verb)
@@ -112,10 +117,12 @@ static int check_review(jval *spec, bool about_others, struct err *err)
         jm_put(m, o, "Path", jm_str(m, path ? path : ""));
         jm_put(m, o, "Verb", jm_str(m, verb ? verb : ""));
         JSON_REF(shown) = jm_freeze(m);
-        fault_invalid(&f, "spec.nonResourceAttributes", json_root(shown), "cannot be specified in combination with resourceAttributes");
+        fault_invalid(&f, "spec.nonResourceAttributes", json_root(shown),
+                      "cannot be specified in combination with resourceAttributes");
     }
     if (!jv_present(r) && !jv_present(p))
-        fault_invalid(&f, "spec.resourceAttributes", NULL, "exactly one of nonResourceAttributes or resourceAttributes must be specified");
+        fault_invalid(&f, "spec.resourceAttributes", NULL,
+                      "exactly one of nonResourceAttributes or resourceAttributes must be specified");
     if (about_others && str_empty(subject_access_review_spec_user(spec)) && !jv_len(subject_access_review_spec_groups(spec)))
         fault_invalid_str(&f, "spec.user", "", "at least one of user or group must be specified");
     return faults_done(&f, "authorization.k8s.io", "", "", err);

@@ -103,23 +103,14 @@ void apiserver_set_node(struct apiserver *a, const struct node_api *node)
     pthread_rwlock_unlock(&a->node_lock);
 }
 
-const struct tls_server_config *apiserver_tls(struct apiserver *a)
-{
-    return &a->tls;
-}
+const struct tls_server_config *apiserver_tls(struct apiserver *a) { return &a->tls; }
 
-const char *apiserver_ca_pem(struct apiserver *a)
-{
-    return a->keys.ca_cert;
-}
+const char *apiserver_ca_pem(struct apiserver *a) { return a->keys.ca_cert; }
 
-const char *apiserver_admin_token(struct apiserver *a)
-{
-    return a->keys.admin_token;
-}
+const char *apiserver_admin_token(struct apiserver *a) { return a->keys.admin_token; }
 
-/* A client certificate rather than the token: the SDK of the pipelines loses its path through services/proxy when a kubeconfig's token
- * is refreshed (which its client does before each request), and keeps it with a certificate. */
+/* A client certificate rather than the token: the SDK of the pipelines loses its path through services/proxy when a kubeconfig's
+ * token is refreshed (which its client does before each request), and keeps it with a certificate. */
 char *apiserver_kubeconfig(struct apiserver *a, const char *server, struct err *err)
 {
     static const char *const masters[] = {"system:masters", NULL}, *const no_names[] = {NULL};

@@ -8,10 +8,7 @@ int fail_method(struct err *err)
     return err_set(err, ERR_METHOD, "the server does not allow this method on the requested resource");
 }
 
-int fail_no_resource(struct err *err)
-{
-    return err_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
-}
+int fail_no_resource(struct err *err) { return err_set(err, ERR_NOT_FOUND, "the server could not find the requested resource"); }
 
 static void put(struct jm *m, jmval *o, const char *name, const char *value)
 {
@@ -35,7 +32,8 @@ static jmval *causes_of(struct jm *m, const struct err *e)
 /* Kinds of failure whose details are there even when there is nothing to say. */
 static bool always_details(enum err_code code)
 {
-    return code == ERR_NOT_FOUND || code == ERR_METHOD || code == ERR_FORBIDDEN || code == ERR_CONFLICT || code == ERR_EXISTS || code == ERR_INVALID;
+    return code == ERR_NOT_FOUND || code == ERR_METHOD || code == ERR_FORBIDDEN || code == ERR_CONFLICT || code == ERR_EXISTS ||
+           code == ERR_INVALID;
 }
 
 struct json *status_of(const struct err *e)

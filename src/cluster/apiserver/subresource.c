@@ -8,12 +8,12 @@
 #include "kube/fields.h"
 #include "kube/validate.h"
 
-#define BIND_TRIES      8
-#define TOKEN_SECONDS   3600
-#define TOKEN_MIN       600
-#define TOKEN_MAX       (1LL << 32)
-#define TOKEN_WARN_AGE  3607 /* what the projected volume asks for: valid for a year, to be renewed after this */
-#define SECONDS_A_YEAR  (365LL * 24 * 3600)
+#define BIND_TRIES     8
+#define TOKEN_SECONDS  3600
+#define TOKEN_MIN      600
+#define TOKEN_MAX      (1LL << 32)
+#define TOKEN_WARN_AGE 3607 /* what the projected volume asks for: valid for a year, to be renewed after this */
+#define SECONDS_A_YEAR (365LL * 24 * 3600)
 
 static struct store_obj *get_parent(struct op *op, struct err *err)
 {
@@ -120,8 +120,12 @@ static void put_ref(struct jm *m, jmval *to, const char *what, jval *o)
 /* The object that a token is to be bound to goes into the claims. */
 static int bind_token(struct op *op, struct jm *m, jmval *k8s, jval *ref, struct err *err)
 {
-    const char *kind = bound_object_reference_kind(ref), *name = bound_object_reference_name(ref), *uid = bound_object_reference_uid(ref);
-    struct store_coll *coll = str_eq(kind, "Pod") ? op->a->pods : str_eq(kind, "Secret") ? op->a->secrets : str_eq(kind, "Node") ? op->a->nodes : NULL;
+    const char *kind = bound_object_reference_kind(ref), *name = bound_object_reference_name(ref),
+               *uid = bound_object_reference_uid(ref);
+    struct store_coll *coll = str_eq(kind, "Pod")      ? op->a->pods
+                              : str_eq(kind, "Secret") ? op->a->secrets
+                              : str_eq(kind, "Node")   ? op->a->nodes
+                                                       : NULL;
     if (!coll)
         return err_set(err, ERR_BAD_REQUEST, "cannot bind token to object of type /%s, Kind=%s",
                        bound_object_reference_api_version(ref) ? bound_object_reference_api_version(ref) : "", kind ? kind : "");
@@ -135,8 +139,10 @@ static int bind_token(struct op *op, struct jm *m, jmval *k8s, jval *ref, struct
         return -1;
     }
     if (!str_empty(uid) && strcmp(uid, obj_uid(obj_root(o))) != 0) {
-        err_set(err, ERR_CONFLICT, "Operation cannot be fulfilled on %s \"%s\": the UID in the bound object reference (%s) does not match the UID "
-                "in record. The object might have been deleted and then recreated", plural[i], name, uid);
+        err_set(err, ERR_CONFLICT,
+                "Operation cannot be fulfilled on %s \"%s\": the UID in the bound object reference (%s) does not match the UID "
+                "in record. The object might have been deleted and then recreated",
+                plural[i], name, uid);
         err_subject(err, "", plural[i], name);
         return -1;
     }
@@ -145,7 +151,9 @@ static int bind_token(struct op *op, struct jm *m, jmval *k8s, jval *ref, struct
         return 0;
     const char *account = pod_spec_service_account_name(pod_spec(obj_root(o))), *node = pod_spec_node_name(pod_spec(obj_root(o)));
     if (!str_eq(account, op->name))
-        return err_set(err, ERR_BAD_REQUEST, "cannot bind token for serviceaccount \"%s\" to pod running with different serviceaccount name.", op->name);
+        return err_set(err, ERR_BAD_REQUEST,
+                       "cannot bind token for serviceaccount \"%s\" to pod running with different serviceaccount name.",
+                       op->name);
     if (!str_empty(node)) {
         OBJ_REF(n) = store_get(op->a->nodes, node);
         if (n)
@@ -172,7 +180,8 @@ static int check_token_name(struct op *op, jval *request, struct err *err)
     if (*obj_name(request) && strcmp(obj_name(request), op->name) != 0)
         fault_invalid_str(&f, "metadata.name", obj_name(request), "must match the service account name if specified");
     if (*obj_namespace(request) && strcmp(obj_namespace(request), op->ns) != 0)
-        fault_invalid_str(&f, "metadata.namespace", obj_namespace(request), "must match the service account namespace if specified");
+        fault_invalid_str(&f, "metadata.namespace", obj_namespace(request),
+                          "must match the service account namespace if specified");
     return faults_done(&f, "authentication.k8s.io", "TokenRequest", op->name, err);
 }
 
@@ -210,7 +219,8 @@ static struct store_obj *sub_token(struct op *op, jval *request, struct err *err
     jm_set_root(m, claims);
     put_audiences(m, claims, "aud", token_request_spec_audiences(spec));
     jval *ref = token_request_spec_bound_object_ref(spec);
-    /* As upstream: the volume's token lives for a year, so that programs that read it once go on; the pod's end ends it anyway. */
+    /* As upstream: the volume's token lives for a year, so that programs that read it once go on; the pod's end ends it anyway.
+     */
     int64_t life = jv_present(ref) && seconds == TOKEN_WARN_AGE ? SECONDS_A_YEAR : seconds;
     put_claims(op, m, claims, now, life);
     jmval *k8s = jm_obj_at(m, claims, "kubernetes.io");
@@ -303,14 +313,15 @@ static int log_container(struct op *op, jval *pod, const char *asked, char **out
     }
     AUTOFREE char *names = strlist_join(&main, " "), *inits = strlist_join(&init, " ");
     if (init.n)
-        return err_set(err, ERR_BAD_REQUEST, "a container name must be specified for pod %s, choose one of: [%s] or one of the init containers: [%s]",
+        return err_set(err, ERR_BAD_REQUEST,
+                       "a container name must be specified for pod %s, choose one of: [%s] or one of the init containers: [%s]",
                        op->name, names, inits);
     return err_set(err, ERR_BAD_REQUEST, "a container name must be specified for pod %s, choose one of: [%s]", op->name, names);
 }
 
 /* Options with the container filled in, and the pod. *pod is NULL afterwards when it is on no node yet: the log is empty. */
-int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod, char **container,
-                    struct err *err)
+int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod,
+                    char **container, struct err *err)
 {
     OBJ_REF(p) = get_parent(op, err);
     if (!p || log_container(op, obj_root(p), in->container, container, err) < 0)

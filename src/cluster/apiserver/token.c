@@ -64,7 +64,8 @@ static bool sign_raw(EVP_PKEY *key, const char *text, size_t len, unsigned char 
     EVP_MD_CTX_free(c);
     const unsigned char *p = der;
     ECDSA_SIG *sig = good ? d2i_ECDSA_SIG(NULL, &p, (long)n) : NULL;
-    good = sig && BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, HALF) == HALF && BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + HALF, HALF) == HALF;
+    good = sig && BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, HALF) == HALF &&
+           BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + HALF, HALF) == HALF;
     ECDSA_SIG_free(sig);
     return good;
 }
@@ -124,10 +125,7 @@ static bool has_audience(jval *aud, const char *wanted)
     return false;
 }
 
-bool token_for_audience(jval *claims, const char *audience)
-{
-    return has_audience(jv_get(claims, "aud"), audience);
-}
+bool token_for_audience(jval *claims, const char *audience) { return has_audience(jv_get(claims, "aud"), audience); }
 
 static int check_audience(jval *aud, const char *const *wanted, struct err *err)
 {
@@ -145,22 +143,26 @@ static int check_audience(jval *aud, const char *const *wanted, struct err *err)
     jval *a;
     while (jv_next(&it, NULL, &a))
         buf_addf(&have, "%s\"%s\"", have.len ? " " : "", jv_str_or(a, ""));
-    return err_set(err, ERR_UNAUTHENTICATED, "[invalid bearer token, token audiences [%s] is invalid for the target audiences [%s]]", buf_str(&have),
+    return err_set(err, ERR_UNAUTHENTICATED,
+                   "[invalid bearer token, token audiences [%s] is invalid for the target audiences [%s]]", buf_str(&have),
                    buf_str(&list));
 }
 
-struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns, struct err *err)
+struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns,
+                          struct err *err)
 {
     const char *dot1 = strchr(token, '.'), *dot2 = dot1 ? strchr(dot1 + 1, '.') : NULL;
     unsigned char *raw = NULL;
     size_t n = 0;
-    if (!dot2 || strchr(dot2 + 1, '.') || strlen(token) > MAX_TOKEN || base64url_decode(dot2 + 1, strlen(dot2 + 1), &raw, &n) < 0) {
+    if (!dot2 || strchr(dot2 + 1, '.') || strlen(token) > MAX_TOKEN ||
+        base64url_decode(dot2 + 1, strlen(dot2 + 1), &raw, &n) < 0) {
         free(raw);
         err_set(err, ERR_UNAUTHENTICATED, "invalid bearer token");
         return NULL;
     }
     JSON_REF(header) = part(token, (size_t)(dot1 - token));
-    bool good = n == 2 * HALF && str_eq(jv_str(jv_get(json_root(header), "alg")), "ES256") && verify_raw(t->key, token, (size_t)(dot2 - token), raw);
+    bool good = n == 2 * HALF && str_eq(jv_str(jv_get(json_root(header), "alg")), "ES256") &&
+                verify_raw(t->key, token, (size_t)(dot2 - token), raw);
     free(raw);
     JSON_REF(claims) = good ? part(dot1 + 1, (size_t)(dot2 - dot1 - 1)) : NULL;
     jval *c = json_root(claims);

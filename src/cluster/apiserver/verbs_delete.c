@@ -36,10 +36,11 @@ static int check_preconditions(const struct op *op, jval *o, struct err *err)
     if (!what)
         return 0;
     const struct kube_res *k = res_of(op->res);
-    err_set(err, ERR_CONFLICT,
-            "Operation cannot be fulfilled on %s%s%s \"%s\": the %s in the precondition (%s) does not match the %s in record (%s). "
-            "The object might have been %s",
-            k->kind, *k->group ? "." : "", k->group, op->name, what, want, what, have, why);
+    err_set(
+        err, ERR_CONFLICT,
+        "Operation cannot be fulfilled on %s%s%s \"%s\": the %s in the precondition (%s) does not match the %s in record (%s). "
+        "The object might have been %s",
+        k->kind, *k->group ? "." : "", k->group, op->name, what, want, what, have, why);
     err_subject(err, k->group, k->kind, op->name);
     return -1;
 }
@@ -85,10 +86,7 @@ static bool set_policy_finalizers(struct jm *m, jval *old, enum kube_propagation
 
 /* ---- grace ----------------------------------------------------------------------------------------------------- */
 
-static bool is_pod(const struct op *op)
-{
-    return op->res->coll == op->a->pods;
-}
+static bool is_pod(const struct op *op) { return op->res->coll == op->a->pods; }
 
 static bool is_definition(const struct op *op)
 {
@@ -163,8 +161,8 @@ static enum plan plan_delete(struct op *op, jval *old, struct jm *m)
 
 static bool answers_object(const struct kube_res *k)
 {
-    static const char *const core[] = {"pods", "persistentvolumeclaims", "persistentvolumes", "services", "serviceaccounts",
-                                       "resourcequotas", "podtemplates"};
+    static const char *const core[] = {
+        "pods", "persistentvolumeclaims", "persistentvolumes", "services", "serviceaccounts", "resourcequotas", "podtemplates"};
     if (strcmp(k->group, "storage.k8s.io") == 0)
         return strcmp(k->plural, "storageclasses") == 0;
     for (size_t i = 0; !*k->group && i < ARRAY_LEN(core); i++)
@@ -192,7 +190,8 @@ static void answer_removed(const struct op *op, struct store_obj *last, struct d
 }
 
 /* Writes what the plan says. *last gets the state that is answered. */
-static int carry_out(struct op *op, enum plan plan, const char *key, int64_t rv, struct jm *m, struct store_obj **last, struct err *err)
+static int carry_out(struct op *op, enum plan plan, const char *key, int64_t rv, struct jm *m, struct store_obj **last,
+                     struct err *err)
 {
     if (op->o->dry_run) {
         *last = store_obj_new(key, rv, jm_freeze(m));
@@ -248,8 +247,10 @@ static void warn_of_orphans(struct op *op)
 {
     if (strcmp(res_of(op->res)->plural, "jobs") == 0 && orphans_by_default(res_of(op->res)) &&
         op->o->propagation == KUBE_DEFAULT_PROPAGATION)
-        op_warn(op, "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
-                    "propagationPolicy=Orphan to suppress this warning");
+        op_warn(
+            op,
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+            "propagationPolicy=Orphan to suppress this warning");
 }
 
 int verb_delete(struct op *op, struct deletion *out, struct err *err)

@@ -18,25 +18,21 @@ void op_warn(struct op *op, const char *fmt, ...)
         strlist_add(op->warnings, buf_str(&b));
 }
 
-char *op_key(const struct op *op)
-{
-    return obj_key_of(res_of(op->res)->namespaced ? op->ns : NULL, op->name);
-}
+char *op_key(const struct op *op) { return obj_key_of(res_of(op->res)->namespaced ? op->ns : NULL, op->name); }
 
 /* ---- revisions ------------------------------------------------------------------------------------------------ */
 
-static bool parse_rv(const char *text, int64_t *rv)
-{
-    return str_to_i64(text, rv) && *rv >= 0;
-}
+static bool parse_rv(const char *text, int64_t *rv) { return str_to_i64(text, rv) && *rv >= 0; }
 
 static int bad_rv(const char *text, enum err_code code, struct err *err)
 {
     BUF(q);
     json_quote(&q, text, strlen(text));
     if (code == ERR_INTERNAL)
-        return fail_internal(err, "resourceVersion: Invalid value: %s: strconv.ParseUint: parsing %s: invalid syntax", buf_str(&q), buf_str(&q));
-    return err_set(err, code, "invalid resource version: resourceVersion: Invalid value: %s: strconv.ParseUint: parsing %s: invalid syntax",
+        return fail_internal(err, "resourceVersion: Invalid value: %s: strconv.ParseUint: parsing %s: invalid syntax",
+                             buf_str(&q), buf_str(&q));
+    return err_set(err, code,
+                   "invalid resource version: resourceVersion: Invalid value: %s: strconv.ParseUint: parsing %s: invalid syntax",
                    buf_str(&q), buf_str(&q));
 }
 
@@ -114,10 +110,7 @@ static bool selectors_match(void *arg, const struct store_obj *o)
     return label_selector_selects(s->labels, obj_root(o)) && fields_match(s->res, s->fields, obj_root(o));
 }
 
-static bool selectors_all(const struct selectors *s)
-{
-    return label_selector_all(s->labels) && field_selector_all(s->fields);
-}
+static bool selectors_all(const struct selectors *s) { return label_selector_all(s->labels) && field_selector_all(s->fields); }
 
 /* ---- pages: {"v":"meta.k8s.io/v1","rv":N,"start":"key"} in base64url; rv -1 goes on with whatever is there now ------- */
 
@@ -151,7 +144,8 @@ static void check_watch_options(struct faults *f, const struct op *op)
     bool given = op->o->send_initial_events || op->initial_events_given;
     if (!given) {
         if (!str_empty(match))
-            fault_forbidden(f, "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            fault_forbidden(f, "resourceVersionMatch",
+                            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
         return;
     }
     if (str_eq(match, "NotOlderThan"))
@@ -216,10 +210,10 @@ static int list_position(struct op *op, struct store_query *q, char **after, str
     return not_older_than(op, rv, err);
 }
 
-#define CONTINUE_EXPIRED                                                                                                    \
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "     \
-    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "         \
-    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted " \
+#define CONTINUE_EXPIRED                                                                                                         \
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "          \
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "              \
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted "      \
     "between the time the first chunk was returned and now may show up in the list."
 
 static int list_expired(struct op *op, const struct store_query *q, struct err *err)
@@ -251,7 +245,8 @@ int verb_list(struct op *op, struct listing *out, struct err *err)
     CLEANUP(selectors_free) struct selectors s = {0};
     AUTOFREE char *after = NULL;
     bool all;
-    struct store_query q = {.ns = res_of(op->res)->namespaced ? op->ns : NULL, .limit = op->o->limit > 0 ? (size_t)op->o->limit : 0};
+    struct store_query q = {.ns = res_of(op->res)->namespaced ? op->ns : NULL,
+                            .limit = op->o->limit > 0 ? (size_t)op->o->limit : 0};
     if (selectors_parse(op, &s, err) < 0 || list_position(op, &q, &after, err) < 0)
         return -1;
     all = selectors_all(&s);
@@ -321,8 +316,13 @@ struct watch *watch_open(struct op *op, void (*notify)(void *), void *arg, struc
     /* The resource belongs to the table of the request; take the one of the table that the watch holds. */
     w->res = resource_find(w->resources, res_of(op->res)->group, res_of(op->res)->version, res_of(op->res)->plural);
     bool all = label_selector_all(w->labels) && field_selector_all(w->field_sel);
-    struct store_watch_opts so = {.ns = res_of(op->res)->namespaced ? op->ns : NULL, .name = op->name, .from = from,
-                                  .match = all ? NULL : watch_match, .arg = w, .notify = notify, .notify_arg = arg};
+    struct store_watch_opts so = {.ns = res_of(op->res)->namespaced ? op->ns : NULL,
+                                  .name = op->name,
+                                  .from = from,
+                                  .match = all ? NULL : watch_match,
+                                  .arg = w,
+                                  .notify = notify,
+                                  .notify_arg = arg};
     if (!so.name)
         so.name = field_selector_exact(w->field_sel, "metadata.name");
     ERR(e);

@@ -54,10 +54,7 @@ static int validate_change(struct op *op, jval *old, jval *now, struct err *err)
     return validate_update(res_of(op->res), op->sub, old, now, err);
 }
 
-static bool is_definition(const struct op *op)
-{
-    return op->res->coll == op->a->crds;
-}
+static bool is_definition(const struct op *op) { return op->res->coll == op->a->crds; }
 
 /* Doubts about what was found valid; old is NULL for a new object. */
 static void warn_of(struct op *op, jval *old, jval *now)
@@ -101,7 +98,8 @@ static int check_namespace(const struct op *op, jval *obj, struct err *err)
 {
     const char *ns = obj_namespace(obj);
     if (res_of(op->res)->namespaced && *ns && !str_eq(ns, op->ns))
-        return err_set(err, ERR_BAD_REQUEST, "the namespace of the provided object does not match the namespace sent on the request");
+        return err_set(err, ERR_BAD_REQUEST,
+                       "the namespace of the provided object does not match the namespace sent on the request");
     return 0;
 }
 
@@ -146,9 +144,11 @@ static int check_identity(const struct op *op, jval *now, struct err *err)
 {
     const char *name = obj_name(now);
     if (!*name)
-        return err_set(err, ERR_BAD_REQUEST, "the name of the object (%s based on URL) was undeterminable: name must be provided", op->name);
+        return err_set(err, ERR_BAD_REQUEST, "the name of the object (%s based on URL) was undeterminable: name must be provided",
+                       op->name);
     if (strcmp(name, op->name) != 0)
-        return err_set(err, ERR_BAD_REQUEST, "the name of the object (%s) does not match the name on the URL (%s)", name, op->name);
+        return err_set(err, ERR_BAD_REQUEST, "the name of the object (%s) does not match the name on the URL (%s)", name,
+                       op->name);
     return check_namespace(op, now, err);
 }
 
@@ -160,8 +160,8 @@ static int check_preconditions(const struct op *op, jval *old, jval *now, struct
         AUTOFREE char *why = xasprintf(
             "StorageError: invalid object, Code: 4, Key: /registry/%s%s%s%s%s/%s, ResourceVersion: 0, AdditionalErrorMsg: "
             "Precondition failed: UID in precondition: %s, UID in object meta: %s",
-            res_of(op->res)->group, *res_of(op->res)->group ? "/" : "", res_of(op->res)->plural, res_of(op->res)->namespaced ? "/" : "",
-            res_of(op->res)->namespaced ? op->ns : "", op->name, uid, obj_uid(old));
+            res_of(op->res)->group, *res_of(op->res)->group ? "/" : "", res_of(op->res)->plural,
+            res_of(op->res)->namespaced ? "/" : "", res_of(op->res)->namespaced ? op->ns : "", op->name, uid, obj_uid(old));
         return fail_conflict(err, op->res, op->name, why);
     }
     int64_t n;
@@ -184,7 +184,8 @@ static bool done_deleting(const struct op *op, jval *now)
     return object_meta_deletion_grace_period_seconds(obj_meta(now), 0) == 0;
 }
 
-/* A write that takes the last finalizer of a deleted object away removes it: watchers get its last stored state, the caller the new one. */
+/* A write that takes the last finalizer of a deleted object away removes it: watchers get its last stored state, the caller the
+ * new one. */
 static int write_change(struct op *op, struct store_obj *cur, struct jm *m, bool gone, struct store_obj **out, struct err *err)
 {
     if (!gone)
@@ -267,9 +268,16 @@ static struct json *replace_whole(struct op *op, void *arg, jval *old, struct er
 /* Kinds whose PUT creates what is not there. */
 static bool put_creates(const struct kube_res *k)
 {
-    static const char *const full[] = {"leases.coordination.k8s.io", "endpoints.", "events.", "events.events.k8s.io", "services.",
-                                       "limitranges.", "roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io",
-                                       "clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io"};
+    static const char *const full[] = {"leases.coordination.k8s.io",
+                                       "endpoints.",
+                                       "events.",
+                                       "events.events.k8s.io",
+                                       "services.",
+                                       "limitranges.",
+                                       "roles.rbac.authorization.k8s.io",
+                                       "rolebindings.rbac.authorization.k8s.io",
+                                       "clusterroles.rbac.authorization.k8s.io",
+                                       "clusterrolebindings.rbac.authorization.k8s.io"};
     AUTOFREE char *name = xasprintf("%s.%s", k->plural, k->group);
     for (size_t i = 0; i < ARRAY_LEN(full); i++)
         if (strcmp(full[i], name) == 0)
@@ -277,10 +285,7 @@ static bool put_creates(const struct kube_res *k)
     return false;
 }
 
-static bool lacks_revision(const struct op *op, jval *obj)
-{
-    return op->res->cv && str_empty(obj_rv_text(obj));
-}
+static bool lacks_revision(const struct op *op, jval *obj) { return op->res->cv && str_empty(obj_rv_text(obj)); }
 
 struct store_obj *verb_update(struct op *op, jval *obj, bool *created, struct err *err)
 {
@@ -385,8 +390,9 @@ static struct json *patch_apply(struct op *op, void *arg, jval *old, struct err 
 struct store_obj *verb_patch(struct op *op, enum kube_patch type, jval *patch, struct err *err)
 {
     if (type == KUBE_PATCH_STRATEGIC && op->res->cv) {
-        err_set(err, ERR_MEDIA_TYPE, "the body of the request was in an unknown format - accepted media types include: "
-                                     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
+        err_set(err, ERR_MEDIA_TYPE,
+                "the body of the request was in an unknown format - accepted media types include: "
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
         return NULL;
     }
     struct patching p = {type, patch};

@@ -12,8 +12,8 @@
 
 struct watch_stream {
     struct apiserver *a;
-    struct watch *w;            /* NULL: only the error is sent */
-    struct json *error;         /* Status of a watch that could not be opened any more */
+    struct watch *w;    /* NULL: only the error is sent */
+    struct json *error; /* Status of a watch that could not be opened any more */
     struct accept accept;
     bool columns_sent;
     bool ended;
@@ -22,10 +22,7 @@ struct watch_stream {
     _Atomic(struct stream_handle *) handle;
 };
 
-static int64_t now_ms(const struct watch_stream *s)
-{
-    return s->a->clock->mono_ns(s->a->clock) / NS_PER_MS;
-}
+static int64_t now_ms(const struct watch_stream *s) { return s->a->clock->mono_ns(s->a->clock) / NS_PER_MS; }
 
 static void notify(void *arg)
 {

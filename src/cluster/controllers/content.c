@@ -45,14 +45,15 @@ static void count_finalizers(jval *obj, struct strmap *counts)
     }
 }
 
-static void delete_one(const struct controllers_config *cfg, const struct ctx *ctx, const struct kube_res *res, const char *ns, jval *obj,
-                       struct content_left *left)
+static void delete_one(const struct controllers_config *cfg, const struct ctx *ctx, const struct kube_res *res, const char *ns,
+                       jval *obj, struct content_left *left)
 {
     ERR(e);
     struct kube_opts opts = {.propagation = KUBE_BACKGROUND, .precondition_uid = obj_uid(obj)};
     if (obj_deleting(obj))
         return;
-    if (kube_delete(cfg->kube, ctx, res, ns, obj_name(obj), &opts, NULL, &e) < 0 && e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT && !left->failed.len)
+    if (kube_delete(cfg->kube, ctx, res, ns, obj_name(obj), &opts, NULL, &e) < 0 && e.code != ERR_NOT_FOUND &&
+        e.code != ERR_CONFLICT && !left->failed.len)
         buf_addf(&left->failed, "Failed to delete %s %s: %s", res->plural, obj_name(obj), err_text(&e));
 }
 
@@ -71,8 +72,8 @@ static int delete_all_of(const struct controllers_config *cfg, const struct ctx 
     for (size_t i = 0; i < before.n; i++)
         delete_one(cfg, ctx, res, ns, json_root(before.items[i]), left);
     if (before.n && kube_list(cfg->kube, ctx, res, ns, NULL, &after, &e) == 0 && after.n) {
-        buf_addf(&left->objects, "%s%s.%s has %zu resource instances", left->objects.len ? ", " : "Some resources are remaining: ", res->plural, res->group,
-                 after.n);
+        buf_addf(&left->objects, "%s%s.%s has %zu resource instances",
+                 left->objects.len ? ", " : "Some resources are remaining: ", res->plural, res->group, after.n);
         for (size_t i = 0; i < after.n; i++)
             count_finalizers(json_root(after.items[i]), finalizers);
     }
@@ -81,7 +82,8 @@ static int delete_all_of(const struct controllers_config *cfg, const struct ctx 
     return 0;
 }
 
-int content_delete(const struct controllers_config *cfg, const struct ctx *ctx, const char *ns, struct content_left *left, struct err *err)
+int content_delete(const struct controllers_config *cfg, const struct ctx *ctx, const char *ns, struct content_left *left,
+                   struct err *err)
 {
     struct collections all = {0};
     struct strmap finalizers = STRMAP_INIT(NULL);
@@ -90,13 +92,15 @@ int content_delete(const struct controllers_config *cfg, const struct ctx *ctx, 
     int rc = delete_all_of(cfg, ctx, &KUBE_PODS, ns, left, &finalizers, err);
     for (size_t i = 0; rc == 0 && i < all.n; i++) {
         const struct collection *c = &all.v[i];
-        struct kube_res res = {.group = c->group, .version = c->version, .plural = c->plural, .kind = c->kind, .namespaced = true};
+        struct kube_res res = {
+            .group = c->group, .version = c->version, .plural = c->plural, .kind = c->kind, .namespaced = true};
         if (strcmp(c->plural, "pods") != 0 || *c->group)
             rc = delete_all_of(cfg, ctx, &res, ns, left, &finalizers, err);
     }
     for (struct strmap_entry *e = strmap_first(&finalizers); e; e = strmap_next(e))
         buf_addf(&left->finalizers, "%s%s in %zu resource instances",
-                 left->finalizers.len ? ", " : "Some content in the namespace has finalizers remaining: ", e->key, (size_t)(uintptr_t)e->value);
+                 left->finalizers.len ? ", " : "Some content in the namespace has finalizers remaining: ", e->key,
+                 (size_t)(uintptr_t)e->value);
     strmap_free(&finalizers);
     collections_clear(&all);
     return rc;

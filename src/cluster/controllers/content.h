@@ -19,8 +19,9 @@ static inline void content_left_clear(struct content_left *l)
 }
 #define CONTENT_LEFT(name) CLEANUP(content_left_clear) struct content_left name = {{0}, {0}, {0}}
 
-/* Asks for the deletion of every object of every served namespaced kind in ns: pods first, by their grace. A kind that cannot be listed is noted in
- * left->failed; -1 only when the context ended. */
-int content_delete(const struct controllers_config *cfg, const struct ctx *ctx, const char *ns, struct content_left *left, struct err *err);
+/* Asks for the deletion of every object of every served namespaced kind in ns: pods first, by their grace. A kind that cannot be
+ * listed is noted in left->failed; -1 only when the context ended. */
+int content_delete(const struct controllers_config *cfg, const struct ctx *ctx, const char *ns, struct content_left *left,
+                   struct err *err);
 
 #endif

@@ -21,7 +21,7 @@ struct controllers {
     struct gc *gc;
     struct workqueue *refreshes; /* one key: what is served has changed */
     pthread_t refresher;
-    bool refreshing;             /* the thread runs */
+    bool refreshing; /* the thread runs */
 };
 
 /* Starting and stopping informers blocks; whoever tells us that kinds changed must not. */

@@ -9,14 +9,14 @@
 #include "kube/kube.h"
 
 struct controllers_config {
-    struct kube *kube;             /* bound to an identity that may read and delete everything */
+    struct kube *kube; /* bound to an identity that may read and delete everything */
     const struct clock *clock;
-    const char *ca_pem;            /* goes into ConfigMap kube-root-ca.crt of each namespace; copied */
-    /* Calls fn for every served collection that can be listed, watched and deleted, custom ones included, one version a kind (the preferred
-     * one). The res is borrowed for the call. Called from any of our threads. */
+    const char *ca_pem; /* goes into ConfigMap kube-root-ca.crt of each namespace; copied */
+    /* Calls fn for every served collection that can be listed, watched and deleted, custom ones included, one version a kind (the
+     * preferred one). The res is borrowed for the call. Called from any of our threads. */
     void (*each_kind)(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg);
     void *self;
-    int64_t event_ttl_ns;          /* 0: one hour */
+    int64_t event_ttl_ns; /* 0: one hour */
 };
 struct controllers;
 /* Starts them; returns once their first lists are in the caches (or ctx ends: -1, everything stopped). */

@@ -48,7 +48,8 @@ static int accept(struct definition_controller *c, const struct ctx *ctx, jval *
     return rc;
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * -------------------------------------------------------------------------------------------------------------------- */
 
 /* The version by which objects can be reached: one that is served, the storage version if it is. */
 static const char *reachable_version(jval *spec)
@@ -57,13 +58,15 @@ static const char *reachable_version(jval *spec)
     struct jiter it = jv_iter(custom_resource_definition_spec_versions(spec));
     jval *v;
     while (jv_next(&it, NULL, &v))
-        if (custom_resource_definition_version_served(v, false) && (!found || custom_resource_definition_version_storage(v, false)))
+        if (custom_resource_definition_version_served(v, false) &&
+            (!found || custom_resource_definition_version_storage(v, false)))
             found = custom_resource_definition_version_name(v);
     return found;
 }
 
 /* Deletes what is not being deleted yet; *left gets how many objects are still there. */
-static int delete_objects(struct definition_controller *c, const struct ctx *ctx, const struct kube_res *res, size_t *left, struct err *err)
+static int delete_objects(struct definition_controller *c, const struct ctx *ctx, const struct kube_res *res, size_t *left,
+                          struct err *err)
 {
     struct kube_list l = {0};
     ERR(e);
@@ -87,7 +90,8 @@ static int delete_objects(struct definition_controller *c, const struct ctx *ctx
 static int say_terminating(struct definition_controller *c, const struct ctx *ctx, jval *crd, struct err *err)
 {
     JM(m, crd);
-    if (!obj_set_condition(m, jm_root(m), "Terminating", "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress", ctx_now_ns(ctx)))
+    if (!obj_set_condition(m, jm_root(m), "Terminating", "True", "InstanceDeletionInProgress",
+                           "CustomResource deletion is in progress", ctx_now_ns(ctx)))
         return 0;
     return write_status(c, ctx, obj_name(crd), m, err);
 }
@@ -106,7 +110,8 @@ static int drop_finalizer(struct definition_controller *c, const struct ctx *ctx
     return now || e.code == ERR_NOT_FOUND ? 0 : err_move(err, &e);
 }
 
-static int terminate(struct definition_controller *c, const struct ctx *ctx, jval *crd, struct reconcile_result *res, struct err *err)
+static int terminate(struct definition_controller *c, const struct ctx *ctx, jval *crd, struct reconcile_result *res,
+                     struct err *err)
 {
     jval *spec = custom_resource_definition_spec(crd), *names = custom_resource_definition_spec_names(spec);
     size_t left = 0;

@@ -50,7 +50,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     jval *o = json_root(ev);
     struct kube_opts opts = {.precondition_uid = obj_uid(o), .precondition_rv = obj_rv_text(o)};
     ERR(e);
-    if (kube_delete(c->cfg->kube, ctx, &KUBE_EVENTS, obj_namespace(o), obj_name(o), &opts, NULL, &e) < 0 && e.code != ERR_NOT_FOUND)
+    if (kube_delete(c->cfg->kube, ctx, &KUBE_EVENTS, obj_namespace(o), obj_name(o), &opts, NULL, &e) < 0 &&
+        e.code != ERR_NOT_FOUND)
         return err_move(err, &e);
     return 0;
 }
@@ -58,7 +59,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
 struct event_ttl_controller *event_ttl_controller_start(const struct controllers_config *cfg, struct informer *events)
 {
     struct event_ttl_controller *c = xcalloc(1, sizeof *c);
-    *c = (struct event_ttl_controller){.cfg = cfg, .ttl_ns = cfg->event_ttl_ns > 0 ? cfg->event_ttl_ns : TTL_NS, .events = events};
+    *c =
+        (struct event_ttl_controller){.cfg = cfg, .ttl_ns = cfg->event_ttl_ns > 0 ? cfg->event_ttl_ns : TTL_NS, .events = events};
     struct controller_source sources[] = {{.informer = events}};
     struct controller def = {.name = "event-ttl", .sources = sources, .n_sources = 1, .workers = 1, .reconcile = reconcile};
     c->run = controller_start(&def, c, cfg->clock, NS_PER_MS);

@@ -24,10 +24,7 @@ struct subject {
     const char *ns; /* NULL for cluster-scoped */
 };
 
-static int not_found_is_fine(struct err *e, struct err *err)
-{
-    return e->code == ERR_NOT_FOUND ? 0 : err_move(err, e);
-}
+static int not_found_is_fine(struct err *e, struct err *err) { return e->code == ERR_NOT_FOUND ? 0 : err_move(err, e); }
 
 /* ---- owners ---- */
 
@@ -41,12 +38,14 @@ static int owner_lives(const struct subject *s, jval *ref, struct err *err)
     if (gc_graph_has(s->gc->graph, uid))
         return 1;
     /* A kind that is not served (any more): it may come back, so nothing is concluded. */
-    const char *api_version = owner_reference_api_version(ref), *kind = owner_reference_kind(ref), *name = owner_reference_name(ref);
+    const char *api_version = owner_reference_api_version(ref), *kind = owner_reference_kind(ref),
+               *name = owner_reference_name(ref);
     if (!api_version || !kind || !name || !gc_graph_res(s->gc->graph, api_version, kind, &res))
         return 1;
     if (res.namespaced && !s->ns) {
         event_record(s->gc->events, s->obj, &s->res, "Warning", "OwnerRefInvalidNamespace",
-                     "ownerRef [%s/%s, namespace: , name: %s, uid: %s] does not exist in namespace \"\"", api_version, kind, name, uid);
+                     "ownerRef [%s/%s, namespace: , name: %s, uid: %s] does not exist in namespace \"\"", api_version, kind, name,
+                     uid);
         return 1;
     }
     ERR(e);
@@ -57,11 +56,13 @@ static int owner_lives(const struct subject *s, jval *ref, struct err *err)
         return err_move(err, &e);
     if (res.namespaced)
         event_record(s->gc->events, s->obj, &s->res, "Warning", "OwnerRefInvalidNamespace",
-                     "ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace \"%s\"", api_version, kind, s->ns, name, uid, s->ns);
+                     "ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace \"%s\"", api_version, kind,
+                     s->ns, name, uid, s->ns);
     return 0;
 }
 
-static int delete_object(struct gc *gc, const struct ctx *ctx, const struct kube_res *res, jval *obj, enum kube_propagation how, struct err *err)
+static int delete_object(struct gc *gc, const struct ctx *ctx, const struct kube_res *res, jval *obj, enum kube_propagation how,
+                         struct err *err)
 {
     struct kube_opts opts = {.propagation = how, .precondition_uid = obj_uid(obj), .precondition_rv = obj_rv_text(obj)};
     ERR(e);
@@ -71,8 +72,8 @@ static int delete_object(struct gc *gc, const struct ctx *ctx, const struct kube
 }
 
 /* Writes the object's owner references without those for which drop says so. */
-static int write_refs(struct gc *gc, const struct ctx *ctx, const struct kube_res *res, jval *obj, bool (*drop)(void *arg, jval *ref), void *arg,
-                      struct err *err)
+static int write_refs(struct gc *gc, const struct ctx *ctx, const struct kube_res *res, jval *obj,
+                      bool (*drop)(void *arg, jval *ref), void *arg, struct err *err)
 {
     JM_NEW(m);
     jmval *root = jm_obj(m), *list = jm_arr(m);
@@ -86,15 +87,12 @@ static int write_refs(struct gc *gc, const struct ctx *ctx, const struct kube_re
     object_meta_set_resource_version(m, meta, obj_rv_text(obj));
     JSON_REF(patch) = jm_freeze(m);
     ERR(e);
-    JSON_REF(now) = kube_patch(gc->cfg->kube, ctx, res, res->namespaced ? obj_namespace(obj) : NULL, obj_name(obj), KUBE_PATCH_MERGE, json_root(patch),
-                               NULL, &e);
+    JSON_REF(now) = kube_patch(gc->cfg->kube, ctx, res, res->namespaced ? obj_namespace(obj) : NULL, obj_name(obj),
+                               KUBE_PATCH_MERGE, json_root(patch), NULL, &e);
     return now ? 0 : not_found_is_fine(&e, err);
 }
 
-static bool in_list(void *arg, jval *ref)
-{
-    return strlist_has(arg, owner_reference_uid(ref) ? owner_reference_uid(ref) : "");
-}
+static bool in_list(void *arg, jval *ref) { return strlist_has(arg, owner_reference_uid(ref) ? owner_reference_uid(ref) : ""); }
 
 /* An owner that waits in the foreground for us. */
 static bool waits_for(struct gc *gc, jval *ref)
@@ -164,7 +162,8 @@ static jval *ref_to(jval *obj, const char *uid)
     return NULL;
 }
 
-/* Blocking dependents are deleted first; when none is left, the owner may go. It is looked at again whenever one of them is gone. */
+/* Blocking dependents are deleted first; when none is left, the owner may go. It is looked at again whenever one of them is gone.
+ */
 static int foreground(struct subject *s, struct err *err)
 {
     STRLIST(deps);
@@ -176,7 +175,12 @@ static int foreground(struct subject *s, struct err *err)
         if (!dep || !owner_reference_block_owner_deletion(ref_to(json_root(dep), obj_uid(s->obj)), false))
             continue;
         blocking++;
-        struct subject d = {.gc = s->gc, .ctx = s->ctx, .doc = dep, .obj = json_root(dep), .res = res, .ns = res.namespaced ? obj_namespace(json_root(dep)) : NULL};
+        struct subject d = {.gc = s->gc,
+                            .ctx = s->ctx,
+                            .doc = dep,
+                            .obj = json_root(dep),
+                            .res = res,
+                            .ns = res.namespaced ? obj_namespace(json_root(dep)) : NULL};
         if (check_owners(&d, err) < 0)
             return -1;
     }

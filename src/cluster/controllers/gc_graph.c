@@ -26,10 +26,10 @@ struct gc_graph {
     struct workqueue *q;
     pthread_mutex_t refresh_lock; /* one refresh at a time; taken before lock; guards stopped */
     bool stopped;
-    pthread_mutex_t lock;         /* everything below */
+    pthread_mutex_t lock; /* everything below */
     struct gc_kind *kinds;
-    struct strmap nodes;          /* uid -> struct gc_node */
-    struct strmap dependents;     /* owner uid -> struct strmap (set of uids) */
+    struct strmap nodes;      /* uid -> struct gc_node */
+    struct strmap dependents; /* owner uid -> struct strmap (set of uids) */
 };
 
 static void node_free(void *p)

@@ -1,7 +1,7 @@
 /* gc_graph.h - who owns whom, by uid, over all served kinds: kept from one informer a kind. Private to the room.
  *
- * Thread-safe. Uids that something happened to are put into a work queue: the object itself when it has owners or is held by one of the
- * collector's finalizers, its dependents when it is gone, its owners when it is gone (they may wait for it). */
+ * Thread-safe. Uids that something happened to are put into a work queue: the object itself when it has owners or is held by one
+ * of the collector's finalizers, its dependents when it is gone, its owners when it is gone (they may wait for it). */
 #ifndef TM_CLUSTER_CONTROLLERS_GC_GRAPH_H
 #define TM_CLUSTER_CONTROLLERS_GC_GRAPH_H
 
@@ -20,7 +20,8 @@ void gc_graph_free(struct gc_graph *g); /* after gc_graph_stop, with the queue's
 /* Brings the informers into line with what is served now. Blocks while informers of kinds that are gone stop. */
 void gc_graph_refresh(struct gc_graph *g);
 
-/* The newest version of an object, and where it lives: strings in *res are owned by the graph and live as long as it does. NULL when it is gone. */
+/* The newest version of an object, and where it lives: strings in *res are owned by the graph and live as long as it does. NULL
+ * when it is gone. */
 struct json *gc_graph_object(struct gc_graph *g, const char *uid, struct kube_res *res);
 bool gc_graph_has(struct gc_graph *g, const char *uid);
 /* Uids of objects with an owner reference to uid, appended. */

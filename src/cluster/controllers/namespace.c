@@ -2,7 +2,8 @@
  *
  *   phase        what a reconcile does
  *   Active       makes sure that ServiceAccount default and ConfigMap kube-root-ca.crt are there, and as they should be
- *   Terminating  deletes what the namespace holds (content.c), says in conditions what is left, and takes the finalizer away when nothing is
+ *   Terminating  deletes what the namespace holds (content.c), says in conditions what is left, and takes the finalizer away when
+ * nothing is
  *
  * Source: kube.md 13.1. */
 #include "cluster/controllers/namespace.h"
@@ -49,7 +50,8 @@ static struct json *new_object(const struct kube_res *res, const char *name, con
 }
 
 /* Somebody else may be quicker, and the namespace may begin to end meanwhile: neither is a failure of ours. */
-static int create_in(struct namespace_controller *c, const struct ctx *ctx, const struct kube_res *res, const char *ns, jval *obj, struct err *err)
+static int create_in(struct namespace_controller *c, const struct ctx *ctx, const struct kube_res *res, const char *ns, jval *obj,
+                     struct err *err)
 {
     ERR(e);
     JSON_REF(made) = kube_create(c->cfg->kube, ctx, res, ns, obj, NULL, &e);
@@ -81,23 +83,27 @@ static int ensure_root_ca(struct namespace_controller *c, const struct ctx *ctx,
 
 /* ---- how one ends ---- */
 
-static int write_conditions(struct namespace_controller *c, const struct ctx *ctx, jval *ns, const struct content_left *left, struct err *err)
+static int write_conditions(struct namespace_controller *c, const struct ctx *ctx, jval *ns, const struct content_left *left,
+                            struct err *err)
 {
     JM(m, ns);
     jmval *o = jm_root(m);
     int64_t now = ctx_now_ns(ctx);
-    bool changed = obj_set_condition(m, o, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered", now);
+    bool changed = obj_set_condition(m, o, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered",
+                                     "All resources successfully discovered", now);
     changed |= obj_set_condition(m, o, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions",
                                  "All legacy kube types successfully parsed", now);
-    changed |= obj_set_condition(m, o, "NamespaceDeletionContentFailure", left->failed.len ? "True" : "False",
-                                 left->failed.len ? "ContentDeletionFailed" : "ContentDeleted",
-                                 left->failed.len ? buf_str(&left->failed) : "All content successfully deleted, may be waiting on finalization", now);
+    changed |= obj_set_condition(
+        m, o, "NamespaceDeletionContentFailure", left->failed.len ? "True" : "False",
+        left->failed.len ? "ContentDeletionFailed" : "ContentDeleted",
+        left->failed.len ? buf_str(&left->failed) : "All content successfully deleted, may be waiting on finalization", now);
     changed |= obj_set_condition(m, o, "NamespaceContentRemaining", left->objects.len ? "True" : "False",
                                  left->objects.len ? "SomeResourcesRemain" : "ContentRemoved",
                                  left->objects.len ? buf_str(&left->objects) : "All content successfully removed", now);
-    changed |= obj_set_condition(m, o, "NamespaceFinalizersRemaining", left->finalizers.len ? "True" : "False",
-                                 left->finalizers.len ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
-                                 left->finalizers.len ? buf_str(&left->finalizers) : "All content-preserving finalizers finished", now);
+    changed |=
+        obj_set_condition(m, o, "NamespaceFinalizersRemaining", left->finalizers.len ? "True" : "False",
+                          left->finalizers.len ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
+                          left->finalizers.len ? buf_str(&left->finalizers) : "All content-preserving finalizers finished", now);
     if (!changed)
         return 0;
     struct kube_opts opts = {.subresource = "status"};
@@ -121,7 +127,8 @@ static int finalize(struct namespace_controller *c, const struct ctx *ctx, jval 
     return now || e.code == ERR_NOT_FOUND ? 0 : err_move(err, &e);
 }
 
-static int terminate(struct namespace_controller *c, const struct ctx *ctx, jval *ns, struct reconcile_result *res, struct err *err)
+static int terminate(struct namespace_controller *c, const struct ctx *ctx, jval *ns, struct reconcile_result *res,
+                     struct err *err)
 {
     CONTENT_LEFT(left);
     if (!jv_len(namespace_spec_finalizers(namespace_spec(ns))))
@@ -161,15 +168,17 @@ static void map_to_namespace(void *self, struct json *old, struct json *now, str
     workqueue_add(q, obj_namespace(json_root(now ? now : old)));
 }
 
-struct namespace_controller *namespace_controller_start(const struct controllers_config *cfg, struct informer *namespaces, struct informer *accounts,
-                                                        struct informer *root_cas)
+struct namespace_controller *namespace_controller_start(const struct controllers_config *cfg, struct informer *namespaces,
+                                                        struct informer *accounts, struct informer *root_cas)
 {
     struct namespace_controller *c = xcalloc(1, sizeof *c);
-    *c = (struct namespace_controller){.cfg = cfg, .ca_pem = xstrdup(cfg->ca_pem), .namespaces = namespaces, .accounts = accounts, .root_cas = root_cas};
+    *c = (struct namespace_controller){
+        .cfg = cfg, .ca_pem = xstrdup(cfg->ca_pem), .namespaces = namespaces, .accounts = accounts, .root_cas = root_cas};
     struct controller_source sources[] = {{.informer = namespaces},
                                           {.informer = accounts, .map = map_to_namespace},
                                           {.informer = root_cas, .map = map_to_namespace}};
-    struct controller def = {.name = "namespace", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = 2, .reconcile = reconcile};
+    struct controller def = {
+        .name = "namespace", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = 2, .reconcile = reconcile};
     c->run = controller_start(&def, c, cfg->clock, NS_PER_MS);
     return c;
 }

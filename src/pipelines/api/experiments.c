@@ -54,8 +54,7 @@ static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, 
 
 int experiment_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body)
-    = pj_decode(&PJ_EXPERIMENT, req->body, req->body_len, err);
+    JSON_REF(body) = pj_decode(&PJ_EXPERIMENT, req->body, req->body_len, err);
     if (!body)
         return -1;
     EXPERIMENT(e);

@@ -175,8 +175,7 @@ static int use_token(struct list_query *q, bool sort_given, bool filter_given, s
         return err_set(err, ERR_INVALID, "%s", MISMATCH);
     if (metric && !q->metric && set_metric(q, metric, err) < 0)
         return -1;
-    JSON_REF(token_filter)
-    = NULL;
+    JSON_REF(token_filter) = NULL;
     if (filter_parse(filter, &token_filter, err) < 0)
         return err_wrap(err, "Invalid page token");
     if (filter_given && !jv_equal(json_root(token_filter), json_root(q->filter_doc)))

@@ -24,8 +24,7 @@ void out_json(struct jm *m, jmval *obj, const char *key, const char *json_text)
 {
     if (str_empty(json_text))
         return;
-    JSON_REF(d)
-    = json_parse_str(json_text, NULL);
+    JSON_REF(d) = json_parse_str(json_text, NULL);
     if (d && jv_len(json_root(d)) > 0)
         jm_put(m, obj, key, jm_val(m, json_root(d)));
 }

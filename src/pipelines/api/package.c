@@ -97,10 +97,8 @@ int package_load(struct db *db, const char *hash, struct package *out, struct er
 {
     if (spec_get(db, hash, &out->spec, &out->platform, err) < 0)
         return -1;
-    JSON_REF(spec)
-    = json_parse_str(out->spec, err);
-    JSON_REF(platform)
-    = spec && out->platform ? json_parse_str(out->platform, err) : NULL;
+    JSON_REF(spec) = json_parse_str(out->spec, err);
+    JSON_REF(platform) = spec && out->platform ? json_parse_str(out->platform, err) : NULL;
     if (!spec || (out->platform && !platform))
         return -1;
     out->ir = ir_from_json(json_root(spec), platform ? json_root(platform) : NULL, err);
@@ -113,10 +111,8 @@ int package_out(struct db *db, const char *hash, struct jm *m, jmval *obj, struc
     AUTOFREE char *platform_text = NULL;
     if (spec_get(db, hash, &spec_text, &platform_text, err) < 0)
         return -1;
-    JSON_REF(spec)
-    = json_parse_str(spec_text, err);
-    JSON_REF(platform)
-    = spec && platform_text ? json_parse_str(platform_text, err) : NULL;
+    JSON_REF(spec) = json_parse_str(spec_text, err);
+    JSON_REF(platform) = spec && platform_text ? json_parse_str(platform_text, err) : NULL;
     if (!spec || (platform_text && !platform))
         return -1;
     if (!platform) {

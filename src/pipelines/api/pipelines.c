@@ -49,8 +49,7 @@ static void give_id(struct pipelines_api *api, struct pipeline *p)
 
 int pipeline_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body)
-    = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
+    JSON_REF(body) = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
     PIPELINE(p);
     if (!body)
         return -1;
@@ -116,8 +115,7 @@ static int create_from_url(struct pipelines_api *api, const struct ctx *ctx, jva
 
 int pipeline_create_with_version_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body)
-    = pj_decode(&PJ_CREATE_PIPELINE, req->body, req->body_len, err);
+    JSON_REF(body) = pj_decode(&PJ_CREATE_PIPELINE, req->body, req->body_len, err);
     PIPELINE(p);
     if (!body)
         return -1;
@@ -216,8 +214,7 @@ static int patch_tags(jval *body, char **tags, struct err *err)
 int pipeline_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *id = http_param(req, "pipeline_id");
-    JSON_REF(body)
-    = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
+    JSON_REF(body) = pj_decode(&PJ_PIPELINE, req->body, req->body_len, err);
     if (!body)
         return -1;
     PIPELINE(p);

@@ -185,8 +185,7 @@ struct json *pj_decode(const struct pj_message *message, const char *text, size_
 {
     AUTOFREE char *duplicate = NULL;
     const struct json_opts opts = {.max_depth = DEPTH_MAX, .on_duplicate = note_duplicate, .self = &duplicate};
-    JSON_REF(in)
-    = len ? json_parse(text, len, &opts, err) : json_parse("{}", 2, NULL, err);
+    JSON_REF(in) = len ? json_parse(text, len, &opts, err) : json_parse("{}", 2, NULL, err);
     if (!in)
         return NULL;
     if (duplicate) {

@@ -195,8 +195,7 @@ static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, 
 int run_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct pipelines_api *api = self;
-    JSON_REF(body)
-    = pj_decode(&PJ_RUN, req->body, req->body_len, err);
+    JSON_REF(body) = pj_decode(&PJ_RUN, req->body, req->body_len, err);
     if (!body)
         return -1;
     CLEANUP(creation_clear) struct creation c = {0};

@@ -53,8 +53,7 @@ static void out_error(struct jm *m, jmval *obj, int code, const char *message)
 /* {"artifacts": {"data": [3]}} becomes {"data": {"artifact_ids": ["3"]}}. */
 static void out_artifacts(struct jm *m, jmval *obj, const char *key, const char *io_text)
 {
-    JSON_REF(io)
-    = str_empty(io_text) ? NULL : json_parse_str(io_text, NULL);
+    JSON_REF(io) = str_empty(io_text) ? NULL : json_parse_str(io_text, NULL);
     struct jiter it = jv_iter(jv_get(json_root(io), "artifacts"));
     const char *name;
     jval *ids;
@@ -73,8 +72,7 @@ static void out_pods(struct jm *m, jmval *obj, const struct task_row *t)
         return;
     jmval *detail = jm_obj_at(m, obj, "executor_detail");
     out_str(m, detail, "main_job", t->pod_name);
-    JSON_REF(pods)
-    = str_empty(t->pods) ? NULL : json_parse_str(t->pods, NULL);
+    JSON_REF(pods) = str_empty(t->pods) ? NULL : json_parse_str(t->pods, NULL);
     for (size_t i = 0; i < jv_len(json_root(pods)); i++) {
         jval *pod = jv_at(json_root(pods), i);
         if (jv_bool(jv_get(pod, "failed"), false))

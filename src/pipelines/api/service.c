@@ -15,10 +15,10 @@ static const char COMPATIBLE_COMMIT[] = "7b70c7b95f6832772efd6fd0029a4024491a0f4
 
 enum { BODY_DEFAULT = 1 << 20, BODY_RUN = PACKAGE_MAX, BODY_UPLOAD = PACKAGE_MAX + (1 << 20) };
 
-#define PIPELINES(verb) PERM(verb, "pipelines.kubeflow.org", "pipelines")
+#define PIPELINES(verb)   PERM(verb, "pipelines.kubeflow.org", "pipelines")
 #define EXPERIMENTS(verb) PERM(verb, "pipelines.kubeflow.org", "experiments")
-#define RUNS(verb) PERM(verb, "pipelines.kubeflow.org", "runs")
-#define JOBS(verb) PERM(verb, "pipelines.kubeflow.org", "jobs")
+#define RUNS(verb)        PERM(verb, "pipelines.kubeflow.org", "runs")
+#define JOBS(verb)        PERM(verb, "pipelines.kubeflow.org", "jobs")
 /* Upload endpoints do not look at the method. */
 #define ANY_METHOD (HTTP_GET | HTTP_POST | HTTP_PUT | HTTP_PATCH | HTTP_DELETE)
 
@@ -256,8 +256,7 @@ int report_refused_h(void *self, struct ctx *ctx, struct http_req *req, struct h
 int not_served_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     if (req->method == HTTP_POST && !strchr(req->path + strlen(API_BASE) + 1, '/')) {
-        JSON_REF(body)
-        = pj_decode(&PJ_RECURRING_RUN, req->body, req->body_len, err);
+        JSON_REF(body) = pj_decode(&PJ_RECURRING_RUN, req->body, req->body_len, err);
         if (!body)
             return -1;
     }

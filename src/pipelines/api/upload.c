@@ -26,8 +26,7 @@ static int read_tags(const char *text, char **tags, struct err *err)
 {
     if (str_empty(text))
         return 0;
-    JSON_REF(doc)
-    = json_parse_str(text, NULL);
+    JSON_REF(doc) = json_parse_str(text, NULL);
     jval *root = json_root(doc);
     bool good = doc && (jv_is(root, J_OBJECT) || jv_is(root, J_NULL));
     struct jiter it = jv_iter(root);

@@ -92,8 +92,7 @@ static int create_version(struct pipelines_api *api, const struct ctx *ctx, jval
 
 int version_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(body)
-    = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
+    JSON_REF(body) = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
     if (!body)
         return -1;
     PIPELINE_VERSION(v);
@@ -168,8 +167,7 @@ static int patch_job(struct db *db, void *arg, struct err *err)
 int version_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *id = http_param(req, "pipeline_version_id");
-    JSON_REF(body)
-    = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
+    JSON_REF(body) = pj_decode(&PJ_PIPELINE_VERSION, req->body, req->body_len, err);
     if (!body)
         return -1;
     PIPELINE_VERSION(v);

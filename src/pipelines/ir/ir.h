@@ -17,10 +17,10 @@
 #include "value/cel.h"
 #include "value/json.h"
 
-#define IR_TEXT_MAX (8u << 20)
+#define IR_TEXT_MAX  (8u << 20)
 #define IR_TASKS_MAX 10000
 #define IR_DEPTH_MAX 64
-#define IR_NONE (-1) /* an index that points nowhere */
+#define IR_NONE      (-1) /* an index that points nowhere */
 
 /* An input or output that a component declares. `key` is its name; its index in the component's table is its number. */
 struct ir_param {

@@ -195,8 +195,7 @@ static int read_param_iterator(struct task_build *tb, jval *v)
         return fail(tb, "the loop hands its items to input \"%s\", which component \"%s\" does not declare", item,
                     tb->comp->name);
     if (raw) {
-        JSON_REF(d)
-        = json_parse_str(raw, tb->b->err);
+        JSON_REF(d) = json_parse_str(raw, tb->b->err);
         if (!d || !jv_is(json_root(d), J_ARRAY))
             return fail(tb, "the loop's items are no JSON list: %.80s", raw);
         t->iter = IR_ITER_RAW;

@@ -260,8 +260,7 @@ int tmpl_arg_parse(struct arena *a, const char *s, size_t n, struct tmpl_arg *ou
 {
     *out = (struct tmpl_arg){.kind = TMPL_STRING};
     if (looks_like_structure(s, n)) {
-        JSON_REF(d)
-        = json_parse(s, n, NULL, NULL);
+        JSON_REF(d) = json_parse(s, n, NULL, NULL);
         if (d)
             return arg_from_json(a, json_root(d), 0, out, err);
     }

@@ -83,7 +83,7 @@ void run_row(struct stmt *s, struct run *out)
 {
     int c = 0;
 #define TEXT() xstrdup(stmt_text(s, c++))
-#define INT() stmt_i64(s, c++)
+#define INT()  stmt_i64(s, c++)
     *out = (struct run){0};
     out->run_id = TEXT();
     out->name = TEXT();

@@ -78,8 +78,7 @@ const char *task_type_name(enum task_type t)
 
 char *history_add(const char *history, enum run_state state, int64_t now_ns, int code, const char *message)
 {
-    JSON_REF(old)
-    = history ? json_parse_str(history, NULL) : NULL;
+    JSON_REF(old) = history ? json_parse_str(history, NULL) : NULL;
     CLEANUP(jm_freep) struct jm *m = old ? jm_copy(json_root(old)) : jm_new();
     if (!old)
         jm_set_root(m, jm_arr(m));

@@ -19,7 +19,7 @@ void task_row_read(struct stmt *s, struct task_row *out)
 {
     int c = 0;
 #define TEXT() xstrdup(stmt_text(s, c++))
-#define INT() stmt_i64(s, c++)
+#define INT()  stmt_i64(s, c++)
     *out = (struct task_row){0};
     out->id = INT();
     out->task_id = TEXT();

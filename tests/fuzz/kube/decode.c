@@ -18,10 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     JM(m, json_root(d));
     defaults_apply(k, m, jm_root(m));
-    JSON_REF(full)
-    = jm_freeze(m);
-    JSON_REF(again)
-    = decode_value(k->type, json_root(full), NULL, NULL);
+    JSON_REF(full) = jm_freeze(m);
+    JSON_REF(again) = decode_value(k->type, json_root(full), NULL, NULL);
     ASSERT(again && jv_equal(json_root(full), json_root(again)));
     return 0;
 }

@@ -15,14 +15,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_addf(&body, "k8s%c\x0a%c\x0a%c%s\x12%c%s\x12%c%c%c", 0, (int)(a + n + 4), (int)a, api_version, (int)n, k->res.kind,
              (int)((size - 1) & 0x7f) | 0x80, (int)((size - 1) >> 7 & 0x7f) | 0x80, (int)((size - 1) >> 14 & 0x7f));
     buf_add(&body, data + 1, size - 1);
-    JSON_REF(d)
-    = decode_body(k, DECODE_PROTOBUF, FIELDS_WARN, body.data, body.len, NULL, NULL);
+    JSON_REF(d) = decode_body(k, DECODE_PROTOBUF, FIELDS_WARN, body.data, body.len, NULL, NULL);
     if (d) {
-        JSON_REF(again)
-        = decode_value(k->type, json_root(d), NULL, NULL);
+        JSON_REF(again) = decode_value(k->type, json_root(d), NULL, NULL);
         ASSERT(again && jv_equal(json_root(d), json_root(again)));
     }
-    JSON_REF(raw)
-    = decode_body(k, DECODE_PROTOBUF, FIELDS_WARN, (const char *)data, size, NULL, NULL);
+    JSON_REF(raw) = decode_body(k, DECODE_PROTOBUF, FIELDS_WARN, (const char *)data, size, NULL, NULL);
     return 0;
 }

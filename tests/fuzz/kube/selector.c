@@ -1,4 +1,5 @@
-/* Selectors as text and as objects, against an object: no crash, and what has been parsed says itself in words that parse again. */
+/* Selectors as text and as objects, against an object: no crash, and what has been parsed says itself in words that parse again.
+ */
 #include <stdlib.h>
 #include <string.h>
 

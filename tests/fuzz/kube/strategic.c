@@ -14,16 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!cut)
         return 0;
     struct json_opts opts = {.max_depth = 64};
-    JSON_REF(original)
-    = json_parse(text, (size_t)(cut - text), &opts, NULL);
-    JSON_REF(patch)
-    = json_parse(cut + 1, size - 2 - (size_t)(cut - text), &opts, NULL);
+    JSON_REF(original) = json_parse(text, (size_t)(cut - text), &opts, NULL);
+    JSON_REF(patch) = json_parse(cut + 1, size - 2 - (size_t)(cut - text), &opts, NULL);
     if (!original || !patch)
         return 0;
     ERR(e);
     STRLIST(unknown);
-    JSON_REF(d)
-    = strategic_patch(k->type, json_root(original), json_root(patch), &unknown, &e);
+    JSON_REF(d) = strategic_patch(k->type, json_root(original), json_root(patch), &unknown, &e);
     ASSERT(d || e.code != ERR_OK);
     return 0;
 }

@@ -14,8 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         BUF(text);
         yaml_write(json_root(docs[i]), &text);
         ERR(e);
-        JSON_REF(again)
-        = yaml_parse_one(text.data, text.len, NULL, &e);
+        JSON_REF(again) = yaml_parse_one(text.data, text.len, NULL, &e);
         ASSERT(again && jv_equal(json_root(docs[i]), json_root(again)));
         json_unref(docs[i]);
     }

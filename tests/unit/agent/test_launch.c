@@ -81,8 +81,9 @@ static void test_outputs(void **state)
     launch_task_add_param(&b->t, "q", missing);
     launch_task_add_artifact(&b->t, "model", tree);
     b->t.executor_output_path = fs_join(b->dir, "out/executor_output.json");
-    script = xasprintf("printf 'a\\nb' > %s; mkdir -p %s; printf 12345 > %s/w; printf '{\"parameterValues\":{}}' > %s; echo hello; echo err >&2", param,
-                       tree, tree, b->t.executor_output_path);
+    script = xasprintf(
+        "printf 'a\\nb' > %s; mkdir -p %s; printf 12345 > %s/w; printf '{\"parameterValues\":{}}' > %s; echo hello; echo err >&2",
+        param, tree, tree, b->t.executor_output_path);
     argv_is(b, script);
     assert_int_equal(go(b), 0);
     result(b);
@@ -136,8 +137,8 @@ static void test_custom_path(void **state)
     AUTOFREE char *elsewhere = fs_join(b->dir, "elsewhere.bin"), *path = fs_join(b->dir, "model.bin"), *script = NULL;
     b->t.executor_output_path = fs_join(b->dir, "eo.json");
     launch_task_add_artifact(&b->t, "m", path);
-    script = xasprintf("printf abc > %s; printf '{\"artifacts\":{\"m\":{\"artifacts\":[{\"custom_path\":\"%s\"}]}}}' > %s", elsewhere, elsewhere,
-                       b->t.executor_output_path);
+    script = xasprintf("printf abc > %s; printf '{\"artifacts\":{\"m\":{\"artifacts\":[{\"custom_path\":\"%s\"}]}}}' > %s",
+                       elsewhere, elsewhere, b->t.executor_output_path);
     argv_is(b, script);
     assert_int_equal(go(b), 0);
     result(b);
@@ -183,5 +184,5 @@ static void test_executor_input(void **state)
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-TEST_GROUP(launch, T(test_outputs), T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path), T(test_hostile_output),
-           T(test_left_over_process), T(test_executor_input))
+TEST_GROUP(launch, T(test_outputs), T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path),
+           T(test_hostile_output), T(test_left_over_process), T(test_executor_input))

@@ -106,7 +106,8 @@ static void test_encodings(void **state)
 {
     static const struct {
         const char *plain, *b64, *b64url;
-    } cases[] = {{"", "", ""}, {"f", "Zg==", "Zg"}, {"fo", "Zm8=", "Zm8"}, {"foo", "Zm9v", "Zm9v"}, {"\xff\xfe\xfb", "//77", "__77"}};
+    } cases[] = {
+        {"", "", ""}, {"f", "Zg==", "Zg"}, {"fo", "Zm8=", "Zm8"}, {"foo", "Zm9v", "Zm9v"}, {"\xff\xfe\xfb", "//77", "__77"}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *e = base64_encode(cases[i].plain, strlen(cases[i].plain));
         AUTOFREE char *u = base64url_encode(cases[i].plain, strlen(cases[i].plain));
@@ -157,8 +158,15 @@ static void test_time(void **state)
     assert_string_equal(time_format(out, 0, TIME_MICROS), "1970-01-01T00:00:00.000000Z");
     assert_string_equal(time_format(out, 120000000, TIME_NANOS_TRIMMED), "1970-01-01T00:00:00.12Z");
     int64_t ns;
-    static const char *const bad[] = {"", "2026-02-29T00:00:00Z", "2026-1-01T00:00:00Z", "2026-01-01 00:00:00Z", "2026-01-01T24:00:00Z",
-                                      "2026-01-01T00:00:00", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00z", "9999-01-01T00:00:00Z"};
+    static const char *const bad[] = {"",
+                                      "2026-02-29T00:00:00Z",
+                                      "2026-1-01T00:00:00Z",
+                                      "2026-01-01 00:00:00Z",
+                                      "2026-01-01T24:00:00Z",
+                                      "2026-01-01T00:00:00",
+                                      "2026-01-01T00:00:00.Z",
+                                      "2026-01-01T00:00:00z",
+                                      "9999-01-01T00:00:00Z"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_false(time_parse(bad[i], &ns));
 }
@@ -296,7 +304,8 @@ static void test_arena(void **state)
     memset(arena_alloc(&a, 200000), 1, 200000);
 }
 
-TEST_GROUP(base, cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers), cmocka_unit_test(test_glob),
-           cmocka_unit_test(test_utf8), cmocka_unit_test(test_strmap), cmocka_unit_test(test_encodings), cmocka_unit_test(test_time),
-           cmocka_unit_test(test_duration), cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep),
+TEST_GROUP(base, cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
+           cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8), cmocka_unit_test(test_strmap),
+           cmocka_unit_test(test_encodings), cmocka_unit_test(test_time), cmocka_unit_test(test_duration),
+           cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep),
            cmocka_unit_test(test_pool), cmocka_unit_test(test_arena))

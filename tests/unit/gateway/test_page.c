@@ -7,7 +7,8 @@ static void test_escapes(void **state)
 {
     JSON_REF(d) = json_parse_str("{\"version\":\"1\",\"pid\":7,\"uptime\":\"3s\",\"url\":\"http://x\",\"kubeconfig\":\"/k\","
                                  "\"parts\":[{\"name\":\"Node\",\"state\":\"NotReady\",\"ok\":false,\"detail\":\"a & b\"}],"
-                                 "\"runs\":[{\"id\":\"1\",\"name\":\"<script>alert('x')</script>\",\"state\":\"FAILED\",\"created\":\"t\",\"took\":\"1s\"}]}",
+                                 "\"runs\":[{\"id\":\"1\",\"name\":\"<script>alert('x')</"
+                                 "script>\",\"state\":\"FAILED\",\"created\":\"t\",\"took\":\"1s\"}]}",
                                  NULL);
     BUF(out);
     page_render(json_root(d), &out);

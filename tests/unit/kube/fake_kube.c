@@ -15,7 +15,7 @@ struct change {
     int64_t rv;
     char *group, *plural;
     struct json *old, *now; /* either may be NULL */
-    bool gone; /* now is the last state of a deleted object */
+    bool gone;              /* now is the last state of a deleted object */
 };
 struct failure {
     char *verb, *plural;
@@ -40,7 +40,7 @@ struct kube_watch {
     char *group, *plural, *ns;
     struct label_selector *labels;
     struct field_selector *fields;
-    size_t at; /* in history */
+    size_t at;           /* in history */
     struct json **first; /* to be given as ADDED before history */
     size_t n_first, at_first;
     bool ended;
@@ -79,7 +79,8 @@ static int enter(struct fake_kube *f, const char *verb, const struct kube_res *r
     return 0;
 }
 
-/* Stores (now NULL: removes) at a place and tells the watches. Gives a reference to what is there now, or of what was deleted last. */
+/* Stores (now NULL: removes) at a place and tells the watches. Gives a reference to what is there now, or of what was deleted
+ * last. */
 static struct json *commit(struct fake_kube *f, const struct kube_res *res, const char *place, struct jm *m)
 {
     struct json *old = strmap_take(&f->objects, place);
@@ -93,7 +94,8 @@ static struct json *commit(struct fake_kube *f, const struct kube_res *res, cons
     if (!gone)
         strmap_put(&f->objects, place, json_ref(now));
     f->history = xreallocarray(f->history, f->n_history + 1, sizeof *f->history);
-    f->history[f->n_history++] = (struct change){f->rv, xstrdup(res->group), xstrdup(res->plural), old ? old : NULL, json_ref(now), gone};
+    f->history[f->n_history++] =
+        (struct change){f->rv, xstrdup(res->group), xstrdup(res->plural), old ? old : NULL, json_ref(now), gone};
     pthread_cond_broadcast(&f->changed);
     return TAKE(now);
 }
@@ -146,7 +148,8 @@ static int op_list(struct kube *k, const struct ctx *ctx, const struct kube_res 
 {
     struct fake_kube *f = CONTAINER_OF(k, struct fake_kube, kube);
     struct label_selector *labels = label_selector_parse(o ? o->label_selector : NULL, err);
-    struct field_selector *fields = field_selector_parse(o ? o->field_selector : NULL, field_labels_of(res->group, res->kind), err);
+    struct field_selector *fields =
+        field_selector_parse(o ? o->field_selector : NULL, field_labels_of(res->group, res->kind), err);
     (void)ctx;
     int rc = labels && fields ? 0 : -1;
     LOCK_GUARD(&f->lock);
@@ -167,8 +170,8 @@ static int op_list(struct kube *k, const struct ctx *ctx, const struct kube_res 
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */
 
-static struct json *op_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name, jval *obj,
-                              const struct kube_opts *o, struct err *err)
+static struct json *op_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name,
+                              jval *obj, const struct kube_opts *o, struct err *err)
 {
     struct fake_kube *f = CONTAINER_OF(k, struct fake_kube, kube);
     (void)ctx, (void)o;
@@ -194,11 +197,13 @@ static struct json *write_over(struct fake_kube *f, const struct kube_res *res, 
                                const char *sub, struct err *err)
 {
     if (*obj_rv_text(obj) && !str_eq(obj_rv_text(obj), obj_rv_text(json_root(old)))) {
-        err_set(err, ERR_CONFLICT, "Operation cannot be fulfilled on %s \"%s\": the object has been modified", res->plural, obj_name(obj));
+        err_set(err, ERR_CONFLICT, "Operation cannot be fulfilled on %s \"%s\": the object has been modified", res->plural,
+                obj_name(obj));
         return NULL;
     }
     if (*obj_uid(obj) && !str_eq(obj_uid(obj), obj_uid(json_root(old)))) {
-        err_set(err, ERR_CONFLICT, "Precondition failed: UID in precondition: %s, UID in object meta: %s", obj_uid(obj), obj_uid(json_root(old)));
+        err_set(err, ERR_CONFLICT, "Precondition failed: UID in precondition: %s, UID in object meta: %s", obj_uid(obj),
+                obj_uid(json_root(old)));
         return NULL;
     }
     jval *was = json_root(old);
@@ -224,8 +229,8 @@ static struct json *write_over(struct fake_kube *f, const struct kube_res *res, 
     return commit(f, res, place, m);
 }
 
-static struct json *op_update(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name, jval *obj,
-                              const struct kube_opts *o, struct err *err)
+static struct json *op_update(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name,
+                              jval *obj, const struct kube_opts *o, struct err *err)
 {
     struct fake_kube *f = CONTAINER_OF(k, struct fake_kube, kube);
     (void)ctx;
@@ -294,7 +299,8 @@ static int op_del(struct kube *k, const struct ctx *ctx, const struct kube_res *
         return not_found(res, name, err);
     jval *was = json_root(old);
     if (o && o->precondition_uid && !str_eq(o->precondition_uid, obj_uid(was)))
-        return err_set(err, ERR_CONFLICT, "Precondition failed: UID in precondition: %s, UID in object meta: %s", o->precondition_uid, obj_uid(was));
+        return err_set(err, ERR_CONFLICT, "Precondition failed: UID in precondition: %s, UID in object meta: %s",
+                       o->precondition_uid, obj_uid(was));
     JM(m, was);
     jmval *meta = jm_obj_at(m, jm_root(m), "metadata");
     char now[TIME_TEXT_MAX];
@@ -345,7 +351,8 @@ static void op_watch_close(struct kube_watch *w)
 static bool watch_selects(const struct kube_watch *w, const struct json *d)
 {
     jval *v = json_root(d);
-    return d && (str_empty(w->ns) || str_eq(w->ns, obj_namespace(v))) && label_selector_selects(w->labels, v) && field_selector_matches(w->fields, v);
+    return d && (str_empty(w->ns) || str_eq(w->ns, obj_namespace(v))) && label_selector_selects(w->labels, v) &&
+           field_selector_matches(w->fields, v);
 }
 
 static struct kube_watch *op_watch(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns,
@@ -416,24 +423,29 @@ static int op_watch_next(struct kube_watch *w, const struct ctx *ctx, struct kub
     }
 }
 
-static int op_logs(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, const struct kube_log_opts *o, size_t max,
-                   struct buf *out, struct err *err)
+static int op_logs(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, const struct kube_log_opts *o,
+                   size_t max, struct buf *out, struct err *err)
 {
     (void)k, (void)ctx, (void)ns, (void)pod, (void)o, (void)max, (void)out;
     return err_set(err, ERR_METHOD, "the fake has no logs");
 }
 
 static const struct kube_ops ops = {
-    .get = op_get, .list = op_list, .create = op_create, .update = op_update, .patch = op_patch, .del = op_del,
-    .watch = op_watch, .watch_next = op_watch_next, .watch_close = op_watch_close, .logs = op_logs,
+    .get = op_get,
+    .list = op_list,
+    .create = op_create,
+    .update = op_update,
+    .patch = op_patch,
+    .del = op_del,
+    .watch = op_watch,
+    .watch_next = op_watch_next,
+    .watch_close = op_watch_close,
+    .logs = op_logs,
 };
 
 /* ---- the test's side ----------------------------------------------------------------------------------------------------- */
 
-static void unref_any(void *p)
-{
-    json_unref(p);
-}
+static void unref_any(void *p) { json_unref(p); }
 
 struct fake_kube *fake_kube_new(void)
 {
@@ -471,10 +483,7 @@ void fake_kube_free(struct fake_kube *f)
     free(f);
 }
 
-struct kube *fake_kube_face(struct fake_kube *f)
-{
-    return &f->kube;
-}
+struct kube *fake_kube_face(struct fake_kube *f) { return &f->kube; }
 
 struct json *fake_put(struct fake_kube *f, const struct kube_res *res, const char *json_fmt, ...)
 {

@@ -1,8 +1,8 @@
 /* fake_kube.h - a `struct kube` in memory, for tests of whatever knows the API only through that.
  *
- * It keeps objects of any kind, with revisions, uids, conflicts, selectors, finalizers, namespaces that terminate, the status and finalize
- * subresources, merge patches, and watches with their history. It knows no schemas, defaults, pods' grace or garbage collection.
- * Thread-safe. Calls can be made to fail and watches to end. */
+ * It keeps objects of any kind, with revisions, uids, conflicts, selectors, finalizers, namespaces that terminate, the status and
+ * finalize subresources, merge patches, and watches with their history. It knows no schemas, defaults, pods' grace or garbage
+ * collection. Thread-safe. Calls can be made to fail and watches to end. */
 #ifndef TM_TESTS_FAKE_KUBE_H
 #define TM_TESTS_FAKE_KUBE_H
 
@@ -15,11 +15,14 @@ struct kube *fake_kube_face(struct fake_kube *f);
 
 /* Stores a JSON object as it is (metadata is completed); fails the test when it cannot. A reference. */
 struct json *fake_put(struct fake_kube *f, const struct kube_res *res, const char *json_fmt, ...) PRINTF_LIKE(3, 4);
-struct json *fake_get(struct fake_kube *f, const struct kube_res *res, const char *ns, const char *name); /* a reference or NULL */
-void fake_remove(struct fake_kube *f, const struct kube_res *res, const char *ns, const char *name); /* whatever its finalizers are */
+struct json *fake_get(struct fake_kube *f, const struct kube_res *res, const char *ns,
+                      const char *name); /* a reference or NULL */
+void fake_remove(struct fake_kube *f, const struct kube_res *res, const char *ns,
+                 const char *name); /* whatever its finalizers are */
 size_t fake_count(struct fake_kube *f, const struct kube_res *res, const char *ns);
 
-/* The next `times` calls of a verb ("get", "list", "create", "update", "patch", "delete", "watch") on a plural fail with that code. */
+/* The next `times` calls of a verb ("get", "list", "create", "update", "patch", "delete", "watch") on a plural fail with that
+ * code. */
 void fake_fail(struct fake_kube *f, const char *verb, const char *plural, int times, enum err_code code);
 /* Ends all open watches of a plural: cleanly (ERR_OK) or with an error. */
 void fake_end_watches(struct fake_kube *f, const char *plural, enum err_code code);

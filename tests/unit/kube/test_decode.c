@@ -60,16 +60,13 @@ static void test_forms(void **state)
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         ERR(e);
         AUTOFREE char *in = quotes(forms[i].in), *out = quotes(forms[i].out);
-        JSON_REF(d)
-        = decode(forms[i].kind, FIELDS_STRICT, in, NULL, &e);
+        JSON_REF(d) = decode(forms[i].kind, FIELDS_STRICT, in, NULL, &e);
         assert_string_equal(err_text(&e), "");
-        JSON_REF(want)
-        = json_parse_str(out, NULL);
+        JSON_REF(want) = json_parse_str(out, NULL);
         AUTOFREE char *have = jv_text(json_root(d), JW_SORTED), *wanted = jv_text(json_root(want), JW_SORTED);
         assert_string_equal(have, wanted);
         /* What was decoded decodes to itself. */
-        JSON_REF(again)
-        = decode(forms[i].kind, FIELDS_STRICT, out, NULL, &e);
+        JSON_REF(again) = decode(forms[i].kind, FIELDS_STRICT, out, NULL, &e);
         assert_true(jv_equal(json_root(again), json_root(d)));
     }
 }
@@ -107,8 +104,7 @@ static void test_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         ERR(e);
         AUTOFREE char *in = quotes(refused[i].in);
-        JSON_REF(d)
-        = decode(refused[i].kind, FIELDS_WARN, in, NULL, &e);
+        JSON_REF(d) = decode(refused[i].kind, FIELDS_WARN, in, NULL, &e);
         assert_null(d);
         const struct kind *k = kind_by_short_name(refused[i].kind);
         AUTOFREE char *want =
@@ -141,16 +137,14 @@ static void test_gvk(void **state)
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         ERR(e);
         AUTOFREE char *in = quotes(t[i].in);
-        JSON_REF(d)
-        = decode(t[i].kind, FIELDS_WARN, in, NULL, &e);
+        JSON_REF(d) = decode(t[i].kind, FIELDS_WARN, in, NULL, &e);
         assert_null(d);
         assert_string_equal(err_text(&e), t[i].message);
     }
     static const char *const broken[] = {"", "{", "not json", "{\"a\":1} trailing", "\"x\"", "{\"kind\":5}"};
     for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
         ERR(e);
-        JSON_REF(d)
-        = decode("cm", FIELDS_WARN, broken[i], NULL, &e);
+        JSON_REF(d) = decode("cm", FIELDS_WARN, broken[i], NULL, &e);
         assert_null(d);
         assert_true(str_starts(err_text(&e),
                                "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; "));
@@ -165,8 +159,7 @@ static void test_field_validation(void **state)
         "\"ports\":[{\"containerPort\":80,\"zip\":1},{\"containerPort\":81,\"zip\":1}]}],\"Foo\":{\"x\":1}},\"bar\":2}";
     ERR(e);
     STRLIST(w);
-    JSON_REF(d)
-    = decode("po", FIELDS_WARN, body, &w, &e);
+    JSON_REF(d) = decode("po", FIELDS_WARN, body, &w, &e);
     assert_non_null(d);
     AUTOFREE char *all = strlist_join(&w, "|");
     assert_string_equal(
@@ -175,12 +168,10 @@ static void test_field_validation(void **state)
              "unknown field \"bar\"");
     assert_null(jv_get(json_root(d), "bar"));
     STRLIST(none);
-    JSON_REF(ignored)
-    = decode("po", FIELDS_IGNORE, body, &none, &e);
+    JSON_REF(ignored) = decode("po", FIELDS_IGNORE, body, &none, &e);
     assert_non_null(ignored);
     assert_int_equal(none.n, 0);
-    JSON_REF(strict)
-    = decode("cm", FIELDS_STRICT, "{\"foo\":1,\"metadata\":{\"Labels\":{}}}", &none, &e);
+    JSON_REF(strict) = decode("cm", FIELDS_STRICT, "{\"foo\":1,\"metadata\":{\"Labels\":{}}}", &none, &e);
     assert_null(strict);
     assert_string_equal(err_text(&e), "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: "
                                       "unknown field \"foo\", unknown field \"metadata.Labels\"");
@@ -197,8 +188,7 @@ static void test_many_unknown(void **state)
         buf_addf(&b, "%s\"x%d\":1", i ? "," : "", i);
     buf_adds(&b, "}");
     STRLIST(w);
-    JSON_REF(d)
-    = decode("cm", FIELDS_WARN, buf_str(&b), &w, NULL);
+    JSON_REF(d) = decode("cm", FIELDS_WARN, buf_str(&b), &w, NULL);
     assert_non_null(d);
     assert_int_equal(w.n, 100);
 }
@@ -209,8 +199,7 @@ static void test_yaml(void **state)
     ERR(e);
     STRLIST(w);
     const char *text = "kind: ConfigMap\nmetadata:\n  name: b\ndata:\n  k: v\nfoo: 1\n";
-    JSON_REF(d)
-    = decode_body(kind_by_short_name("cm"), DECODE_YAML, FIELDS_WARN, text, strlen(text), &w, &e);
+    JSON_REF(d) = decode_body(kind_by_short_name("cm"), DECODE_YAML, FIELDS_WARN, text, strlen(text), &w, &e);
     assert_non_null(d);
     assert_string_equal(jv_str(jv_path(json_root(d), "data", "k", NULL)), "v");
     assert_int_equal(w.n, 1);
@@ -224,15 +213,13 @@ static void test_yaml_repeated_keys(void **state)
     const char *text =
         "kind: ConfigMap\nmetadata: {name: x, name: y}\nfoo: [{a: 1}, {a: 2}]\ndata:\n  a: '1'\n  b: '1'\n  a: '2'\n";
     const struct kind *cm = kind_by_short_name("cm");
-    JSON_REF(d)
-    = decode_body(cm, DECODE_YAML, FIELDS_STRICT, text, strlen(text), NULL, &e);
+    JSON_REF(d) = decode_body(cm, DECODE_YAML, FIELDS_STRICT, text, strlen(text), NULL, &e);
     assert_null(d);
     assert_string_equal(err_text(&e),
                         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal "
                         "errors:\n  line 2: key \"name\" already set in map\n  line 7: key \"a\" already set in map, "
                         "unknown field \"foo\"");
-    JSON_REF(warned)
-    = decode_body(cm, DECODE_YAML, FIELDS_WARN, text, strlen(text), &w, &e);
+    JSON_REF(warned) = decode_body(cm, DECODE_YAML, FIELDS_WARN, text, strlen(text), &w, &e);
     assert_string_equal(jv_str(jv_path(json_root(warned), "data", "a", NULL)), "2");
     assert_int_equal(w.n, 3);
 }
@@ -248,8 +235,7 @@ static void test_schema_unions(void **state)
         "\"properties\":{\"a\":{\"additionalProperties\":false,\"x-kubernetes-preserve-unknown-fields\":true,\"nope\":1},"
         "\"b\":{\"items\":{\"type\":\"string\",\"nope\":1}},\"c\":{\"enum\":[1,null]}}}}}]}}";
     STRLIST(w);
-    JSON_REF(d)
-    = decode("crd", FIELDS_WARN, body, &w, &e);
+    JSON_REF(d) = decode("crd", FIELDS_WARN, body, &w, &e);
     assert_string_equal(err_text(&e), "");
     jval *s = jv_path(json_root(d), "spec", "versions", "0", "schema", "openAPIV3Schema", NULL);
     AUTOFREE char *text = jv_text(jv_get(s, "properties"), JW_SORTED);
@@ -265,15 +251,12 @@ static void test_options(void **state)
     (void)state;
     ERR(e);
     const char *body = "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"meta.k8s.io/v1\",\"gracePeriodSeconds\":0,\"what\":1}";
-    JSON_REF(d)
-    = decode_options("DeleteOptions", DECODE_JSON, body, strlen(body), &e);
+    JSON_REF(d) = decode_options("DeleteOptions", DECODE_JSON, body, strlen(body), &e);
     AUTOFREE char *text = jv_text(json_root(d), JW_SORTED);
     assert_string_equal(text, "{\"apiVersion\":\"meta.k8s.io/v1\",\"gracePeriodSeconds\":0,\"kind\":\"DeleteOptions\"}");
-    JSON_REF(empty)
-    = decode_options("DeleteOptions", DECODE_JSON, "", 0, &e);
+    JSON_REF(empty) = decode_options("DeleteOptions", DECODE_JSON, "", 0, &e);
     assert_int_equal(jv_len(json_root(empty)), 0);
-    JSON_REF(bad)
-    = decode_options("DeleteOptions", DECODE_JSON, "{", 1, &e);
+    JSON_REF(bad) = decode_options("DeleteOptions", DECODE_JSON, "{", 1, &e);
     assert_null(bad);
     assert_int_equal(err_http_status(&e), 400);
 }

@@ -99,20 +99,17 @@ static void test_rules(void **state)
         AUTOFREE char *in = xstrdup(rules[i].in), *want = xstrdup(rules[i].out);
         quotes(in);
         quotes(want);
-        JSON_REF(d)
-        = decode_body(k, DECODE_JSON, FIELDS_STRICT, in, strlen(in), NULL, &e);
+        JSON_REF(d) = decode_body(k, DECODE_JSON, FIELDS_STRICT, in, strlen(in), NULL, &e);
         assert_string_equal(err_text(&e), "");
         JM(m, json_root(d));
         defaults_apply(k, m, jm_root(m));
-        JSON_REF(once)
-        = jm_freeze(m);
+        JSON_REF(once) = jm_freeze(m);
         jval *v = at_path(json_root(once), rules[i].path);
         AUTOFREE char *have = v ? jv_text(v, JW_SORTED) : xstrdup("");
         assert_string_equal(have, want);
         defaults_apply(k, m, jm_root(m)); /* nothing more the second time */
         assert_true(jmv_equal(jm_root(m), json_root(once)));
-        JSON_REF(again)
-        = decode_value(k->type, json_root(once), NULL, &e); /* and it is a decoded object still */
+        JSON_REF(again) = decode_value(k->type, json_root(once), NULL, &e); /* and it is a decoded object still */
         assert_true(jv_equal(json_root(again), json_root(once)));
     }
 }

@@ -64,11 +64,9 @@ static void test_old_form(void **state)
 {
     (void)state;
     struct discovery *d = of_builtin(NULL, 0);
-    JSON_REF(api)
-    = parsed(discovery_api(d));
+    JSON_REF(api) = parsed(discovery_api(d));
     expect_text(json_root(api), "{'kind':'APIVersions','versions':['v1'],'serverAddressByClientCIDRs':[]}");
-    JSON_REF(core)
-    = parsed(discovery_version(d, "", "v1"));
+    JSON_REF(core) = parsed(discovery_version(d, "", "v1"));
     assert_null(jv_get(json_root(core), "apiVersion"));
     jval *rs = jv_get(json_root(core), "resources");
     expect_text(find(rs, "name", "pods"),
@@ -81,12 +79,10 @@ static void test_old_form(void **state)
                 "'group':'authentication.k8s.io','version':'v1','kind':'TokenRequest','verbs':['create']}");
     assert_null(find(rs, "name", "pods/exec")); /* known, not served */
     assert_null(find(rs, "name", "services"));
-    JSON_REF(apis)
-    = parsed(discovery_apis(d));
+    JSON_REF(apis) = parsed(discovery_apis(d));
     assert_non_null(find(jv_get(json_root(apis), "groups"), "name", "coordination.k8s.io"));
     assert_null(find(jv_get(json_root(apis), "groups"), "name", "apps"));
-    JSON_REF(group)
-    = parsed(discovery_group(d, "coordination.k8s.io"));
+    JSON_REF(group) = parsed(discovery_group(d, "coordination.k8s.io"));
     expect_text(
         json_root(group),
         "{'kind':'APIGroup','apiVersion':'v1','name':'coordination.k8s.io','versions':[{'groupVersion':"
@@ -102,8 +98,7 @@ static void test_aggregated(void **state)
 {
     (void)state;
     struct discovery *d = of_builtin(NULL, 0);
-    JSON_REF(api)
-    = parsed(discovery_api_aggregated(d));
+    JSON_REF(api) = parsed(discovery_api_aggregated(d));
     jval *items = jv_get(json_root(api), "items");
     assert_int_equal(jv_len(items), 1);
     expect_text(jv_get(jv_at(items, 0), "metadata"), "{}");
@@ -111,8 +106,7 @@ static void test_aggregated(void **state)
     expect_text(jv_get(pods, "responseKind"), "{'group':'','version':'','kind':'Pod'}");
     expect_text(find(jv_get(pods, "subresources"), "subresource", "binding"),
                 "{'subresource':'binding','responseKind':{'group':'','version':'','kind':'Binding'},'verbs':['create']}");
-    JSON_REF(apis)
-    = parsed(discovery_apis_aggregated(d));
+    JSON_REF(apis) = parsed(discovery_apis_aggregated(d));
     jval *groups = jv_get(json_root(apis), "items");
     expect_text(jv_path(groups, "0", "metadata", NULL), "{'name':'events.k8s.io'}"); /* the first in order of preference */
     expect_text(jv_path(groups, "0", "versions", "0", "freshness", NULL), "'Current'");
@@ -126,13 +120,11 @@ static void test_custom(void **state)
     old.version = "v1beta1";
     struct kind *ks[] = {kind_new(&old), kind_new(&widget)};
     struct discovery *d = of_builtin(ks, 2);
-    JSON_REF(group)
-    = parsed(discovery_group(d, "example.com"));
+    JSON_REF(group) = parsed(discovery_group(d, "example.com"));
     expect_text(jv_get(json_root(group), "versions"),
                 "[{'groupVersion':'example.com/v1','version':'v1'},{'groupVersion':'example.com/v1beta1',"
                 "'version':'v1beta1'}]");
-    JSON_REF(list)
-    = parsed(discovery_version(d, "example.com", "v1"));
+    JSON_REF(list) = parsed(discovery_version(d, "example.com", "v1"));
     expect_text(
         json_root(list),
         "{'kind':'APIResourceList','apiVersion':'v1','groupVersion':'example.com/v1','resources':[{'name':'widgets',"
@@ -140,8 +132,7 @@ static void test_custom(void **state)
         "'create','update','watch'],'shortNames':['wd'],'categories':['all','mine']},{'name':'widgets/scale','singularName':'',"
         "'namespaced':true,'group':'autoscaling','version':'v1','kind':'Scale','verbs':['get','patch','update']},"
         "{'name':'widgets/status','singularName':'','namespaced':true,'kind':'Widget','verbs':['get','patch','update']}]}");
-    JSON_REF(apis)
-    = parsed(discovery_apis_aggregated(d));
+    JSON_REF(apis) = parsed(discovery_apis_aggregated(d));
     jval *items = jv_get(json_root(apis), "items"), *last = jv_at(items, jv_len(items) - 1);
     expect_text(jv_get(last, "metadata"), "{'name':'example.com'}");
     expect_text(jv_path(last, "versions", "0", "resources", "0", "responseKind", NULL),

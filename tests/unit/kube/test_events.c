@@ -25,7 +25,8 @@ static void test_same_event_is_counted(void **state)
     (void)state;
     struct fake_kube *fake = fake_kube_new();
     struct event_recorder *r = event_recorder_new(fake_kube_face(fake), "kubelet", "node-1", &clock_system);
-    JSON_REF(pod) = json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"s\",\"uid\":\"u\",\"resourceVersion\":\"7\"}}", NULL);
+    JSON_REF(pod) =
+        json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"s\",\"uid\":\"u\",\"resourceVersion\":\"7\"}}", NULL);
     for (int i = 0; i < 3; i++)
         event_record_field(r, json_root(pod), &KUBE_PODS, "spec.containers{c}", "Warning", "BackOff", "restarting %s", "c");
     assert_true(event_recorder_flush(r, 5000));

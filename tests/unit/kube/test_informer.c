@@ -90,10 +90,7 @@ static void *stress_worker(void *arg)
     return NULL;
 }
 
-static bool stress_done(void *arg)
-{
-    return atomic_load(&((struct stress *)arg)->done) >= 8;
-}
+static bool stress_done(void *arg) { return atomic_load(&((struct stress *)arg)->done) >= 8; }
 
 static void test_queue_many_workers(void **state)
 {
@@ -116,7 +113,8 @@ static void test_queue_many_workers(void **state)
     workqueue_free(s.q);
 }
 
-/* ---- informers --------------------------------------------------------------------------------------------------------------- */
+/* ---- informers ---------------------------------------------------------------------------------------------------------------
+ */
 
 struct seen {
     pthread_mutex_t lock;
@@ -298,7 +296,8 @@ static void test_informer_stops_while_failing(void **state)
     fake_kube_free(fake);
 }
 
-/* ---- controllers --------------------------------------------------------------------------------------------------------------- */
+/* ---- controllers
+ * --------------------------------------------------------------------------------------------------------------- */
 
 struct labeller {
     struct kube *kube;
@@ -319,8 +318,8 @@ static int label_it(void *self, const struct ctx *ctx, const char *key, struct r
     if (!d || obj_label(json_root(d), "seen"))
         return 0;
     JSON_REF(patch) = json_parse_str("{\"metadata\":{\"labels\":{\"seen\":\"yes\"}}}", err);
-    JSON_REF(now) = kube_patch(l->kube, ctx, &KUBE_CONFIGMAPS, obj_namespace(json_root(d)), obj_name(json_root(d)), KUBE_PATCH_MERGE,
-                               json_root(patch), NULL, err);
+    JSON_REF(now) = kube_patch(l->kube, ctx, &KUBE_CONFIGMAPS, obj_namespace(json_root(d)), obj_name(json_root(d)),
+                               KUBE_PATCH_MERGE, json_root(patch), NULL, err);
     return now ? informer_wait_rv(l->informer, key, obj_rv_text(json_root(now)), ctx, err) : -1;
 }
 
@@ -352,7 +351,8 @@ static void test_controller(void **state)
         json_unref(fake_put(fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"m%d\",\"namespace\":\"s\"}}", i));
     assert_true(fake_eventually(all_labelled, &l));
     controller_stop(run);
-    json_unref(fake_put(fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"after\",\"namespace\":\"s\"}}")); /* nobody listens: no crash */
+    json_unref(fake_put(fake, &KUBE_CONFIGMAPS,
+                        "{\"metadata\":{\"name\":\"after\",\"namespace\":\"s\"}}")); /* nobody listens: no crash */
     informer_stop(l.informer);
     fake_kube_free(fake);
 }

@@ -97,8 +97,7 @@ static void test_tables_whole(void **state)
 static void test_accessors(void **state)
 {
     (void)state;
-    JSON_REF(d)
-    = json_parse_str(
+    JSON_REF(d) = json_parse_str(
         "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n\",\"hostNetwork\":true,\"priority\":7,"
         "\"containers\":[{\"name\":\"c\",\"ports\":[{\"containerPort\":80}]}]},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3.4\"}]}}",
         NULL);
@@ -120,8 +119,7 @@ static void test_accessors(void **state)
     assert_false(pod_spec_del_host_network(spec));
     assert_null(pod_spec_mut_host_network(spec));
     jm_put(m, pod_spec_make_node_selector(m, spec), "a", jm_str(m, "b"));
-    JSON_REF(after)
-    = jm_freeze(m);
+    JSON_REF(after) = jm_freeze(m);
     assert_string_equal(pod_spec_node_name(pod_spec(json_root(after))), "other");
     assert_int_equal(pod_spec_priority(pod_spec(json_root(after)), 0), 8);
     assert_string_equal(jv_str(jv_get(pod_spec_node_selector(pod_spec(json_root(after))), "a")), "b");

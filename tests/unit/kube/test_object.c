@@ -14,10 +14,11 @@ static struct json *doc(const char *text)
 static void test_reading(void **state)
 {
     (void)state;
-    JSON_REF(d) = doc("{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"n\",\"namespace\":\"s\",\"uid\":\"u\","
-                      "\"resourceVersion\":\"42\",\"generation\":3,\"creationTimestamp\":\"1970-01-01T00:00:07Z\",\"labels\":{\"a\":\"b\"},"
-                      "\"finalizers\":[\"x/y\"],\"ownerReferences\":[{\"uid\":\"o1\"},{\"uid\":\"o2\",\"controller\":true}]},"
-                      "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
+    JSON_REF(d) =
+        doc("{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"n\",\"namespace\":\"s\",\"uid\":\"u\","
+            "\"resourceVersion\":\"42\",\"generation\":3,\"creationTimestamp\":\"1970-01-01T00:00:07Z\",\"labels\":{\"a\":\"b\"},"
+            "\"finalizers\":[\"x/y\"],\"ownerReferences\":[{\"uid\":\"o1\"},{\"uid\":\"o2\",\"controller\":true}]},"
+            "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
     jval *o = json_root(d);
     assert_string_equal(obj_name(o), "n");
     assert_string_equal(obj_namespace(o), "s");
@@ -88,7 +89,8 @@ static void test_conditions(void **state)
     assert_string_equal(jv_str(jv_get(c, "reason")), "Other");
     assert_null(jv_get(c, "message"));
     assert_true(obj_set_condition(m, jm_root(m), "Ready", "True", "Other", NULL, 4000000000LL));
-    assert_string_equal(jmv_str(jmv_path(jm_root(m), "status", "conditions", "0", "lastTransitionTime", NULL)), "1970-01-01T00:00:04Z");
+    assert_string_equal(jmv_str(jmv_path(jm_root(m), "status", "conditions", "0", "lastTransitionTime", NULL)),
+                        "1970-01-01T00:00:04Z");
     assert_true(obj_remove_condition(jm_root(m), "Ready"));
     assert_false(obj_remove_condition(jm_root(m), "Ready"));
 }
@@ -107,7 +109,8 @@ static void test_names(void **state)
         {name_dns1123_label, "", 1, "a lowercase RFC 1123 label must"},
         {name_dns1123_label, "a.b", 1, "must not contain dots"},
         {name_dns1123_label, "-a", 1, "a lowercase RFC 1123 label must"},
-        {name_dns1123_label, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 1, "must be no more than 63 characters"},
+        {name_dns1123_label, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 1,
+         "must be no more than 63 characters"},
         {name_dns1123_subdomain, "a.b-c.d", 0, NULL},
         {name_dns1123_subdomain, "a..b", 1, "a lowercase RFC 1123 subdomain must"},
         {name_dns1123_subdomain, "A", 1, "a lowercase RFC 1123 subdomain must"},

@@ -36,8 +36,7 @@ static void test_index(void **state)
     (void)state;
     struct openapi *o = with(NULL);
     const struct kube_doc *doc = openapi_index(o);
-    JSON_REF(index)
-    = json_parse(doc->body, doc->len, NULL, NULL);
+    JSON_REF(index) = json_parse(doc->body, doc->len, NULL, NULL);
     jval *paths = jv_get(json_root(index), "paths");
     assert_null(jv_get(paths, "apis/apps/v1"));
     const char *url = jv_str(jv_path(paths, "apis/coordination.k8s.io/v1", "serverRelativeURL", NULL));
@@ -55,8 +54,7 @@ static void test_patch_operation(void **state)
 {
     (void)state;
     struct openapi *o = with(NULL);
-    JSON_REF(core)
-    = group(o, "", "v1");
+    JSON_REF(core) = group(o, "", "v1");
     jval *patch = jv_path(json_root(core), "paths", "/api/v1/namespaces/{namespace}/pods/{name}", "patch", NULL);
     expect_text(jv_get(patch, "x-kubernetes-group-version-kind"), "{'group':'','kind':'Pod','version':'v1'}");
     expect_text(jv_get(patch, "x-kubernetes-action"), "'patch'");
@@ -80,8 +78,7 @@ static void test_schemas(void **state)
 {
     (void)state;
     struct openapi *o = with(NULL);
-    JSON_REF(core)
-    = group(o, "", "v1");
+    JSON_REF(core) = group(o, "", "v1");
     jval *s = jv_path(json_root(core), "components", "schemas", NULL);
     expect_text(jv_path(s, "io.k8s.api.core.v1.Pod", "x-kubernetes-group-version-kind", NULL),
                 "[{'group':'','kind':'Pod','version':'v1'}]");
@@ -126,8 +123,7 @@ static void test_references(void **state)
         {
             if (!k->served)
                 continue;
-            JSON_REF(d)
-            = group(o, k->res.group, k->res.version);
+            JSON_REF(d) = group(o, k->res.group, k->res.version);
             check_refs(json_root(d), jv_path(json_root(d), "components", "schemas", NULL));
             assert_non_null(jv_path(json_root(d), "components", "schemas", k->type->schema, NULL));
         }
@@ -145,11 +141,9 @@ static void test_custom(void **state)
                                                     .list_kind = "WidgetList",
                                                     .namespaced = false,
                                                     .status = true});
-    JSON_REF(doc)
-    = json_parse_str("{\"s\":{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"integer\"}}}}", NULL);
+    JSON_REF(doc) = json_parse_str("{\"s\":{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"integer\"}}}}", NULL);
     struct openapi *o = with(&(struct openapi_kind){k, doc, jv_get(json_root(doc), "s")});
-    JSON_REF(d)
-    = group(o, "example.com", "v1");
+    JSON_REF(d) = group(o, "example.com", "v1");
     jval *s = jv_path(json_root(d), "components", "schemas", "com.example.v1.Widget", NULL);
     expect_text(jv_path(s, "properties", "spec", NULL), "{'type':'integer'}");
     expect_text(jv_path(s, "properties", "kind", NULL), "{'type':'string'}");

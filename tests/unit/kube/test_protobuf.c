@@ -65,11 +65,9 @@ static void expect(const char *kind, const char *api_version, const char *name, 
     ERR(e);
     BUF(body);
     envelope(&body, api_version, name, raw);
-    JSON_REF(have)
-    = decode(kind, &body, &e);
+    JSON_REF(have) = decode(kind, &body, &e);
     assert_string_equal(err_text(&e), "");
-    JSON_REF(want)
-    = decode_body(kind_by_short_name(kind), DECODE_JSON, FIELDS_STRICT, json, strlen(json), NULL, &e);
+    JSON_REF(want) = decode_body(kind_by_short_name(kind), DECODE_JSON, FIELDS_STRICT, json, strlen(json), NULL, &e);
     assert_string_equal(err_text(&e), "");
     AUTOFREE char *a = jv_text(json_root(have), JW_SORTED), *b = jv_text(json_root(want), JW_SORTED);
     assert_string_equal(a, b);
@@ -241,8 +239,7 @@ static void test_refused(void **state)
         ERR(e);
         BUF(body);
         buf_add(&body, t[i].bytes, t[i].n);
-        JSON_REF(d)
-        = decode("cm", &body, &e);
+        JSON_REF(d) = decode("cm", &body, &e);
         assert_null(d);
         assert_int_equal(err_http_status(&e), 400);
     }
@@ -262,8 +259,7 @@ static void test_nesting(void **state)
     }
     ERR(e);
     const struct ktype *t = ktype_find("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
-    JSON_REF(d)
-    = protobuf_decode_message(t, buf_str(&inner), inner.len, &e);
+    JSON_REF(d) = protobuf_decode_message(t, buf_str(&inner), inner.len, &e);
     assert_null(d);
     assert_string_equal(err_text(&e), "proto: messages are nested too deeply");
 }

@@ -28,17 +28,25 @@ static struct schema *compile(const char *text)
 /* Object with a schema around its spec. */
 #define SPEC(props) "{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":" props "}}}"
 
-static const char keywords[] =
-    SPEC("{\"name\":{\"type\":\"string\",\"minLength\":2,\"maxLength\":5,\"pattern\":\"^[a-z]+$\"},\"n\":{\"type\":\"integer\",\"minimum\":1,"
-         "\"maximum\":9,\"multipleOf\":2},\"f\":{\"type\":\"number\",\"exclusiveMinimum\":true,\"minimum\":0},\"mode\":{\"type\":\"string\",\"enum\":"
-         "[\"a\",\"b\"]},\"list\":{\"type\":\"array\",\"maxItems\":2,\"minItems\":1,\"items\":{\"type\":\"string\"}},\"m\":{\"type\":\"object\","
-         "\"maxProperties\":1,\"additionalProperties\":{\"type\":\"integer\"}},\"ios\":{\"x-kubernetes-int-or-string\":true},\"date\":{\"type\":"
-         "\"string\",\"format\":\"date-time\"},\"ip\":{\"type\":\"string\",\"format\":\"ipv4\"},\"dur\":{\"type\":\"string\",\"format\":\"duration\"},"
-         "\"req\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\"}},\"required\":[\"x\",\"y\"]},\"one\":{\"type\":\"object\","
-         "\"properties\":{\"p\":{\"type\":\"string\"},\"q\":{\"type\":\"string\"}},\"oneOf\":[{\"required\":[\"p\"]},{\"required\":[\"q\"]}]},"
-         "\"set\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"set\",\"items\":{\"type\":\"string\"}},\"map\":{\"type\":\"array\","
-         "\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"k\"],\"items\":{\"type\":\"object\",\"required\":[\"k\"],\"properties\":"
-         "{\"k\":{\"type\":\"string\"},\"v\":{\"type\":\"integer\",\"maximum\":5}}}}}");
+static const char keywords[] = SPEC(
+    "{\"name\":{\"type\":\"string\",\"minLength\":2,\"maxLength\":5,\"pattern\":\"^[a-z]+$\"},\"n\":{\"type\":\"integer\","
+    "\"minimum\":1,"
+    "\"maximum\":9,\"multipleOf\":2},\"f\":{\"type\":\"number\",\"exclusiveMinimum\":true,\"minimum\":0},\"mode\":{\"type\":"
+    "\"string\",\"enum\":"
+    "[\"a\",\"b\"]},\"list\":{\"type\":\"array\",\"maxItems\":2,\"minItems\":1,\"items\":{\"type\":\"string\"}},\"m\":{\"type\":"
+    "\"object\","
+    "\"maxProperties\":1,\"additionalProperties\":{\"type\":\"integer\"}},\"ios\":{\"x-kubernetes-int-or-string\":true},\"date\":"
+    "{\"type\":"
+    "\"string\",\"format\":\"date-time\"},\"ip\":{\"type\":\"string\",\"format\":\"ipv4\"},\"dur\":{\"type\":\"string\","
+    "\"format\":\"duration\"},"
+    "\"req\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\"}},\"required\":[\"x\",\"y\"]},\"one\":{\"type\":"
+    "\"object\","
+    "\"properties\":{\"p\":{\"type\":\"string\"},\"q\":{\"type\":\"string\"}},\"oneOf\":[{\"required\":[\"p\"]},{\"required\":["
+    "\"q\"]}]},"
+    "\"set\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"set\",\"items\":{\"type\":\"string\"}},\"map\":{\"type\":\"array\","
+    "\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"k\"],\"items\":{\"type\":\"object\",\"required\":["
+    "\"k\"],\"properties\":"
+    "{\"k\":{\"type\":\"string\"},\"v\":{\"type\":\"integer\",\"maximum\":5}}}}}");
 
 static char *faults_of(const struct schema *s, const char *spec, const char *old_spec)
 {
@@ -75,21 +83,28 @@ static void test_values(void **state)
         {"{\"n\":0}", "spec.n: Invalid value: 0: spec.n in body should be greater than or equal to 1", NULL},
         {"{\"n\":10}", "spec.n: Invalid value: 10: spec.n in body should be less than or equal to 9", NULL},
         {"{\"n\":2.5}",
-         "spec.n: Invalid value: \"number\": spec.n in body must be of type integer: \"number\"; spec.n: Invalid value: 2.5: spec.n in body should be a "
-         "multiple of 2", NULL},
+         "spec.n: Invalid value: \"number\": spec.n in body must be of type integer: \"number\"; spec.n: Invalid value: 2.5: "
+         "spec.n in body should be a "
+         "multiple of 2",
+         NULL},
         {"{\"f\":0}", "spec.f: Invalid value: 0: spec.f in body should be greater than 0", NULL},
         {"{\"mode\":\"c\"}", "spec.mode: Unsupported value: \"c\": supported values: \"a\", \"b\"", NULL},
         {"{\"list\":[]}", "spec.list: Invalid value: 0: spec.list in body should have at least 1 items", NULL},
         {"{\"list\":[\"a\",\"b\",\"c\"]}", "spec.list: Too many: 3: must have at most 2 items", NULL},
-        {"{\"list\":[1]}", "spec.list[0]: Invalid value: \"integer\": spec.list[0] in body must be of type string: \"integer\"", NULL},
+        {"{\"list\":[1]}", "spec.list[0]: Invalid value: \"integer\": spec.list[0] in body must be of type string: \"integer\"",
+         NULL},
         {"{\"m\":{\"a\":1,\"b\":2}}", "spec.m: Too many: 2: must have at most 1 item", NULL},
-        {"{\"m\":{\"a\":\"x\"}}", "spec.m.a: Invalid value: \"string\": spec.m.a in body must be of type integer: \"string\"", NULL},
-        {"{\"ios\":1.5}", "spec.ios: Invalid value: \"number\": spec.ios in body must be of type integer,string: \"number\"", NULL},
-        {"{\"date\":\"yesterday\"}", "spec.date: Invalid value: \"yesterday\": spec.date in body must be of type date-time: \"yesterday\"", NULL},
+        {"{\"m\":{\"a\":\"x\"}}", "spec.m.a: Invalid value: \"string\": spec.m.a in body must be of type integer: \"string\"",
+         NULL},
+        {"{\"ios\":1.5}", "spec.ios: Invalid value: \"number\": spec.ios in body must be of type integer,string: \"number\"",
+         NULL},
+        {"{\"date\":\"yesterday\"}",
+         "spec.date: Invalid value: \"yesterday\": spec.date in body must be of type date-time: \"yesterday\"", NULL},
         {"{\"ip\":\"1.2.3\"}", "spec.ip: Invalid value: \"1.2.3\": spec.ip in body must be of type ipv4: \"1.2.3\"", NULL},
         {"{\"req\":{}}", "spec.req.x: Required value; spec.req.y: Required value", NULL},
         {"{\"one\":{\"p\":\"1\",\"q\":\"1\"}}",
-         "spec.one: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found 2 valid alternatives", NULL},
+         "spec.one: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found 2 valid alternatives",
+         NULL},
         {"{\"set\":[\"a\",\"b\",\"a\",\"a\"]}", "spec.set[2]: Duplicate value: \"a\"", NULL},
         {"{\"map\":[{\"k\":\"a\"},{\"k\":\"a\"}]}", "spec.map[1]: Duplicate value: {\"k\":\"a\"}", NULL},
     };
@@ -103,10 +118,14 @@ static void test_ratcheting(void **state)
     (void)state;
     static const struct value_case cases[] = {
         {"{\"n\":99,\"mode\":\"a\"}", "", "{\"n\":99}"},
-        {"{\"n\":97}", "spec.n: Invalid value: 97: spec.n in body should be a multiple of 2; spec.n: Invalid value: 97: spec.n in body should be less than or "
-                       "equal to 9", "{\"n\":99}"},
+        {"{\"n\":97}",
+         "spec.n: Invalid value: 97: spec.n in body should be a multiple of 2; spec.n: Invalid value: 97: spec.n in body should "
+         "be less than or "
+         "equal to 9",
+         "{\"n\":99}"},
         {"{\"map\":[{\"k\":\"b\",\"v\":1},{\"k\":\"a\",\"v\":9}]}", "", "{\"map\":[{\"k\":\"a\",\"v\":9}]}"},
-        {"{\"map\":[{\"k\":\"b\",\"v\":9}]}", "spec.map[0].v: Invalid value: 9: spec.map[0].v in body should be less than or equal to 5",
+        {"{\"map\":[{\"k\":\"b\",\"v\":9}]}",
+         "spec.map[0].v: Invalid value: 9: spec.map[0].v in body should be less than or equal to 5",
          "{\"map\":[{\"k\":\"a\",\"v\":9}]}"},
     };
     struct schema *s = compile(keywords);
@@ -119,7 +138,8 @@ static void test_rules(void **state)
     (void)state;
     static const struct value_case cases[] = {
         {"{\"min\":1,\"max\":2}", "", NULL},
-        {"{\"min\":3,\"max\":2}", "spec: Invalid value: \"object\": failed rule: !has(self.min) || !has(self.max) || self.min <= self.max", NULL},
+        {"{\"min\":3,\"max\":2}",
+         "spec: Invalid value: \"object\": failed rule: !has(self.min) || !has(self.max) || self.min <= self.max", NULL},
         {"{\"name\":\"b\"}", "spec.name: Invalid value: \"string\": must start with a", NULL},
         {"{\"name\":\"abad\"}", "spec.name: Invalid value: \"string\": not abad", NULL},
         {"{\"list\":[\"no\"]}", "spec.list: Forbidden: failed rule: self.all(x, x != 'no')", NULL},
@@ -128,23 +148,34 @@ static void test_rules(void **state)
         {"{\"opt\":\"r\"}", "spec.opt: Required value: opt needed", NULL},
         {"{\"div\":0}", "spec.div: Invalid value: \"integer\": division by zero evaluating rule: 10 / self > 1", NULL},
         {"{\"min\":\"x\"}",
-         "spec.min: Invalid value: \"string\": spec.min in body must be of type integer: \"string\"; <nil>: Invalid value: null: some validation rules were "
-         "not checked because the object was invalid; correct the existing errors to complete validation", NULL},
+         "spec.min: Invalid value: \"string\": spec.min in body must be of type integer: \"string\"; <nil>: Invalid value: null: "
+         "some validation rules were "
+         "not checked because the object was invalid; correct the existing errors to complete validation",
+         NULL},
         {"{\"fix\":\"a\"}", "", NULL},
         {"{\"fix\":\"b\"}", "spec.fix: Invalid value: \"string\": is fixed", "{\"fix\":\"a\"}"},
-        {"{\"once\":\"later\"}", "spec.once: Invalid value: \"string\": failed rule: oldSelf.hasValue() || self == 'first'", NULL},
+        {"{\"once\":\"later\"}", "spec.once: Invalid value: \"string\": failed rule: oldSelf.hasValue() || self == 'first'",
+         NULL},
         {"{\"once\":\"later\"}", "", "{\"once\":\"first\"}"},
     };
     struct schema *s = compile(
-        "{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":{\"min\":{\"type\":\"integer\"},\"max\":{\"type\":\"integer\"},"
-        "\"name\":{\"type\":\"string\",\"x-kubernetes-validations\":[{\"rule\":\"self.startsWith('a')\",\"message\":\"must start with a\"},{\"rule\":"
-        "\"self != 'abad'\",\"messageExpression\":\"'not ' + self\"}]},\"list\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
+        "{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":{\"min\":{\"type\":\"integer\"},"
+        "\"max\":{\"type\":\"integer\"},"
+        "\"name\":{\"type\":\"string\",\"x-kubernetes-validations\":[{\"rule\":\"self.startsWith('a')\",\"message\":\"must start "
+        "with a\"},{\"rule\":"
+        "\"self != 'abad'\",\"messageExpression\":\"'not ' + "
+        "self\"}]},\"list\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
         "\"x-kubernetes-validations\":[{\"rule\":\"self.all(x, x != 'no')\",\"reason\":\"FieldValueForbidden\"}]},\"ios\":{"
-        "\"x-kubernetes-int-or-string\":true,\"x-kubernetes-validations\":[{\"rule\":\"type(self) == int ? self > 0 : self.endsWith('%')\"}]},"
-        "\"opt\":{\"type\":\"string\"},\"div\":{\"type\":\"integer\",\"x-kubernetes-validations\":[{\"rule\":\"10 / self > 1\"}]},\"fix\":{\"type\":"
-        "\"string\",\"x-kubernetes-validations\":[{\"rule\":\"self == oldSelf\",\"message\":\"is fixed\"}]},\"once\":{\"type\":\"string\","
-        "\"x-kubernetes-validations\":[{\"rule\":\"oldSelf.hasValue() || self == 'first'\",\"optionalOldSelf\":true}]}},\"x-kubernetes-validations\":["
-        "{\"rule\":\"!has(self.min) || !has(self.max) || self.min <= self.max\"},{\"rule\":\"!has(self.opt) || self.opt != 'r'\",\"reason\":"
+        "\"x-kubernetes-int-or-string\":true,\"x-kubernetes-validations\":[{\"rule\":\"type(self) == int ? self > 0 : "
+        "self.endsWith('%')\"}]},"
+        "\"opt\":{\"type\":\"string\"},\"div\":{\"type\":\"integer\",\"x-kubernetes-validations\":[{\"rule\":\"10 / self > "
+        "1\"}]},\"fix\":{\"type\":"
+        "\"string\",\"x-kubernetes-validations\":[{\"rule\":\"self == oldSelf\",\"message\":\"is "
+        "fixed\"}]},\"once\":{\"type\":\"string\","
+        "\"x-kubernetes-validations\":[{\"rule\":\"oldSelf.hasValue() || self == "
+        "'first'\",\"optionalOldSelf\":true}]}},\"x-kubernetes-validations\":["
+        "{\"rule\":\"!has(self.min) || !has(self.max) || self.min <= self.max\"},{\"rule\":\"!has(self.opt) || self.opt != "
+        "'r'\",\"reason\":"
         "\"FieldValueRequired\",\"fieldPath\":\".opt\",\"message\":\"opt needed\"}]}}}");
     run_cases(s, cases, ARRAY_LEN(cases));
     schema_free(s);
@@ -153,13 +184,18 @@ static void test_rules(void **state)
 static void test_defaults_and_pruning(void **state)
 {
     (void)state;
-    struct schema *s = compile(
-        SPEC("{\"a\":{\"type\":\"string\",\"default\":\"x\"},\"full\":{\"type\":\"object\",\"properties\":{\"c\":{\"type\":\"string\",\"default\":\"y\"}},"
-             "\"default\":{}},\"l\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"d\":{\"type\":\"string\",\"default\":\"z\"}}}},"
-             "\"nul\":{\"type\":\"string\",\"nullable\":true,\"default\":\"q\"},\"deep\":{\"type\":\"object\",\"properties\":{}},\"free\":{\"type\":\"object\","
-             "\"x-kubernetes-preserve-unknown-fields\":true,\"properties\":{\"known\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\"}}}}}}"));
-    JSON_REF(d) = doc("{\"apiVersion\":\"g/v1\",\"kind\":\"W\",\"metadata\":{\"name\":\"w\",\"nope\":1},\"extra\":5,\"spec\":{\"zz\":1,\"nul\":null,\"deep\":null,"
-                      "\"l\":[{},{\"d\":\"own\",\"e\":1}],\"free\":{\"any\":1,\"known\":{\"x\":\"1\",\"drop\":1}}}}");
+    struct schema *s = compile(SPEC("{\"a\":{\"type\":\"string\",\"default\":\"x\"},\"full\":{\"type\":\"object\",\"properties\":"
+                                    "{\"c\":{\"type\":\"string\",\"default\":\"y\"}},"
+                                    "\"default\":{}},\"l\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
+                                    "\"d\":{\"type\":\"string\",\"default\":\"z\"}}}},"
+                                    "\"nul\":{\"type\":\"string\",\"nullable\":true,\"default\":\"q\"},\"deep\":{\"type\":"
+                                    "\"object\",\"properties\":{}},\"free\":{\"type\":\"object\","
+                                    "\"x-kubernetes-preserve-unknown-fields\":true,\"properties\":{\"known\":{\"type\":"
+                                    "\"object\",\"properties\":{\"x\":{\"type\":\"string\"}}}}}}"));
+    JSON_REF(d) = doc(
+        "{\"apiVersion\":\"g/"
+        "v1\",\"kind\":\"W\",\"metadata\":{\"name\":\"w\",\"nope\":1},\"extra\":5,\"spec\":{\"zz\":1,\"nul\":null,\"deep\":null,"
+        "\"l\":[{},{\"d\":\"own\",\"e\":1}],\"free\":{\"any\":1,\"known\":{\"x\":\"1\",\"drop\":1}}}}");
     JM(m, json_root(d));
     STRLIST(unknown);
     assert_true(schema_prune(s, jm_root(m), &unknown));
@@ -168,21 +204,26 @@ static void test_defaults_and_pruning(void **state)
     assert_false(schema_prune(s, jm_root(m), NULL));
     assert_true(schema_default(s, m, jm_root(m)));
     JSON_REF(now) = jm_freeze(m);
-    JSON_REF(want) = doc("{\"apiVersion\":\"g/v1\",\"kind\":\"W\",\"metadata\":{\"name\":\"w\"},\"spec\":{\"a\":\"x\",\"full\":{\"c\":\"y\"},\"nul\":null,\"l\":["
-                         "{\"d\":\"z\"},{\"d\":\"own\"}],\"free\":{\"any\":1,\"known\":{\"x\":\"1\"}}}}");
+    JSON_REF(want) =
+        doc("{\"apiVersion\":\"g/"
+            "v1\",\"kind\":\"W\",\"metadata\":{\"name\":\"w\"},\"spec\":{\"a\":\"x\",\"full\":{\"c\":\"y\"},\"nul\":null,\"l\":["
+            "{\"d\":\"z\"},{\"d\":\"own\"}],\"free\":{\"any\":1,\"known\":{\"x\":\"1\"}}}}");
     assert_true(jv_equal(json_root(now), json_root(want)));
     assert_false(schema_default(s, m, jm_root(m)));
     schema_free(s);
 }
 
-/* ---- definitions ------------------------------------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * ------------------------------------------------------------------------------------------------------------------- */
 
 /* A definition with one version and this for a schema. */
 static struct json *definition(const char *schema, const char *more)
 {
-    AUTOFREE char *text = xasprintf(
-        "{\"metadata\":{\"name\":\"widgets.x.io\"},\"spec\":{\"group\":\"x.io\",\"scope\":\"Namespaced\",\"names\":{\"plural\":\"widgets\",\"kind\":\"Widget\"},"
-        "\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":%s}%s}]}}", schema, more);
+    AUTOFREE char *text =
+        xasprintf("{\"metadata\":{\"name\":\"widgets.x.io\"},\"spec\":{\"group\":\"x.io\",\"scope\":\"Namespaced\",\"names\":{"
+                  "\"plural\":\"widgets\",\"kind\":\"Widget\"},"
+                  "\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":%s}%s}]}}",
+                  schema, more);
     JSON_REF(d) = doc(text);
     JM(m, json_root(d));
     crd_default(m, jm_root(m));
@@ -203,23 +244,30 @@ static void test_structural(void **state)
         {"{\"type\":\"string\"}", P ".type: Invalid value: \"string\": must be object at the root"},
         {SPEC("{\"a\":{}}"), A ".type: Required value: must not be empty for specified object fields"},
         {SPEC("{\"a\":{\"type\":\"array\"}}"), A ".items: Required value: must be specified"},
-        {SPEC("{\"a\":{\"type\":\"array\",\"items\":{}}}"), A ".items.type: Required value: must not be empty for specified array items"},
+        {SPEC("{\"a\":{\"type\":\"array\",\"items\":{}}}"),
+         A ".items.type: Required value: must not be empty for specified array items"},
         {SPEC("{\"a\":{\"type\":\"string\",\"$ref\":\"#/x\"}}"), A ".$ref: Forbidden: $ref is not supported"},
-        {SPEC("{\"a\":{\"type\":\"string\",\"anyOf\":[{\"type\":\"string\"}]}}"), A ".anyOf[0].type: Forbidden: must be empty to be structural"},
+        {SPEC("{\"a\":{\"type\":\"string\",\"anyOf\":[{\"type\":\"string\"}]}}"),
+         A ".anyOf[0].type: Forbidden: must be empty to be structural"},
         {SPEC("{\"a\":{\"x-kubernetes-int-or-string\":true,\"anyOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}]}}"), NULL},
-        {SPEC("{\"a\":{\"type\":\"thing\"}}"),
-         A ".type: Unsupported value: \"thing\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\""},
+        {SPEC("{\"a\":{\"type\":\"thing\"}}"), A ".type: Unsupported value: \"thing\": supported values: \"array\", \"boolean\", "
+                                                 "\"integer\", \"number\", \"object\", \"string\""},
         {SPEC("{\"a\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\",\"items\":{\"type\":\"object\"}}}"),
          A ".x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map"},
-        {SPEC("{\"a\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"k\"],\"items\":{\"type\":\"object\",\"properties\":"
+        {SPEC("{\"a\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"k\"],\"items\":{"
+              "\"type\":\"object\",\"properties\":"
               "{\"k\":{\"type\":\"string\"}}}}}"),
-         A ".items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"},
+         A ".items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a "
+           "default or be a required property"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
         JSON_REF(d) = definition(cases[i].schema, "");
         int rc = crd_validate(json_root(d), NULL, &e);
-        AUTOFREE char *want = cases[i].fault ? xasprintf("CustomResourceDefinition.apiextensions.k8s.io \"widgets.x.io\" is invalid: %s", cases[i].fault) : xstrdup("");
+        AUTOFREE char *want =
+            cases[i].fault
+                ? xasprintf("CustomResourceDefinition.apiextensions.k8s.io \"widgets.x.io\" is invalid: %s", cases[i].fault)
+                : xstrdup("");
         if ((rc < 0) != (cases[i].fault != NULL) || !str_eq(err_text(&e), want))
             fail_msg("%s:\n  want %s\n  got  %s", cases[i].schema, want, err_text(&e));
     }

@@ -59,12 +59,15 @@ static void test_label_errors(void **state)
         {"a=1 b=2", "found 'b', expected: ',' or 'end of string'"},
         {"a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"},
         {"a,", "found '', expected: identifier after ','"},
-        {"a>x", "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer"},
-        {"a in ()", "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"},
-        {"a=-",
-         "unable to parse requirement: values[0][a]: Invalid value: \"-\": a valid label must be an empty string or consist of alphanumeric "
-         "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
-         "regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"},
+        {"a>x",
+         "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer"},
+        {"a in ()",
+         "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"},
+        {"a=-", "unable to parse requirement: values[0][a]: Invalid value: \"-\": a valid label must be an empty string or "
+                "consist of alphanumeric "
+                "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or "
+                "'my_value',  or '12345', "
+                "regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
@@ -77,8 +80,10 @@ static void test_label_errors(void **state)
 static void test_label_objects(void **state)
 {
     (void)state;
-    JSON_REF(d) = json_parse_str("{\"matchLabels\":{\"b\":\"1\"},\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\",\"values\":[\"y\",\"x\"]},"
-                                 "{\"key\":\"c\",\"operator\":\"DoesNotExist\"}]}", NULL);
+    JSON_REF(d) = json_parse_str(
+        "{\"matchLabels\":{\"b\":\"1\"},\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\",\"values\":[\"y\",\"x\"]},"
+        "{\"key\":\"c\",\"operator\":\"DoesNotExist\"}]}",
+        NULL);
     ERR(e);
     struct label_selector *s = label_selector_from(json_root(d), &e);
     assert_non_null(s);
@@ -105,14 +110,22 @@ static void test_label_objects(void **state)
 static void test_fields(void **state)
 {
     (void)state;
-    JSON_REF(d) = json_parse_str("{\"metadata\":{\"name\":\"a\",\"namespace\":\"s\"},\"spec\":{\"nodeName\":\"n\"},\"status\":{\"phase\":\"Running\","
-                                 "\"podIPs\":[{\"ip\":\"1.2.3.4\"}]}}", NULL);
+    JSON_REF(d) = json_parse_str(
+        "{\"metadata\":{\"name\":\"a\",\"namespace\":\"s\"},\"spec\":{\"nodeName\":\"n\"},\"status\":{\"phase\":\"Running\","
+        "\"podIPs\":[{\"ip\":\"1.2.3.4\"}]}}",
+        NULL);
     static const struct {
         const char *text;
         bool matches;
     } cases[] = {
-        {"", true}, {"metadata.name=a", true}, {"metadata.name==a,spec.nodeName!=m", true}, {"metadata.name!=a", false},
-        {"spec.hostNetwork=false", true}, {"status.podIPs=1.2.3.4", false}, {"status.nominatedNodeName=", true}, {"status.phase=Pending", false},
+        {"", true},
+        {"metadata.name=a", true},
+        {"metadata.name==a,spec.nodeName!=m", true},
+        {"metadata.name!=a", false},
+        {"spec.hostNetwork=false", true},
+        {"status.podIPs=1.2.3.4", false},
+        {"status.nominatedNodeName=", true},
+        {"status.phase=Pending", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct field_selector *s = field_selector_parse(cases[i].text, field_labels_of("", "Pod"), NULL);
@@ -134,7 +147,8 @@ static void test_field_errors(void **state)
     assert_null(field_selector_parse("spec.nope=x", field_labels_of("", "Pod"), &e));
     assert_string_equal(err_text(&e), "field label not supported: spec.nope");
     assert_null(field_selector_parse("status.replicas=0", field_labels_of("apps", "Deployment"), &e));
-    assert_string_equal(err_text(&e), "\"status.replicas\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
+    assert_string_equal(err_text(&e),
+                        "\"status.replicas\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
     assert_null(field_selector_parse("metadata.name", field_labels_of("", "Pod"), &e));
     assert_string_equal(err_text(&e), "invalid selector: 'metadata.name'; can't understand 'metadata.name'");
     assert_null(field_selector_parse("metadata.name=a\\x", field_labels_of("", "Pod"), &e));
@@ -157,5 +171,6 @@ static void test_custom_fields(void **state)
     field_labels_free(l);
 }
 
-TEST_GROUP(selector, cmocka_unit_test(test_label_matching), cmocka_unit_test(test_label_errors), cmocka_unit_test(test_label_objects),
-           cmocka_unit_test(test_fields), cmocka_unit_test(test_field_errors), cmocka_unit_test(test_custom_fields))
+TEST_GROUP(selector, cmocka_unit_test(test_label_matching), cmocka_unit_test(test_label_errors),
+           cmocka_unit_test(test_label_objects), cmocka_unit_test(test_fields), cmocka_unit_test(test_field_errors),
+           cmocka_unit_test(test_custom_fields))

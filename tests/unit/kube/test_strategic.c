@@ -105,17 +105,14 @@ static void test_merges(void **state)
     (void)state;
     const struct ktype *t = ktype_find("io.k8s.api.core.v1.Pod");
     AUTOFREE char *pod = quotes(POD);
-    JSON_REF(original)
-    = json_parse_str(pod, NULL);
+    JSON_REF(original) = json_parse_str(pod, NULL);
     assert_non_null(original);
     for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
         ERR(e);
         AUTOFREE char *p = quotes(rules[i].patch);
-        JSON_REF(patch)
-        = json_parse_str(p, &e);
+        JSON_REF(patch) = json_parse_str(p, &e);
         assert_string_equal(err_text(&e), "");
-        JSON_REF(d)
-        = strategic_merge(t, json_root(original), json_root(patch), &e);
+        JSON_REF(d) = strategic_merge(t, json_root(original), json_root(patch), &e);
         if (rules[i].error) {
             assert_null(d);
             assert_string_equal(err_text(&e), rules[i].error);
@@ -141,25 +138,20 @@ static void test_result_is_decoded(void **state)
         {"{'spec':{'replicas':'x'}}",
          " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": unrecognized type: int32"},
     };
-    JSON_REF(original)
-    = json_parse_str("{\"spec\":{\"replicas\":1}}", NULL);
+    JSON_REF(original) = json_parse_str("{\"spec\":{\"replicas\":1}}", NULL);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         ERR(e);
         AUTOFREE char *p = quotes(bad[i].patch);
-        JSON_REF(patch)
-        = json_parse_str(p, NULL);
-        JSON_REF(d)
-        = strategic_patch(t, json_root(original), json_root(patch), NULL, &e);
+        JSON_REF(patch) = json_parse_str(p, NULL);
+        JSON_REF(d) = strategic_patch(t, json_root(original), json_root(patch), NULL, &e);
         assert_null(d);
         assert_string_equal(err_text(&e), bad[i].text);
         assert_int_equal(err_http_status(&e), 422);
         assert_string_equal(e.causes[0].field, "patch");
     }
     STRLIST(unknown);
-    JSON_REF(patch)
-    = json_parse_str("{\"spec\":{\"replicas\":2.0,\"foo\":1}}", NULL);
-    JSON_REF(d)
-    = strategic_patch(t, json_root(original), json_root(patch), &unknown, NULL);
+    JSON_REF(patch) = json_parse_str("{\"spec\":{\"replicas\":2.0,\"foo\":1}}", NULL);
+    JSON_REF(d) = strategic_patch(t, json_root(original), json_root(patch), &unknown, NULL);
     assert_int_equal(jv_i64_or(jv_path(json_root(d), "spec", "replicas", NULL), 0), 2);
     assert_int_equal(unknown.n, 1);
     assert_string_equal(unknown.v[0], "unknown field \"spec.foo\"");
@@ -169,13 +161,10 @@ static void test_error_has_no_reason(void **state)
 {
     (void)state;
     ERR(e);
-    JSON_REF(patch)
-    = json_parse_str("{\"spec\":{\"containers\":[{}]}}", NULL);
+    JSON_REF(patch) = json_parse_str("{\"spec\":{\"containers\":[{}]}}", NULL);
     AUTOFREE char *pod = quotes(POD);
-    JSON_REF(original)
-    = json_parse_str(pod, NULL);
-    JSON_REF(d)
-    = strategic_merge(ktype_find("io.k8s.api.core.v1.Pod"), json_root(original), json_root(patch), &e);
+    JSON_REF(original) = json_parse_str(pod, NULL);
+    JSON_REF(d) = strategic_merge(ktype_find("io.k8s.api.core.v1.Pod"), json_root(original), json_root(patch), &e);
     assert_null(d);
     assert_int_equal(err_http_status(&e), 500);
     assert_string_equal(err_reason(&e), "");
@@ -185,18 +174,16 @@ static void test_error_has_no_reason(void **state)
 static void test_replaced_struct(void **state)
 {
     (void)state;
-    JSON_REF(original)
-    = json_parse_str("{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"podSelector\":{\"matchLabels\":{\"a\":\"b\"}}}}",
-                     NULL);
-    JSON_REF(patch)
-    = json_parse_str("{\"spec\":{\"selector\":{\"matchLabels\":{\"c\":\"d\"}},\"podSelector\":{\"matchLabels\":{\"c\":\"d\"}}}}",
-                     NULL);
-    JSON_REF(pdb)
-    = strategic_merge(ktype_find("io.k8s.api.policy.v1.PodDisruptionBudget"), json_root(original), json_root(patch), NULL);
+    JSON_REF(original) = json_parse_str(
+        "{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"podSelector\":{\"matchLabels\":{\"a\":\"b\"}}}}", NULL);
+    JSON_REF(patch) = json_parse_str(
+        "{\"spec\":{\"selector\":{\"matchLabels\":{\"c\":\"d\"}},\"podSelector\":{\"matchLabels\":{\"c\":\"d\"}}}}", NULL);
+    JSON_REF(pdb) =
+        strategic_merge(ktype_find("io.k8s.api.policy.v1.PodDisruptionBudget"), json_root(original), json_root(patch), NULL);
     AUTOFREE char *a = at_path(json_root(pdb), "spec.selector");
     assert_string_equal(a, "{\"matchLabels\":{\"c\":\"d\"}}");
-    JSON_REF(np)
-    = strategic_merge(ktype_find("io.k8s.api.networking.v1.NetworkPolicy"), json_root(original), json_root(patch), NULL);
+    JSON_REF(np) =
+        strategic_merge(ktype_find("io.k8s.api.networking.v1.NetworkPolicy"), json_root(original), json_root(patch), NULL);
     AUTOFREE char *b = at_path(json_root(np), "spec.podSelector");
     assert_string_equal(b, "{\"matchLabels\":{\"a\":\"b\",\"c\":\"d\"}}");
 }
@@ -213,10 +200,8 @@ static void test_large(void **state)
     for (int i = 0; i < 50000; i++)
         buf_addf(&b, "%s\"l%d\":\"v\"", i ? "," : "", i);
     buf_adds(&b, "}}}");
-    JSON_REF(d)
-    = json_parse(buf_str(&b), b.len, NULL, NULL);
-    JSON_REF(out)
-    = strategic_merge(ktype_find("io.k8s.api.core.v1.Pod"), json_root(d), json_root(d), NULL);
+    JSON_REF(d) = json_parse(buf_str(&b), b.len, NULL, NULL);
+    JSON_REF(out) = strategic_merge(ktype_find("io.k8s.api.core.v1.Pod"), json_root(d), json_root(d), NULL);
     assert_true(jv_equal(json_root(out), json_root(d)));
     BUF(deep);
     for (int i = 0; i < 300; i++)
@@ -225,10 +210,8 @@ static void test_large(void **state)
     for (int i = 0; i < 300; i++)
         buf_adds(&deep, "}");
     ERR(e);
-    JSON_REF(nested)
-    = json_parse(buf_str(&deep), deep.len, NULL, NULL);
-    JSON_REF(none)
-    = strategic_merge(ktype_find("io.k8s.api.core.v1.Pod"), json_root(nested), json_root(nested), &e);
+    JSON_REF(nested) = json_parse(buf_str(&deep), deep.len, NULL, NULL);
+    JSON_REF(none) = strategic_merge(ktype_find("io.k8s.api.core.v1.Pod"), json_root(nested), json_root(nested), &e);
     assert_null(none);
     assert_string_equal(err_text(&e), "the patch is nested too deeply");
 }
@@ -236,8 +219,7 @@ static void test_large(void **state)
 static void test_gotext(void **state)
 {
     (void)state;
-    JSON_REF(d)
-    = json_parse_str("{\"b\":[1,\"x\",null,true,1.50,1e21,0.00001],\"a\":{}}", NULL);
+    JSON_REF(d) = json_parse_str("{\"b\":[1,\"x\",null,true,1.50,1e21,0.00001],\"a\":{}}", NULL);
     BUF(b);
     gotext_print(json_root(d), 1000, &b);
     assert_string_equal(buf_str(&b), "map[a:map[] b:[1 x <nil> true 1.5 1e+21 1e-05]]");

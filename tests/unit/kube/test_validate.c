@@ -30,7 +30,7 @@ struct rule_case {
 static void test_create(void **state)
 {
     (void)state;
-#define C "\"name\":\"c\",\"image\":\"i\""
+#define C         "\"name\":\"c\",\"image\":\"i\""
 #define POD(spec) "{\"metadata\":{\"name\":\"p\"},\"spec\":{" spec "}}"
 #define BAD(s)    "Pod \"p\" is invalid: " s
     static const struct rule_case cases[] = {
@@ -38,43 +38,60 @@ static void test_create(void **state)
         {&KUBE_PODS, POD("\"containers\":[]"), BAD("spec.containers: Required value")},
         {&KUBE_PODS, POD("\"containers\":[{\"name\":\"c\"}]"), BAD("spec.containers[0].image: Required value")},
         {&KUBE_PODS, POD("\"containers\":[{" C "},{" C "}]"), BAD("spec.containers[1].name: Duplicate value: \"c\"")},
-        {&KUBE_PODS, POD("\"containers\":[{" C "}],\"initContainers\":[{" C "}]"), BAD("spec.initContainers[0].name: Duplicate value: \"c\"")},
+        {&KUBE_PODS, POD("\"containers\":[{" C "}],\"initContainers\":[{" C "}]"),
+         BAD("spec.initContainers[0].name: Duplicate value: \"c\"")},
         {&KUBE_PODS, POD("\"containers\":[{" C "}],\"restartPolicy\":\"Sometimes\""),
          BAD("spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"")},
         {&KUBE_PODS, POD("\"containers\":[{" C ",\"ports\":[{\"containerPort\":65536}]}]"),
          BAD("spec.containers[0].ports[0].containerPort: Invalid value: 65536: must be between 1 and 65535, inclusive")},
         {&KUBE_PODS, POD("\"containers\":[{" C ",\"env\":[{\"name\":\"A\",\"valueFrom\":{}}]}]"),
-         BAD("spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or "
+         BAD("spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, "
+             "`configMapKeyRef` or "
              "`secretKeyRef`")},
-        {&KUBE_PODS, POD("\"containers\":[{" C ",\"volumeMounts\":[{\"name\":\"w\",\"mountPath\":\"/x\"}]}],\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}]"),
+        {&KUBE_PODS,
+         POD("\"containers\":[{" C
+             ",\"volumeMounts\":[{\"name\":\"w\",\"mountPath\":\"/x\"}]}],\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}]"),
          BAD("spec.containers[0].volumeMounts[0].name: Not found: \"w\"")},
-        {&KUBE_PODS, POD("\"containers\":[{" C ",\"livenessProbe\":{}}]"), BAD("spec.containers[0].livenessProbe: Required value: must specify a handler type")},
+        {&KUBE_PODS, POD("\"containers\":[{" C ",\"livenessProbe\":{}}]"),
+         BAD("spec.containers[0].livenessProbe: Required value: must specify a handler type")},
         {&KUBE_PODS, POD("\"containers\":[{" C ",\"resources\":{\"requests\":{\"cpu\":\"2\"},\"limits\":{\"cpu\":\"1\"}}}]"),
          BAD("spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1")},
         {&KUBE_PODS, POD("\"containers\":[{" C ",\"resources\":{\"limits\":{\"storage\":\"1\"}}}]"),
-         BAD("[spec.containers[0].resources.limits[storage]: Invalid value: \"storage\": must be a standard resource for containers, "
-             "spec.containers[0].resources.requests[storage]: Invalid value: \"storage\": must be a standard resource for containers]")},
+         BAD("[spec.containers[0].resources.limits[storage]: Invalid value: \"storage\": must be a standard resource for "
+             "containers, "
+             "spec.containers[0].resources.requests[storage]: Invalid value: \"storage\": must be a standard resource for "
+             "containers]")},
         {&KUBE_PODS, POD("\"containers\":[{" C "}],\"tolerations\":[{\"operator\":\"Equal\"}]"),
-         BAD("spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"")},
+         BAD("spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means "
+             "\"match all values and all keys\"")},
         {&KUBE_PODS, POD("\"containers\":[{" C "}],\"hostAliases\":[{\"ip\":\"x\",\"hostnames\":[\"a\"]}]"),
          BAD("spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")},
         {&KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"a\"}}", NULL},
-        {&KUBE_CONFIGMAPS, "{\"metadata\":{}}", "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"},
+        {&KUBE_CONFIGMAPS, "{\"metadata\":{}}",
+         "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"},
         {&KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"a\",\"finalizers\":[\"nope\"]}}",
-         "ConfigMap \"a\" is invalid: metadata.finalizers[0]: Invalid value: \"nope\": name is neither a standard finalizer name nor is it fully qualified"},
-        {&KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"a\",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"x\"}]}}",
+         "ConfigMap \"a\" is invalid: metadata.finalizers[0]: Invalid value: \"nope\": name is neither a standard finalizer name "
+         "nor is it fully qualified"},
+        {&KUBE_CONFIGMAPS,
+         "{\"metadata\":{\"name\":\"a\",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"x\"}]}}",
          "ConfigMap \"a\" is invalid: metadata.ownerReferences.uid: Invalid value: \"\": must not be empty"},
         {&KUBE_SECRETS, "{\"metadata\":{\"name\":\"e\"},\"type\":\"kubernetes.io/basic-auth\"}",
          "Secret \"e\" is invalid: [data[username]: Required value, data[password]: Required value]"},
-        {&KUBE_NAMESPACES, "{\"metadata\":{\"name\":\"a.b\"}}", "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": must not contain dots"},
-        {&KUBE_EVENTS, "{\"metadata\":{\"name\":\"e\"},\"involvedObject\":{\"kind\":\"Pod\",\"namespace\":\"other\",\"name\":\"x\"}}",
+        {&KUBE_NAMESPACES, "{\"metadata\":{\"name\":\"a.b\"}}",
+         "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": must not contain dots"},
+        {&KUBE_EVENTS,
+         "{\"metadata\":{\"name\":\"e\"},\"involvedObject\":{\"kind\":\"Pod\",\"namespace\":\"other\",\"name\":\"x\"}}",
          "Event \"e\" is invalid: involvedObject.namespace: Invalid value: \"other\": does not match event.namespace"},
         {&KUBE_NODES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"X\"}]}}",
-         "Node \"n\" is invalid: metadata.taints[0].effect: Unsupported value: \"X\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""},
+         "Node \"n\" is invalid: metadata.taints[0].effect: Unsupported value: \"X\": supported values: \"NoSchedule\", "
+         "\"PreferNoSchedule\", \"NoExecute\""},
         {&KUBE_ROLES, "{\"metadata\":{\"name\":\"a/b\"},\"rules\":[]}",
          "Role.rbac.authorization.k8s.io \"a/b\" is invalid: metadata.name: Invalid value: \"a/b\": may not contain '/'"},
-        {&KUBE_ROLEBINDINGS, "{\"metadata\":{\"name\":\"r\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Pod\",\"name\":\"x\"}}",
-         "RoleBinding.rbac.authorization.k8s.io \"r\" is invalid: roleRef.kind: Unsupported value: \"Pod\": supported values: \"Role\", \"ClusterRole\""},
+        {&KUBE_ROLEBINDINGS,
+         "{\"metadata\":{\"name\":\"r\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Pod\",\"name\":\"x\"}"
+         "}",
+         "RoleBinding.rbac.authorization.k8s.io \"r\" is invalid: roleRef.kind: Unsupported value: \"Pod\": supported values: "
+         "\"Role\", \"ClusterRole\""},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
@@ -97,11 +114,14 @@ static void test_update(void **state)
         const struct kube_res *res;
         const char *old, *now, *message;
     } cases[] = {
-        {&KUBE_PODS, POD("\"containers\":[{" C "}]"), POD("\"containers\":[{\"name\":\"c\",\"image\":\"other\"}],\"activeDeadlineSeconds\":5"), NULL},
+        {&KUBE_PODS, POD("\"containers\":[{" C "}]"),
+         POD("\"containers\":[{\"name\":\"c\",\"image\":\"other\"}],\"activeDeadlineSeconds\":5"), NULL},
         {&KUBE_PODS, POD("\"containers\":[{" C "}]"), POD("\"containers\":[{" C "},{\"name\":\"d\",\"image\":\"i\"}]"),
          BAD("spec.containers: Forbidden: pod updates may not add or remove containers")},
-        {&KUBE_PODS, POD("\"containers\":[{" C "}]"), POD("\"containers\":[{" C "}],\"hostNetwork\":true"), BAD("spec: Forbidden: pod updates may not change*")},
-        {&KUBE_PODS, POD("\"containers\":[{" C "}],\"activeDeadlineSeconds\":5"), POD("\"containers\":[{" C "}],\"activeDeadlineSeconds\":6"),
+        {&KUBE_PODS, POD("\"containers\":[{" C "}]"), POD("\"containers\":[{" C "}],\"hostNetwork\":true"),
+         BAD("spec: Forbidden: pod updates may not change*")},
+        {&KUBE_PODS, POD("\"containers\":[{" C "}],\"activeDeadlineSeconds\":5"),
+         POD("\"containers\":[{" C "}],\"activeDeadlineSeconds\":6"),
          BAD("spec.activeDeadlineSeconds: Invalid value: 6: must be less than or equal to previous value")},
         {&KUBE_PODS, POD("\"containers\":[{" C "}],\"schedulingGates\":[{\"name\":\"b\"}]"),
          POD("\"containers\":[{" C "}],\"schedulingGates\":[{\"name\":\"c\"}]"),
@@ -110,16 +130,20 @@ static void test_update(void **state)
          POD("\"containers\":[{" C "}],\"nodeSelector\":{\"a\":\"b\",\"c\":\"d\"}"), NULL},
         {&KUBE_PODS, POD("\"containers\":[{" C "}],\"schedulingGates\":[{\"name\":\"b\"}],\"nodeSelector\":{\"a\":\"b\"}"),
          POD("\"containers\":[{" C "}],\"nodeSelector\":{\"c\":\"d\"}"),
-         BAD("spec.nodeSelector: Invalid value: {\"c\":\"d\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)")},
+         BAD("spec.nodeSelector: Invalid value: {\"c\":\"d\"}: only additions to spec.nodeSelector are allowed (no mutations or "
+             "deletions)")},
         {&KUBE_PODS, POD("\"containers\":[{" C "}]"), POD("\"containers\":[{" C "}],\"nodeSelector\":{\"c\":\"d\"}"),
          BAD("spec: Forbidden: pod updates may not change*")},
         {&KUBE_SECRETS, "{\"metadata\":{\"name\":\"s\"}}", "{\"metadata\":{\"name\":\"s\"},\"type\":\"other\"}",
          "Secret \"s\" is invalid: type: Invalid value: \"other\": field is immutable"},
-        {&KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"m\"},\"immutable\":true,\"data\":{\"a\":\"b\"}}", "{\"metadata\":{\"name\":\"m\"},\"immutable\":true,\"data\":{\"a\":\"c\"}}",
+        {&KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"m\"},\"immutable\":true,\"data\":{\"a\":\"b\"}}",
+         "{\"metadata\":{\"name\":\"m\"},\"immutable\":true,\"data\":{\"a\":\"c\"}}",
          "ConfigMap \"m\" is invalid: data: Forbidden: field is immutable when `immutable` is set"},
-        {&KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"m\",\"deletionTimestamp\":\"2001-01-01T00:00:00Z\",\"finalizers\":[\"a/b\"]}}",
+        {&KUBE_CONFIGMAPS,
+         "{\"metadata\":{\"name\":\"m\",\"deletionTimestamp\":\"2001-01-01T00:00:00Z\",\"finalizers\":[\"a/b\"]}}",
          "{\"metadata\":{\"name\":\"m\",\"deletionTimestamp\":\"2001-01-01T00:00:00Z\",\"finalizers\":[\"a/b\",\"a/c\"]}}",
-         "ConfigMap \"m\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
+         "ConfigMap \"m\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being "
+         "deleted, found new finalizers "
          "?]string{\"a/c\"}"},
         {&KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"m\",\"uid\":\"a\"}}", "{\"metadata\":{\"name\":\"m\",\"uid\":\"b\"}}",
          "ConfigMap \"m\" is invalid: metadata.uid: Invalid value: \"b\": field is immutable"},

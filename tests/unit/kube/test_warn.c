@@ -9,7 +9,8 @@ static void pods(void **state)
     } cases[] = {
         {"{\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"memory\":\"1Gi\",\"cpu\":\"500m\"}},"
          "\"ports\":[{\"containerPort\":80,\"hostPort\":81,\"hostIP\":\"1.2.3.4\"}]}],"
-         "\"topologySpreadConstraints\":[{\"topologyKey\":\"x\",\"labelSelector\":{}}],\"imagePullSecrets\":[{\"name\":\"s\"}]}", ""},
+         "\"topologySpreadConstraints\":[{\"topologyKey\":\"x\",\"labelSelector\":{}}],\"imagePullSecrets\":[{\"name\":\"s\"}]}",
+         ""},
         {"{\"topologySpreadConstraints\":[{\"topologyKey\":\"x\"}]}",
          "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod"},
         {"{\"imagePullSecrets\":[{\"name\":\"s\"},{}]}", "spec.imagePullSecrets[1].name: invalid empty name \"\""},
@@ -17,7 +18,8 @@ static void pods(void **state)
          "spec.containers[1].resources.limits[memory]: fractional byte value \"1500m\" is invalid, must be an integer;"
          "spec.containers[1].resources.requests[memory]: fractional byte value \"500m\" is invalid, must be an integer"},
         {"{\"initContainers\":[{\"ports\":[{\"containerPort\":80,\"protocol\":\"TCP\",\"hostIP\":\"x\"}]}]}",
-         "spec.initContainers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:80 Protocol:TCP HostIP:x}"},
+         "spec.initContainers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:80 Protocol:TCP "
+         "HostIP:x}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *text = xasprintf("{\"spec\":%s}", cases[i].spec);
@@ -40,8 +42,10 @@ static void finalizers(void **state)
     assert_int_equal(first.n, 2);
     warn_finalizers(json_root(old), json_root(now), &later);
     assert_int_equal(later.n, 1);
-    assert_string_equal(later.v[0], "metadata.finalizers: \"b\": prefer a domain-qualified finalizer name to avoid accidental conflicts with other "
-                                    "finalizer writers");
+    assert_string_equal(
+        later.v[0],
+        "metadata.finalizers: \"b\": prefer a domain-qualified finalizer name to avoid accidental conflicts with other "
+        "finalizer writers");
 }
 
 TEST_GROUP(warn, cmocka_unit_test(pods), cmocka_unit_test(finalizers))

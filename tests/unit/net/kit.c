@@ -63,8 +63,7 @@ static int query(void *self, struct ctx *ctx, struct http_req *req, struct http_
 
 static int json(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    JSON_REF(d)
-    = json_parse(req->body, req->body_len, NULL, err);
+    JSON_REF(d) = json_parse(req->body, req->body_len, NULL, err);
     if (!d)
         return -1;
     http_status(res, 201);

@@ -15,8 +15,7 @@ enum { CHECK_KUBERNETES = 1, CHECK_PIPELINES = 2, CHECK_DOUBLES = 4 };
 static inline void cel_check(const struct cel_case *cases, size_t n, const char *data, int env_flags)
 {
     ERR(de);
-    JSON_REF(d)
-    = json_parse_str(data, &de);
+    JSON_REF(d) = json_parse_str(data, &de);
     if (!d)
         fail_msg("%s: %s", data, err_text(&de));
     const char *names[16] = {0};
@@ -41,8 +40,7 @@ static inline void cel_check(const struct cel_case *cases, size_t n, const char 
             jmv_write(out, JW_COMPACT, &got);
         bool ok;
         if (cases[i].json) {
-            JSON_REF(want)
-            = json_parse_str(cases[i].json, NULL);
+            JSON_REF(want) = json_parse_str(cases[i].json, NULL);
             assert_non_null(want);
             ok = out && jmv_equal(out, json_root(want));
         } else {

@@ -5,10 +5,7 @@
 #include "value/json.h"
 
 static char dups[256];
-static void on_dup(void *self, const char *path)
-{
-    strcat(strcat(dups, path), ";");
-}
+static void on_dup(void *self, const char *path) { strcat(strcat(dups, path), ";"); }
 
 static void assert_text(jval *v, int flags, const char *want)
 {
@@ -18,8 +15,8 @@ static void assert_text(jval *v, int flags, const char *want)
 
 static void test_round_trip(void **state)
 {
-    static const char *const texts[] = {"{\"a\":1.10,\"b\":[1,2e5,-0,1152921504606846977],\"c\":{\"d\":null,\"e\":true}}", "[]", "{}", "\"x\\u0001\\n\"",
-                                        "12345678901234567890.000001"};
+    static const char *const texts[] = {"{\"a\":1.10,\"b\":[1,2e5,-0,1152921504606846977],\"c\":{\"d\":null,\"e\":true}}", "[]",
+                                        "{}", "\"x\\u0001\\n\"", "12345678901234567890.000001"};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         ERR(e);
         JSON_REF(d) = json_parse_str(texts[i], &e);
@@ -37,7 +34,8 @@ static void test_round_trip(void **state)
 
 static void test_reject(void **state)
 {
-    static const char *const bad[] = {"", "{", "{\"a\":1}x", "[1,]", "{'a':1}", "NaN", "[01]", "\"\x01\"", "\"\xff\"", "nul", "+1", "1.", "{\"a\" 1}"};
+    static const char *const bad[] = {"",         "{",        "{\"a\":1}x", "[1,]", "{'a':1}", "NaN",      "[01]",
+                                      "\"\x01\"", "\"\xff\"", "nul",        "+1",   "1.",      "{\"a\" 1}"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         ERR(e);
         assert_null(json_parse_str(bad[i], &e));
@@ -87,7 +85,8 @@ static void test_nan(void **state)
 
 static void test_readers(void **state)
 {
-    JSON_REF(d) = json_parse_str("{\"s\":\"x\",\"n\":1e3,\"f\":1.5,\"big\":9223372036854775807,\"l\":[{\"k\":true}],\"z\":null}", NULL);
+    JSON_REF(d) =
+        json_parse_str("{\"s\":\"x\",\"n\":1e3,\"f\":1.5,\"big\":9223372036854775807,\"l\":[{\"k\":true}],\"z\":null}", NULL);
     jval *r = json_root(d);
     int64_t n;
     double f;
@@ -127,7 +126,8 @@ static void test_edit(void **state)
     assert_false(jm_del(r, "new"));
     JSON_REF(d2) = jm_freeze(m);
     assert_text(json_root(d2), 0,
-                "{\"a\":\"one\",\"b\":{\"c\":[0.1,2,3,null]},\"z\":10,\"list\":[\"5\"],\"o\":{\"k\":{\"a\":1,\"b\":{\"c\":[1,2,3]},\"z\":9}}}");
+                "{\"a\":\"one\",\"b\":{\"c\":[0.1,2,3,null]},\"z\":10,\"list\":[\"5\"],\"o\":{\"k\":{\"a\":1,\"b\":{\"c\":[1,2,3]"
+                "},\"z\":9}}}");
     assert_text(json_root(d), 0, "{\"a\":1,\"b\":{\"c\":[1,2,3]},\"z\":9}");
     const char *k;
     jmval *v;
@@ -151,8 +151,9 @@ static void test_equal(void **state)
     static const struct {
         const char *a, *b;
         bool eq;
-    } cases[] = {{"1", "1.0", true}, {"[1,2]", "[2,1]", false}, {"{\"a\":1,\"b\":2}", "{\"b\":2,\"a\":1}", true}, {"\"1\"", "1", false},
-                 {"null", "false", false}, {"9007199254740993", "9007199254740992", false}, {"{\"a\":null}", "{}", false}};
+    } cases[] = {{"1", "1.0", true},           {"[1,2]", "[2,1]", false}, {"{\"a\":1,\"b\":2}", "{\"b\":2,\"a\":1}", true},
+                 {"\"1\"", "1", false},        {"null", "false", false},  {"9007199254740993", "9007199254740992", false},
+                 {"{\"a\":null}", "{}", false}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         JSON_REF(a) = json_parse_str(cases[i].a, NULL);
         JSON_REF(b) = json_parse_str(cases[i].b, NULL);
@@ -161,5 +162,5 @@ static void test_equal(void **state)
 }
 
 TEST_GROUP(json, cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject), cmocka_unit_test(test_depth),
-           cmocka_unit_test(test_duplicates), cmocka_unit_test(test_nan), cmocka_unit_test(test_readers), cmocka_unit_test(test_edit),
-           cmocka_unit_test(test_write), cmocka_unit_test(test_equal))
+           cmocka_unit_test(test_duplicates), cmocka_unit_test(test_nan), cmocka_unit_test(test_readers),
+           cmocka_unit_test(test_edit), cmocka_unit_test(test_write), cmocka_unit_test(test_equal))

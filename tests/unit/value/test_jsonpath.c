@@ -13,8 +13,7 @@ static bool collect(void *self, jval *v)
 static void finds(void **state)
 {
     ERR(e);
-    JSON_REF(d)
-    = json_parse_str(
+    JSON_REF(d) = json_parse_str(
         "{\"spec\":{\"n\":3,\"l\":[1,2,3]},\"metadata\":{\"annotations\":{\"a.b/c\":\"x\",\"it's\":1}},\"null\":null,"
         "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"n\":1},{\"type\":\"Other\",\"status\":\"False\","
         "\"n\":5}]}}",

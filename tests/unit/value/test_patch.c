@@ -15,8 +15,7 @@ static void check(struct json *got, const char *want, const char *what, const st
 {
     if (!got)
         fail_msg("%s: %s", what, err_text(e));
-    JSON_REF(w)
-    = parse(want);
+    JSON_REF(w) = parse(want);
     if (!jv_equal(json_root(got), json_root(w)))
         fail_msg("%s: gives %s", what, jv_text(json_root(got), 0));
 }
@@ -69,15 +68,11 @@ static void json_patches(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(doc)
-        = parse(cases[i].doc);
-        JSON_REF(patch)
-        = parse(cases[i].patch);
-        JSON_REF(got)
-        = json_patch(json_root(doc), json_root(patch), 100, &e);
+        JSON_REF(doc) = parse(cases[i].doc);
+        JSON_REF(patch) = parse(cases[i].patch);
+        JSON_REF(got) = json_patch(json_root(doc), json_root(patch), 100, &e);
         check(got, cases[i].result, cases[i].patch, &e);
-        JSON_REF(again)
-        = parse(cases[i].doc);
+        JSON_REF(again) = parse(cases[i].doc);
         assert_true(jv_equal(json_root(doc), json_root(again)));
     }
 }
@@ -122,12 +117,9 @@ static void json_patches_refused(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(doc)
-        = parse(cases[i].doc);
-        JSON_REF(patch)
-        = parse(cases[i].patch);
-        JSON_REF(got)
-        = json_patch(json_root(doc), json_root(patch), 4, &e);
+        JSON_REF(doc) = parse(cases[i].doc);
+        JSON_REF(patch) = parse(cases[i].patch);
+        JSON_REF(got) = json_patch(json_root(doc), json_root(patch), 4, &e);
         if (got)
             fail_msg("%s: gives %s", cases[i].patch, jv_text(json_root(got), 0));
         if (e.code != cases[i].code || !strstr(err_text(&e), cases[i].part))
@@ -144,12 +136,9 @@ static void copies_are_bounded(void **state)
         buf_addf(&b, "%s{\"op\":\"copy\",\"from\":\"\",\"path\":\"/k%d\"}", i ? "," : "", i);
     buf_adds(&b, "]");
     ERR(e);
-    JSON_REF(doc)
-    = parse("{\"a\":\"0123456789\"}");
-    JSON_REF(patch)
-    = parse(b.data);
-    JSON_REF(got)
-    = json_patch(json_root(doc), json_root(patch), 10000, &e);
+    JSON_REF(doc) = parse("{\"a\":\"0123456789\"}");
+    JSON_REF(patch) = parse(b.data);
+    JSON_REF(got) = json_patch(json_root(doc), json_root(patch), 10000, &e);
     assert_null(got);
     assert_int_equal(e.code, ERR_TOO_LARGE);
 }
@@ -179,17 +168,13 @@ static void merge_patches(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(doc)
-        = parse(cases[i].doc);
-        JSON_REF(patch)
-        = parse(cases[i].patch);
-        JSON_REF(got)
-        = json_merge_patch(json_root(doc), json_root(patch), &e);
+        JSON_REF(doc) = parse(cases[i].doc);
+        JSON_REF(patch) = parse(cases[i].patch);
+        JSON_REF(got) = json_merge_patch(json_root(doc), json_root(patch), &e);
         check(got, cases[i].result, cases[i].patch, &e);
     }
     ERR(e);
-    JSON_REF(none)
-    = json_merge_patch(NULL, NULL, &e);
+    JSON_REF(none) = json_merge_patch(NULL, NULL, &e);
     assert_null(none);
 }
 

@@ -4,12 +4,10 @@
 static void check_reads(const char *yaml, const char *json)
 {
     ERR(e);
-    JSON_REF(d)
-    = yaml_parse_one(yaml, strlen(yaml), NULL, &e);
+    JSON_REF(d) = yaml_parse_one(yaml, strlen(yaml), NULL, &e);
     if (!d)
         fail_msg("%s: %s", yaml, err_text(&e));
-    JSON_REF(want)
-    = json_parse_str(json, &e);
+    JSON_REF(want) = json_parse_str(json, &e);
     assert_non_null(want);
     if (jv_equal(json_root(d), json_root(want)))
         return;
@@ -20,8 +18,7 @@ static void check_reads(const char *yaml, const char *json)
 static void check_refused(const char *yaml, const char *part)
 {
     ERR(e);
-    JSON_REF(d)
-    = yaml_parse_one(yaml, strlen(yaml), NULL, &e);
+    JSON_REF(d) = yaml_parse_one(yaml, strlen(yaml), NULL, &e);
     if (d)
         fail_msg("%s: was read, but should say '%s'", yaml, part);
     assert_int_equal(e.code, ERR_BAD_REQUEST);
@@ -224,16 +221,14 @@ static void duplicates(void **state)
     ERR(e);
     struct json_opts o = {.on_duplicate = note_dup, .self = &seen};
     const char *t = "a: 1\nb:\n- c: 1\n  c: 2\na: 3\n";
-    JSON_REF(d)
-    = yaml_parse_one(t, strlen(t), &o, &e);
+    JSON_REF(d) = yaml_parse_one(t, strlen(t), &o, &e);
     assert_non_null(d);
     assert_int_equal(jv_i64_or(jv_get(json_root(d), "a"), 0), 3);
     assert_non_null(strstr(buf_str(&seen), "b[0].c;"));
     assert_non_null(strstr(buf_str(&seen), "a;"));
     buf_reset(&seen);
     const char *merged = "- &a {x: 1}\n- {<<: *a, x: 2}\n";
-    JSON_REF(d2)
-    = yaml_parse_one(merged, strlen(merged), &o, &e);
+    JSON_REF(d2) = yaml_parse_one(merged, strlen(merged), &o, &e);
     assert_non_null(d2);
     assert_int_equal(seen.len, 0);
 }
@@ -263,8 +258,7 @@ static void many_documents(void **state)
     assert_int_equal(yaml_parse("a: 1\n---\n]", 10, NULL, &docs, &n, &e), -1);
     assert_non_null(strstr(err_text(&e), "line 3"));
     struct json_opts nan = {.allow_nan = true};
-    JSON_REF(d)
-    = yaml_parse_one("[.nan, -.inf]", 13, &nan, &e);
+    JSON_REF(d) = yaml_parse_one("[.nan, -.inf]", 13, &nan, &e);
     assert_string_equal(jv_str(jv_at(json_root(d), 0)), "NaN");
     assert_string_equal(jv_str(jv_at(json_root(d), 1)), "-Infinity");
 }
@@ -272,9 +266,8 @@ static void many_documents(void **state)
 static void writes(void **state)
 {
     ERR(e);
-    JSON_REF(d)
-    = json_parse_str("{\"kind\":\"Pod\",\"num\":1.50,\"l\":[{\"a\":\"x\",\"b\":[]},[1,[2]],\"t\\nu\\n\"],\"e\":{},\"s\":\"yes\"}",
-                     &e);
+    JSON_REF(d) = json_parse_str(
+        "{\"kind\":\"Pod\",\"num\":1.50,\"l\":[{\"a\":\"x\",\"b\":[]},[1,[2]],\"t\\nu\\n\"],\"e\":{},\"s\":\"yes\"}", &e);
     BUF(out);
     yaml_write(json_root(d), &out);
     assert_string_equal(out.data,
@@ -392,24 +385,20 @@ static void written_reads_back(void **state)
     jm_put(m, root, "list", arr);
     jm_put(m, root, "map", nested);
     jm_set_root(m, root);
-    JSON_REF(d)
-    = jm_freeze(m);
+    JSON_REF(d) = jm_freeze(m);
     BUF(out);
     yaml_write(json_root(d), &out);
     ERR(e);
-    JSON_REF(back)
-    = yaml_parse_one(out.data, out.len, NULL, &e);
+    JSON_REF(back) = yaml_parse_one(out.data, out.len, NULL, &e);
     if (!back)
         fail_msg("%s\n%s", err_text(&e), out.data);
     if (!jv_equal(json_root(d), json_root(back)))
         fail_msg("differs: %s\n%s", out.data, jv_text(json_root(back), 0));
     for (size_t i = 0; i < ARRAY_LEN(strings); i++) {
-        JSON_REF(one)
-        = json_from(jv_at(jv_get(json_root(d), "list"), i));
+        JSON_REF(one) = json_from(jv_at(jv_get(json_root(d), "list"), i));
         buf_reset(&out);
         yaml_write(json_root(one), &out);
-        JSON_REF(again)
-        = yaml_parse_one(out.data, out.len, NULL, &e);
+        JSON_REF(again) = yaml_parse_one(out.data, out.len, NULL, &e);
         if (!again || !jv_equal(json_root(one), json_root(again)))
             fail_msg("root string: %s", out.data);
     }

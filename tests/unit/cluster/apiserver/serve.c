@@ -20,10 +20,7 @@ static int fail(const char *what, const struct err *e)
 }
 
 #ifdef WITH_CONTROLLERS
-static void changed(void *arg)
-{
-    controllers_kinds_changed(arg);
-}
+static void changed(void *arg) { controllers_kinds_changed(arg); }
 #endif
 
 int main(int argc, char **argv)
@@ -54,8 +51,10 @@ int main(int argc, char **argv)
     struct kube *kube = apiserver_kube(a, &(struct identity){"system:kube-controller-manager", "", masters, NULL});
 #ifdef WITH_CONTROLLERS
     struct ctx ctx = ctx_background(), started = ctx_with_timeout(&ctx, 10 * NS_PER_S);
-    struct controllers *c = controllers_start(&(struct controllers_config){.kube = kube, .clock = &clock_system, .ca_pem = apiserver_ca_pem(a),
-        .each_kind = apiserver_each_kind, .self = a}, &started, &e);
+    struct controllers *c = controllers_start(
+        &(struct controllers_config){
+            .kube = kube, .clock = &clock_system, .ca_pem = apiserver_ca_pem(a), .each_kind = apiserver_each_kind, .self = a},
+        &started, &e);
     if (!c)
         return fail("starting controllers", &e);
     apiserver_on_kinds_changed(a, changed, c);

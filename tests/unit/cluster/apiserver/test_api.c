@@ -37,7 +37,8 @@ static void server_done(struct server *s)
     fs_rm_rf(s->dir, NULL);
 }
 
-static struct json *create_as(struct server *s, struct kube *k, const struct kube_res *res, const char *ns, const char *text, struct err *err)
+static struct json *create_as(struct server *s, struct kube *k, const struct kube_res *res, const char *ns, const char *text,
+                              struct err *err)
 {
     JSON_REF(d) = json_parse_str(text, NULL);
     assert_non_null(d);
@@ -63,7 +64,8 @@ static void test_life_of_a_config_map(void **state)
     struct server s;
     server_init(&s);
     ERR(e);
-    JSON_REF(a) = create(&s, &KUBE_CONFIGMAPS, "default", "{\"metadata\":{\"generateName\":\"x-\",\"uid\":\"mine\"},\"data\":{\"k\":\"v\"}}");
+    JSON_REF(a) = create(&s, &KUBE_CONFIGMAPS, "default",
+                         "{\"metadata\":{\"generateName\":\"x-\",\"uid\":\"mine\"},\"data\":{\"k\":\"v\"}}");
     const char *name = obj_name(json_root(a));
     assert_int_equal(strlen(name), 7);
     assert_string_not_equal(obj_uid(json_root(a)), "mine");
@@ -99,7 +101,8 @@ static void test_life_of_a_config_map(void **state)
 
 static void test_pods(void **state)
 {
-    static const char pod[] = "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]},\"status\":{\"phase\":\"Failed\"}}";
+    static const char pod[] = "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]},"
+                              "\"status\":{\"phase\":\"Failed\"}}";
     struct server s;
     server_init(&s);
     ERR(e);
@@ -117,7 +120,8 @@ static void test_pods(void **state)
     /* Bound once, which ends what the scheduler said; the status subresource changes the status alone. */
     JSON_REF(bind) = json_parse_str("{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}", NULL);
     const struct kube_opts binding = {.subresource = "binding"}, status = {.subresource = "status"};
-    JSON_REF(refusal) = json_parse_str("{\"status\":{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"False\",\"observedGeneration\":1}]}}", NULL);
+    JSON_REF(refusal) = json_parse_str(
+        "{\"status\":{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"False\",\"observedGeneration\":1}]}}", NULL);
     JSON_REF(waiting) = kube_patch(s.k, &s.ctx, &KUBE_PODS, "default", "p", KUBE_PATCH_MERGE, json_root(refusal), &status, &e);
     assert_non_null(waiting);
     JSON_REF(ok) = kube_create_sub(s.k, &s.ctx, &KUBE_PODS, "default", "p", json_root(bind), &binding, &e);
@@ -156,25 +160,33 @@ static void test_rights(void **state)
     struct kube_list l;
     assert_int_equal(kube_list(alice, &s.ctx, &KUBE_CONFIGMAPS, "default", NULL, &l, &e), -1);
     assert_int_equal(e.code, ERR_FORBIDDEN);
-    assert_string_equal(err_text(&e), "configmaps is forbidden: User \"alice\" cannot list resource \"configmaps\" in API group \"\" in the "
-                                      "namespace \"default\"");
-    json_unref(create(&s, &KUBE_ROLEBINDINGS, "default",
-                      "{\"metadata\":{\"name\":\"b\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":"
-                      "\"edit\"},\"subjects\":[{\"kind\":\"User\",\"apiGroup\":\"rbac.authorization.k8s.io\",\"name\":\"alice\"}]}"));
+    assert_string_equal(err_text(&e),
+                        "configmaps is forbidden: User \"alice\" cannot list resource \"configmaps\" in API group \"\" in the "
+                        "namespace \"default\"");
+    json_unref(
+        create(&s, &KUBE_ROLEBINDINGS, "default",
+               "{\"metadata\":{\"name\":\"b\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\","
+               "\"name\":"
+               "\"edit\"},\"subjects\":[{\"kind\":\"User\",\"apiGroup\":\"rbac.authorization.k8s.io\",\"name\":\"alice\"}]}"));
     assert_int_equal(kube_list(alice, &s.ctx, &KUBE_CONFIGMAPS, "default", NULL, &l, &e), 0);
     kube_list_free(&l);
     assert_int_equal(kube_list(alice, &s.ctx, &KUBE_CONFIGMAPS, NULL, NULL, &l, &e), -1);
     assert_int_equal(kube_list(alice, &s.ctx, &KUBE_ROLES, "default", NULL, &l, &e), -1);
     json_unref(create_as(&s, alice, &KUBE_CONFIGMAPS, "default", "{\"metadata\":{\"name\":\"a\"}}", &e));
     /* Who may write roles still cannot grant what they do not hold. */
-    json_unref(create(&s, &KUBE_CLUSTERROLES, NULL,
-                      "{\"metadata\":{\"name\":\"roles\"},\"rules\":[{\"verbs\":[\"create\"],\"apiGroups\":[\"rbac.authorization.k8s.io\"],"
-                      "\"resources\":[\"roles\"]}]}"));
-    json_unref(create(&s, &KUBE_CLUSTERROLEBINDINGS, NULL,
-                      "{\"metadata\":{\"name\":\"roles\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":"
-                      "\"roles\"},\"subjects\":[{\"kind\":\"User\",\"apiGroup\":\"rbac.authorization.k8s.io\",\"name\":\"alice\"}]}"));
-    static const char wide[] = "{\"metadata\":{\"name\":\"w\"},\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"nodes\"]}]}";
-    static const char held[] = "{\"metadata\":{\"name\":\"h\"},\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]}";
+    json_unref(create(
+        &s, &KUBE_CLUSTERROLES, NULL,
+        "{\"metadata\":{\"name\":\"roles\"},\"rules\":[{\"verbs\":[\"create\"],\"apiGroups\":[\"rbac.authorization.k8s.io\"],"
+        "\"resources\":[\"roles\"]}]}"));
+    json_unref(
+        create(&s, &KUBE_CLUSTERROLEBINDINGS, NULL,
+               "{\"metadata\":{\"name\":\"roles\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+               "\"ClusterRole\",\"name\":"
+               "\"roles\"},\"subjects\":[{\"kind\":\"User\",\"apiGroup\":\"rbac.authorization.k8s.io\",\"name\":\"alice\"}]}"));
+    static const char wide[] =
+        "{\"metadata\":{\"name\":\"w\"},\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"nodes\"]}]}";
+    static const char held[] =
+        "{\"metadata\":{\"name\":\"h\"},\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]}";
     assert_null(create_as(&s, alice, &KUBE_ROLES, "default", wide, &e));
     assert_int_equal(e.code, ERR_FORBIDDEN);
     JSON_REF(h) = create_as(&s, alice, &KUBE_ROLES, "default", held, &e);
@@ -220,7 +232,8 @@ static void test_watch_and_pages(void **state)
     struct server s;
     server_init(&s);
     ERR(e);
-    const struct kube_opts wo = {.label_selector = "a=b", .send_initial_events = true, .bookmarks = true, .resource_version_match = "NotOlderThan"};
+    const struct kube_opts wo = {
+        .label_selector = "a=b", .send_initial_events = true, .bookmarks = true, .resource_version_match = "NotOlderThan"};
     json_unref(create(&s, &KUBE_CONFIGMAPS, "default", "{\"metadata\":{\"name\":\"one\",\"labels\":{\"a\":\"b\"}}}"));
     struct kube_watch *w = kube_watch(s.k, &s.ctx, &KUBE_CONFIGMAPS, "default", &wo, &e);
     assert_non_null(w);
@@ -245,7 +258,8 @@ static void test_watch_and_pages(void **state)
     char *token = xstrdup(l.continue_token);
     kube_list_free(&l);
     json_unref(create(&s, &KUBE_CONFIGMAPS, "default", "{\"metadata\":{\"name\":\"zzz\"}}"));
-    assert_int_equal(kube_list(s.k, &s.ctx, &KUBE_CONFIGMAPS, "default", &(struct kube_opts){.continue_token = token}, &l, &e), 0);
+    assert_int_equal(kube_list(s.k, &s.ctx, &KUBE_CONFIGMAPS, "default", &(struct kube_opts){.continue_token = token}, &l, &e),
+                     0);
     assert_int_equal(l.n, 1);
     assert_string_equal(obj_name(json_root(l.items[0])), "two");
     kube_list_free(&l);
@@ -259,14 +273,18 @@ static void test_custom_kinds(void **state)
     struct server s;
     server_init(&s);
     ERR(e);
-    static const char widget[] = "{\"apiVersion\":\"e.com/v1\",\"kind\":\"Widget\",\"metadata\":{\"name\":\"w\"},\"spec\":{\"n\":1,\"other\":2}}";
+    static const char widget[] =
+        "{\"apiVersion\":\"e.com/v1\",\"kind\":\"Widget\",\"metadata\":{\"name\":\"w\"},\"spec\":{\"n\":1,\"other\":2}}";
     assert_null(create_as(&s, s.k, &widgets, "default", widget, &e));
     assert_int_equal(e.code, ERR_NOT_FOUND);
     json_unref(create(&s, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL,
-        "{\"metadata\":{\"name\":\"widgets.e.com\"},\"spec\":{\"group\":\"e.com\",\"scope\":\"Namespaced\",\"names\":{\"plural\":\"widgets\",\"kind\":"
-        "\"Widget\"},\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\","
-        "\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"maximum\":5},\"d\":{\"type\":\"string\","
-        "\"default\":\"x\"}}}}}}}]}}"));
+                      "{\"metadata\":{\"name\":\"widgets.e.com\"},\"spec\":{\"group\":\"e.com\",\"scope\":\"Namespaced\","
+                      "\"names\":{\"plural\":\"widgets\",\"kind\":"
+                      "\"Widget\"},\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,\"schema\":{"
+                      "\"openAPIV3Schema\":{\"type\":\"object\","
+                      "\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"maximum\":5},"
+                      "\"d\":{\"type\":\"string\","
+                      "\"default\":\"x\"}}}}}}}]}}"));
     JSON_REF(w) = create(&s, &widgets, "default", widget);
     assert_string_equal(jv_str(jv_path(json_root(w), "spec", "d", NULL)), "x");
     assert_null(jv_path(json_root(w), "spec", "other", NULL));

@@ -39,12 +39,14 @@ static void delete_wins(void **state)
         fail_msg("%s", err_text(&e));
     struct race r = {.kube = apiserver_kube(a, &(struct identity){"admin", "", masters, NULL})};
     struct ctx ctx = ctx_background();
-    JSON_REF(account) = json_parse_str("{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"default\"}}", NULL);
+    JSON_REF(account) =
+        json_parse_str("{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"default\"}}", NULL);
     JSON_REF(made) = kube_create(r.kube, &ctx, &KUBE_SERVICEACCOUNTS, "default", json_root(account), NULL, NULL);
     for (int i = 0; i < PODS; i++) {
         snprintf(r.name, sizeof r.name, "p%d", i);
         AUTOFREE char *text = xasprintf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\"},"
-                                        "\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"host\"}]}}", r.name);
+                                        "\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"host\"}]}}",
+                                        r.name);
         JSON_REF(pod) = json_parse_str(text, NULL);
         JSON_REF(o) = kube_create(r.kube, &ctx, &KUBE_PODS, "default", json_root(pod), NULL, &e);
         if (!o)

@@ -44,12 +44,12 @@ static void web_done(struct web *w)
 struct step {
     enum http_method method;
     const char *path;
-    const char *token;     /* ADMIN: the administrator's */
-    const char *headers;   /* "name: value\nname: value" */
+    const char *token;   /* ADMIN: the administrator's */
+    const char *headers; /* "name: value\nname: value" */
     const char *body;
     int want;
-    const char *has;       /* in the body; NULL: whatever */
-    const char *type;      /* content type; NULL: whatever */
+    const char *has;  /* in the body; NULL: whatever */
+    const char *type; /* content type; NULL: whatever */
 };
 
 static void run_step(struct web *w, const struct step *s, size_t line)
@@ -58,7 +58,8 @@ static void run_step(struct web *w, const struct step *s, size_t line)
     struct http_header h[8];
     size_t n = 0;
     AUTOFREE char *url = xasprintf("https://127.0.0.1:%d%s", w->port, s->path);
-    AUTOFREE char *bearer = s->token ? xasprintf("Bearer %s", strcmp(s->token, ADMIN) == 0 ? apiserver_admin_token(w->a) : s->token) : NULL;
+    AUTOFREE char *bearer =
+        s->token ? xasprintf("Bearer %s", strcmp(s->token, ADMIN) == 0 ? apiserver_admin_token(w->a) : s->token) : NULL;
     if (bearer)
         h[n++] = (struct http_header){"Authorization", bearer};
     AUTOFREE char *text = xstrdup(s->headers ? s->headers : "");
@@ -68,12 +69,18 @@ static void run_step(struct web *w, const struct step *s, size_t line)
         *colon = '\0';
         h[n++] = (struct http_header){t, colon + 2};
     }
-    struct http_call call = {.method = s->method, .url = url, .headers = h, .n_headers = n, .body = s->body, .body_len = s->body ? strlen(s->body) : 0};
+    struct http_call call = {.method = s->method,
+                             .url = url,
+                             .headers = h,
+                             .n_headers = n,
+                             .body = s->body,
+                             .body_len = s->body ? strlen(s->body) : 0};
     struct http_answer a = {0};
     if (http_fetch(w->c, &w->ctx, &call, &a, &e) < 0)
         fail_msg("step %zu %s: %s", line, s->path, err_text(&e));
     const char *type = http_answer_header(&a, "content-type");
-    if (a.status != s->want || (s->has && !strstr(buf_str(&a.body), s->has)) || (s->type && (!type || strcmp(type, s->type) != 0)))
+    if (a.status != s->want || (s->has && !strstr(buf_str(&a.body), s->has)) ||
+        (s->type && (!type || strcmp(type, s->type) != 0)))
         fail_msg("step %zu %s: status %d (want %d), type %s, body %s", line, s->path, a.status, s->want, type, buf_str(&a.body));
     http_answer_free(&a);
 }
@@ -106,7 +113,8 @@ static void test_paths(void **state)
         {HTTP_PUT, "/api/v1/namespaces/default/pods", ADMIN, NULL, "{}", 405, NULL, NULL},
         {HTTP_GET, "/api/v1/namespaces/default/pods/x/exec", ADMIN, NULL, NULL, 404, NULL, NULL},
         {HTTP_GET, "/api/v1/namespaces/default/pods/x/binding", ADMIN, NULL, NULL, 405, NULL, NULL},
-        {HTTP_GET, "/api/v1/namespaces/kubeflow/services/none:http/proxy/x", ADMIN, NULL, NULL, 404, "services \\\"none\\\" not found", NULL},
+        {HTTP_GET, "/api/v1/namespaces/kubeflow/services/none:http/proxy/x", ADMIN, NULL, NULL, 404,
+         "services \\\"none\\\" not found", NULL},
     };
     RUN_STEPS(steps);
 }
@@ -119,10 +127,12 @@ static void test_who(void **state)
         {HTTP_GET, "/api/v1/namespaces", "bogus", NULL, NULL, 401, "\"reason\":\"Unauthorized\"", NULL},
         {HTTP_GET, "/healthz", "bogus", NULL, NULL, 401, NULL, NULL},
         {HTTP_GET, "/api/v1/namespaces", ADMIN, "Impersonate-User: bob", NULL, 403, "User \\\"bob\\\" cannot list", NULL},
-        {HTTP_GET, "/api/v1/namespaces", ADMIN, "Impersonate-User: bob\nImpersonate-Group: system:masters", NULL, 200, NULL, NULL},
-        {HTTP_GET, "/api/v1/namespaces", ADMIN, "Impersonate-Group: system:masters", NULL, 500, "without impersonating a user", NULL},
-        {HTTP_POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews", ADMIN, "Impersonate-User: system:serviceaccount:a:b", "{}", 201,
-         "system:serviceaccounts:a", NULL},
+        {HTTP_GET, "/api/v1/namespaces", ADMIN, "Impersonate-User: bob\nImpersonate-Group: system:masters", NULL, 200, NULL,
+         NULL},
+        {HTTP_GET, "/api/v1/namespaces", ADMIN, "Impersonate-Group: system:masters", NULL, 500, "without impersonating a user",
+         NULL},
+        {HTTP_POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews", ADMIN, "Impersonate-User: system:serviceaccount:a:b",
+         "{}", 201, "system:serviceaccounts:a", NULL},
     };
     RUN_STEPS(steps);
 }
@@ -131,24 +141,27 @@ static void test_media_types(void **state)
 {
     static const char *const cms = "/api/v1/namespaces/default/configmaps";
     const struct step steps[] = {
-        {HTTP_POST, cms, ADMIN, "Content-Type: application/yaml", "metadata:\n  name: y\ndata:\n  k: 'v'\n", 201, "\"k\":\"v\"", NULL},
+        {HTTP_POST, cms, ADMIN, "Content-Type: application/yaml", "metadata:\n  name: y\ndata:\n  k: 'v'\n", 201, "\"k\":\"v\"",
+         NULL},
         {HTTP_POST, cms, ADMIN, "Content-Type: text/plain", "x", 415, "unknown format", NULL},
         {HTTP_POST, cms, ADMIN, NULL, "{\"metadata\":{\"name\":\"j\"}}", 201, NULL, "application/json"},
         {HTTP_POST, cms, ADMIN, NULL, "{", 400, NULL, NULL},
         {HTTP_POST, cms, ADMIN, "Content-Type: application/vnd.kubernetes.protobuf", "k8s", 400, NULL, NULL},
-        {HTTP_GET, "/api/v1/namespaces/default/configmaps/y", ADMIN, "Accept: application/yaml", NULL, 200, "kind: ConfigMap", "application/yaml"},
-        {HTTP_GET, "/api/v1/namespaces/default/configmaps/y", ADMIN, "Accept: application/vnd.kubernetes.protobuf, application/json", NULL, 200, NULL,
-         "application/json"},
+        {HTTP_GET, "/api/v1/namespaces/default/configmaps/y", ADMIN, "Accept: application/yaml", NULL, 200, "kind: ConfigMap",
+         "application/yaml"},
+        {HTTP_GET, "/api/v1/namespaces/default/configmaps/y", ADMIN,
+         "Accept: application/vnd.kubernetes.protobuf, application/json", NULL, 200, NULL, "application/json"},
         {HTTP_GET, "/api/v1/namespaces/default/configmaps/y", ADMIN, "Accept: text/html", NULL, 406, "NotAcceptable", NULL},
         {HTTP_GET, cms, ADMIN, "Accept: application/json;as=Table;v=v1;g=meta.k8s.io", NULL, 200, "\"kind\":\"Table\"", NULL},
-        {HTTP_GET, cms, ADMIN, "Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", NULL, 200, "PartialObjectMetadataList", NULL},
-        {HTTP_GET, "/api", ADMIN, "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", NULL, 200, "APIGroupDiscoveryList",
-         "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"},
+        {HTTP_GET, cms, ADMIN, "Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", NULL, 200,
+         "PartialObjectMetadataList", NULL},
+        {HTTP_GET, "/api", ADMIN, "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", NULL, 200,
+         "APIGroupDiscoveryList", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"},
         {HTTP_GET, "/apis", ADMIN, NULL, NULL, 200, "\"kind\":\"APIGroupList\"", NULL},
         {HTTP_GET, "/openapi/v3", ADMIN, NULL, NULL, 200, "api/v1", NULL},
         {HTTP_GET, "/openapi/v2", ADMIN, NULL, NULL, 200, "\"swagger\":\"2.0\"", "application/json"},
-        {HTTP_GET, "/openapi/v2", ADMIN, "Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf", NULL, 200, "2.0\x12",
-         "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"},
+        {HTTP_GET, "/openapi/v2", ADMIN, "Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf", NULL, 200,
+         "2.0\x12", "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"},
     };
     RUN_STEPS(steps);
 }
@@ -156,28 +169,36 @@ static void test_media_types(void **state)
 static void test_patches_and_options(void **state)
 {
     static const char *const cm = "/api/v1/namespaces/default/configmaps/a";
-    static const char merge[] = "Content-Type: application/merge-patch+json", json[] = "Content-Type: application/json-patch+json",
-                      smp[] = "Content-Type: application/strategic-merge-patch+json", apply[] = "Content-Type: application/apply-patch+yaml";
+    static const char merge[] = "Content-Type: application/merge-patch+json",
+                      json[] = "Content-Type: application/json-patch+json",
+                      smp[] = "Content-Type: application/strategic-merge-patch+json",
+                      apply[] = "Content-Type: application/apply-patch+yaml";
     const struct step steps[] = {
-        {HTTP_POST, "/api/v1/namespaces/default/configmaps?dryRun=All", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"}}", 201, NULL, NULL},
+        {HTTP_POST, "/api/v1/namespaces/default/configmaps?dryRun=All", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"}}", 201, NULL,
+         NULL},
         {HTTP_GET, cm, ADMIN, NULL, NULL, 404, NULL, NULL},
-        {HTTP_POST, "/api/v1/namespaces/default/configmaps?dryRun=x", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"}}", 422, "dryRun", NULL},
-        {HTTP_POST, "/api/v1/namespaces/default/configmaps?fieldValidation=Strict", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"},\"x\":1}", 400,
-         "unknown field \\\"x\\\"", NULL},
-        {HTTP_POST, "/api/v1/namespaces/default/configmaps", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"},\"data\":{\"k\":\"v\"},\"x\":1}", 201, NULL, NULL},
+        {HTTP_POST, "/api/v1/namespaces/default/configmaps?dryRun=x", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"}}", 422,
+         "dryRun", NULL},
+        {HTTP_POST, "/api/v1/namespaces/default/configmaps?fieldValidation=Strict", ADMIN, NULL,
+         "{\"metadata\":{\"name\":\"a\"},\"x\":1}", 400, "unknown field \\\"x\\\"", NULL},
+        {HTTP_POST, "/api/v1/namespaces/default/configmaps", ADMIN, NULL,
+         "{\"metadata\":{\"name\":\"a\"},\"data\":{\"k\":\"v\"},\"x\":1}", 201, NULL, NULL},
         {HTTP_PATCH, cm, ADMIN, merge, "{\"data\":{\"l\":\"w\"}}", 200, "\"data\":{\"k\":\"v\",\"l\":\"w\"}", NULL},
         {HTTP_PATCH, cm, ADMIN, json, "[{\"op\":\"remove\",\"path\":\"/data/k\"}]", 200, "\"data\":{\"l\":\"w\"}", NULL},
-        {HTTP_PATCH, cm, ADMIN, json, "[{\"op\":\"test\",\"path\":\"/data/l\",\"value\":\"no\"}]", 422, "the server rejected our request", NULL},
+        {HTTP_PATCH, cm, ADMIN, json, "[{\"op\":\"test\",\"path\":\"/data/l\",\"value\":\"no\"}]", 422,
+         "the server rejected our request", NULL},
         {HTTP_PATCH, cm, ADMIN, json, "{}", 400, NULL, NULL},
         {HTTP_PATCH, cm, ADMIN, smp, "{\"data\":{\"l\":null}}", 200, NULL, NULL},
         {HTTP_PATCH, cm, ADMIN, apply, "{}", 415, "415: Unsupported Media Type", NULL},
         {HTTP_PATCH, cm, ADMIN, merge, "{\"metadata\":{\"name\":\"b\"}}", 400, "does not match the name on the URL", NULL},
         {HTTP_PATCH, cm, ADMIN, merge, "{\"metadata\":{\"resourceVersion\":\"1\"}}", 409, "the object has been modified", NULL},
         {HTTP_DELETE, cm, ADMIN, NULL, "{\"preconditions\":{\"uid\":\"x\"}}", 409, "UID in the precondition", NULL},
-        {HTTP_DELETE, "/api/v1/namespaces/default/configmaps/a?propagationPolicy=Foreground", ADMIN, NULL, NULL, 200, "foregroundDeletion", NULL},
+        {HTTP_DELETE, "/api/v1/namespaces/default/configmaps/a?propagationPolicy=Foreground", ADMIN, NULL, NULL, 200,
+         "foregroundDeletion", NULL},
         {HTTP_DELETE, "/api/v1/namespaces/default", ADMIN, NULL, NULL, 403, "this namespace may not be deleted", NULL},
         {HTTP_GET, "/api/v1/namespaces/default/configmaps?limit=x", ADMIN, NULL, NULL, 400, "strconv.ParseInt", NULL},
-        {HTTP_GET, "/api/v1/namespaces/default/configmaps?resourceVersion=99999999", ADMIN, NULL, NULL, 504, "ResourceVersionTooLarge", NULL},
+        {HTTP_GET, "/api/v1/namespaces/default/configmaps?resourceVersion=99999999", ADMIN, NULL, NULL, 504,
+         "ResourceVersionTooLarge", NULL},
         {HTTP_GET, "/api/v1/namespaces/default/configmaps?continue=x", ADMIN, NULL, NULL, 400, "continue key is not valid", NULL},
     };
     RUN_STEPS(steps);
@@ -187,9 +208,12 @@ static void test_watch_over_http(void **state)
 {
     const struct step steps[] = {
         {HTTP_POST, "/api/v1/namespaces/default/configmaps", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"}}", 201, NULL, NULL},
-        {HTTP_GET, "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&sendInitialEvents=true"
-                   "&resourceVersionMatch=NotOlderThan", ADMIN, NULL, NULL, 200, "\"k8s.io/initial-events-end\":\"true\"", "application/json"},
-        {HTTP_GET, "/api/v1/watch/namespaces/default/configmaps/a?timeoutSeconds=1", ADMIN, NULL, NULL, 200, "{\"type\":\"ADDED\",\"object\":{\"kind\":", NULL},
+        {HTTP_GET,
+         "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&sendInitialEvents=true"
+         "&resourceVersionMatch=NotOlderThan",
+         ADMIN, NULL, NULL, 200, "\"k8s.io/initial-events-end\":\"true\"", "application/json"},
+        {HTTP_GET, "/api/v1/watch/namespaces/default/configmaps/a?timeoutSeconds=1", ADMIN, NULL, NULL, 200,
+         "{\"type\":\"ADDED\",\"object\":{\"kind\":", NULL},
         {HTTP_GET, "/api/v1/configmaps?watch=true&sendInitialEvents=true", ADMIN, NULL, NULL, 422, "resourceVersionMatch", NULL},
     };
     RUN_STEPS(steps);

@@ -53,7 +53,8 @@ static void patches(void **state)
         {KUBE_PATCH_JSON, "[{\"op\":\"test\",\"path\":\"/data/a\",\"value\":\"x\"}]", ERR_INVALID,
          "the server rejected our request due to an error in our request"},
         /* What a JSON patch made is shown as JSON, a strategic patch itself as Go prints maps. */
-        {KUBE_PATCH_JSON, "[{\"op\":\"add\",\"path\":\"/data\",\"value\":5}]", ERR_INVALID, " \"\" is invalid: patch: Invalid value: \"{"},
+        {KUBE_PATCH_JSON, "[{\"op\":\"add\",\"path\":\"/data\",\"value\":5}]", ERR_INVALID,
+         " \"\" is invalid: patch: Invalid value: \"{"},
         {KUBE_PATCH_STRATEGIC, "{\"data\":[]}", ERR_INVALID, " \"\" is invalid: patch: Invalid value: \"map[data:[]]\": "},
         {KUBE_PATCH_STRATEGIC, "[]", ERR_BAD_REQUEST, ""},
         {KUBE_PATCH_MERGE, "5", ERR_BAD_REQUEST, ""},
@@ -63,7 +64,8 @@ static void patches(void **state)
         ERR(e);
         AUTOFREE char *name = xasprintf("c%zu", i);
         AUTOFREE char *text = xasprintf("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s\"},"
-                                        "\"data\":{\"a\":\"1\"}}", name);
+                                        "\"data\":{\"a\":\"1\"}}",
+                                        name);
         JSON_REF(given) = json_parse_str(text, NULL);
         JSON_REF(made) = kube_create(r->kube, &ctx, &KUBE_CONFIGMAPS, "default", json_root(given), NULL, &e);
         assert_non_null(made);

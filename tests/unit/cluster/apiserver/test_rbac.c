@@ -13,7 +13,8 @@ struct fix {
 
 static void fix_init(struct fix *f)
 {
-    static const char *const masters[] = {"system:masters", "system:authenticated", NULL}, *const people[] = {"system:authenticated", NULL};
+    static const char *const masters[] = {"system:masters", "system:authenticated", NULL}, *const people[] = {
+                                                                                               "system:authenticated", NULL};
     strcpy(f->dir, "/tmp/tm-rbac-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     ERR(e);
@@ -43,8 +44,10 @@ static void create(struct fix *f, const struct kube_res *res, const char *ns, co
 /* Gives alice a cluster role with the rules. */
 static void grant(struct fix *f, const char *rules)
 {
-    AUTOFREE char *role = xasprintf("{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"alice\"},"
-                                    "\"rules\":%s}", rules);
+    AUTOFREE char *role =
+        xasprintf("{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"alice\"},"
+                  "\"rules\":%s}",
+                  rules);
     create(f, &KUBE_CLUSTERROLES, NULL, role);
     create(f, &KUBE_CLUSTERROLEBINDINGS, NULL,
            "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRoleBinding\",\"metadata\":{\"name\":\"alice\"},"
@@ -64,21 +67,25 @@ static void aggregation_is_no_way_up(void **state)
 {
     struct fix f;
     fix_init(&f);
-    grant(&f, "[{\"apiGroups\":[\"rbac.authorization.k8s.io\"],\"resources\":[\"clusterroles\"],\"verbs\":[\"get\",\"create\",\"update\",\"patch\"]}]");
-    static const char *const patches[] = {
-        "{\"aggregationRule\":{\"clusterRoleSelectors\":[{\"matchLabels\":{\"kubernetes.io/bootstrapping\":\"rbac-defaults\"}}]}}",
-        "{\"aggregationRule\":{\"clusterRoleSelectors\":[{}]}}"};
+    grant(&f, "[{\"apiGroups\":[\"rbac.authorization.k8s.io\"],\"resources\":[\"clusterroles\"],\"verbs\":[\"get\",\"create\","
+              "\"update\",\"patch\"]}]");
+    static const char *const patches[] = {"{\"aggregationRule\":{\"clusterRoleSelectors\":[{\"matchLabels\":{\"kubernetes.io/"
+                                          "bootstrapping\":\"rbac-defaults\"}}]}}",
+                                          "{\"aggregationRule\":{\"clusterRoleSelectors\":[{}]}}"};
     for (size_t i = 0; i < ARRAY_LEN(patches); i++) {
         ERR(e);
         JSON_REF(patch) = json_parse_str(patches[i], NULL);
-        JSON_REF(o) = kube_patch(f.alice, &f.ctx, &KUBE_CLUSTERROLES, NULL, "alice", KUBE_PATCH_MERGE, json_root(patch), NULL, &e);
+        JSON_REF(o) =
+            kube_patch(f.alice, &f.ctx, &KUBE_CLUSTERROLES, NULL, "alice", KUBE_PATCH_MERGE, json_root(patch), NULL, &e);
         assert_null(o);
         assert_int_equal(e.code, ERR_FORBIDDEN);
         assert_int_equal(code_of_get(&f, &KUBE_SECRETS, "kube-system", "none"), ERR_FORBIDDEN);
     }
     ERR(e);
-    JSON_REF(fresh) = json_parse_str("{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"new\"},"
-                                     "\"aggregationRule\":{\"clusterRoleSelectors\":[{}]}}", NULL);
+    JSON_REF(fresh) = json_parse_str(
+        "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"new\"},"
+        "\"aggregationRule\":{\"clusterRoleSelectors\":[{}]}}",
+        NULL);
     JSON_REF(o) = kube_create(f.alice, &f.ctx, &KUBE_CLUSTERROLES, NULL, json_root(fresh), NULL, &e);
     assert_null(o);
     assert_int_equal(e.code, ERR_FORBIDDEN);
@@ -101,7 +108,8 @@ static void names_have_no_star(void **state)
 /* Kinds whose PUT creates what is missing: that takes the right to create. */
 static void put_creates_for_creators(void **state)
 {
-    static const char role[] = "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"Role\",\"metadata\":{\"name\":\"x\"},\"rules\":[]}";
+    static const char role[] =
+        "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"Role\",\"metadata\":{\"name\":\"x\"},\"rules\":[]}";
     struct fix f;
     fix_init(&f);
     grant(&f, "[{\"apiGroups\":[\"rbac.authorization.k8s.io\"],\"resources\":[\"roles\"],\"verbs\":[\"update\"]}]");
@@ -119,4 +127,5 @@ static void put_creates_for_creators(void **state)
     fix_done(&f);
 }
 
-TEST_GROUP(rbac, cmocka_unit_test(aggregation_is_no_way_up), cmocka_unit_test(names_have_no_star), cmocka_unit_test(put_creates_for_creators))
+TEST_GROUP(rbac, cmocka_unit_test(aggregation_is_no_way_up), cmocka_unit_test(names_have_no_star),
+           cmocka_unit_test(put_creates_for_creators))

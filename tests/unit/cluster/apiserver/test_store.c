@@ -44,8 +44,8 @@ static void fix_done(struct fix *f)
     free(f->path);
 }
 
-static int write_full(struct fix *f, const char *key, const char *value, const char *label, int64_t expect, bool remove, bool soft,
-                      struct store_obj **out, struct err *err)
+static int write_full(struct fix *f, const char *key, const char *value, const char *label, int64_t expect, bool remove,
+                      bool soft, struct store_obj **out, struct err *err)
 {
     JM_NEW(m);
     jmval *root = jm_obj(m);
@@ -262,10 +262,12 @@ static void test_watch_selectors(void **state)
     put_label(&f, "a/y", "out", 0);
     put_label(&f, "b/z", "in", 0);
     int64_t start = store_rev(f.s);
-    struct store_watch_opts all = {.from = -1}, in = {.from = -1, .match = match_label, .arg = (void *)(uintptr_t)"in"}, ns = {.from = -1, .ns = "a"},
-                            one = {.from = start, .ns = "a", .name = "x"}, any_x = {.from = -1, .name = "x"};
-    struct store_watch *wall = store_watch(f.c, &all, NULL), *win = store_watch(f.c, &in, NULL), *wns = store_watch(f.c, &ns, NULL),
-                       *wone = store_watch(f.c, &one, NULL), *wx = store_watch(f.c, &any_x, NULL);
+    struct store_watch_opts all = {.from = -1}, in = {.from = -1, .match = match_label, .arg = (void *)(uintptr_t) "in"},
+                            ns = {.from = -1, .ns = "a"}, one = {.from = start, .ns = "a", .name = "x"},
+                            any_x = {.from = -1, .name = "x"};
+    struct store_watch *wall = store_watch(f.c, &all, NULL), *win = store_watch(f.c, &in, NULL),
+                       *wns = store_watch(f.c, &ns, NULL), *wone = store_watch(f.c, &one, NULL),
+                       *wx = store_watch(f.c, &any_x, NULL);
     check_drain(wall, "A:a/x A:a/y A:b/z | ");
     check_drain(win, "A:a/x A:b/z | ");
     check_drain(wns, "A:a/x A:a/y | ");
@@ -300,10 +302,7 @@ static void test_watch_selectors(void **state)
     fix_done(&f);
 }
 
-static void count_notify(void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-}
+static void count_notify(void *arg) { atomic_fetch_add((atomic_int *)arg, 1); }
 
 static void test_slow_watch_is_ended(void **state)
 {
@@ -394,7 +393,8 @@ static void test_crashes(void **state)
         AUTOFREE char *seen_path = fs_join(f.dir, "seen");
         BUF(seen);
         assert_int_equal(fs_read(seen_path, 4096, &seen, NULL), 0);
-        /* The child writes n/0, n/1, ... and notes each answered revision. All that was answered is there, and new revisions are above. */
+        /* The child writes n/0, n/1, ... and notes each answered revision. All that was answered is there, and new revisions are
+         * above. */
         int64_t last = 0;
         STRLIST(lines);
         str_split(buf_str(&seen), '\n', &lines);
@@ -536,6 +536,6 @@ static void test_compaction(void **state)
 }
 
 TEST_GROUP(store, cmocka_unit_test(test_map_against_flags), cmocka_unit_test(test_compare_and_swap), cmocka_unit_test(test_lists),
-           cmocka_unit_test(test_watch_selectors), cmocka_unit_test(test_slow_watch_is_ended), cmocka_unit_test(test_log_is_bounded),
-           cmocka_unit_test(test_clean_restart), cmocka_unit_test(test_crashes), cmocka_unit_test(test_concurrent_counters),
-           cmocka_unit_test(test_compaction))
+           cmocka_unit_test(test_watch_selectors), cmocka_unit_test(test_slow_watch_is_ended),
+           cmocka_unit_test(test_log_is_bounded), cmocka_unit_test(test_clean_restart), cmocka_unit_test(test_crashes),
+           cmocka_unit_test(test_concurrent_counters), cmocka_unit_test(test_compaction))

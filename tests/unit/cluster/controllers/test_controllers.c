@@ -27,7 +27,8 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     f->fake = fake_kube_new();
-    struct controllers_config cfg = {.kube = fake_kube_face(f->fake), .clock = &clock_system, .ca_pem = "PEM", .each_kind = each_kind};
+    struct controllers_config cfg = {
+        .kube = fake_kube_face(f->fake), .clock = &clock_system, .ca_pem = "PEM", .each_kind = each_kind};
     struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
     ERR(e);
     f->c = controllers_start(&cfg, &ctx, &e);
@@ -46,7 +47,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- waiting for what an object says ------------------------------------------------------------------------------------------------- */
+/* ---- waiting for what an object says
+ * ------------------------------------------------------------------------------------------------- */
 
 struct wait {
     struct fake_kube *fake;
@@ -69,7 +71,8 @@ static bool gone(void *arg)
     return !d;
 }
 
-static void expect(struct fixture *f, bool (*cond)(void *), const struct kube_res *res, const char *ns, const char *name, bool (*holds)(jval *))
+static void expect(struct fixture *f, bool (*cond)(void *), const struct kube_res *res, const char *ns, const char *name,
+                   bool (*holds)(jval *))
 {
     struct wait w = {f->fake, res, ns, name, holds};
     if (!fake_eventually(cond, &w)) {
@@ -84,7 +87,7 @@ static void put(struct fixture *f, const struct kube_res *res, const char *text)
     json_unref(fake_put(f->fake, res, "%s", text));
 }
 
-static void delete(struct fixture *f, const struct kube_res *res, const char *ns, const char *name, enum kube_propagation how)
+static void delete (struct fixture *f, const struct kube_res *res, const char *ns, const char *name, enum kube_propagation how)
 {
     struct ctx ctx = ctx_background();
     struct kube_opts o = {.propagation = how};
@@ -93,16 +96,15 @@ static void delete(struct fixture *f, const struct kube_res *res, const char *ns
         fail_msg("%s", err_text(&e));
 }
 
-/* ---- namespaces ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- namespaces
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
-static bool holds_ca(jval *o)
-{
-    return str_eq(jv_str(jv_path(o, "data", "ca.crt", NULL)), "PEM");
-}
+static bool holds_ca(jval *o) { return str_eq(jv_str(jv_path(o, "data", "ca.crt", NULL)), "PEM"); }
 
 static bool content_remains(jval *o)
 {
-    return obj_condition_is(o, "NamespaceContentRemaining", "True") && obj_condition_is(o, "NamespaceFinalizersRemaining", "True");
+    return obj_condition_is(o, "NamespaceContentRemaining", "True") &&
+           obj_condition_is(o, "NamespaceFinalizersRemaining", "True");
 }
 
 static void test_namespace(void **state)
@@ -111,11 +113,11 @@ static void test_namespace(void **state)
     put(f, &KUBE_NAMESPACES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"finalizers\":[\"kubernetes\"]}}");
     expect(f, there, &KUBE_SERVICEACCOUNTS, "n", "default", NULL);
     expect(f, there, &KUBE_CONFIGMAPS, "n", "kube-root-ca.crt", holds_ca);
-    delete(f, &KUBE_SERVICEACCOUNTS, "n", "default", KUBE_BACKGROUND);
+    delete (f, &KUBE_SERVICEACCOUNTS, "n", "default", KUBE_BACKGROUND);
     expect(f, there, &KUBE_SERVICEACCOUNTS, "n", "default", NULL);
     put(f, &widgets, "{\"metadata\":{\"name\":\"held\",\"namespace\":\"n\",\"finalizers\":[\"a/b\"]}}");
     put(f, &widgets, "{\"metadata\":{\"name\":\"free\",\"namespace\":\"n\"}}");
-    delete(f, &KUBE_NAMESPACES, NULL, "n", KUBE_BACKGROUND);
+    delete (f, &KUBE_NAMESPACES, NULL, "n", KUBE_BACKGROUND);
     expect(f, there, &KUBE_NAMESPACES, NULL, "n", content_remains);
     expect(f, gone, &widgets, "n", "free", NULL);
     expect(f, gone, &KUBE_SERVICEACCOUNTS, "n", "default", NULL);
@@ -123,11 +125,14 @@ static void test_namespace(void **state)
     expect(f, gone, &KUBE_NAMESPACES, NULL, "n", NULL);
 }
 
-/* ---- definitions ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * ------------------------------------------------------------------------------------------------------------------------- */
 
-#define DEFINITION(name, plural, more)                                                                                                  \
-    "{\"metadata\":{\"name\":\"" name "\"" more "},\"spec\":{\"group\":\"x.io\",\"scope\":\"Namespaced\",\"names\":{\"plural\":\"" plural \
-    "\",\"singular\":\"widget\",\"kind\":\"Widget\",\"listKind\":\"WidgetList\"},\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true}]},"   \
+#define DEFINITION(name, plural, more)                                                                                           \
+    "{\"metadata\":{\"name\":\"" name "\"" more                                                                                  \
+    "},\"spec\":{\"group\":\"x.io\",\"scope\":\"Namespaced\",\"names\":{\"plural\":\"" plural                                    \
+    "\",\"singular\":\"widget\",\"kind\":\"Widget\",\"listKind\":\"WidgetList\"},\"versions\":[{\"name\":\"v1\",\"served\":"     \
+    "true,\"storage\":true}]},"                                                                                                  \
     "\"status\":{\"storedVersions\":[\"v1\"]}}"
 
 static bool established(jval *o)
@@ -140,21 +145,19 @@ static bool refused(jval *o)
     return obj_condition_is(o, "Established", "False") && obj_condition_is(o, "NamesAccepted", "False");
 }
 
-static bool terminating(jval *o)
-{
-    return obj_condition_is(o, "Terminating", "True");
-}
+static bool terminating(jval *o) { return obj_condition_is(o, "Terminating", "True"); }
 
 static void test_definition(void **state)
 {
     struct fixture *f = *state;
-    put(f, &KUBE_CUSTOMRESOURCEDEFINITIONS, DEFINITION("widgets.x.io", "widgets", ",\"finalizers\":[\"customresourcecleanup.apiextensions.k8s.io\"]"));
+    put(f, &KUBE_CUSTOMRESOURCEDEFINITIONS,
+        DEFINITION("widgets.x.io", "widgets", ",\"finalizers\":[\"customresourcecleanup.apiextensions.k8s.io\"]"));
     expect(f, there, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL, "widgets.x.io", established);
     put(f, &KUBE_CUSTOMRESOURCEDEFINITIONS, DEFINITION("gadgets.x.io", "gadgets", ""));
     expect(f, there, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL, "gadgets.x.io", refused);
     put(f, &widgets, "{\"metadata\":{\"name\":\"held\",\"namespace\":\"n\",\"finalizers\":[\"a/b\"]}}");
     put(f, &widgets, "{\"metadata\":{\"name\":\"free\",\"namespace\":\"n\"}}");
-    delete(f, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL, "widgets.x.io", KUBE_BACKGROUND);
+    delete (f, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL, "widgets.x.io", KUBE_BACKGROUND);
     expect(f, there, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL, "widgets.x.io", terminating);
     expect(f, gone, &widgets, "n", "free", NULL);
     fake_remove(f->fake, &widgets, "n", "held");
@@ -162,20 +165,20 @@ static void test_definition(void **state)
     expect(f, there, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL, "gadgets.x.io", established); /* the names are free now */
 }
 
-/* ---- garbage --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- garbage
+ * --------------------------------------------------------------------------------------------------------------------------- */
 
-#define OWNED(name, refs, more) "{\"metadata\":{\"name\":\"" name "\",\"namespace\":\"s\",\"ownerReferences\":[" refs "]" more "}}"
-#define REF(name, uid, more)    "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"" name "\",\"uid\":\"" uid "\"" more "}"
+#define OWNED(name, refs, more)                                                                                                  \
+    "{\"metadata\":{\"name\":\"" name "\",\"namespace\":\"s\",\"ownerReferences\":[" refs "]" more "}}"
+#define REF(name, uid, more) "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"" name "\",\"uid\":\"" uid "\"" more "}"
 
 static void put_owner(struct fixture *f, const char *name)
 {
-    json_unref(fake_put(f->fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"s\",\"uid\":\"u-%s\"}}", name, name));
+    json_unref(
+        fake_put(f->fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"s\",\"uid\":\"u-%s\"}}", name, name));
 }
 
-static bool one_owner_left(jval *o)
-{
-    return jv_len(obj_owner_refs(o)) == 1 && obj_has_owner(o, "u-o2");
-}
+static bool one_owner_left(jval *o) { return jv_len(obj_owner_refs(o)) == 1 && obj_has_owner(o, "u-o2"); }
 
 static void test_gc_background(void **state)
 {
@@ -186,30 +189,24 @@ static void test_gc_background(void **state)
     put(f, &KUBE_CONFIGMAPS, OWNED("lost", REF("none", "u-none", ""), ""));
     put(f, &widgets, OWNED("w", REF("o2", "u-o2", ""), ""));
     expect(f, gone, &KUBE_CONFIGMAPS, "s", "lost", NULL);
-    delete(f, &KUBE_CONFIGMAPS, "s", "o", KUBE_BACKGROUND);
+    delete (f, &KUBE_CONFIGMAPS, "s", "o", KUBE_BACKGROUND);
     expect(f, there, &KUBE_CONFIGMAPS, "s", "d", one_owner_left);
-    delete(f, &KUBE_CONFIGMAPS, "s", "o2", KUBE_BACKGROUND);
+    delete (f, &KUBE_CONFIGMAPS, "s", "o2", KUBE_BACKGROUND);
     expect(f, gone, &KUBE_CONFIGMAPS, "s", "d", NULL);
     expect(f, gone, &widgets, "s", "w", NULL);
 }
 
-static bool deleting(jval *o)
-{
-    return obj_deleting(o);
-}
+static bool deleting(jval *o) { return obj_deleting(o); }
 
 /* Nothing depends on it, so it need not wait for anything. */
-static bool deleting_at_once(jval *o)
-{
-    return obj_deleting(o) && !obj_has_finalizer(o, "foregroundDeletion");
-}
+static bool deleting_at_once(jval *o) { return obj_deleting(o) && !obj_has_finalizer(o, "foregroundDeletion"); }
 
 static void test_gc_foreground(void **state)
 {
     struct fixture *f = *state;
     put_owner(f, "o");
     put(f, &KUBE_CONFIGMAPS, OWNED("d", REF("o", "u-o", ",\"blockOwnerDeletion\":true"), ",\"finalizers\":[\"x.y/hold\"]"));
-    delete(f, &KUBE_CONFIGMAPS, "s", "o", KUBE_FOREGROUND);
+    delete (f, &KUBE_CONFIGMAPS, "s", "o", KUBE_FOREGROUND);
     expect(f, there, &KUBE_CONFIGMAPS, "s", "d", deleting_at_once);
     assert_int_equal(fake_calls(f->fake, "update", "configmaps"), 0); /* no finalizer had to be taken away again */
     expect(f, there, &KUBE_CONFIGMAPS, "s", "o", deleting);
@@ -217,10 +214,7 @@ static void test_gc_foreground(void **state)
     expect(f, gone, &KUBE_CONFIGMAPS, "s", "o", NULL);
 }
 
-static bool no_owner(jval *o)
-{
-    return jv_len(obj_owner_refs(o)) == 0;
-}
+static bool no_owner(jval *o) { return jv_len(obj_owner_refs(o)) == 0; }
 
 static void test_gc_orphan(void **state)
 {
@@ -228,12 +222,13 @@ static void test_gc_orphan(void **state)
     put_owner(f, "o");
     put(f, &KUBE_CONFIGMAPS, OWNED("d", REF("o", "u-o", ""), ""));
     expect(f, there, &KUBE_CONFIGMAPS, "s", "d", NULL);
-    delete(f, &KUBE_CONFIGMAPS, "s", "o", KUBE_ORPHAN);
+    delete (f, &KUBE_CONFIGMAPS, "s", "o", KUBE_ORPHAN);
     expect(f, gone, &KUBE_CONFIGMAPS, "s", "o", NULL);
     expect(f, there, &KUBE_CONFIGMAPS, "s", "d", no_owner);
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- events
+ * ---------------------------------------------------------------------------------------------------------------------------- */
 
 static void test_event_ttl(void **state)
 {
@@ -242,7 +237,9 @@ static void test_event_ttl(void **state)
     time_format(now, clock_system.wall_ns(&clock_system), TIME_SECONDS);
     put(f, &KUBE_EVENTS, "{\"metadata\":{\"name\":\"old\",\"namespace\":\"s\",\"creationTimestamp\":\"2001-01-01T00:00:00Z\"}}");
     json_unref(fake_put(f->fake, &KUBE_EVENTS,
-                        "{\"metadata\":{\"name\":\"counted\",\"namespace\":\"s\",\"creationTimestamp\":\"2001-01-01T00:00:00Z\"},\"lastTimestamp\":\"%s\"}", now));
+                        "{\"metadata\":{\"name\":\"counted\",\"namespace\":\"s\",\"creationTimestamp\":\"2001-01-01T00:00:00Z\"},"
+                        "\"lastTimestamp\":\"%s\"}",
+                        now));
     put(f, &KUBE_EVENTS, "{\"metadata\":{\"name\":\"new\",\"namespace\":\"s\"}}");
     expect(f, gone, &KUBE_EVENTS, "s", "old", NULL);
     expect(f, there, &KUBE_EVENTS, "s", "counted", NULL);
@@ -250,5 +247,5 @@ static void test_event_ttl(void **state)
 }
 
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
-TEST_GROUP(controllers, TEST(test_namespace), TEST(test_definition), TEST(test_gc_background), TEST(test_gc_foreground), TEST(test_gc_orphan),
-           TEST(test_event_ttl))
+TEST_GROUP(controllers, TEST(test_namespace), TEST(test_definition), TEST(test_gc_background), TEST(test_gc_foreground),
+           TEST(test_gc_orphan), TEST(test_event_ttl))

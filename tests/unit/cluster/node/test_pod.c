@@ -271,7 +271,8 @@ static void deletion(void **state)
     world_close(&w);
 }
 
-/* A pod that is made anew under its name before the old one has ended: the old one is forgotten in a turn that goes on with the new one. */
+/* A pod that is made anew under its name before the old one has ended: the old one is forgotten in a turn that goes on with the
+ * new one. */
 static void same_name(void **state)
 {
     struct world w;
@@ -414,5 +415,6 @@ static void node_object(void **state)
 }
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
-           cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
-           cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
+           cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes),
+           cmocka_unit_test(new_life), cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs),
+           cmocka_unit_test(node_object))

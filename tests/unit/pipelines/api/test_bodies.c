@@ -30,12 +30,10 @@ static void test_decoded(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(got)
-        = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
+        JSON_REF(got) = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
         if (!got)
             fail_msg("%s: %s", cases[i].in, err_text(&e));
-        JSON_REF(want)
-        = json_parse_str(cases[i].out, &e);
+        JSON_REF(want) = json_parse_str(cases[i].out, &e);
         AUTOFREE char *text = jv_text(json_root(got), 0);
         if (!jv_equal(json_root(got), json_root(want)))
             fail_msg("%s: got %s", cases[i].in, text);
@@ -76,8 +74,7 @@ static void test_refused(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
-        JSON_REF(got)
-        = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
+        JSON_REF(got) = pj_decode(cases[i].message, cases[i].in, strlen(cases[i].in), &e);
         if (got)
             fail_msg("%s is accepted", cases[i].in);
         assert_int_equal(e.code, ERR_BAD_REQUEST);

@@ -26,8 +26,7 @@ static char *all_pages(struct kit *k, const char *query, int size)
     for (int page = 0; page < 50; page++) {
         AUTOFREE char *enc = token ? url_encode(token) : xstrdup("");
         AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?page_size=%d&page_token=%s&%s", size, enc, query);
-        JSON_REF(d)
-        = kit_call(k, HTTP_GET, path, NULL, 200);
+        JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 200);
         jval *list = jv_get(json_root(d), "experiments");
         assert_true(jv_len(list) <= (size_t)size);
         for (size_t i = 0; i < jv_len(list); i++)
@@ -73,21 +72,18 @@ static void test_pages_hold_still(void **state)
     struct kit *k = *state;
     static const char *const names[] = {"a", "c", "e"}, *const more[] = {"b", "d"};
     add_experiments(k, names, 3);
-    JSON_REF(one)
-    = kit_call(k, HTTP_GET, "/apis/v2beta1/experiments?sort_by=name&page_size=2", NULL, 200);
+    JSON_REF(one) = kit_call(k, HTTP_GET, "/apis/v2beta1/experiments?sort_by=name&page_size=2", NULL, 200);
     AUTOFREE char *token = kit_get(one, "next_page_token");
     AUTOFREE char *enc = url_encode(token);
     add_experiments(k, more, 2);
     AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?page_token=%s&page_size=20", enc);
-    JSON_REF(two)
-    = kit_call(k, HTTP_GET, path, NULL, 200); /* the token alone carries the order */
+    JSON_REF(two) = kit_call(k, HTTP_GET, path, NULL, 200); /* the token alone carries the order */
     jval *list = jv_get(json_root(two), "experiments");
     assert_int_equal(jv_len(list), 2);
     assert_string_equal(jv_str(jv_get(jv_at(list, 0), "display_name")), "Default");
     assert_string_equal(jv_str(jv_get(jv_at(list, 1), "display_name")), "e");
     AUTOFREE char *other = xasprintf("/apis/v2beta1/experiments?page_token=%s&sort_by=name%%20desc", enc);
-    JSON_REF(refused)
-    = kit_call(k, HTTP_GET, other, NULL, 400);
+    JSON_REF(refused) = kit_call(k, HTTP_GET, other, NULL, 400);
     assert_non_null(strstr(jv_str(jv_get(json_root(refused), "message")), "page token does not match"));
     AUTOFREE char *elsewhere = xasprintf("/apis/v2beta1/runs?page_token=%s", enc);
     json_unref(kit_call(k, HTTP_GET, elsewhere, NULL, 400));
@@ -128,8 +124,7 @@ static void test_queries_refused(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
         AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?%s", queries[i]);
-        JSON_REF(d)
-        = kit_call(k, HTTP_GET, path, NULL, 400);
+        JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 400);
         assert_int_equal(jv_i64_or(jv_get(json_root(d), "code"), 0), 3);
     }
 }
@@ -203,8 +198,7 @@ static void test_filter_sizes(void **state)
     buf_adds(&b, "]}");
     AUTOFREE char *query = filter_query(buf_str(&b));
     AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?%s", query);
-    JSON_REF(d)
-    = kit_call(k, HTTP_GET, path, NULL, 400);
+    JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 400);
     assert_non_null(strstr(jv_str(jv_get(json_root(d), "message")), "101 predicates"));
 }
 
@@ -230,8 +224,7 @@ static void test_tags(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *query = filter_query(cases[i].filter);
         AUTOFREE char *path = xasprintf("/apis/v2beta1/pipelines?%s", query);
-        JSON_REF(d)
-        = kit_call(k, HTTP_GET, path, NULL, cases[i].status);
+        JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, cases[i].status);
         assert_int_equal(jv_i64_or(jv_get(json_root(d), "total_size"), 0), cases[i].total);
     }
 }

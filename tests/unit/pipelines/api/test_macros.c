@@ -42,14 +42,11 @@ static void test_texts(void **state)
 static void test_parameters(void **state)
 {
     const struct macro_values v = {.run_id = "r-1", .index = -1};
-    JSON_REF(in)
-    = json_parse_str(
+    JSON_REF(in) = json_parse_str(
         "{\"a\":\"[[RunUUID]]\",\"n\":9007199254740993,\"l\":[\"[[RunUUID]]\"],\"b\":\"x\",\"u\":\"[[RunUUID]]\\u0000\"}", NULL);
-    JSON_REF(want)
-    = json_parse_str("{\"a\":\"r-1\",\"n\":9007199254740993,\"l\":[\"[[RunUUID]]\"],\"b\":\"x\",\"u\":\"[[RunUUID]]\\u0000\"}",
-                     NULL);
-    JSON_REF(got)
-    = macros_parameters(json_root(in), &v);
+    JSON_REF(want) = json_parse_str(
+        "{\"a\":\"r-1\",\"n\":9007199254740993,\"l\":[\"[[RunUUID]]\"],\"b\":\"x\",\"u\":\"[[RunUUID]]\\u0000\"}", NULL);
+    JSON_REF(got) = macros_parameters(json_root(in), &v);
     assert_true(jv_equal(json_root(got), json_root(want)));
 }
 

@@ -13,7 +13,7 @@
 static void test_multipart(void **state)
 {
     static const char type[] = "multipart/form-data; boundary=B";
-#define PART(head, body) "--B\r\n" head "\r\n\r\n" body "\r\n"
+#define PART(head, body)      "--B\r\n" head "\r\n\r\n" body "\r\n"
 #define FILE_PART(head, body) PART("Content-Disposition: form-data; name=\"uploadfile\"; " head, body)
     static const struct {
         const char *type, *body, *name, *data; /* data NULL: refused */

@@ -52,12 +52,10 @@ static void test_envelopes(void **state)
         {HTTP_GET, "/apis/v1beta1/auth", NULL, 400, 3, "Namespace is empty"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        JSON_REF(d)
-        = kit_call(k, cases[i].method, cases[i].path, cases[i].body, cases[i].status);
+        JSON_REF(d) = kit_call(k, cases[i].method, cases[i].path, cases[i].body, cases[i].status);
         is_error(d, cases[i].code, cases[i].says);
     }
-    JSON_REF(hand)
-    = kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines/upload", NULL, 400);
+    JSON_REF(hand) = kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines/upload", NULL, 400);
     is_error(hand, 3, "multipart");
     assert_true(*member(hand, "error_message") && *member(hand, "error_details"));
 }
@@ -65,8 +63,7 @@ static void test_envelopes(void **state)
 static void test_healthz(void **state)
 {
     struct kit *k = *state;
-    JSON_REF(d)
-    = kit_call(k, HTTP_GET, "/pipeline/apis/v2beta1/healthz", NULL, 200);
+    JSON_REF(d) = kit_call(k, HTTP_GET, "/pipeline/apis/v2beta1/healthz", NULL, 200);
     assert_false(jv_bool(jv_get(json_root(d), "multi_user"), true));
     assert_string_equal(member(d, "pipeline_store"), "database");
 }
@@ -74,8 +71,7 @@ static void test_healthz(void **state)
 static char *make_run(struct kit *k, const char *rest)
 {
     AUTOFREE char *body = xasprintf("{\"display_name\":\"r\",\"pipeline_spec\":%s%s}", HELLO_IR, rest);
-    JSON_REF(d)
-    = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 200);
+    JSON_REF(d) = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 200);
     assert_string_equal(member(d, "state"), "PENDING");
     assert_string_equal(member(d, "finished_at"), "1970-01-01T00:00:00Z");
     assert_string_equal(member(d, "service_account"), "pipeline-runner");
@@ -88,11 +84,9 @@ static void test_run_life(void **state)
     AUTOFREE char *id = make_run(k, ",\"runtime_config\":{\"parameters\":{\"n\":9007199254740993}}");
     assert_string_equal(k->notified, id);
     AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s", id);
-    JSON_REF(d)
-    = kit_call(k, HTTP_GET, path, NULL, 200);
+    JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 200);
     assert_string_equal(jv_num_text(jv_path(json_root(d), "runtime_config", "parameters", "n", NULL)), "9007199254740993");
-    JSON_REF(spec)
-    = json_parse_str(HELLO_IR, NULL);
+    JSON_REF(spec) = json_parse_str(HELLO_IR, NULL);
     assert_true(jv_equal(jv_get(json_root(d), "pipeline_spec"), json_root(spec)));
     assert_null(jv_get(json_root(d), "run_details"));
     static const struct {
@@ -107,8 +101,7 @@ static void test_run_life(void **state)
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         AUTOFREE char *verb = xasprintf("%s:%s", path, steps[i].verb);
         json_unref(kit_call(k, HTTP_POST, verb, NULL, steps[i].status));
-        JSON_REF(now)
-        = kit_call(k, HTTP_GET, path, NULL, 200);
+        JSON_REF(now) = kit_call(k, HTTP_GET, path, NULL, 200);
         assert_string_equal(member(now, steps[i].key), steps[i].value);
     }
     json_unref(kit_call(k, HTTP_DELETE, path, NULL, 200));
@@ -131,13 +124,11 @@ static void test_run_parameters(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *body = xasprintf("{\"display_name\":\"r\",\"pipeline_spec\":%s,\"runtime_config\":{\"parameters\":%s}}",
                                         HELLO_IR, cases[i].parameters);
-        JSON_REF(d)
-        = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, cases[i].status);
+        JSON_REF(d) = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, cases[i].status);
         if (cases[i].status != 200)
             is_error(d, 3, cases[i].says);
     }
-    JSON_REF(list)
-    = kit_call(k, HTTP_GET, "/apis/v2beta1/runs", NULL, 200);
+    JSON_REF(list) = kit_call(k, HTTP_GET, "/apis/v2beta1/runs", NULL, 200);
     assert_int_equal(jv_i64_or(jv_get(json_root(list), "total_size"), 0), 1); /* what was refused left nothing */
 }
 
@@ -147,8 +138,7 @@ static void test_run_id_given(void **state)
     AUTOFREE char *id = make_run(k, ",\"run_id\":\"0b5e3a1c-2d4f-4a9d-8e6b-4c8a9f7d0b5e\"");
     assert_string_equal(id, "0b5e3a1c-2d4f-4a9d-8e6b-4c8a9f7d0b5e");
     AUTOFREE char *body = xasprintf("{\"display_name\":\"r\",\"run_id\":\"%s\",\"pipeline_spec\":%s}", id, HELLO_IR);
-    JSON_REF(d)
-    = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 409);
+    JSON_REF(d) = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 409);
     is_error(d, 6, id);
     AUTOFREE char *other = make_run(k, ",\"run_id\":\"any text\"");
     assert_string_not_equal(other, "any text");
@@ -157,33 +147,28 @@ static void test_run_id_given(void **state)
 static void test_versions(void **state)
 {
     struct kit *k = *state;
-    JSON_REF(up)
-    = kit_upload(k, "upload", "name=p&tags=%7B%22a%22:%22b%22%7D", "x.json", HELLO_IR, strlen(HELLO_IR), 200);
+    JSON_REF(up) = kit_upload(k, "upload", "name=p&tags=%7B%22a%22:%22b%22%7D", "x.json", HELLO_IR, strlen(HELLO_IR), 200);
     AUTOFREE char *p = kit_get(up, "pipeline_id");
     assert_string_equal(jv_str_or(jv_path(json_root(up), "tags", "a", NULL), ""), "b");
     AUTOFREE char *query = xasprintf("name=v2&pipelineid=%s", p);
-    JSON_REF(v2)
-    = kit_upload(k, "upload_version", query, "x.json", HELLO_IR, strlen(HELLO_IR), 200);
+    JSON_REF(v2) = kit_upload(k, "upload_version", query, "x.json", HELLO_IR, strlen(HELLO_IR), 200);
     AUTOFREE char *v = kit_get(v2, "pipeline_version_id");
     json_unref(kit_upload(k, "upload_version", query, "x.json", HELLO_IR, strlen(HELLO_IR), 409));
     json_unref(kit_upload(k, "upload", "name=p", "x.json", HELLO_IR, strlen(HELLO_IR), 409));
 
     /* A reference without a version is the latest one, now and for good. */
     AUTOFREE char *body = xasprintf("{\"display_name\":\"r\",\"pipeline_version_reference\":{\"pipeline_id\":\"%s\"}}", p);
-    JSON_REF(run)
-    = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 200);
+    JSON_REF(run) = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 200);
     assert_string_equal(jv_str_or(jv_path(json_root(run), "pipeline_version_reference", "pipeline_version_id", NULL), ""), v);
     AUTOFREE char *run_path = xasprintf("/apis/v2beta1/runs/%s", member(run, "run_id"));
 
     AUTOFREE char *path = xasprintf("/apis/v2beta1/pipelines/%s", p);
     AUTOFREE char *cascade = xasprintf("%s?cascade=true", path);
-    JSON_REF(refused)
-    = kit_call(k, HTTP_DELETE, path, NULL, 400);
+    JSON_REF(refused) = kit_call(k, HTTP_DELETE, path, NULL, 400);
     is_error(refused, 3, "cascade=true");
     json_unref(kit_call(k, HTTP_DELETE, run_path, NULL, 200)); /* the spec stays: versions have it too */
     AUTOFREE char *v_path = xasprintf("%s/versions/%s", path, v);
-    JSON_REF(still)
-    = kit_call(k, HTTP_GET, v_path, NULL, 200);
+    JSON_REF(still) = kit_call(k, HTTP_GET, v_path, NULL, 200);
     assert_non_null(jv_get(json_root(still), "pipeline_spec"));
     json_unref(kit_call(k, HTTP_DELETE, cascade, NULL, 200));
     json_unref(kit_call(k, HTTP_GET, v_path, NULL, 404));
@@ -205,13 +190,11 @@ static void test_uploads_refused(void **state)
         {"name=p&name=q", "x.json", HELLO_IR, "name"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        JSON_REF(d)
-        = kit_upload(k, "upload", cases[i].query, cases[i].file, cases[i].text, strlen(cases[i].text), 400);
+        JSON_REF(d) = kit_upload(k, "upload", cases[i].query, cases[i].file, cases[i].text, strlen(cases[i].text), 400);
         is_error(d, 3, cases[i].says);
         assert_true(*member(d, "error_message"));
     }
-    JSON_REF(list)
-    = kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines", NULL, 200);
+    JSON_REF(list) = kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines", NULL, 200);
     assert_int_equal(jv_len(json_root(list)), 0);
 }
 
@@ -220,20 +203,16 @@ static void test_experiment_archive(void **state)
     struct kit *k = *state;
     AUTOFREE char *id = make_run(k, "");
     AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s", id);
-    JSON_REF(run)
-    = kit_call(k, HTTP_GET, path, NULL, 200);
+    JSON_REF(run) = kit_call(k, HTTP_GET, path, NULL, 200);
     AUTOFREE char *e = xasprintf("/apis/v2beta1/experiments/%s", member(run, "experiment_id"));
     AUTOFREE char *archive = xasprintf("%s:archive", e), *unarchive = NULL;
     unarchive = xasprintf("%s:unarchive", path);
     json_unref(kit_call(k, HTTP_POST, archive, NULL, 200));
-    JSON_REF(now)
-    = kit_call(k, HTTP_GET, path, NULL, 200);
+    JSON_REF(now) = kit_call(k, HTTP_GET, path, NULL, 200);
     assert_string_equal(member(now, "storage_state"), "ARCHIVED");
-    JSON_REF(refused)
-    = kit_call(k, HTTP_POST, unarchive, NULL, 400);
+    JSON_REF(refused) = kit_call(k, HTTP_POST, unarchive, NULL, 400);
     is_error(refused, 9, "must be un-archived first");
-    JSON_REF(gone)
-    = kit_call(k, HTTP_DELETE, e, NULL, 409); /* the default one */
+    JSON_REF(gone) = kit_call(k, HTTP_DELETE, e, NULL, 409); /* the default one */
     is_error(gone, 10, "default experiment");
 }
 
@@ -265,8 +244,7 @@ static void test_url_addresses(void **state)
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         AUTOFREE char *body = xasprintf(
             "{\"pipeline\":{\"name\":\"p\"},\"pipeline_version\":{\"package_url\":{\"pipeline_url\":\"%s\"}}}", urls[i]);
-        JSON_REF(d)
-        = kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines/create", body, 400);
+        JSON_REF(d) = kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines/create", body, 400);
         is_error(d, 3, "URL");
     }
     kit_free(k);
@@ -279,8 +257,7 @@ static void test_url_open(void **state)
     AUTOFREE char *body = xasprintf("{\"pipeline\":{\"name\":\"p\"},\"pipeline_version\":{\"package_url\":{\"pipeline_url\":"
                                     "\"http://127.0.0.1:%d/apis/v2beta1/nope.json\"}}}",
                                     k->port);
-    JSON_REF(d)
-    = kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines/create", body, 400);
+    JSON_REF(d) = kit_call(k, HTTP_POST, "/apis/v2beta1/pipelines/create", body, 400);
     is_error(d, 3, "returned 404");
     kit_free(k);
 }
@@ -347,8 +324,7 @@ static void test_tasks(void **state)
     if (db_writer_run(k->store.writer, &ctx, two_tasks_job, id, &e) < 0)
         fail_msg("%s", err_text(&e));
     AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s", id);
-    JSON_REF(d)
-    = kit_call(k, HTTP_GET, path, NULL, 200);
+    JSON_REF(d) = kit_call(k, HTTP_GET, path, NULL, 200);
     jval *tasks = jv_path(json_root(d), "run_details", "task_details", NULL), *root = jv_at(tasks, 0), *say = jv_at(tasks, 1);
     assert_int_equal(jv_len(tasks), 2);
     assert_string_equal(jv_str_or(jv_path(root, "child_tasks", "0", "task_id", NULL), ""), "t-say");
@@ -372,8 +348,7 @@ static void test_tasks(void **state)
     static const char *const nodes[] = {"say", "t-say", "p-1", "say%20it"};
     for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
         AUTOFREE char *read = xasprintf("%s/nodes/%s/artifacts/model:read", path, nodes[i]);
-        JSON_REF(bytes)
-        = kit_call(k, HTTP_GET, read, NULL, 200);
+        JSON_REF(bytes) = kit_call(k, HTTP_GET, read, NULL, 200);
         assert_string_equal(member(bytes, "data"), "aGVsbG8=");
     }
     static const struct {
@@ -385,12 +360,10 @@ static void test_tasks(void **state)
                    {"nodes/say/log", 501}};
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         AUTOFREE char *read = xasprintf("%s/%s", path, refused[i].rest);
-        JSON_REF(no)
-        = kit_call(k, HTTP_GET, read, NULL, refused[i].status);
+        JSON_REF(no) = kit_call(k, HTTP_GET, read, NULL, refused[i].status);
         assert_true(*member(no, "error_message"));
     }
-    JSON_REF(list)
-    = kit_call(k, HTTP_GET, "/apis/v2beta1/runs", NULL, 200);
+    JSON_REF(list) = kit_call(k, HTTP_GET, "/apis/v2beta1/runs", NULL, 200);
     assert_null(jv_get(jv_at(jv_get(json_root(list), "runs"), 0), "run_details")); /* large: only where one run is asked for */
 }
 

@@ -72,9 +72,9 @@ char *kit_yaml(const char *root_inputs, const char *tasks, const char *component
     "  step: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: STRING, isOptional: true}}}, "                \
     "outputDefinitions: {parameters: {Output: {parameterType: STRING}}}}\n"
 #define RUNS(t, comp) "      " t ": {componentRef: {name: " comp "}, taskInfo: {name: " t "}"
-#define END "}\n"
-#define FROM(t) ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: " t ", outputParameterKey: Output}}}}"
-#define AFTER(t) ", dependentTasks: [" t "]"
-#define ALWAYS ", triggerPolicy: {strategy: ALL_UPSTREAM_TASKS_COMPLETED}"
+#define END           "}\n"
+#define FROM(t)       ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: " t ", outputParameterKey: Output}}}}"
+#define AFTER(t)      ", dependentTasks: [" t "]"
+#define ALWAYS        ", triggerPolicy: {strategy: ALL_UPSTREAM_TASKS_COMPLETED}"
 
 #endif

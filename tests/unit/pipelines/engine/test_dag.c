@@ -15,8 +15,7 @@ static void chain(void **state)
     assert_int_equal(k.starts, 3);
     assert_string_equal(k.order.v[1], "b");
     TASK(id, "root/c", SUCCEEDED);
-    JSON_REF(in)
-    = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
+    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
     assert_string_equal(jv_str(jv_path(json_root(in), "inputs", "parameterValues", "x", NULL)), "hello \"you\"\n");
     assert_string_equal(jv_str(jv_path(json_root(in), "outputs", "parameters", "Output", "outputFile", NULL)),
                         "/tmp/kfp/outputs/Output");
@@ -128,8 +127,7 @@ static void one_of(void **state)
 
 static void check_status(struct kit *k, const char *want)
 {
-    JSON_REF(in)
-    = json_parse_str(strmap_get(&k->inputs, "tell"), NULL);
+    JSON_REF(in) = json_parse_str(strmap_get(&k->inputs, "tell"), NULL);
     jval *status = jv_path(json_root(in), "inputs", "parameterValues", "status", NULL);
     assert_string_equal(jv_str(jv_get(status, "state")), want);
     assert_string_equal(jv_str(jv_get(status, "pipelineTaskName")), "exit-handler-1");
@@ -218,8 +216,7 @@ static void self_references(void **state)
                          "pipelinechannel--a-Output: {taskOutputParameter: {producerTask: a, outputParameterKey: Output}}}}" END,
         STEP);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    JSON_REF(in)
-    = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
+    JSON_REF(in) = json_parse_str(strmap_get(&k.inputs, "b"), NULL);
     /* One pass: what the other task wrote is data. */
     assert_string_equal(jv_str(jv_path(json_root(in), "inputs", "parameterValues", "x", NULL)),
                         "Hello say \"{{$.inputs.parameters['x']}}\"!");

@@ -14,7 +14,7 @@
     ". \"$tmp/venv/bin/activate\"\n "
 #define PIP "python3 -m pip install --quiet --no-warn-script-location "
 #define SDK PIP "'kfp==2.14.3' '--no-deps' 'typing-extensions>=3.7.4,<5; python_version<\"3.9\"'"
-#define GO " && \"$0\" \"$@\"\n"
+#define GO  " && \"$0\" \"$@\"\n"
 
 static void scripts(void **state)
 {

@@ -17,7 +17,7 @@
     "  use: {executorLabel: e, inputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: system.Dataset}}, more: "          \
     "{artifactType: {schemaTitle: system.Model}, isOptional: true}}}}\n"
 #define USES(t) ", inputs: {artifacts: {d: {taskOutputArtifact: {producerTask: " t ", outputArtifactKey: d}}}}"
-#define CACHED ", cachingOptions: {enableCache: true}"
+#define CACHED  ", cachingOptions: {enableCache: true}"
 
 static jval *artifact_in(struct json *doc, const char *side)
 {

@@ -12,7 +12,7 @@
     "outputDefinitions: {parameters: {o: {parameterType: STRING}}}}, free: {executorLabel: e, outputDefinitions: {parameters: "  \
     "{o: {parameterType: STRING}}}}, "                                                                                           \
     "inner: {inputDefinitions: {parameters: {i: {parameterType: LIST}}}, dag: {tasks: {t: {componentRef: {name: free}}}}}}\n"
-#define ROOT(t) HEAD EXEC COMP "root: {inputDefinitions: {parameters: {p: {parameterType: STRING}}}, dag: {tasks: {" t "}}}\n"
+#define ROOT(t)       HEAD EXEC COMP "root: {inputDefinitions: {parameters: {p: {parameterType: STRING}}}, dag: {tasks: {" t "}}}\n"
 #define T(name, more) name ": {componentRef: {name: c}" more "}"
 #define F(name, more) name ": {componentRef: {name: free}" more "}"
 
@@ -119,10 +119,12 @@ static void refused(void **state)
 static void graph(void **state)
 {
     ERR(e);
-    IR_REF(p) = parse(ROOT(F("z", "") ", " T("a", ", dependentTasks: [m], inputs: {parameters: {x: {taskOutputParameter: "
-                                                  "{producerTask: z, outputParameterKey: o}}}}") ", " F(
-                          "m", ", retryPolicy: {maxRetryCount: 3, backoffDuration: 2s}")),
-                      &e);
+    IR_REF(p) = parse(
+        ROOT(F("z", "") ", " T(
+            "a",
+            ", dependentTasks: [m], inputs: {parameters: {x: {taskOutputParameter: "
+            "{producerTask: z, outputParameterKey: o}}}}") ", " F("m", ", retryPolicy: {maxRetryCount: 3, backoffDuration: 2s}")),
+        &e);
     assert_non_null(p);
     const struct ir_component *root = &p->components[p->root];
     assert_int_equal(root->n_tasks, 3);
@@ -193,8 +195,7 @@ static void parameters(void **state)
         fail_msg("%s", err_text(&pe));
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         ERR(e);
-        JSON_REF(v)
-        = cases[n].given ? json_parse_str(cases[n].given, NULL) : NULL;
+        JSON_REF(v) = cases[n].given ? json_parse_str(cases[n].given, NULL) : NULL;
         int rc = ir_check_parameters(p, json_root(v), &e);
         assert_int_equal(rc, cases[n].text ? -1 : 0);
         if (cases[n].text && !strstr(err_text(&e), cases[n].text))

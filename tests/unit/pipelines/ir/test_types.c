@@ -38,11 +38,9 @@ static void from_text(void **state)
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         ERR(e);
-        JSON_REF(v)
-        = value_from_text(cases[n].type, cases[n].text, strlen(cases[n].text), &e);
+        JSON_REF(v) = value_from_text(cases[n].type, cases[n].text, strlen(cases[n].text), &e);
         AUTOFREE char *got = v ? jv_text(json_root(v), JW_COMPACT) : NULL;
-        JSON_REF(want)
-        = cases[n].want ? json_parse_str(cases[n].want, NULL) : NULL;
+        JSON_REF(want) = cases[n].want ? json_parse_str(cases[n].want, NULL) : NULL;
         if (!v != !want || (v && !jv_equal(json_root(v), json_root(want))))
             fail_msg("case %zu (%s): %s", n, cases[n].text, got ? got : err_text(&e));
         assert_int_equal(e.code, v ? ERR_OK : ERR_INVALID);
@@ -69,8 +67,7 @@ static void as_text(void **state)
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         BUF(b);
-        JSON_REF(v)
-        = json_parse_str(cases[n][0], NULL);
+        JSON_REF(v) = json_parse_str(cases[n][0], NULL);
         value_as_text(json_root(v), &b);
         assert_string_equal(buf_str(&b), cases[n][1]);
     }
@@ -88,10 +85,8 @@ static void fits(void **state)
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         ERR(e);
-        JSON_REF(in)
-        = json_parse_str(cases[n].v, NULL);
-        JSON_REF(v)
-        = value_fit(cases[n].type, "x", json_root(in), &e);
+        JSON_REF(in) = json_parse_str(cases[n].v, NULL);
+        JSON_REF(v) = value_fit(cases[n].type, "x", json_root(in), &e);
         AUTOFREE char *got = v ? jv_text(json_root(v), JW_COMPACT) : NULL;
         if (cases[n].want)
             assert_string_equal(got, cases[n].want);
@@ -102,15 +97,13 @@ static void fits(void **state)
 
 static void literals(void **state)
 {
-    JSON_REF(l)
-    = json_parse_str("[\"a\", 1, {\"k\": [1]}]", NULL);
+    JSON_REF(l) = json_parse_str("[\"a\", 1, {\"k\": [1]}]", NULL);
     static const struct {
         const char *v;
         int want;
     } cases[] = {{"\"a\"", 0}, {"1.0", 0}, {"{\"k\": [1]}", 0}, {"\"b\"", -1}, {"\"1\"", -1}};
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
-        JSON_REF(v)
-        = json_parse_str(cases[n].v, NULL);
+        JSON_REF(v) = json_parse_str(cases[n].v, NULL);
         assert_int_equal(value_in_literals(json_root(l), "x", json_root(v), NULL), cases[n].want);
     }
 }
