@@ -21,14 +21,41 @@ static long lock_holder(int fd)
     return strtol(text, NULL, 10);
 }
 
+#define DYING_WAIT_MS 20
+#define DYING_WAITS   100
+
+/* The process has ended, but the kernel may not have closed all of its files yet: what was killed a moment ago must not keep the
+ * next one out. */
+static bool is_dying(long pid)
+{
+    if (pid <= 0)
+        return false;
+    AUTOFREE char *path = xasprintf("/proc/%ld/stat", pid);
+    BUF(stat);
+    if (fs_read(path, 4096, &stat, NULL) < 0)
+        return true;
+    const char *after_name = strrchr(buf_str(&stat), ')');
+    return after_name && (str_starts(after_name, ") Z") || str_starts(after_name, ") X"));
+}
+
+static int try_lock(int fd)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int rc = fcntl(fd, F_OFD_SETLK, &whole);
+    for (int i = 0; rc < 0 && (errno == EAGAIN || errno == EACCES) && i < DYING_WAITS && is_dying(lock_holder(fd)); i++) {
+        usleep(DYING_WAIT_MS * 1000);
+        rc = fcntl(fd, F_OFD_SETLK, &whole);
+    }
+    return rc;
+}
+
 int sql_lock(const char *db_path, struct err *err)
 {
     AUTOFREE char *path = xasprintf("%s.lock", db_path);
     AUTOCLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(err, "opening lock file %s", path);
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &whole) < 0) {
+    if (try_lock(fd) < 0) {
         if (errno != EAGAIN && errno != EACCES)
             return err_errno(err, "locking %s", path);
         long pid = lock_holder(fd);
