@@ -41,12 +41,16 @@ static bool is_dying(long pid)
 static int try_lock(int fd)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int rc = fcntl(fd, F_OFD_SETLK, &whole);
-    for (int i = 0; rc < 0 && (errno == EAGAIN || errno == EACCES) && i < DYING_WAITS && is_dying(lock_holder(fd)); i++) {
+    for (int i = 0;; i++) {
+        if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
+            return 0;
+        int saved = errno;
+        if ((saved != EAGAIN && saved != EACCES) || i == DYING_WAITS || !is_dying(lock_holder(fd))) {
+            errno = saved;
+            return -1;
+        }
         usleep(DYING_WAIT_MS * 1000);
-        rc = fcntl(fd, F_OFD_SETLK, &whole);
     }
-    return rc;
 }
 
 int sql_lock(const char *db_path, struct err *err)
