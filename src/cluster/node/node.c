@@ -19,10 +19,10 @@
 #include "base/log.h"
 
 enum { WORKERS = 6, MAX_PODS = 500, LOG_FILES = 5 };
-#define LOG_BYTES (10LL << 20)
+#define LOG_BYTES    (10LL << 20)
 #define BACKOFF_BASE (10 * NS_PER_S)
-#define RETRY_BASE (NS_PER_S / 1000)
-#define READY_RETRY (5 * NS_PER_S)
+#define RETRY_BASE   (NS_PER_S / 1000)
+#define READY_RETRY  (5 * NS_PER_S)
 #define REMOVE_GRACE (3 * NS_PER_S)
 
 /* ---- what pods ask of the node (struct pod_host) ------------------------------------------------------------------------- */

@@ -345,7 +345,7 @@ static void add_seccomp(const struct oci_machine *machine, const struct strlist 
     const char *program = machine->compiled ? seccomp_cache_get(machine->compiled, json_root(rules)) : NULL;
     jm_put(m, linux_, "seccomp", jm_val(m, json_root(rules)));
     if (program)
-        jm_put(m, jm_obj_at(m, root, "annotations"), "run.oci.seccomp_bpf_data", jm_str(m, program));
+        jm_put(m, jm_obj_at(m, root, "annotations"), "run.oci.seccomp_bpf_data", jm_str(m, program)); /* fields: any kind */
 }
 
 void oci_seccomp_ahead(const struct oci_machine *machine)

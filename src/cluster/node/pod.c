@@ -18,9 +18,9 @@
 #include "base/log.h"
 
 #define SETUP_RETRY_FIRST (NS_PER_S / 2)
-#define SETUP_RETRY_MAX (122 * NS_PER_S)
-#define MEASURE_EVERY (10 * NS_PER_S)
-#define FORCED_GRACE (2 * NS_PER_S) /* of a pod whose object is gone already */
+#define SETUP_RETRY_MAX   (122 * NS_PER_S)
+#define MEASURE_EVERY     (10 * NS_PER_S)
+#define FORCED_GRACE      (2 * NS_PER_S) /* of a pod whose object is gone already */
 enum { GRACE_DEFAULT_S = 30, STEPS_MAX = 64 };
 
 /* ---- records --------------------------------------------------------------------------------------------------------------- */
@@ -400,8 +400,8 @@ static int kill_all(const struct pod_host *h, struct pod *p, int sig, struct err
     return 0;
 }
 
-/* The first process of a container ignores a signal that it has no handler for: one that comes before the program is up would be lost, and
- * the pod would sit out its whole grace period. How long to wait for the youngest container, in nanoseconds. */
+/* The first process of a container ignores a signal that it has no handler for: one that comes before the program is up would be
+ * lost, and the pod would sit out its whole grace period. How long to wait for the youngest container, in nanoseconds. */
 #define SETTLE_NS (300 * NS_PER_MS)
 static int64_t settle_ns(const struct pod_host *h, const struct pod *p)
 {

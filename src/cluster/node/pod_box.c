@@ -20,10 +20,10 @@
 #include "base/log.h"
 
 enum { MESSAGE_MAX = 4096, LOG_TAIL_BYTES = 2048, LOG_TAIL_LINES = 80, EXIT_LOST = 137 };
-#define BACKOFF_MAX (300 * NS_PER_S)
+#define BACKOFF_MAX      (300 * NS_PER_S)
 #define BACKOFF_FORGIVEN (600 * NS_PER_S) /* who ran this long starts over with a short wait */
-#define OWN_RETRY_FIRST (1 * NS_PER_S)
-#define OWN_RETRY_MAX (120 * NS_PER_S)
+#define OWN_RETRY_FIRST  (1 * NS_PER_S)
+#define OWN_RETRY_MAX    (120 * NS_PER_S)
 #define PULL_RETRY_FIRST (10 * NS_PER_S)
 
 static void set_text(char **at, const char *text)

@@ -14,7 +14,7 @@
 #include "base/log.h"
 
 enum { WORKERS = 4, CONFLICT_TRIES = 5 };
-#define NAME "default-scheduler"
+#define NAME       "default-scheduler"
 #define RETRY_BASE (NS_PER_S / 1000)
 
 /* What one pod takes on its node. Made when it is bound (or about to be), gone when it ended or went. */

@@ -71,8 +71,7 @@ static void part_container(struct inst *i, struct jm *m, jmval *parts)
     add_part(m, parts, "image", &image);
     add_part(m, parts, "command", &command);
     add_part(m, parts, "env", &env);
-    JSON_REF(config)
-    = NULL;
+    JSON_REF(config) = NULL;
     if (resolve_kubernetes(i, &config, NULL) == 0 && jv_len(jv_get(json_root(config), "pvcMount")) > 0) {
         BUF(claims);
         jv_write(jv_get(json_root(config), "pvcMount"), JW_COMPACT | JW_SORTED, &claims);

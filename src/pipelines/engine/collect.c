@@ -218,8 +218,7 @@ static void forget_outputs(struct inst *i)
 int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err)
 {
     static const char *const names[] = {"parameters", "artifacts", "parameterValues", "parameter_values", NULL};
-    JSON_REF(doc)
-    = NULL;
+    JSON_REF(doc) = NULL;
     if (r->executor_output) {
         ERR(e);
         struct json_opts opts = {.allow_nan = true};

@@ -12,8 +12,8 @@
 #include "pipelines/engine/pods.h"
 
 #define DEFAULT_ROOT "minio://mlpipeline/v2/artifacts"
-#define IRS_MAX 64    /* compiled pipelines kept for runs to come */
-#define ROUNDS_MAX 64 /* of deciding and acting in one turn */
+#define IRS_MAX      64 /* compiled pipelines kept for runs to come */
+#define ROUNDS_MAX   64 /* of deciding and acting in one turn */
 
 int64_t engine_now(const struct engine *e) { return e->cfg.clock->wall_ns(e->cfg.clock); }
 

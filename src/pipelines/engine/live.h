@@ -257,10 +257,10 @@ struct engine {
     char *own_strings[8];
 };
 /* What a root task is called: a literal in many places otherwise. */
-#define ROOT_NAME "root"
-#define WORKSPACE_PATH "/kfp-workspace"
+#define ROOT_NAME        "root"
+#define WORKSPACE_PATH   "/kfp-workspace"
 #define ART_IN_WORKSPACE "_kfp_workspace" /* metadata of an artifact that consumers read below the workspace; the SDK's word */
-#define ART_METADATA "metadata"           /* member of an artifact in JSON; no Kubernetes object has to do with it */
+#define ART_METADATA     "metadata"       /* member of an artifact in JSON; no Kubernetes object has to do with it */
 int64_t engine_now(const struct engine *e);
 /* Takes the path over and removes the tree soon. */
 void engine_remove_later(struct engine *e, char *path);

@@ -4,7 +4,8 @@
 
 #include "pipelines/engine/runtime.h"
 
-/* By this label the engine knows its own pods. "pipeline/runid", which clients look for, is on the pods of other engines as well. */
+/* By this label the engine knows its own pods. "pipeline/runid", which clients look for, is on the pods of other engines as well.
+ */
 #define RUN_LABEL "pipelines.tidemill.dev/run"
 
 /* A pod being made. */

@@ -93,8 +93,7 @@ int values_parse(struct live *l, struct db *db, const char *text, const struct i
 {
     if (!text)
         return 0;
-    JSON_REF(d)
-    = json_parse_str(text, err);
+    JSON_REF(d) = json_parse_str(text, err);
     if (!d)
         return err_wrap(err, "stored values of a task");
     jval *p = jv_get(json_root(d), "parameters"), *a = jv_get(json_root(d), "artifacts");

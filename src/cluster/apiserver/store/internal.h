@@ -1,7 +1,8 @@
 /* internal.h - what the files of the store share. Nobody else includes it.
  *
  * Locks, in the order in which they are taken: store.lock (rwlock: maps, log, list of watches, revision; written by the writer
- * thread alone but for watches coming and going), then watch.lock (the queue of one watch). store.queue_lock guards the writer's queue only. */
+ * thread alone but for watches coming and going), then watch.lock (the queue of one watch). store.queue_lock guards the writer's
+ * queue only. */
 #ifndef TM_CLUSTER_APISERVER_STORE_INTERNAL_H
 #define TM_CLUSTER_APISERVER_STORE_INTERNAL_H
 
@@ -10,12 +11,12 @@
 #include "cluster/apiserver/store/store.h"
 #include "data/sql.h"
 
-#define SOFT_DELAY_NS  (50 * NS_PER_MS)
-#define MARK_STEP      1000
-#define MARK_MARGIN    500
-#define BATCH_MAX      256
-#define COMPACT_STEP   1000
-#define COMPACT_LAG    256 /* log rows that may be overdue before a turn is spent on them */
+#define SOFT_DELAY_NS (50 * NS_PER_MS)
+#define MARK_STEP     1000
+#define MARK_MARGIN   500
+#define BATCH_MAX     256
+#define COMPACT_STEP  1000
+#define COMPACT_LAG   256 /* log rows that may be overdue before a turn is spent on them */
 
 struct store_coll {
     struct store *store;
@@ -60,8 +61,8 @@ struct store {
 
     pthread_rwlock_t lock;
     struct store_coll *colls;
-    _Atomic int64_t rev;       /* of the last published change */
-    struct lost *lost; /* one for each unclean stop that the log goes back to; fixed after open */
+    _Atomic int64_t rev; /* of the last published change */
+    struct lost *lost;   /* one for each unclean stop that the log goes back to; fixed after open */
     size_t n_lost;
     /* The log: a ring of changes, oldest first, rv ascending. Everything after floor is in it. */
     struct change **ring;
@@ -108,7 +109,7 @@ struct store_watch {
 
 /* store.c */
 void change_free(struct change *c);
-struct change *change_new(const struct change *from); /* with references of its own */
+struct change *change_new(const struct change *from);  /* with references of its own */
 void log_append(struct store *s, struct change *take); /* under the write lock */
 void log_trim(struct store *s, int64_t now_ns);        /* under the write lock */
 size_t log_after(const struct store *s, int64_t rv);   /* index of the first change with a greater revision */

@@ -11,9 +11,10 @@
 #include "base/log.h"
 
 const struct migration journal_migrations[] = {
-    {1, "CREATE TABLE objects(key TEXT PRIMARY KEY, rv INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
-        "CREATE TABLE log(rv INTEGER PRIMARY KEY, op INTEGER NOT NULL, at INTEGER NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL);"
-        "CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"},
+    {1,
+     "CREATE TABLE objects(key TEXT PRIMARY KEY, rv INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
+     "CREATE TABLE log(rv INTEGER PRIMARY KEY, op INTEGER NOT NULL, at INTEGER NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL);"
+     "CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"},
 };
 const size_t journal_n_migrations = ARRAY_LEN(journal_migrations);
 
@@ -23,10 +24,13 @@ static const char SQL_PUT[] = "INSERT INTO objects(key, rv, body) VALUES(?1, ?2,
                               "ON CONFLICT(key) DO UPDATE SET rv = excluded.rv, body = excluded.body";
 static const char SQL_DEL[] = "DELETE FROM objects WHERE key = ?1";
 static const char SQL_LOG[] = "INSERT INTO log(rv, op, at, key, body) VALUES(?1, ?2, ?3, ?4, ?5)";
-static const char SQL_META_PUT[] = "INSERT INTO meta(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = excluded.value";
+static const char SQL_META_PUT[] =
+    "INSERT INTO meta(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = excluded.value";
 static const char SQL_META_GET[] = "SELECT value FROM meta WHERE name = ?1";
-/* meta "lost:FROM" = TO: what unclean stops made of the revisions in between. It outlives the next stop, for watchers may come back after that. */
-static const char SQL_LOST_GET[] = "SELECT CAST(substr(name, 6) AS INTEGER), value FROM meta WHERE substr(name, 1, 5) = 'lost:' ORDER BY 1";
+/* meta "lost:FROM" = TO: what unclean stops made of the revisions in between. It outlives the next stop, for watchers may come
+ * back after that. */
+static const char SQL_LOST_GET[] =
+    "SELECT CAST(substr(name, 6) AS INTEGER), value FROM meta WHERE substr(name, 1, 5) = 'lost:' ORDER BY 1";
 static const char SQL_LOST_DEL[] = "DELETE FROM meta WHERE substr(name, 1, 5) = 'lost:' AND value < ?1";
 static const char SQL_OBJECTS[] = "SELECT key, rv, body FROM objects ORDER BY key";
 static const char SQL_LOG_ALL[] = "SELECT rv, op, at, key, body FROM log ORDER BY rv";
@@ -68,8 +72,8 @@ static struct store_coll *coll_of(struct store *s, const char *key, const char *
     return store_coll(s, group, plural);
 }
 
-static struct store_obj *row_obj(struct stmt *st, int key_col, int rv_col, int body_col, struct store *s, struct store_coll **coll,
-                                 struct err *err)
+static struct store_obj *row_obj(struct stmt *st, int key_col, int rv_col, int body_col, struct store *s,
+                                 struct store_coll **coll, struct err *err)
 {
     const char *key = stmt_text(st, key_col), *rest = NULL;
     *coll = key ? coll_of(s, key, &rest) : NULL;
@@ -188,7 +192,8 @@ int journal_load(struct store *s, struct err *err)
 {
     int64_t clean, last = 0;
     if (db_exec(s->db, "PRAGMA journal_size_limit=67108864", err) < 0 || meta_get(s, "high_mark", 0, &s->high_mark, err) < 0 ||
-        meta_get(s, "clean_rev", -1, &clean, err) < 0 || load_lost(s, err) < 0 || load_objects(s, &last, err) < 0 || load_log(s, &last, err) < 0)
+        meta_get(s, "clean_rev", -1, &clean, err) < 0 || load_lost(s, err) < 0 || load_objects(s, &last, err) < 0 ||
+        load_log(s, &last, err) < 0)
         return err_wrap(err, "loading the store");
     log_trim(s, s->clock->wall_ns(s->clock));
     int64_t rev;

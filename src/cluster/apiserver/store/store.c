@@ -107,7 +107,8 @@ void log_trim(struct store *s, int64_t now_ns)
 {
     while (s->ring_n) {
         struct change *c = log_at(s, 0);
-        if (s->ring_n <= s->limits.log_entries && s->ring_bytes <= s->limits.log_bytes && now_ns - c->at_ns <= s->limits.log_age_ns)
+        if (s->ring_n <= s->limits.log_entries && s->ring_bytes <= s->limits.log_bytes &&
+            now_ns - c->at_ns <= s->limits.log_age_ns)
             return;
         s->floor = c->rv;
         s->ring_bytes -= change_mem(c);
@@ -154,10 +155,7 @@ int store_check_rev(struct store *s, int64_t rev, struct err *err)
 
 /* ---- reading -------------------------------------------------------------------------------------------------- */
 
-int64_t store_rev(struct store *s)
-{
-    return atomic_load(&s->rev);
-}
+int64_t store_rev(struct store *s) { return atomic_load(&s->rev); }
 
 struct store_obj *store_get(struct store_coll *c, const char *key)
 {
@@ -345,10 +343,7 @@ int store_list(struct store_coll *c, const struct store_query *q, struct store_l
 
 /* ---- collections, opening and closing ------------------------------------------------------------------------- */
 
-int64_t store_coll_rev(struct store_coll *c)
-{
-    return atomic_load(&c->rev);
-}
+int64_t store_coll_rev(struct store_coll *c) { return atomic_load(&c->rev); }
 
 static struct store_coll *coll_find(struct store *s, const char *group, const char *plural)
 {

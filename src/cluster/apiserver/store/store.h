@@ -1,16 +1,16 @@
 /* store.h - where the API server keeps objects: memory is the database, SQLite its journal (kube.md 19).
  *
- * A collection (group, plural) is an ordered map from key ("ns/name", or "name" when cluster-scoped; byte order) to an immutable, shared
- * object. All changes go through one writer thread: it takes what is queued, compares-and-swaps against memory, commits one
- * transaction, and only then publishes to readers and watchers and answers. Revisions are one sequence over all collections; none is ever
- * used twice, whatever happens to the process: a high mark is stored ahead in steps.
+ * A collection (group, plural) is an ordered map from key ("ns/name", or "name" when cluster-scoped; byte order) to an immutable,
+ * shared object. All changes go through one writer thread: it takes what is queued, compares-and-swaps against memory, commits
+ * one transaction, and only then publishes to readers and watchers and answers. Revisions are one sequence over all collections;
+ * none is ever used twice, whatever happens to the process: a high mark is stored ahead in steps.
  *
- * Soft writes (Event, Lease, node heartbeats) are published at once and journalled with the next durable commit or after 50 ms, without
- * a sync. After an unclean stop a watch that resumes from beyond the last durable revision gets ERR_GONE.
+ * Soft writes (Event, Lease, node heartbeats) are published at once and journalled with the next durable commit or after 50 ms,
+ * without a sync. After an unclean stop a watch that resumes from beyond the last durable revision gets ERR_GONE.
  *
- * Errors: ERR_EXISTS (create of what is there), ERR_NOT_FOUND (change of what is not), ERR_CONFLICT (another revision than expected),
- * ERR_GONE (revision no longer in the log), ERR_IO (the journal could not be written: nothing has changed).
- * Everything is thread-safe. Objects are reference-counted: store_obj_unref what you get. */
+ * Errors: ERR_EXISTS (create of what is there), ERR_NOT_FOUND (change of what is not), ERR_CONFLICT (another revision than
+ * expected), ERR_GONE (revision no longer in the log), ERR_IO (the journal could not be written: nothing has changed). Everything
+ * is thread-safe. Objects are reference-counted: store_obj_unref what you get. */
 #ifndef TM_CLUSTER_APISERVER_STORE_H
 #define TM_CLUSTER_APISERVER_STORE_H
 
@@ -22,15 +22,15 @@
 struct store;
 struct store_coll;
 
-/* One state of one object. The document starts with the members kind and apiVersion; bytes + tail is what follows them, without the
- * opening brace: `"metadata":{...}}`, for lists of built-in kinds and for other versions of the same object. */
+/* One state of one object. The document starts with the members kind and apiVersion; bytes + tail is what follows them, without
+ * the opening brace: `"metadata":{...}}`, for lists of built-in kinds and for other versions of the same object. */
 struct store_obj {
     atomic_int refs;
     int64_t rv;
     struct json *doc;
     char *bytes; /* compact JSON, NUL-terminated */
     size_t len, tail;
-    size_t mem;  /* approximate bytes held */
+    size_t mem; /* approximate bytes held */
     char key[];
 };
 /* An object outside the store, as readers expect it. Takes the document. */
@@ -61,11 +61,11 @@ struct store_obj *store_get(struct store_coll *c, const char *key); /* a referen
 
 typedef bool store_match_fn(void *arg, const struct store_obj *o);
 struct store_query {
-    const char *ns;          /* only keys "ns/..."; NULL: all */
-    const char *after;       /* only keys after this one; NULL: from the start */
-    size_t limit;            /* 0: none */
-    int64_t at;              /* the state at that revision; 0: now */
-    store_match_fn *match;   /* NULL: all. Called under the store's read lock: quick, and no store calls */
+    const char *ns;        /* only keys "ns/..."; NULL: all */
+    const char *after;     /* only keys after this one; NULL: from the start */
+    size_t limit;          /* 0: none */
+    int64_t at;            /* the state at that revision; 0: now */
+    store_match_fn *match; /* NULL: all. Called under the store's read lock: quick, and no store calls */
     void *arg;
 };
 struct store_list {
@@ -73,7 +73,7 @@ struct store_list {
     size_t n;
     int64_t rv;
     bool more;
-    int64_t remaining;       /* keys left after the page, when there is no match function */
+    int64_t remaining; /* keys left after the page, when there is no match function */
 };
 int store_list(struct store_coll *c, const struct store_query *q, struct store_list *out, struct err *err);
 void store_list_free(struct store_list *l);
@@ -81,13 +81,14 @@ void store_list_free(struct store_list *l);
 struct store_write {
     struct store_coll *coll;
     const char *key;
-    int64_t expect;   /* 0: there must be none; else the revision that is to be replaced or removed */
-    struct jm *doc;   /* the new state (of a removal: the last state). Its metadata.resourceVersion is set by the writer */
+    int64_t expect; /* 0: there must be none; else the revision that is to be replaced or removed */
+    struct jm *doc; /* the new state (of a removal: the last state). Its metadata.resourceVersion is set by the writer */
     bool remove, soft;
 };
 /* Blocks until the change is published, and durable unless soft. *out (may be NULL) gets a reference to the new state. */
 int store_write(struct store *s, const struct store_write *w, struct store_obj **out, struct err *err);
-/* True when the revision was taken by a state that may have been lost in an unclean stop, or is too old, or is not there yet: see the error. */
+/* True when the revision was taken by a state that may have been lost in an unclean stop, or is too old, or is not there yet: see
+ * the error. */
 int store_check_rev(struct store *s, int64_t rev, struct err *err);
 
 /* ---- watches -------------------------------------------------------------------------------------------------- */
@@ -100,9 +101,9 @@ struct store_event {
 };
 struct store_watch;
 struct store_watch_opts {
-    const char *ns, *name;  /* NULL: all */
-    int64_t from;           /* changes after this revision (which may be yet to come); < 0: the present state first, as ADDED */
-    store_match_fn *match;  /* may be NULL */
+    const char *ns, *name; /* NULL: all */
+    int64_t from;          /* changes after this revision (which may be yet to come); < 0: the present state first, as ADDED */
+    store_match_fn *match; /* may be NULL */
     void *arg;
     void (*free_arg)(void *arg);
     /* Called from any thread when there is something to take; must not block and not call the store. May be NULL. */
@@ -112,10 +113,11 @@ struct store_watch_opts {
 /* On failure arg is not freed. */
 struct store_watch *store_watch(struct store_coll *c, const struct store_watch_opts *o, struct err *err);
 enum store_next { STORE_NEXT_EVENT, STORE_NEXT_INITIAL_END, STORE_NEXT_NONE, STORE_NEXT_OVER };
-/* Never blocks. EVENT: *ev filled. INITIAL_END: once, after the present state (from < 0), ev->rv is its revision. NONE: nothing now, ev->rv is
- * a revision at or below which nothing is still to come. OVER: the watch was ended (too slow, collection closed, server stopping). */
+/* Never blocks. EVENT: *ev filled. INITIAL_END: once, after the present state (from < 0), ev->rv is its revision. NONE: nothing
+ * now, ev->rv is a revision at or below which nothing is still to come. OVER: the watch was ended (too slow, collection closed,
+ * server stopping). */
 enum store_next store_watch_next(struct store_watch *w, struct store_event *ev);
-void store_watch_close(struct store_watch *w); /* notify is not called any more once this has returned */
+void store_watch_close(struct store_watch *w);  /* notify is not called any more once this has returned */
 void store_watch_end_all(struct store_coll *c); /* what is served there has changed: watchers start again */
 
 #endif

@@ -44,8 +44,8 @@ struct batch {
     bool durable;
 };
 
-/* The state that a request meets: what an earlier request of the batch left, else what memory holds. The writer thread alone changes
- * the maps, so it reads them without the lock. */
+/* The state that a request meets: what an earlier request of the batch left, else what memory holds. The writer thread alone
+ * changes the maps, so it reads them without the lock. */
 static struct store_obj *current(const struct batch *b, struct store_coll *c, const char *key)
 {
     for (size_t i = b->n; i-- > 0;)
@@ -61,7 +61,8 @@ static int check(const struct store_write *w, const struct store_obj *cur, struc
     if (!cur)
         return err_set(err, ERR_NOT_FOUND, "%s \"%s\" not found", w->coll->plural, w->key);
     if (cur->rv != w->expect)
-        return err_set(err, ERR_CONFLICT, "%s \"%s\" has revision %" PRId64 ", not %" PRId64, w->coll->plural, w->key, cur->rv, w->expect);
+        return err_set(err, ERR_CONFLICT, "%s \"%s\" has revision %" PRId64 ", not %" PRId64, w->coll->plural, w->key, cur->rv,
+                       w->expect);
     return 0;
 }
 
