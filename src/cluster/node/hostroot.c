@@ -496,7 +496,7 @@ static void add_bind(struct jm *m, jmval *arr, const char *path)
     jm_push(arr, mount);
 }
 
-/* upper and work directories of one overlay: <dir>/upper/<n>, <dir>/work/<n>. */
+/* Upper and work directories of one overlay: upper/<n> and work/<n> in dir. */
 static int make_layers(const char *dir, size_t n, const char *path, struct err *err)
 {
     AUTOFREE char *upper = xasprintf("%s/upper/%zu", dir, n), *work = xasprintf("%s/work/%zu", dir, n);
