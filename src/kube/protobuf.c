@@ -352,7 +352,7 @@ static int decode_string_list(struct decoder *d, struct reader r, jmval **out)
 {
     struct entry e;
     int rc;
-    jmval *s;
+    jmval *s = NULL;
     *out = jm_arr(d->m);
     while ((rc = next_entry(&r, &e, d->err)) > 0) {
         if (e.number != 1)
