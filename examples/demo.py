@@ -98,7 +98,7 @@ def main():
         if a.keep:
             print(f'\ntidemill goes on: {ready["url"]} (stop it with: {a.tidemill} down --data {data})')
         else:
-            subprocess.run([a.tidemill, 'down', '--purge', '--data', data], check=False)
+            subprocess.run([a.tidemill, 'down', '--data', data], check=False)
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
@@ -106,6 +106,8 @@ def main():
                 process.wait()
     exe = os.path.relpath(a.tidemill)
     env = os.path.relpath(a.venv)
+    if not a.keep:
+        print(f'Runs and artifacts stay in {data}; {exe} down --purge --data {data} removes them.')
     print(f'''
 What to try next:
   sudo {exe} up --host-image 'python:*' --host-env {env}     # and open the URL that it prints
