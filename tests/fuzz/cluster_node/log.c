@@ -9,15 +9,18 @@
 #include "base/fs.h"
 #include "cluster/node/logs.h"
 
+static char dir[] = "/tmp/tm-fuzz-log-XXXXXX";
+static void remove_dir(void) { fs_rm_rf(dir, NULL); }
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static char dir[] = "/tmp/tm-fuzz-log-XXXXXX";
     static struct logs *logs;
     static struct json *pod;
     static char *file;
     if (!logs) {
         ASSERT(mkdtemp(dir));
+        atexit(remove_dir);
         AUTOFREE char *place = fs_join(dir, "pods/n_p_u/c");
         ASSERT(fs_mkdir_p(place, 0755, NULL) == 0);
         file = fs_join(place, "0.log");
