@@ -126,11 +126,11 @@ def sanitized(results, directory, label, sanitizer, env):
 
 def part_asan(results, _):
     sanitized(results, 'build-asan', 'asan', 'address,undefined',
-              {'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1', 'TIDEMILL_SKIP_NODE': '1'})
+              {'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1'})
 
 
 def part_tsan(results, _):
-    sanitized(results, 'build-tsan', 'tsan', 'thread', {'TSAN_OPTIONS': 'halt_on_error=1:second_deadlock_stack=1', 'TIDEMILL_SKIP_NODE': '1'})
+    sanitized(results, 'build-tsan', 'tsan', 'thread', {'TSAN_OPTIONS': 'halt_on_error=1:second_deadlock_stack=1'})
 
 
 def part_fuzz(results, _):

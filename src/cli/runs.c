@@ -37,10 +37,10 @@ struct json *runs_find(struct front *f, const char *what, struct err *err)
     }
     if (matches == 1)
         return runs_get(f, found, err);
-    err_set(err, ERR_NOT_FOUND,
-            matches ? "%d runs have an id that begins with '%s': give more of it"
-                    : "%.0dno run has the id or the name '%s'; 'tidemill runs' lists them",
-            matches, what);
+    if (matches)
+        err_set(err, ERR_NOT_FOUND, "%d runs have an id that begins with '%s': give more of it", matches, what);
+    else
+        err_set(err, ERR_NOT_FOUND, "no run has the id or the name '%s'; 'tidemill runs' lists them", what);
     return NULL;
 }
 

@@ -121,7 +121,7 @@ static int start_apiserver(struct server *s, struct err *err)
                                         "127.0.0.1",
                                         "10.96.0.1",
                                         NULL};
-    /* The API of the pipelines is made after the API server; the proxy looks its backend up here. */
+    /* What services/{name}/proxy reaches without a pod. */
     struct apiserver_backend backends[] = {{"kubeflow", "ml-pipeline", pipelines_api_http(s->api)}};
     struct apiserver_config cfg = {.data_dir = s->o->data_dir,
                                    .clock = &clock_system,

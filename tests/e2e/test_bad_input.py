@@ -263,7 +263,8 @@ def test_machine_is_as_before(fresh):
     after = machine()
     assert not [c for c in after['conmon'] if t.data in c]
     assert not [m for m in after['mounts'] if t.data in m]
-    import hashlib
-    instance = open(os.path.join(t.data, 'node', 'instance')).read().strip() if os.path.exists(os.path.join(t.data, 'node', 'instance')) else None
-    if instance:
-        assert not [x for k in ('links', 'rules') for x in after[k] if instance in x]
+    # The first line names everything that this node makes on the machine.
+    instance = open(os.path.join(t.data, 'node', 'instance')).read().split()[0]
+    assert [x for x in during['links'] if instance in x] and [x for x in during['rules'] if instance in x]
+    assert not [x for k in ('links', 'rules') for x in after[k] if instance in x]
+    assert not [d for d, names, _ in os.walk('/sys/fs/cgroup') for n in names if instance in n]
