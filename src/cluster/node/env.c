@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cluster/node/podnet.h"
+#include "cluster/node/network/podnet.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/names.h"

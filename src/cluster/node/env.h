@@ -5,7 +5,7 @@
 #define TM_NODE_ENV_H
 
 #include "base/str.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/runtime.h"
 #include "kube/kube.h"
 
 /* Facts about a pod on this machine that its object does not hold. */

@@ -14,12 +14,12 @@
 
 #include "base/fs.h"
 #include "base/str.h"
-#include "cluster/node/cgroup.h"
-#include "cluster/node/hostroot.h"
+#include "cluster/node/network/podnet.h"
 #include "cluster/node/node.h"
 #include "cluster/node/nodedb.h"
-#include "cluster/node/podnet.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/cgroup.h"
+#include "cluster/node/runtime/hostroot.h"
+#include "cluster/node/runtime/runtime.h"
 
 enum { SCRIPT_MAX = 4096, DISK_LOW_MIB = 1024 };
 

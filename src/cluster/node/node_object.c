@@ -8,7 +8,7 @@
 
 #include "base/fs.h"
 #include "base/timefmt.h"
-#include "cluster/node/proc.h"
+#include "cluster/node/helper/proc.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"

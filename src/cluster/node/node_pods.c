@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cluster/node/node_priv.h"
-#include "cluster/node/volumes.h"
+#include "cluster/node/volumes/volumes.h"
 #include "kube/fields.h"
 #include "kube/object.h"
 

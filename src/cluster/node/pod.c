@@ -9,7 +9,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/timefmt.h"
-#include "cluster/node/volumes.h"
+#include "cluster/node/volumes/volumes.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"

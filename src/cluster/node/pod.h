@@ -29,7 +29,7 @@
 
 #include "cluster/node/env.h"
 #include "cluster/node/nodedb.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/runtime.h"
 #include "kube/events.h"
 #include "kube/kube.h"
 

@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "cluster/node/oci.h"
+#include "cluster/node/network/podnet.h"
 #include "cluster/node/pod.h"
-#include "cluster/node/podnet.h"
-#include "cluster/node/volumes.h"
+#include "cluster/node/runtime/oci.h"
+#include "cluster/node/volumes/volumes.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"

@@ -8,10 +8,10 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/id.h"
+#include "cluster/node/network/podnet.h"
 #include "cluster/node/node.h"
-#include "cluster/node/oci.h"
-#include "cluster/node/podnet.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/oci.h"
+#include "cluster/node/runtime/runtime.h"
 #include "node_test.h"
 #include "unit.h"
 

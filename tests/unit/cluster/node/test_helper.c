@@ -8,8 +8,8 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/str.h"
-#include "cluster/node/helper_call.h"
-#include "cluster/node/proc.h"
+#include "cluster/node/helper/helper_call.h"
+#include "cluster/node/helper/proc.h"
 #include "node_test.h"
 #include "unit.h"
 

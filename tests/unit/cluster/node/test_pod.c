@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "cluster/node/node.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/runtime.h"
 #include "fake_kube.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"

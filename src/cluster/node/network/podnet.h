@@ -10,8 +10,8 @@
 #ifndef TM_NODE_PODNET_H
 #define TM_NODE_PODNET_H
 
-#include "cluster/node/helper_call.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/helper/helper_call.h"
+#include "cluster/node/runtime/runtime.h"
 
 #define KUBE_SERVICE_IP "10.96.0.1"
 

@@ -3,10 +3,10 @@
 #ifndef TM_NODE_OCI_H
 #define TM_NODE_OCI_H
 
-#include "cluster/node/cgroup.h"
-#include "cluster/node/hostroot.h"
-#include "cluster/node/runtime.h"
-#include "cluster/node/seccomp_program.h"
+#include "cluster/node/runtime/cgroup.h"
+#include "cluster/node/runtime/hostroot.h"
+#include "cluster/node/runtime/runtime.h"
+#include "cluster/node/runtime/seccomp_program.h"
 
 struct oci_machine {
     const struct hostroot *root;

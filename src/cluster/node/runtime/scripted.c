@@ -10,7 +10,7 @@
 #include "base/fs.h"
 #include "base/thread.h"
 #include "base/timefmt.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/runtime.h"
 
 struct act {
     enum container_run run;

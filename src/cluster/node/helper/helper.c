@@ -1,4 +1,4 @@
-#include "cluster/node/helper.h"
+#include "cluster/node/helper/helper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,11 +15,11 @@
 
 #include "base/fs.h"
 #include "base/str.h"
-#include "cluster/node/cgroup.h"
-#include "cluster/node/helper_mount.h"
-#include "cluster/node/helper_net.h"
+#include "cluster/node/helper/helper_mount.h"
+#include "cluster/node/helper/helper_net.h"
+#include "cluster/node/helper/proc.h"
 #include "cluster/node/node.h"
-#include "cluster/node/proc.h"
+#include "cluster/node/runtime/cgroup.h"
 
 #define LOG_ROOM "node-helper"
 #include "base/log.h"

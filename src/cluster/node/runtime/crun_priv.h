@@ -4,10 +4,10 @@
 
 #include <pthread.h>
 
-#include "cluster/node/helper_call.h"
-#include "cluster/node/oci.h"
-#include "cluster/node/podnet.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/helper/helper_call.h"
+#include "cluster/node/network/podnet.h"
+#include "cluster/node/runtime/oci.h"
+#include "cluster/node/runtime/runtime.h"
 
 struct crun {
     struct runtime base;

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "cluster/node/crun_priv.h"
-#include "cluster/node/proc.h"
+#include "cluster/node/helper/proc.h"
+#include "cluster/node/runtime/crun_priv.h"
 
 enum { SYNC_TIMEOUT_MS = 60000, SYNC_MAX = 65536 };
 

@@ -1,4 +1,4 @@
-#include "cluster/node/helper_call.h"
+#include "cluster/node/helper/helper_call.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "cluster/node/helper_proto.h"
+#include "cluster/node/helper/helper_proto.h"
 
 #include <errno.h>
 #include <string.h>

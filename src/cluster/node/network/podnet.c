@@ -1,4 +1,4 @@
-#include "cluster/node/podnet.h"
+#include "cluster/node/network/podnet.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

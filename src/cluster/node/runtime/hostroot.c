@@ -1,4 +1,4 @@
-#include "cluster/node/hostroot.h"
+#include "cluster/node/runtime/hostroot.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "cluster/node/rootstock.h"
+#include "cluster/node/runtime/rootstock.h"
 
 #define LOG_ROOM "node"
 #include "base/log.h"

@@ -1,4 +1,4 @@
-#include "cluster/node/volumes.h"
+#include "cluster/node/volumes/volumes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/timefmt.h"
-#include "cluster/node/volume_write.h"
+#include "cluster/node/volumes/volume_write.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"

@@ -8,7 +8,7 @@
 #ifndef TM_NODE_HOSTROOT_H
 #define TM_NODE_HOSTROOT_H
 
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/runtime.h"
 
 struct hostroot;
 /* Makes the mask below dir (emptied first). Lists may be NULL. */

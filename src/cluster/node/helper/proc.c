@@ -1,4 +1,4 @@
-#include "cluster/node/proc.h"
+#include "cluster/node/helper/proc.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

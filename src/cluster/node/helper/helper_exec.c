@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/str.h"
-#include "cluster/node/helper.h"
+#include "cluster/node/helper/helper.h"
 
 #define CHILD_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 enum { OUTPUT_MAX = 4096, CLEANER_NICE = 5, EXIT_EXEC_FAILED = 127 };

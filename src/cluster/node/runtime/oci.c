@@ -1,4 +1,4 @@
-#include "cluster/node/oci.h"
+#include "cluster/node/runtime/oci.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>

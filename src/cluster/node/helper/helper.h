@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#include "cluster/node/helper_proto.h"
+#include "cluster/node/helper/helper_proto.h"
 
 struct helper_child {
     uint64_t id; /* of the request that gets the answer; 0: nobody waits */

@@ -7,7 +7,7 @@
 #ifndef TM_NODE_HELPER_CALL_H
 #define TM_NODE_HELPER_CALL_H
 
-#include "cluster/node/helper_proto.h"
+#include "cluster/node/helper/helper_proto.h"
 
 struct helper;
 struct helper_config {

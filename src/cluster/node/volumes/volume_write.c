@@ -1,4 +1,4 @@
-#include "cluster/node/volume_write.h"
+#include "cluster/node/volumes/volume_write.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "cluster/node/seccomp_program.h"
+#include "cluster/node/runtime/seccomp_program.h"
 
 #include <errno.h>
 #include <openssl/evp.h>

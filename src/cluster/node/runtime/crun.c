@@ -26,10 +26,10 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/thread.h"
-#include "cluster/node/crun_priv.h"
+#include "cluster/node/helper/proc.h"
 #include "cluster/node/node.h"
-#include "cluster/node/proc.h"
-#include "cluster/node/rootstock.h"
+#include "cluster/node/runtime/crun_priv.h"
+#include "cluster/node/runtime/rootstock.h"
 
 #define LOG_ROOM "node"
 #include "base/log.h"

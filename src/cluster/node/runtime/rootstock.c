@@ -1,4 +1,4 @@
-#include "cluster/node/rootstock.h"
+#include "cluster/node/runtime/rootstock.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/thread.h"
-#include "cluster/node/hostroot.h"
+#include "cluster/node/runtime/hostroot.h"
 
 #define LOG_ROOM "node"
 #include "base/log.h"

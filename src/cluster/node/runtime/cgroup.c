@@ -1,4 +1,4 @@
-#include "cluster/node/cgroup.h"
+#include "cluster/node/runtime/cgroup.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* What the runtimes share: owned parts of their structs. */
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/runtime.h"
 
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-#include "cluster/node/helper_mount.h"
+#include "cluster/node/helper/helper_mount.h"
 
 #include <errno.h>
 #include <fcntl.h>

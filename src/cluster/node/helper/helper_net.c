@@ -1,4 +1,4 @@
-#include "cluster/node/helper_net.h"
+#include "cluster/node/helper/helper_net.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -8,7 +8,7 @@
 #define TM_NODE_VOLUMES_H
 
 #include "cluster/node/env.h"
-#include "cluster/node/runtime.h"
+#include "cluster/node/runtime/runtime.h"
 
 struct volumes_at {
     struct kube *kube;
