@@ -9,6 +9,7 @@
 #include "base/thread.h"
 #include "net/dial.h"
 #include "net/parse.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #define MAX_KEPT       16
@@ -21,6 +22,7 @@
 struct http_client {
     SSL_CTX *tls;
     char *server_name, *user_agent;
+    struct proxy *proxy; /* NULL: none */
     size_t max_response;
     pthread_mutex_t lock; /* guards kept, n_kept */
     struct wire *kept;
@@ -47,7 +49,9 @@ struct http_client *http_client_new(const struct http_client_config *cfg, struct
     c->server_name = xstrdup(cfg->server_name);
     c->user_agent = xstrdup(cfg->user_agent ? cfg->user_agent : "tidemill/" TIDEMILL_VERSION);
     c->max_response = cfg->max_response ? cfg->max_response : DEFAULT_ANSWER;
-    c->tls = tls_client_ctx(cfg, err);
+    if (cfg->proxy)
+        c->proxy = xcalloc(1, sizeof *c->proxy);
+    c->tls = c->proxy && proxy_parse(cfg->proxy, c->proxy, err) < 0 ? NULL : tls_client_ctx(cfg, err);
     if (!c->tls) {
         http_client_free(c);
         return NULL;
@@ -65,6 +69,9 @@ void http_client_free(struct http_client *c)
         wire_free(w);
     }
     SSL_CTX_free(c->tls);
+    if (c->proxy)
+        proxy_free(c->proxy);
+    free(c->proxy);
     free(c->server_name);
     free(c->user_agent);
     pthread_mutex_destroy(&c->lock);
@@ -301,7 +308,7 @@ static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, 
     h1_reset(b->h1, b->no_body);
     b->wire = fresh ? NULL : kept_take(c, key, ctx_mono_ns(ctx));
     bool reused = b->wire;
-    if (!b->wire && !(b->wire = wire_dial(u, c->tls, c->server_name, ctx, err))) {
+    if (!b->wire && !(b->wire = wire_dial(u, c->tls, c->server_name, c->proxy, ctx, err))) {
         body_free(b);
         return NULL;
     }

@@ -12,6 +12,7 @@ struct http_client_config {
     bool insecure;           /* do not verify */
     const char *server_name; /* instead of the URL's host in TLS */
     const char *user_agent;  /* NULL: tidemill/<version> */
+    const char *proxy;       /* "http://[user:password@]host:port" (CONNECT) or "socks5://..."; NULL: none */
     size_t max_response;     /* of http_fetch; 0: 64 MiB */
 };
 struct http_client *http_client_new(const struct http_client_config *cfg, struct err *err);
@@ -43,7 +44,7 @@ const char *http_answer_header(const struct http_answer *a, const char *lower_na
 struct http_body;
 struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *head,
                             struct err *err);
-/* > 0: bytes; 0: clean end; -1: broken, timeout or cancelled. */
+/* > 0: bytes; 0: clean end; -1: broken, timeout or cancelled. After ERR_TIMEOUT and ERR_CANCELLED reading may go on. */
 ssize_t http_body_read(struct http_body *b, const struct ctx *ctx, void *p, size_t n, struct err *err);
 void http_body_close(struct http_body *b);
 

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #define CANCEL_POLL_MS 100 /* for a cancel without a descriptor */
@@ -61,6 +62,11 @@ static int connect_one(int family, const struct sockaddr *sa, socklen_t len, con
         }
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    /* A watch waits for hours on a peer that may have gone without a word: after 45 s of silence to probes it is given up. */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){30}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){5}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
     int got = fd;
     fd = -1;
     return got;
@@ -138,14 +144,18 @@ static int start_tls(struct wire *w, SSL_CTX *tls, const char *name, const struc
     }
 }
 
-struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct ctx *ctx, struct err *err)
+struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy,
+                       const struct ctx *ctx, struct err *err)
 {
-    int fd = u->socket ? connect_unix(u->socket, ctx, err) : connect_tcp(u, ctx, err);
+    if (u->socket)
+        proxy = NULL;
+    int fd = u->socket ? connect_unix(u->socket, ctx, err) : connect_tcp(proxy ? &proxy->at : u, ctx, err);
     struct wire *w = NULL;
     if (fd >= 0) {
         w = xcalloc(1, sizeof *w);
         w->fd = fd;
-        if (!u->tls || start_tls(w, tls, verify_name ? verify_name : u->host, ctx, err) == 0)
+        if ((!proxy || proxy_tunnel(proxy, w, u, ctx, err) == 0) &&
+            (!u->tls || start_tls(w, tls, verify_name ? verify_name : u->host, ctx, err) == 0))
             return w;
         wire_free(w);
     }

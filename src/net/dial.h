@@ -16,8 +16,10 @@ struct wire {
     int64_t idle_since_ns;
     struct wire *next;
 };
-/* tls and verify_name (NULL: the URL's host) are used for https only. */
-struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct ctx *ctx, struct err *err);
+struct proxy;
+/* tls and verify_name (NULL: the URL's host) are used for https only; proxy may be NULL. */
+struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy,
+                       const struct ctx *ctx, struct err *err);
 void wire_free(struct wire *w);
 /* Has the peer closed it, or said something that nobody asked for? */
 bool wire_stale(const struct wire *w);
