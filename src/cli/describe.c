@@ -22,8 +22,27 @@ static void text_age(char out[TIME_TEXT_MAX], int64_t ns)
     duration_format(out, ns < 10 * NS_PER_S ? ns / (10 * NS_PER_MS) * (10 * NS_PER_MS) : ns / NS_PER_S * NS_PER_S);
 }
 
-static const char sql_latest[] =
-    "SELECT " RUN_COLUMNS " FROM runs r WHERE r.storage_state = 0 ORDER BY r.created_at DESC LIMIT 10";
+struct latest {
+    struct jm *m;
+    jmval *list;
+    int64_t now;
+};
+
+static int add_latest(void *self, void *row, struct err *err)
+{
+    struct latest *l = self;
+    const struct run *r = row;
+    char when[TIME_TEXT_MAX];
+    jmval *o = jm_obj(l->m);
+    jm_put(l->m, o, "id", jm_str(l->m, r->run_id));
+    jm_put(l->m, o, "name", jm_str(l->m, r->display_name));
+    jm_put(l->m, o, "state", jm_str(l->m, run_state_name(r->state)));
+    jm_put(l->m, o, "created", jm_str(l->m, time_format(when, r->created_ns, TIME_SECONDS)));
+    text_age(when, (r->finished_ns ? r->finished_ns : l->now) - r->created_ns);
+    jm_put(l->m, o, "took", jm_str(l->m, when));
+    jm_push(l->list, o);
+    return 0;
+}
 
 static void latest_runs(const struct store *st, struct jm *m, jmval *list)
 {
@@ -31,23 +50,8 @@ static void latest_runs(const struct store *st, struct jm *m, jmval *list)
     struct db *db = db_reader_get(st->readers, &e);
     if (!db)
         return;
-    int64_t now = st->clock->wall_ns(st->clock);
-    {
-        STMT(s, db, sql_latest, &e);
-        while (s && stmt_step(s, &e) == 1) {
-            RUN(r);
-            char when[TIME_TEXT_MAX];
-            run_row(s, &r);
-            jmval *o = jm_obj(m);
-            jm_put(m, o, "id", jm_str(m, r.run_id));
-            jm_put(m, o, "name", jm_str(m, r.display_name));
-            jm_put(m, o, "state", jm_str(m, run_state_name(r.state)));
-            jm_put(m, o, "created", jm_str(m, time_format(when, r.created_ns, TIME_SECONDS)));
-            text_age(when, (r.finished_ns ? r.finished_ns : now) - r.created_ns);
-            jm_put(m, o, "took", jm_str(m, when));
-            jm_push(list, o);
-        }
-    }
+    struct latest l = {m, list, st->clock->wall_ns(st->clock)};
+    row_each(&RUN_ROWS, db, "WHERE r.storage_state = 0 ORDER BY r.created_at DESC LIMIT 10", NULL, 0, add_latest, &l, &e);
     db_reader_put(st->readers, db);
 }
 

@@ -3,27 +3,15 @@
 #include <string.h>
 
 #include "base/id.h"
-#include "pipelines/api/listing.h"
 #include "pipelines/api/proto_json.h"
+#include "pipelines/api/resource.h"
 
-jmval *experiment_out(struct jm *m, const struct experiment *e)
-{
-    jmval *o = jm_obj(m);
-    out_str(m, o, "experiment_id", e->experiment_id);
-    out_str(m, o, "display_name", e->name);
-    out_str(m, o, "description", e->description);
-    out_time(m, o, "created_at", e->created_ns);
-    jm_put(m, o, "storage_state", jm_str(m, e->archived ? "ARCHIVED" : "AVAILABLE"));
-    out_time(m, o, "last_run_created_at", e->last_run_ns);
-    return o;
-}
-
-static void send_experiment(struct http_res *res, const struct experiment *e)
-{
-    JM_NEW(m);
-    jm_set_root(m, experiment_out(m, e));
-    out_send(res, m);
-}
+const struct resource EXPERIMENTS = {
+    .table = &EXPERIMENT_ROWS,
+    .list_key = "experiments",
+    .bad_options = "Failed to create list options",
+    .list_failed = "Failed to list experiments",
+};
 
 static int insert_job(struct db *db, void *arg, struct err *err)
 {
@@ -63,48 +51,19 @@ int experiment_create_h(void *self, struct ctx *ctx, struct http_req *req, struc
         api_wrap(&failed, "Failed to create a experiment");
         return err_move(err, &failed);
     }
-    send_experiment(res, &e);
-    return 0;
+    return resource_send(self, res, &EXPERIMENTS, &e, VIEW_ONE, err);
 }
 
 int experiment_get_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    READER(r, (struct pipelines_api *)self, err);
-    EXPERIMENT(e);
-    if (!r.db || experiment_get(r.db, http_param(req, "experiment_id"), &e, err) < 0)
+    if (resource_get(self, res, &EXPERIMENTS, http_param(req, "experiment_id"), VIEW_ONE, err) < 0)
         return api_wrap(err, "Failed to fetch experiment");
-    send_experiment(res, &e);
-    return 0;
-}
-
-struct items {
-    struct jm *m;
-    jmval *list;
-};
-
-static int add_item(void *self, struct stmt *s, struct err *err)
-{
-    struct items *it = self;
-    EXPERIMENT(e);
-    experiment_row(s, &e);
-    jm_push(it->list, experiment_out(it->m, &e));
     return 0;
 }
 
 int experiment_list_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    LIST_QUERY(q);
-    if (list_parse(&EXPERIMENT_LIST, req, &q, err) < 0)
-        return api_wrap(err, "Failed to create list options");
-    READER(r, (struct pipelines_api *)self, err);
-    JM_NEW(m);
-    struct items it = {m, jm_arr(m)};
-    if (!r.db || list_run(&q, r.db, NULL, NULL, 0, add_item, &it, err) < 0)
-        return api_wrap(err, "Failed to list experiments");
-    jm_set_root(m, jm_obj(m));
-    list_finish(&q, m, jm_root(m), "experiments", it.list);
-    out_send(res, m);
-    return 0;
+    return resource_list(self, req, res, &EXPERIMENTS, NULL, NULL, 0, VIEW_LIST, err);
 }
 
 static int archive_job(struct db *db, void *arg, struct err *err) { return experiment_set_archived(db, arg, true, err); }
@@ -123,10 +82,9 @@ static int delete_job(struct db *db, void *arg, struct err *err)
 static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job,
                   const char *what, struct err *err)
 {
-    AUTOFREE char *id = xstrdup(http_param(req, "experiment_id"));
-    if (api_write(api, ctx, job, id, err) < 0)
+    const char *id = http_param(req, "experiment_id");
+    if (resource_change(api, ctx, res, job, id, err) < 0)
         return api_wrap(err, "Failed to %s experiment %s", what, id);
-    out_empty(res);
     return 0;
 }
 

@@ -16,8 +16,8 @@ static const int64_t SECONDS_MAX = 9223372030LL;
 struct predicate {
     enum op op;
     const char *key;
-    const struct list_field *field;
-    const char *tag;        /* LIST_TAGS: the key of the tag */
+    const struct row_field *field;
+    const char *tag;        /* ROW_TAGS: the key of the tag */
     const char *value_name; /* "string_value", "int_values", ... */
     jval *value;            /* a scalar, or the array of values (NULL when it is empty) */
     bool list, text, time;
@@ -93,20 +93,20 @@ static int read_value(jval *in, struct predicate *p, struct err *err)
         "predicate on \"%s\" has no value: give string_value, int_value, long_value, timestamp_value or a list of them", p->key);
 }
 
-static int read_key(const struct list_kind *kind, struct predicate *p, struct err *err)
+static int read_key(const struct row_table *kind, struct predicate *p, struct err *err)
 {
     if (str_empty(p->key))
         return err_set(err, ERR_INVALID, "Predicate key cannot be empty");
-    const struct list_field *f;
+    const struct row_field *f;
     if (str_starts(p->key, "tags.")) {
-        f = list_field(kind, "tags");
+        f = row_field(kind, "tags");
         p->tag = p->key + 5;
     } else {
-        f = list_field(kind, p->key);
-        if (f && f->type == LIST_TAGS)
+        f = row_field(kind, p->key);
+        if (f && f->type == ROW_TAGS)
             f = NULL; /* "tags" alone names no tag */
     }
-    if (!f || (f->flags & LIST_NO_FILTER))
+    if (!f || (f->flags & ROW_NO_FILTER))
         return err_set(err, ERR_INVALID, "no support for filtering on unrecognized field \"%.80s\"", p->key);
     p->field = f;
     return 0;
@@ -203,20 +203,26 @@ static void time_sql(const struct predicate *p, jval *v, enum op op, struct list
     bind_value(p, v, sql);
 }
 
-/* Equality of words goes by number, in any spelling; what is no word of ours equals nothing. */
+/* Equality of words goes by their numbers, in any spelling; what is no word of ours equals nothing. */
+static void same_word_sql(const struct row_field *f, const char *text, enum op op, struct list_sql *sql)
+{
+    const char *comma = op == OP_EQ ? " IN (" : " NOT IN (";
+    sql_add(sql, "%s", f->column);
+    for (const struct row_word *w = f->words; w->word; w++) {
+        if (strcasecmp(w->word, text) != 0)
+            continue;
+        sql_add(sql, "%s?", comma);
+        sql_bind_int(sql, w->number);
+        comma = ", ";
+    }
+    sql_add(sql, comma[0] == ',' ? ")" : op == OP_EQ ? " IN ()" : " NOT IN ()");
+}
+
 static void words_sql(const struct predicate *p, jval *v, enum op op, struct list_sql *sql)
 {
     AUTOFREE char *text = value_text(p, v);
-    const struct list_word *w = p->field->words;
-    while (w->word && strcasecmp(w->word, text) != 0)
-        w++;
     if (op == OP_EQ || op == OP_NE) {
-        if (!w->word)
-            sql_add(sql, op == OP_EQ ? "0" : "1");
-        else {
-            sql_add(sql, "%s %s ?", p->field->column, op_sql(op));
-            sql_bind_int(sql, w->number);
-        }
+        same_word_sql(p->field, text, op, sql);
         return;
     }
     if (op == OP_SUBSTRING)
@@ -247,9 +253,9 @@ static void one_value(const struct predicate *p, jval *v, enum op op, struct lis
         sql_add(sql, "EXISTS (SELECT 1 FROM json_each(%s) tag WHERE tag.key = ? AND tag.value = ?)", p->field->column);
         sql_bind_text(sql, p->tag);
         bind_value(p, v, sql);
-    } else if (p->field->type == LIST_TIME) {
+    } else if (p->field->type == ROW_TIME) {
         time_sql(p, v, op, sql);
-    } else if (p->field->type == LIST_WORDS) {
+    } else if (p->field->words) {
         words_sql(p, v, op, sql);
     } else if (op == OP_SUBSTRING) {
         substring_sql(p->field->column, jv_str_or(v, ""), sql);
@@ -275,7 +281,7 @@ static void predicate_sql(const struct predicate *p, struct list_sql *sql)
     sql_add(sql, ")");
 }
 
-int filter_sql(const struct list_kind *kind, jval *filter, struct list_sql *sql, struct err *err)
+int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, struct err *err)
 {
     jval *predicates = jv_get(filter, "predicates");
     if (jv_len(predicates) > PREDICATES_MAX)

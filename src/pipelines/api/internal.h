@@ -117,15 +117,10 @@ int package_unpack(const char *file_name, const char *p, size_t n, struct buf *o
 int package_fetch(struct pipelines_api *api, const struct ctx *ctx, const char *url, struct buf *out, char **file_name,
                   struct err *err);
 
-/* ---- writing rows as JSON -------------------------------------------------------------------------------------- */
-
-jmval *pipeline_out(struct jm *m, const struct pipeline *p);
-jmval *version_out(struct db *db, struct jm *m, const struct pipeline_version *v, struct err *err);
-jmval *experiment_out(struct jm *m, const struct experiment *e);
-/* full: with run_details. */
-jmval *run_out(struct db *db, struct jm *m, const struct run *r, bool full, struct err *err);
-
 /* ---- shared steps ---------------------------------------------------------------------------------------------- */
+
+/* The experiment that a list is asked for, NULL: none. ERR_NOT_FOUND. */
+int scope_experiment(struct pipelines_api *api, const struct http_req *req, const char **id, struct err *err);
 
 /* A pipeline and its first version, or one of them, to be stored in one transaction. */
 struct catalog_job {

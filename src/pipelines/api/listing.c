@@ -22,15 +22,6 @@ void list_query_clear(struct list_query *q)
     *q = (struct list_query){0};
 }
 
-const struct list_field *list_field(const struct list_kind *kind, const char *name)
-{
-    for (size_t i = 0; i < kind->n_fields; i++) {
-        if (strcmp(kind->fields[i].name, name) == 0)
-            return &kind->fields[i];
-    }
-    return NULL;
-}
-
 /* ---- pieces of SQL ------------------------------------------------------------------------------------------------ */
 
 void sql_add(struct list_sql *sql, const char *fmt, ...)
@@ -80,10 +71,10 @@ static int bind_all(struct stmt *s, int at, const struct list_sql *sql)
     return at;
 }
 
-void sql_words(struct list_sql *sql, const struct list_field *f)
+void sql_words(struct list_sql *sql, const struct row_field *f)
 {
     sql_add(sql, "CASE %s", f->column);
-    for (const struct list_word *w = f->words; w->word; w++) {
+    for (const struct row_word *w = f->words; w->word; w++) {
         if (w == f->words || w->number != w[-1].number) /* the first spelling of each */
             sql_add(sql, " WHEN %d THEN '%s'", w->number, w->word);
     }
@@ -111,18 +102,18 @@ static int set_sort_field(struct list_query *q, const char *word, struct err *er
 {
     AUTOFREE char *name = xstrdup(word);
     if (strncasecmp(name, "metric:", 7) == 0) {
-        q->sort = list_field(q->kind, "metric");
+        q->sort = row_field(q->kind, "metric");
         if (q->sort)
             return set_metric(q, name + 7, err);
     } else {
         for (char *p = name; *p; p++)
             *p = (char)tolower((unsigned char)*p);
-        q->sort = list_field(q->kind, name);
-        if (q->sort && q->sort->type == LIST_METRIC)
+        q->sort = row_field(q->kind, name);
+        if (q->sort && q->sort->type == ROW_METRIC)
             q->sort = NULL;
     }
-    if (!q->sort || (q->sort->flags & LIST_NO_SORT))
-        return err_set(err, ERR_INVALID, "Invalid sorting field: \"%.80s\" on listable type %s", word, q->kind->name);
+    if (!q->sort || (q->sort->flags & ROW_NO_SORT))
+        return err_set(err, ERR_INVALID, "Invalid sorting field: \"%.80s\" on listable type %s", word, q->kind->what);
     return 0;
 }
 
@@ -155,7 +146,7 @@ static int open_token(struct list_query *q, const char *text, struct err *err)
     q->token = json_parse((char *)raw, len, NULL, &e);
     free(raw);
     jval *t = json_root(q->token);
-    if (!q->token || !str_eq(jv_str(jv_get(t, "kind")), q->kind->name) || !jv_str(jv_get(t, "sort")) ||
+    if (!q->token || !str_eq(jv_str(jv_get(t, "kind")), q->kind->what) || !jv_str(jv_get(t, "sort")) ||
         !jv_str(jv_get(t, "id")) || jv_len(jv_get(t, "key")) == 0)
         return err_set(err, ERR_INVALID, "Invalid page token: take next_page_token of an earlier answer to the same list");
     return 0;
@@ -167,8 +158,8 @@ static int use_token(struct list_query *q, bool sort_given, bool filter_given, s
     const struct list_query asked = *q;
     const char *metric = jv_str(jv_get(t, "metric")), *filter = jv_str(jv_get(t, "filter"));
     const char *sort = jv_str(jv_get(t, "sort"));
-    q->sort = list_field(q->kind, sort);
-    if (!q->sort || (q->sort->flags & LIST_NO_SORT) || (q->sort->type == LIST_METRIC) != (metric != NULL))
+    q->sort = row_field(q->kind, sort);
+    if (!q->sort || (q->sort->flags & ROW_NO_SORT) || (q->sort->type == ROW_METRIC) != (metric != NULL))
         return err_set(err, ERR_INVALID, "Invalid page token: it sorts by \"%.80s\"", sort);
     q->desc = jv_bool(jv_get(t, "desc"), false);
     if (sort_given && (asked.sort->column != q->sort->column || asked.desc != q->desc || !str_eq(asked.metric, metric)))
@@ -187,14 +178,15 @@ static int use_token(struct list_query *q, bool sort_given, bool filter_given, s
     return 0;
 }
 
-int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter,
+int list_open(const struct row_table *kind, int32_t size, const char *token, const char *sort, const char *filter,
               struct list_query *q, struct err *err)
 {
     q->kind = kind;
     if (size < 0)
         return err_set(err, ERR_INVALID, "The page size should be greater than 0. Got %d", size);
     q->page_size = size == 0 ? PAGE_DEFAULT : size > PAGE_MAX ? PAGE_MAX : size;
-    q->sort = list_field(kind, "created_at");
+    q->sort = row_field(kind, "created_at");
+    ASSERT(q->sort);
     if (filter_parse(filter, &q->filter_doc, err) < 0 || parse_sort(q, sort ? sort : "", err) < 0)
         return -1;
     if (q->filter_doc)
@@ -205,7 +197,7 @@ int list_open(const struct list_kind *kind, int32_t size, const char *token, con
     return 0;
 }
 
-int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err)
+int list_parse(const struct row_table *kind, const struct http_req *req, struct list_query *q, struct err *err)
 {
     const char *token, *sort, *filter;
     int32_t size;
@@ -234,16 +226,20 @@ static void make_sort_key(const struct list_query *q, struct sort_key *k)
 {
     k->desc = q->desc;
     k->n = 1;
-    switch (q->sort->type) {
-    case LIST_TEXT:
-        sql_add(&k->part[0], "%s COLLATE NOCASE", q->sort->column);
-        sql_add(&k->part[1], "%s", q->sort->column);
-        k->n = 2;
-        return;
-    case LIST_WORDS:
+    if (q->sort->words) {
         sql_words(&k->part[0], q->sort);
         return;
-    case LIST_METRIC:
+    }
+    switch (q->sort->type) {
+    case ROW_TEXT:
+    case ROW_OPT:
+    case ROW_JSON:
+        sql_add(&k->part[0], q->sort->type == ROW_TEXT ? "%s COLLATE NOCASE" : "coalesce(%s, '') COLLATE NOCASE",
+                q->sort->column);
+        sql_add(&k->part[1], q->sort->type == ROW_TEXT ? "%s" : "coalesce(%s, '')", q->sort->column);
+        k->n = 2;
+        return;
+    case ROW_METRIC:
         /* Runs without the metric come last, whatever the direction: it is in the sign of the value. */
         k->desc = false;
         k->n = 2;
@@ -299,7 +295,7 @@ static int add_start(struct list_sql *sql, const struct list_query *q, const str
     }
     sql_add(sql, " AND (");
     add_key(sql, k, "");
-    sql_add(sql, ", %s) %s (", q->kind->id_column, op);
+    sql_add(sql, ", %s) %s (", q->kind->id, op);
     for (size_t i = 0; i < k->n; i++) {
         sql_add(sql, "?, ");
         if (bind_token_value(sql, jv_at(key, i), err) < 0)
@@ -314,8 +310,10 @@ static void add_order(struct list_sql *sql, const struct list_query *q, const st
 {
     sql_add(sql, " ORDER BY ");
     add_key(sql, k, k->desc ? " DESC" : "");
-    sql_add(sql, ", %s%s LIMIT %d", q->kind->id_column, k->desc ? " DESC" : "", q->page_size + 1);
+    sql_add(sql, ", %s%s LIMIT %d", q->kind->id, k->desc ? " DESC" : "", q->page_size + 1);
 }
+
+static bool is_number(const struct row_field *f) { return !f->words && f->type >= ROW_INT && f->type <= ROW_TIME; }
 
 /* The token of the page that starts with this row: columns 0.. are the key, then the id. */
 static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key)
@@ -323,7 +321,7 @@ static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key
     JM_NEW(m);
     jmval *root = jm_obj(m), *key = jm_arr(m);
     jm_set_root(m, root);
-    jm_put(m, root, "kind", jm_str(m, q->kind->name));
+    jm_put(m, root, "kind", jm_str(m, q->kind->what));
     jm_put(m, root, "sort", jm_str(m, q->sort->name));
     jm_put(m, root, "desc", jm_bool(m, q->desc));
     if (q->metric)
@@ -332,9 +330,9 @@ static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key
         jm_put(m, root, "filter", jm_str(m, q->filter));
     for (size_t i = 0; i < n_key; i++) {
         int col = (int)i;
-        if (q->sort->type == LIST_TIME || (q->sort->type == LIST_METRIC && i == 0))
+        if (is_number(q->sort) || (q->sort->type == ROW_METRIC && i == 0))
             jm_push(key, jm_i64(m, stmt_i64(s, col)));
-        else if (q->sort->type == LIST_METRIC)
+        else if (q->sort->type == ROW_METRIC)
             jm_push(key, jm_f64(m, stmt_f64(s, col)));
         else
             jm_push(key, jm_str(m, stmt_text(s, col) ? stmt_text(s, col) : ""));
@@ -348,7 +346,7 @@ static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key
 
 static int count_all(struct list_query *q, struct db *db, const struct list_sql *where, struct err *err)
 {
-    AUTOFREE char *text = xasprintf("SELECT count(*) FROM %s WHERE %s", q->kind->from, buf_str(&where->text));
+    AUTOFREE char *text = xasprintf("SELECT count(*) FROM %s %s WHERE %s", q->kind->table, q->kind->alias, buf_str(&where->text));
     STMT_DYNAMIC(s, db, text, err);
     if (!s)
         return -1;
@@ -374,7 +372,7 @@ static int select_page(struct list_query *q, struct db *db, const struct list_sq
             q->next_token = make_token(q, keys, n_key);
             return 0;
         }
-        STMT(s, db, q->kind->row_sql, err);
+        STMT(s, db, row_select_one(q->kind), err);
         if (!s)
             return -1;
         stmt_bind_text(s, 1, stmt_text(keys, (int)n_key));
@@ -400,7 +398,7 @@ int list_run(struct list_query *q, struct db *db, const char *where, const char 
     SQL_PIECE(sql);
     sql_add(&sql, "SELECT ");
     add_key(&sql, &key, "");
-    sql_add(&sql, ", %s FROM %s WHERE %s", q->kind->id_column, q->kind->from, buf_str(&cond.text));
+    sql_add(&sql, ", %s FROM %s %s WHERE %s", q->kind->id, q->kind->table, q->kind->alias, buf_str(&cond.text));
     for (size_t i = 0; i < cond.n; i++) {
         const struct list_bind *b = &cond.binds[i];
         if (b->type == BIND_TEXT)

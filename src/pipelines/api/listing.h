@@ -1,8 +1,9 @@
-/* listing.h - lists of every kind: page tokens, sorting and filters, turned into SQL by a table of fields per kind.
+/* listing.h - lists of every kind: page tokens, sorting and filters, turned into SQL by the kind's table (store/rows.h).
  *
  *     LIST_QUERY(q);
- *     if (list_parse(&RUN_LIST, req, &q, err) < 0 || list_run(&q, db, "r.experiment_id = ?", ids, 1, RUN_COLUMNS, ROW_COLUMNS,
- * row, self, err) < 0) return -1; list_finish(&q, m, root);                      // total_size, next_page_token
+ *     if (list_parse(&RUN_ROWS, req, &q, err) < 0 || list_run(&q, db, "r.experiment_id = ?", ids, 1, row, self, err) < 0)
+ *         return -1;
+ *     list_finish(&q, m, root, "runs", items);              // with total_size, next_page_token
  *
  * Paging is by key, never by offset: a token holds the sort field, the direction, the filter and the sort key of the first row of
  * the next page. A token comes from outside like any other text: its field is looked up in the table, its filter is parsed as a
@@ -12,37 +13,7 @@
 #define TM_PIPELINES_API_LISTING_H
 
 #include "pipelines/api/internal.h"
-
-enum list_type {
-    LIST_TEXT,
-    LIST_TIME,   /* INTEGER nanoseconds; compared with filters as whole seconds */
-    LIST_WORDS,  /* INTEGER that stands for words */
-    LIST_TAGS,   /* filter only: tags.<key>, on a column with a JSON object */
-    LIST_METRIC, /* sort only: metric:<name> */
-};
-enum { LIST_NO_SORT = 1, LIST_NO_FILTER = 2 };
-
-/* A word of a LIST_WORDS column. The first one of a number is what it sorts by; the others are further spellings for filters (any
- * case). */
-struct list_word {
-    const char *word;
-    int number;
-};
-struct list_field {
-    const char *name;
-    const char *column; /* SQL, with the table's alias */
-    enum list_type type;
-    const struct list_word *words; /* ends with a NULL word */
-    unsigned flags;
-};
-struct list_kind {
-    const char *name;      /* "Run", for messages and tokens */
-    const char *from;      /* "runs r" */
-    const char *id_column; /* "r.run_id" */
-    const char *row_sql;   /* selects one row by its id, ?1; a literal, so that the statement is prepared once */
-    const struct list_field *fields;
-    size_t n_fields;
-};
+#include "pipelines/store/rows.h"
 
 /* A value bound to one ? of a piece of SQL. */
 struct list_bind {
@@ -58,8 +29,8 @@ struct list_sql { /* SQL text with ? and its values, in order */
 };
 
 struct list_query {
-    const struct list_kind *kind;
-    const struct list_field *sort;
+    const struct row_table *kind;
+    const struct row_field *sort;
     char *metric; /* LIST_METRIC */
     bool desc;
     int page_size;
@@ -73,14 +44,14 @@ void list_query_clear(struct list_query *q);
 #define LIST_QUERY(name) CLEANUP(list_query_clear) struct list_query name = {0}
 
 /* Reads page_token, page_size, sort_by and filter. ERR_BAD_REQUEST and ERR_INVALID. */
-int list_parse(const struct list_kind *kind, const struct http_req *req, struct list_query *q, struct err *err);
+int list_parse(const struct row_table *kind, const struct http_req *req, struct list_query *q, struct err *err);
 /* The same from texts, of which any may be NULL; size 0: the default. */
-int list_open(const struct list_kind *kind, int32_t size, const char *token, const char *sort, const char *filter,
+int list_open(const struct row_table *kind, int32_t size, const char *token, const char *sort, const char *filter,
               struct list_query *q, struct err *err);
 
 typedef int list_row_fn(void *self, struct stmt *s, struct err *err);
 /* Counts and selects. where: a condition of the caller's with n_values ? for texts; NULL: none. row is called for each row of the
- * page with the columns of the kind's row_sql. */
+ * page with the columns of row_select. */
 int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, list_row_fn *row,
              void *self, struct err *err);
 /* Writes items under key unless there are none, total_size and next_page_token. */
@@ -93,12 +64,11 @@ void sql_bind_int(struct list_sql *sql, int64_t v);
 void sql_bind_real(struct list_sql *sql, double v);
 void sql_clear(struct list_sql *sql);
 /* The words of a column as a CASE expression. */
-void sql_words(struct list_sql *sql, const struct list_field *f);
+void sql_words(struct list_sql *sql, const struct row_field *f);
 /* Parses a filter's text (URL-decoded once more unless it starts with a brace). *doc NULL when it is empty. */
 int filter_parse(const char *text, struct json **doc, struct err *err);
 /* Appends " AND ..." for each predicate. */
-int filter_sql(const struct list_kind *kind, jval *filter, struct list_sql *sql, struct err *err);
-const struct list_field *list_field(const struct list_kind *kind, const char *name);
+int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, struct err *err);
 
 extern const struct list_kind PIPELINE_LIST, VERSION_LIST, EXPERIMENT_LIST, RUN_LIST;
 

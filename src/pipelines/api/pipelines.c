@@ -3,27 +3,15 @@
 #include <string.h>
 
 #include "base/id.h"
-#include "pipelines/api/listing.h"
 #include "pipelines/api/proto_json.h"
+#include "pipelines/api/resource.h"
 
-jmval *pipeline_out(struct jm *m, const struct pipeline *p)
-{
-    jmval *o = jm_obj(m);
-    out_str(m, o, "pipeline_id", p->pipeline_id);
-    out_str(m, o, "name", p->name);
-    out_str(m, o, "display_name", p->display_name);
-    out_str(m, o, "description", p->description);
-    out_time(m, o, "created_at", p->created_ns);
-    out_json(m, o, "tags", p->tags);
-    return o;
-}
-
-static void send_pipeline(struct http_res *res, const struct pipeline *p)
-{
-    JM_NEW(m);
-    jm_set_root(m, pipeline_out(m, p));
-    out_send(res, m);
-}
+const struct resource PIPELINES = {
+    .table = &PIPELINE_ROWS,
+    .list_key = "pipelines",
+    .bad_options = "Failed to list pipelines due to invalid list options",
+    .list_failed = "Failed to list pipelines",
+};
 
 /* Name, display name, description and tags of a body, checked. */
 static int read_body(jval *body, struct pipeline *p, struct err *err)
@@ -65,8 +53,7 @@ int pipeline_create_h(void *self, struct ctx *ctx, struct http_req *req, struct 
     };
     if (catalog_store(self, ctx, &job, err) < 0)
         return api_wrap(err, "Failed to create a pipeline due to server error");
-    send_pipeline(res, &p);
-    return 0;
+    return resource_send(self, res, &PIPELINES, &p, VIEW_ONE, err);
 }
 
 /* ---- with its first version, by URL ------------------------------------------------------------------------------- */
@@ -122,8 +109,7 @@ int pipeline_create_with_version_h(void *self, struct ctx *ctx, struct http_req 
     const char *url = jv_str_or(jv_path(json_root(body), "pipeline_version", "package_url", "pipeline_url", NULL), "");
     if (create_from_url(self, ctx, json_root(body), url, &p, err) < 0)
         return api_wrap(err, "Failed to create a pipeline");
-    send_pipeline(res, &p);
-    return 0;
+    return resource_send(self, res, &PIPELINES, &p, VIEW_ONE, err);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------ */
@@ -131,55 +117,28 @@ int pipeline_create_with_version_h(void *self, struct ctx *ctx, struct http_req 
 int pipeline_get_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *id = http_param(req, "pipeline_id");
-    READER(r, (struct pipelines_api *)self, err);
-    PIPELINE(p);
-    if (!r.db || pipeline_get(r.db, id, &p, err) < 0)
+    if (resource_get(self, res, &PIPELINES, id, VIEW_ONE, err) < 0)
         return api_wrap(err, "Failed to get a pipeline %s. Check error stack", id);
-    send_pipeline(res, &p);
     return 0;
 }
 
 int pipeline_by_name_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *name = http_param(req, "name");
-    READER(r, (struct pipelines_api *)self, err);
     PIPELINE(p);
     if (strchr(name, '/')) /* a path of several parts, however it is written */
         return err_set(err, ERR_NOT_FOUND, "Not Found");
-    if (!r.db || pipeline_get_by_name(r.db, "", name, &p, err) < 0)
-        return api_wrap(err, "Failed to get a pipeline with name %s. Check error stack", name);
-    send_pipeline(res, &p);
-    return 0;
-}
-
-struct items {
-    struct jm *m;
-    jmval *list;
-};
-
-static int add_item(void *self, struct stmt *s, struct err *err)
-{
-    struct items *it = self;
-    PIPELINE(p);
-    pipeline_row(s, &p);
-    jm_push(it->list, pipeline_out(it->m, &p));
-    return 0;
+    {
+        READER(r, (struct pipelines_api *)self, err);
+        if (!r.db || pipeline_get_by_name(r.db, "", name, &p, err) < 0)
+            return api_wrap(err, "Failed to get a pipeline with name %s. Check error stack", name);
+    }
+    return resource_send(self, res, &PIPELINES, &p, VIEW_ONE, err);
 }
 
 int pipeline_list_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    LIST_QUERY(q);
-    if (list_parse(&PIPELINE_LIST, req, &q, err) < 0)
-        return api_wrap(err, "Failed to list pipelines due to invalid list options");
-    READER(r, (struct pipelines_api *)self, err);
-    JM_NEW(m);
-    struct items it = {m, jm_arr(m)};
-    if (!r.db || list_run(&q, r.db, NULL, NULL, 0, add_item, &it, err) < 0)
-        return api_wrap(err, "Failed to list pipelines");
-    jm_set_root(m, jm_obj(m));
-    list_finish(&q, m, jm_root(m), "pipelines", it.list);
-    out_send(res, m);
-    return 0;
+    return resource_list(self, req, res, &PIPELINES, NULL, NULL, 0, VIEW_LIST, err);
 }
 
 /* ---- changing ----------------------------------------------------------------------------------------------------- */
@@ -197,20 +156,6 @@ static int patch_job(struct db *db, void *arg, struct err *err)
     return pipeline_update(db, c->id, c->display_name, c->tags, err) < 0 ? -1 : pipeline_get(db, c->id, c->out, err);
 }
 
-/* tags absent: unchanged (NULL); {}: removed (""). Caller frees. */
-static int patch_tags(jval *body, char **tags, struct err *err)
-{
-    *tags = NULL;
-    jval *given = jv_get(body, "tags");
-    if (!given)
-        return 0;
-    if (rule_tags(given, tags, err) < 0)
-        return -1;
-    if (!*tags)
-        *tags = xstrdup("");
-    return 0;
-}
-
 int pipeline_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *id = http_param(req, "pipeline_id");
@@ -225,8 +170,7 @@ int pipeline_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct h
     struct change c = {.id = id, .display_name = *shown ? shown : NULL, .tags = tags, .out = &p};
     if (api_write(self, ctx, patch_job, &c, err) < 0)
         return api_wrap(err, "Failed to update pipeline %s. Check error stack", id);
-    send_pipeline(res, &p);
-    return 0;
+    return resource_send(self, res, &PIPELINES, &p, VIEW_ONE, err);
 }
 
 static int delete_job(struct db *db, void *arg, struct err *err)

@@ -6,6 +6,7 @@
 #include "base/id.h"
 #include "pipelines/api/internal.h"
 #include "pipelines/api/proto_json.h"
+#include "pipelines/api/resource.h"
 
 enum { PLUGIN_KEYS_MAX = 16, PLUGIN_BYTES_MAX = 64 << 10, PLUGINS_BYTES_MAX = 256 << 10, PLUGIN_DEPTH_MAX = 10 };
 
@@ -203,12 +204,5 @@ int run_create_h(void *self, struct ctx *ctx, struct http_req *req, struct http_
         return api_wrap(err, "Failed to create a new run");
     FAULT("pipelines.run.stored");
     api->hooks.notify(api->hooks.self, c.run.run_id);
-    READER(r, api, err);
-    JM_NEW(m);
-    jmval *root = r.db ? run_out(r.db, m, &c.run, false, err) : NULL;
-    if (!root)
-        return -1;
-    jm_set_root(m, root);
-    out_send(res, m);
-    return 0;
+    return resource_send(api, res, &RUNS, &c.run, VIEW_LIST, err);
 }

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pipelines/api/internal.h"
+#include "pipelines/api/resource.h"
 
 /* ---- tasks -------------------------------------------------------------------------------------------------------- */
 
@@ -149,29 +149,20 @@ static int out_source(struct db *db, struct jm *m, jmval *o, const struct run *r
     return 0;
 }
 
-jmval *run_out(struct db *db, struct jm *m, const struct run *r, bool full, struct err *err)
+static int run_more(struct db *db, struct jm *m, jmval *o, const void *row, int view, struct err *err)
 {
-    jmval *o = jm_obj(m);
-    out_str(m, o, "experiment_id", r->experiment_id);
-    out_str(m, o, "run_id", r->run_id);
-    out_str(m, o, "display_name", r->display_name);
-    jm_put(m, o, "storage_state", jm_str(m, r->archived ? "ARCHIVED" : "AVAILABLE"));
-    out_str(m, o, "description", r->description);
+    const struct run *r = row;
     if (out_source(db, m, o, r, err) < 0)
-        return NULL;
+        return -1;
     out_runtime_config(m, o, r);
-    out_str(m, o, "service_account", r->service_account);
-    out_time(m, o, "created_at", r->created_ns);
-    out_time(m, o, "scheduled_at", r->scheduled_ns);
-    out_time(m, o, "finished_at", r->finished_ns);
-    if (r->state != RUN_STATE_UNSPECIFIED)
-        out_str(m, o, "state", run_state_name(r->state));
     out_error(m, o, r->error_code, r->error_message);
-    out_str(m, o, "recurring_run_id", r->recurring_run_id);
-    out_json(m, o, "state_history", r->state_history);
-    out_json(m, o, "plugins_input", r->plugins_input);
-    out_json(m, o, "plugins_output", r->plugins_output);
-    if (full && out_tasks(db, m, o, r->run_id, err) < 0)
-        return NULL;
-    return o;
+    return view >= VIEW_ONE ? out_tasks(db, m, o, r->run_id, err) : 0;
 }
+
+const struct resource RUNS = {
+    .table = &RUN_ROWS,
+    .list_key = "runs",
+    .bad_options = "Failed to create list options",
+    .list_failed = "Failed to list runs",
+    .more = run_more,
+};

@@ -2,70 +2,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pipelines/api/listing.h"
+#include "pipelines/api/resource.h"
 
 int run_get_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    READER(r, (struct pipelines_api *)self, err);
-    RUN(run);
-    JM_NEW(m);
-    jmval *root = NULL;
-    if (r.db && run_get(r.db, http_param(req, "run_id"), &run, err) == 0)
-        root = run_out(r.db, m, &run, true, err);
-    if (!root)
+    if (resource_get(self, res, &RUNS, http_param(req, "run_id"), VIEW_ONE, err) < 0)
         return api_wrap(err, "Failed to get a run");
-    jm_set_root(m, root);
-    out_send(res, m);
     return 0;
 }
 
-/* ---- list --------------------------------------------------------------------------------------------------------- */
-
-struct items {
-    struct jm *m;
-    jmval *list;
-    struct db *db;
-};
-
-static int add_item(void *self, struct stmt *s, struct err *err)
+/* A scope that names no experiment is an error, not an empty list. */
+int scope_experiment(struct pipelines_api *api, const struct http_req *req, const char **id, struct err *err)
 {
-    struct items *it = self;
-    RUN(run);
-    run_row(s, &run);
-    jmval *o = run_out(it->db, it->m, &run, false, err);
-    if (!o)
+    if (query_text(req, "experiment_id", id, err) < 0)
         return -1;
-    jm_push(it->list, o);
-    return 0;
-}
-
-static int list(struct pipelines_api *api, const char *experiment, struct list_query *q, struct jm *m, struct err *err)
-{
+    if (str_empty(*id)) {
+        *id = NULL;
+        return 0;
+    }
     READER(r, api, err);
     EXPERIMENT(e);
-    struct items it = {m, jm_arr(m), r.db};
-    bool scoped = !str_empty(experiment);
-    if (!r.db || (scoped && experiment_get(r.db, experiment, &e, err) < 0) ||
-        list_run(q, r.db, scoped ? "r.experiment_id = ?" : NULL, &experiment, scoped, add_item, &it, err) < 0)
-        return -1;
-    jm_set_root(m, jm_obj(m));
-    list_finish(q, m, jm_root(m), "runs", it.list);
-    return 0;
+    return r.db ? experiment_get(r.db, *id, &e, err) : -1;
 }
 
 int run_list_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    LIST_QUERY(q);
-    const char *experiment;
-    if (query_text(req, "experiment_id", &experiment, err) < 0)
-        return -1;
-    if (list_parse(&RUN_LIST, req, &q, err) < 0)
-        return api_wrap(err, "Failed to create list options");
-    JM_NEW(m);
-    if (list(self, experiment, &q, m, err) < 0)
+    const char *id;
+    if (scope_experiment(self, req, &id, err) < 0)
         return api_wrap(err, "Failed to list runs");
-    out_send(res, m);
-    return 0;
+    return resource_list(self, req, res, &RUNS, id ? "r.experiment_id = ?" : NULL, &id, id != NULL, VIEW_LIST, err);
 }
 
 /* ---- archive ------------------------------------------------------------------------------------------------------ */
@@ -90,10 +55,8 @@ static int unarchive_job(struct db *db, void *arg, struct err *err)
 static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job,
                   const char *what, struct err *err)
 {
-    AUTOFREE char *id = xstrdup(http_param(req, "run_id"));
-    if (api_write(api, ctx, job, id, err) < 0)
+    if (resource_change(api, ctx, res, job, http_param(req, "run_id"), err) < 0)
         return api_wrap(err, "Failed to %s a run", what);
-    out_empty(res);
     return 0;
 }
 

@@ -15,10 +15,10 @@ static const char COMPATIBLE_COMMIT[] = "7b70c7b95f6832772efd6fd0029a4024491a0f4
 
 enum { BODY_DEFAULT = 1 << 20, BODY_RUN = PACKAGE_MAX, BODY_UPLOAD = PACKAGE_MAX + (1 << 20) };
 
-#define PIPELINES(verb)   PERM(verb, "pipelines.kubeflow.org", "pipelines")
-#define EXPERIMENTS(verb) PERM(verb, "pipelines.kubeflow.org", "experiments")
-#define RUNS(verb)        PERM(verb, "pipelines.kubeflow.org", "runs")
-#define JOBS(verb)        PERM(verb, "pipelines.kubeflow.org", "jobs")
+#define MAY_PIPELINES(verb)   PERM(verb, "pipelines.kubeflow.org", "pipelines")
+#define MAY_EXPERIMENTS(verb) PERM(verb, "pipelines.kubeflow.org", "experiments")
+#define MAY_RUNS(verb)        PERM(verb, "pipelines.kubeflow.org", "runs")
+#define MAY_JOBS(verb)        PERM(verb, "pipelines.kubeflow.org", "jobs")
 /* Upload endpoints do not look at the method. */
 #define ANY_METHOD (HTTP_GET | HTTP_POST | HTTP_PUT | HTTP_PATCH | HTTP_DELETE)
 
@@ -26,51 +26,52 @@ static const struct route ROUTES[] = {
     {HTTP_GET, API_BASE "/healthz", healthz_h, PERM_OPEN},
     {HTTP_GET, "/apis/v1beta1/healthz", healthz_v1_h, PERM_OPEN},
     {HTTP_GET, "/apis/v1beta1/auth", auth_v1_h, PERM("get", "kubeflow.org", "viewers")},
-    {HTTP_GET, "/metrics", metrics_h, RUNS("list")},
+    {HTTP_GET, "/metrics", metrics_h, MAY_RUNS("list")},
 
-    {HTTP_POST, API_BASE "/pipelines", pipeline_create_h, PIPELINES("create")},
-    {HTTP_GET, API_BASE "/pipelines", pipeline_list_h, PIPELINES("list")},
-    {HTTP_POST, API_BASE "/pipelines/create", pipeline_create_with_version_h, PIPELINES("create")},
-    {HTTP_GET, API_BASE "/pipelines/names/{name}", pipeline_by_name_h, PIPELINES("get")},
-    {ANY_METHOD, API_BASE "/pipelines/upload", upload_h, PIPELINES("create"), BODY_UPLOAD},
-    {ANY_METHOD, API_BASE "/pipelines/upload_version", upload_version_h, PIPELINES("create"), BODY_UPLOAD},
-    {ANY_METHOD, "/apis/v1beta1/pipelines/upload", upload_h, PIPELINES("create"), BODY_UPLOAD},
-    {ANY_METHOD, "/apis/v1beta1/pipelines/upload_version", upload_version_h, PIPELINES("create"), BODY_UPLOAD},
-    {HTTP_GET, API_BASE "/pipelines/{pipeline_id}", pipeline_get_h, PIPELINES("get")},
-    {HTTP_PATCH, API_BASE "/pipelines/{pipeline_id}", pipeline_patch_h, PIPELINES("update")},
-    {HTTP_DELETE, API_BASE "/pipelines/{pipeline_id}", pipeline_delete_h, PIPELINES("delete")},
-    {HTTP_POST, API_BASE "/pipelines/{pipeline_id}/versions", version_create_h, PIPELINES("create")},
-    {HTTP_GET, API_BASE "/pipelines/{pipeline_id}/versions", version_list_h, PIPELINES("list")},
-    {HTTP_GET, API_BASE "/pipelines/{pipeline_id}/versions/{pipeline_version_id}", version_get_h, PIPELINES("get")},
-    {HTTP_PATCH, API_BASE "/pipelines/{pipeline_id}/versions/{pipeline_version_id}", version_patch_h, PIPELINES("update")},
-    {HTTP_DELETE, API_BASE "/pipelines/{pipeline_id}/versions/{pipeline_version_id}", version_delete_h, PIPELINES("delete")},
+    {HTTP_POST, API_BASE "/pipelines", pipeline_create_h, MAY_PIPELINES("create")},
+    {HTTP_GET, API_BASE "/pipelines", pipeline_list_h, MAY_PIPELINES("list")},
+    {HTTP_POST, API_BASE "/pipelines/create", pipeline_create_with_version_h, MAY_PIPELINES("create")},
+    {HTTP_GET, API_BASE "/pipelines/names/{name}", pipeline_by_name_h, MAY_PIPELINES("get")},
+    {ANY_METHOD, API_BASE "/pipelines/upload", upload_h, MAY_PIPELINES("create"), BODY_UPLOAD},
+    {ANY_METHOD, API_BASE "/pipelines/upload_version", upload_version_h, MAY_PIPELINES("create"), BODY_UPLOAD},
+    {ANY_METHOD, "/apis/v1beta1/pipelines/upload", upload_h, MAY_PIPELINES("create"), BODY_UPLOAD},
+    {ANY_METHOD, "/apis/v1beta1/pipelines/upload_version", upload_version_h, MAY_PIPELINES("create"), BODY_UPLOAD},
+    {HTTP_GET, API_BASE "/pipelines/{pipeline_id}", pipeline_get_h, MAY_PIPELINES("get")},
+    {HTTP_PATCH, API_BASE "/pipelines/{pipeline_id}", pipeline_patch_h, MAY_PIPELINES("update")},
+    {HTTP_DELETE, API_BASE "/pipelines/{pipeline_id}", pipeline_delete_h, MAY_PIPELINES("delete")},
+    {HTTP_POST, API_BASE "/pipelines/{pipeline_id}/versions", version_create_h, MAY_PIPELINES("create")},
+    {HTTP_GET, API_BASE "/pipelines/{pipeline_id}/versions", version_list_h, MAY_PIPELINES("list")},
+    {HTTP_GET, API_BASE "/pipelines/{pipeline_id}/versions/{pipeline_version_id}", version_get_h, MAY_PIPELINES("get")},
+    {HTTP_PATCH, API_BASE "/pipelines/{pipeline_id}/versions/{pipeline_version_id}", version_patch_h, MAY_PIPELINES("update")},
+    {HTTP_DELETE, API_BASE "/pipelines/{pipeline_id}/versions/{pipeline_version_id}", version_delete_h, MAY_PIPELINES("delete")},
 
-    {HTTP_POST, API_BASE "/experiments", experiment_create_h, EXPERIMENTS("create")},
-    {HTTP_GET, API_BASE "/experiments", experiment_list_h, EXPERIMENTS("list")},
-    {HTTP_GET, API_BASE "/experiments/{experiment_id}", experiment_get_h, EXPERIMENTS("get")},
-    {HTTP_DELETE, API_BASE "/experiments/{experiment_id}", experiment_delete_h, EXPERIMENTS("delete")},
-    {HTTP_POST, API_BASE "/experiments/{experiment_id}:archive", experiment_archive_h, EXPERIMENTS("archive")},
-    {HTTP_POST, API_BASE "/experiments/{experiment_id}:unarchive", experiment_unarchive_h, EXPERIMENTS("unarchive")},
+    {HTTP_POST, API_BASE "/experiments", experiment_create_h, MAY_EXPERIMENTS("create")},
+    {HTTP_GET, API_BASE "/experiments", experiment_list_h, MAY_EXPERIMENTS("list")},
+    {HTTP_GET, API_BASE "/experiments/{experiment_id}", experiment_get_h, MAY_EXPERIMENTS("get")},
+    {HTTP_DELETE, API_BASE "/experiments/{experiment_id}", experiment_delete_h, MAY_EXPERIMENTS("delete")},
+    {HTTP_POST, API_BASE "/experiments/{experiment_id}:archive", experiment_archive_h, MAY_EXPERIMENTS("archive")},
+    {HTTP_POST, API_BASE "/experiments/{experiment_id}:unarchive", experiment_unarchive_h, MAY_EXPERIMENTS("unarchive")},
 
-    {HTTP_POST, API_BASE "/runs", run_create_h, RUNS("create"), BODY_RUN},
-    {HTTP_GET, API_BASE "/runs", run_list_h, RUNS("list")},
-    {HTTP_GET, API_BASE "/runs/{run_id}", run_get_h, RUNS("get")},
-    {HTTP_GET, "/api/tidemill/v1/runs/{run_id}/artifacts", run_artifacts_h, RUNS("get")},
-    {HTTP_DELETE, API_BASE "/runs/{run_id}", run_delete_h, RUNS("delete")},
-    {HTTP_POST, API_BASE "/runs/{run_id}:archive", run_archive_h, RUNS("archive")},
-    {HTTP_POST, API_BASE "/runs/{run_id}:unarchive", run_unarchive_h, RUNS("unarchive")},
-    {HTTP_POST, API_BASE "/runs/{run_id}:terminate", run_terminate_h, RUNS("terminate")},
-    {HTTP_POST, API_BASE "/runs/{run_id}:retry", run_retry_h, RUNS("retry")},
-    {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/log", run_log_h, RUNS("get")},
-    {HTTP_GET, "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", run_log_h, RUNS("get")},
-    {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h, RUNS("readArtifact")},
+    {HTTP_POST, API_BASE "/runs", run_create_h, MAY_RUNS("create"), BODY_RUN},
+    {HTTP_GET, API_BASE "/runs", run_list_h, MAY_RUNS("list")},
+    {HTTP_GET, API_BASE "/runs/{run_id}", run_get_h, MAY_RUNS("get")},
+    {HTTP_GET, "/api/tidemill/v1/runs/{run_id}/artifacts", run_artifacts_h, MAY_RUNS("get")},
+    {HTTP_DELETE, API_BASE "/runs/{run_id}", run_delete_h, MAY_RUNS("delete")},
+    {HTTP_POST, API_BASE "/runs/{run_id}:archive", run_archive_h, MAY_RUNS("archive")},
+    {HTTP_POST, API_BASE "/runs/{run_id}:unarchive", run_unarchive_h, MAY_RUNS("unarchive")},
+    {HTTP_POST, API_BASE "/runs/{run_id}:terminate", run_terminate_h, MAY_RUNS("terminate")},
+    {HTTP_POST, API_BASE "/runs/{run_id}:retry", run_retry_h, MAY_RUNS("retry")},
+    {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/log", run_log_h, MAY_RUNS("get")},
+    {HTTP_GET, "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", run_log_h, MAY_RUNS("get")},
+    {HTTP_GET, API_BASE "/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h,
+     MAY_RUNS("readArtifact")},
     {HTTP_GET, "/apis/v1beta1/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h,
-     RUNS("readArtifact")},
+     MAY_RUNS("readArtifact")},
 
-    {HTTP_GET | HTTP_POST, API_BASE "/recurringruns", not_served_h, JOBS("create")},
-    {HTTP_GET | HTTP_DELETE | HTTP_PATCH, API_BASE "/recurringruns/{recurring_run_id}", not_served_h, JOBS("get")},
-    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:enable", not_served_h, JOBS("enable")},
-    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:disable", not_served_h, JOBS("disable")},
+    {HTTP_GET | HTTP_POST, API_BASE "/recurringruns", not_served_h, MAY_JOBS("create")},
+    {HTTP_GET | HTTP_DELETE | HTTP_PATCH, API_BASE "/recurringruns/{recurring_run_id}", not_served_h, MAY_JOBS("get")},
+    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:enable", not_served_h, MAY_JOBS("enable")},
+    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:disable", not_served_h, MAY_JOBS("disable")},
     {HTTP_POST, API_BASE "/workflows", report_refused_h, PERM("report", "pipelines.kubeflow.org", "workflows")},
     {HTTP_POST, API_BASE "/scheduledworkflows", report_refused_h, PERM("report", "pipelines.kubeflow.org", "scheduledworkflows")},
 };

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/id.h"
-#include "pipelines/api/internal.h"
 #include "pipelines/api/multipart.h"
+#include "pipelines/api/resource.h"
 
 /* What came with an upload: the file, and the query. */
 struct upload {
@@ -105,10 +105,7 @@ int upload_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res 
     };
     if (catalog_store(self, ctx, &job, err) < 0)
         return api_wrap(err, "Failed to create a pipeline and a pipeline version");
-    JM_NEW(m);
-    jm_set_root(m, pipeline_out(m, &p));
-    out_send(res, m);
-    return 0;
+    return resource_send(self, res, &PIPELINES, &p, VIEW_ONE, err);
 }
 
 /* An id that names nothing is the caller's mistake here, as upstream has it: 400. */
@@ -144,11 +141,5 @@ int upload_version_h(void *self, struct ctx *ctx, struct http_req *req, struct h
     };
     if (catalog_store(self, ctx, &job, err) < 0)
         return api_wrap(err, "Failed to create a pipeline version");
-    READER(r, (struct pipelines_api *)self, err);
-    if (!r.db)
-        return -1;
-    JM_NEW(m);
-    jm_set_root(m, version_out(r.db, m, &v, err));
-    out_send(res, m);
-    return 0;
+    return resource_send(self, res, &VERSIONS, &v, VIEW_ONE, err);
 }

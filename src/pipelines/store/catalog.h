@@ -8,7 +8,7 @@
 #ifndef TM_PIPELINES_STORE_CATALOG_H
 #define TM_PIPELINES_STORE_CATALOG_H
 
-#include "data/sql.h"
+#include "pipelines/store/rows.h"
 
 /* ---- pipelines ------------------------------------------------------------------------------------------------ */
 
@@ -20,8 +20,7 @@ struct pipeline {
 void pipeline_clear(struct pipeline *p);
 #define PIPELINE(name) CLEANUP(pipeline_clear) struct pipeline name = {0}
 
-#define PIPELINE_COLUMNS "p.pipeline_id, p.name, p.display_name, p.description, p.namespace, p.tags, p.created_at"
-void pipeline_row(struct stmt *s, struct pipeline *out); /* columns in that order; strings are copied */
+extern const struct row_table PIPELINE_ROWS;
 int pipeline_insert(struct db *db, const struct pipeline *p, struct err *err);
 int pipeline_get(struct db *db, const char *id, struct pipeline *out, struct err *err);
 int pipeline_get_by_name(struct db *db, const char *ns, const char *name, struct pipeline *out, struct err *err);
@@ -41,10 +40,7 @@ struct pipeline_version {
 void version_clear(struct pipeline_version *v);
 #define PIPELINE_VERSION(name) CLEANUP(version_clear) struct pipeline_version name = {0}
 
-#define VERSION_COLUMNS                                                                                                          \
-    "v.pipeline_version_id, v.pipeline_id, v.name, v.display_name, v.description, v.code_source_url, v.package_url, "            \
-    "v.tags, v.spec_hash, v.created_at"
-void version_row(struct stmt *s, struct pipeline_version *out);
+extern const struct row_table VERSION_ROWS;
 /* source: the bytes that were uploaded or fetched. */
 int version_insert(struct db *db, const struct pipeline_version *v, const void *source, size_t n, struct err *err);
 int version_get(struct db *db, const char *id, struct pipeline_version *out, struct err *err);
@@ -66,9 +62,7 @@ struct experiment {
 void experiment_clear(struct experiment *e);
 #define EXPERIMENT(name) CLEANUP(experiment_clear) struct experiment name = {0}
 
-#define EXPERIMENT_COLUMNS                                                                                                       \
-    "e.experiment_id, e.name, e.description, e.namespace, e.storage_state, e.created_at, e.last_run_created_at"
-void experiment_row(struct stmt *s, struct experiment *out);
+extern const struct row_table EXPERIMENT_ROWS;
 int experiment_insert(struct db *db, const struct experiment *e, struct err *err);
 int experiment_get(struct db *db, const char *id, struct experiment *out, struct err *err);
 /* The default experiment's id (UUID_TEXT bytes), made when there is none. */

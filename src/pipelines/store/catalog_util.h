@@ -4,12 +4,10 @@
 
 #include "base/str.h"
 #include "data/sql.h"
+#include "pipelines/store/rows.h"
 
-static inline char *column_copy(struct stmt *s, int col) { return xstrdup(stmt_text(s, col)); }
-
-/* NULL and "" both are stored as ''. */
-static inline void bind_text_or_empty(struct stmt *s, int i, const char *v) { stmt_bind_text(s, i, v ? v : ""); }
-static inline void bind_text_or_null(struct stmt *s, int i, const char *v) { stmt_bind_text(s, i, str_empty(v) ? NULL : v); }
+/* 0 available, 1 archived; both API's spellings. */
+extern const struct row_word STORAGE_STATES[];
 
 /* Runs a prepared change; ERR_NOT_FOUND with this text when it met no row. */
 static inline int run_on_one(struct db *db, struct stmt *s, const char *what, const char *id, struct err *err)

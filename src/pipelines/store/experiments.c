@@ -6,57 +6,34 @@
 #include "pipelines/store/catalog.h"
 #include "pipelines/store/catalog_util.h"
 
-void experiment_clear(struct experiment *e)
-{
-    free(e->experiment_id);
-    free(e->name);
-    free(e->description);
-    free(e->ns);
-    *e = (struct experiment){0};
-}
+const struct row_word STORAGE_STATES[] = {
+    {"AVAILABLE", 0}, {"STORAGESTATE_AVAILABLE", 0}, {"ARCHIVED", 1}, {"STORAGESTATE_ARCHIVED", 1}, {NULL, 0}};
 
-void experiment_row(struct stmt *s, struct experiment *out)
-{
-    *out = (struct experiment){
-        .experiment_id = column_copy(s, 0),
-        .name = column_copy(s, 1),
-        .description = column_copy(s, 2),
-        .ns = column_copy(s, 3),
-        .archived = stmt_i64(s, 4) != 0,
-        .created_ns = stmt_i64(s, 5),
-        .last_run_ns = stmt_i64(s, 6),
-    };
-}
+#define F(member) ROW_AT(struct experiment, member)
+
+static const struct row_field FIELDS[] = {
+    {"experiment_id", "e.experiment_id", ROW_TEXT, F(experiment_id), ROW_SHOWN | ROW_FIXED},
+    {"id", "e.experiment_id", ROW_TEXT, ROW_ALIAS},
+    {"display_name", "e.name", ROW_TEXT, F(name), ROW_SHOWN},
+    {"name", "e.name", ROW_TEXT, ROW_ALIAS},
+    {"description", "e.description", ROW_TEXT, F(description), ROW_SHOWN},
+    {"created_at", "e.created_at", ROW_TIME, F(created_ns), ROW_SHOWN},
+    {"namespace", "e.namespace", ROW_TEXT, F(ns)},
+    {"storage_state", "e.storage_state", ROW_FLAG, F(archived), ROW_SHOWN, STORAGE_STATES},
+    {"last_run_created_at", "e.last_run_created_at", ROW_TIME, F(last_run_ns), ROW_SHOWN},
+};
+ROW_TABLE(EXPERIMENT_ROWS, "Experiment", "experiments", "e", "e.experiment_id", struct experiment, FIELDS);
+
+void experiment_clear(struct experiment *e) { row_clear(&EXPERIMENT_ROWS, e); }
 
 int experiment_insert(struct db *db, const struct experiment *e, struct err *err)
 {
-    static const char SQL[] = "INSERT INTO experiments (experiment_id, name, description, namespace, storage_state, created_at)"
-                              " VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, e->experiment_id);
-    stmt_bind_text(s, 2, e->name);
-    bind_text_or_empty(s, 3, e->description);
-    bind_text_or_empty(s, 4, e->ns);
-    stmt_bind_i64(s, 5, e->archived);
-    stmt_bind_i64(s, 6, e->created_ns);
-    return stmt_run(s, err);
+    return row_insert(&EXPERIMENT_ROWS, db, e, err);
 }
 
 int experiment_get(struct db *db, const char *id, struct experiment *out, struct err *err)
 {
-    static const char SQL[] = "SELECT " EXPERIMENT_COLUMNS " FROM experiments e WHERE e.experiment_id = ?1";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, id);
-    int rc = stmt_step(s, err);
-    if (rc == 1)
-        experiment_row(s, out);
-    else if (rc == 0)
-        return err_set(err, ERR_NOT_FOUND, "Experiment %s not found", id);
-    return rc < 0 ? -1 : 0;
+    return row_get(&EXPERIMENT_ROWS, db, id, out, err);
 }
 
 int experiment_default(struct db *db, int64_t now_ns, char *id, struct err *err)

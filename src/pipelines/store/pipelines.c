@@ -4,75 +4,35 @@
 #include "pipelines/store/catalog.h"
 #include "pipelines/store/catalog_util.h"
 
-void pipeline_clear(struct pipeline *p)
-{
-    free(p->pipeline_id);
-    free(p->name);
-    free(p->display_name);
-    free(p->description);
-    free(p->ns);
-    free(p->tags);
-    *p = (struct pipeline){0};
-}
+#define F(member) ROW_AT(struct pipeline, member)
 
-void pipeline_row(struct stmt *s, struct pipeline *out)
-{
-    *out = (struct pipeline){
-        .pipeline_id = column_copy(s, 0),
-        .name = column_copy(s, 1),
-        .display_name = column_copy(s, 2),
-        .description = column_copy(s, 3),
-        .ns = column_copy(s, 4),
-        .tags = column_copy(s, 5),
-        .created_ns = stmt_i64(s, 6),
-    };
-}
+static const struct row_field FIELDS[] = {
+    {"pipeline_id", "p.pipeline_id", ROW_TEXT, F(pipeline_id), ROW_SHOWN | ROW_FIXED},
+    {"id", "p.pipeline_id", ROW_TEXT, ROW_ALIAS},
+    {"name", "p.name", ROW_TEXT, F(name), ROW_SHOWN},
+    {"display_name", "p.display_name", ROW_TEXT, F(display_name), ROW_SHOWN},
+    {"description", "p.description", ROW_TEXT, F(description), ROW_SHOWN},
+    {"created_at", "p.created_at", ROW_TIME, F(created_ns), ROW_SHOWN},
+    {"namespace", "p.namespace", ROW_TEXT, F(ns)},
+    {"tags", "p.tags", ROW_TAGS, F(tags), ROW_SHOWN | ROW_NO_SORT},
+};
+ROW_TABLE(PIPELINE_ROWS, "Pipeline", "pipelines", "p", "p.pipeline_id", struct pipeline, FIELDS);
 
-int pipeline_insert(struct db *db, const struct pipeline *p, struct err *err)
-{
-    static const char SQL[] = "INSERT INTO pipelines (pipeline_id, name, display_name, description, namespace, tags, created_at)"
-                              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, p->pipeline_id);
-    stmt_bind_text(s, 2, p->name);
-    stmt_bind_text(s, 3, p->display_name);
-    bind_text_or_empty(s, 4, p->description);
-    bind_text_or_empty(s, 5, p->ns);
-    bind_text_or_null(s, 6, p->tags);
-    stmt_bind_i64(s, 7, p->created_ns);
-    return stmt_run(s, err);
-}
+void pipeline_clear(struct pipeline *p) { row_clear(&PIPELINE_ROWS, p); }
+
+int pipeline_insert(struct db *db, const struct pipeline *p, struct err *err) { return row_insert(&PIPELINE_ROWS, db, p, err); }
 
 int pipeline_get(struct db *db, const char *id, struct pipeline *out, struct err *err)
 {
-    static const char SQL[] = "SELECT " PIPELINE_COLUMNS " FROM pipelines p WHERE p.pipeline_id = ?1";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, id);
-    int rc = stmt_step(s, err);
-    if (rc == 1)
-        pipeline_row(s, out);
-    else if (rc == 0)
-        return err_set(err, ERR_NOT_FOUND, "Pipeline %s not found", id);
-    return rc < 0 ? -1 : 0;
+    return row_get(&PIPELINE_ROWS, db, id, out, err);
 }
 
 int pipeline_get_by_name(struct db *db, const char *ns, const char *name, struct pipeline *out, struct err *err)
 {
-    static const char SQL[] = "SELECT " PIPELINE_COLUMNS " FROM pipelines p WHERE p.namespace = ?1 AND p.name = ?2";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    bind_text_or_empty(s, 1, ns);
-    stmt_bind_text(s, 2, name);
-    int rc = stmt_step(s, err);
-    if (rc == 1)
-        pipeline_row(s, out);
-    else if (rc == 0)
-        return err_set(err, ERR_NOT_FOUND, "Namespace/Pipeline %s/%s not found", ns ? ns : "", name);
+    const char *const values[] = {ns ? ns : "", name};
+    int rc = row_first(&PIPELINE_ROWS, db, "WHERE p.namespace = ?1 AND p.name = ?2", values, 2, out, err);
+    if (rc == 0)
+        return err_set(err, ERR_NOT_FOUND, "Namespace/Pipeline %s/%s not found", values[0], name);
     return rc < 0 ? -1 : 0;
 }
 

@@ -1,31 +1,73 @@
+/* runs.c - rows of `runs`, and the specs that they are made of. */
 #include <stdlib.h>
 
 #include "base/fault.h"
 #include "base/id.h"
+#include "pipelines/store/catalog_util.h"
 #include "pipelines/store/hash.h"
 #include "pipelines/store/internal.h"
 #include "pipelines/store/store.h"
 
 static const char *or_empty(const char *s) { return s ? s : ""; }
 
-void run_clear(struct run *r)
-{
-    char *const owned[] = {
-        r->run_id,           r->name,
-        r->display_name,     r->description,
-        r->experiment_id,    r->ns,
-        r->pipeline_id,      r->pipeline_version_id,
-        r->pipeline_name,    r->spec_hash,
-        r->parameters,       r->pipeline_root_given,
-        r->pipeline_root,    r->service_account,
-        r->recurring_run_id, r->plugins_input,
-        r->plugins_output,   r->state_history,
-        r->error_message,    r->terminated_by,
-    };
-    for (size_t i = 0; i < ARRAY_LEN(owned); i++)
-        free(owned[i]);
-    *r = (struct run){0};
-}
+#define F(member) ROW_AT(struct run, member)
+
+/* Both vocabularies: RuntimeState, and the status words of v1. */
+static const struct row_word RUN_STATES[] = {
+    {"RUNTIME_STATE_UNSPECIFIED", RUN_STATE_UNSPECIFIED},
+    {"UNKNOWN", RUN_STATE_UNSPECIFIED},
+    {"PENDING", RUN_PENDING},
+    {"RUNNING", RUN_RUNNING},
+    {"SUCCEEDED", RUN_SUCCEEDED},
+    {"SKIPPED", RUN_SKIPPED},
+    {"FAILED", RUN_FAILED},
+    {"ERROR", RUN_FAILED},
+    {"CANCELING", RUN_CANCELING},
+    {"TERMINATING", RUN_CANCELING},
+    {"CANCELED", RUN_CANCELED},
+    {"PAUSED", RUN_PAUSED},
+    {NULL, 0},
+};
+static const struct row_field FIELDS[] = {
+    {"run_id", "r.run_id", ROW_TEXT, F(run_id), ROW_SHOWN | ROW_FIXED},
+    {"id", "r.run_id", ROW_TEXT, ROW_ALIAS},
+    {"display_name", "r.display_name", ROW_TEXT, F(display_name), ROW_SHOWN},
+    {"name", "r.display_name", ROW_TEXT, ROW_ALIAS},
+    {"kubernetes_name", "r.name", ROW_TEXT, F(name), ROW_HIDDEN},
+    {"description", "r.description", ROW_TEXT, F(description), ROW_SHOWN},
+    {"experiment_id", "r.experiment_id", ROW_TEXT, F(experiment_id), ROW_SHOWN},
+    {"namespace", "''", ROW_TEXT, ROW_ALIAS}, /* the API's; r.namespace is where the pods are */
+    {"pods_namespace", "r.namespace", ROW_TEXT, F(ns), ROW_HIDDEN},
+    {"pipeline_id", "r.pipeline_id", ROW_TEXT, F(pipeline_id), ROW_HIDDEN},
+    {"pipeline_version_id", "r.pipeline_version_id", ROW_TEXT, F(pipeline_version_id), ROW_HIDDEN},
+    {"pipeline_name", "r.pipeline_name", ROW_TEXT, F(pipeline_name), ROW_HIDDEN},
+    {"spec_hash", "r.spec_hash", ROW_TEXT, F(spec_hash), ROW_HIDDEN},
+    {"inline_spec", "r.inline_spec", ROW_FLAG, F(inline_spec), ROW_HIDDEN},
+    {"parameters", "r.parameters", ROW_JSON, F(parameters), ROW_HIDDEN},
+    {"pipeline_root_given", "r.pipeline_root_given", ROW_OPT, F(pipeline_root_given), ROW_HIDDEN},
+    {"pipeline_root", "r.pipeline_root", ROW_OPT, F(pipeline_root), ROW_HIDDEN},
+    {"service_account", "r.service_account", ROW_TEXT, F(service_account), ROW_SHOWN | ROW_HIDDEN},
+    {"recurring_run_id", "r.recurring_run_id", ROW_TEXT, F(recurring_run_id), ROW_SHOWN},
+    {"plugins_input", "r.plugins_input", ROW_JSON, F(plugins_input), ROW_SHOWN | ROW_HIDDEN},
+    {"plugins_output", "r.plugins_output", ROW_JSON, F(plugins_output), ROW_SHOWN | ROW_HIDDEN},
+    {"storage_state", "r.storage_state", ROW_FLAG, F(archived), ROW_SHOWN, STORAGE_STATES},
+    {"state", "r.state", ROW_SMALL, F(state), ROW_SHOWN, RUN_STATES},
+    {"status", "r.state", ROW_SMALL, ROW_ALIAS, 0, RUN_STATES},
+    {"state_history", "r.state_history", ROW_JSON, F(state_history), ROW_SHOWN},
+    {"error_code", "r.error_code", ROW_SMALL, F(error_code), ROW_HIDDEN},
+    {"error_message", "r.error_message", ROW_OPT, F(error_message), ROW_HIDDEN},
+    {"terminated_by", "r.terminated_by", ROW_OPT, F(terminated_by), ROW_HIDDEN},
+    {"created_at", "r.created_at", ROW_TIME, F(created_ns), ROW_SHOWN},
+    {"scheduled_at", "r.scheduled_at", ROW_TIME, F(scheduled_ns), ROW_SHOWN},
+    {"started_at", "r.started_at", ROW_TIME, F(started_ns), ROW_HIDDEN},
+    {"finished_at", "r.finished_at", ROW_TIME, F(finished_ns), ROW_SHOWN},
+    {"generation", "r.generation", ROW_INT, F(generation), ROW_HIDDEN},
+    {"runtime_details", "''", ROW_TEXT, ROW_ALIAS},
+    {"metric", "r.run_id", ROW_METRIC, ROW_ALIAS, ROW_NO_FILTER},
+};
+ROW_TABLE(RUN_ROWS, "Run", "runs", "r", "r.run_id", struct run, FIELDS);
+
+void run_clear(struct run *r) { row_clear(&RUN_ROWS, r); }
 
 /* ---- specs ---------------------------------------------------------------------------------------------------- */
 
@@ -79,45 +121,6 @@ int spec_release(struct db *db, const char *hash, struct err *err)
 
 /* ---- rows ----------------------------------------------------------------------------------------------------- */
 
-void run_row(struct stmt *s, struct run *out)
-{
-    int c = 0;
-#define TEXT() xstrdup(stmt_text(s, c++))
-#define INT()  stmt_i64(s, c++)
-    *out = (struct run){0};
-    out->run_id = TEXT();
-    out->name = TEXT();
-    out->display_name = TEXT();
-    out->description = TEXT();
-    out->experiment_id = TEXT();
-    out->ns = TEXT();
-    out->pipeline_id = TEXT();
-    out->pipeline_version_id = TEXT();
-    out->pipeline_name = TEXT();
-    out->spec_hash = TEXT();
-    out->inline_spec = INT() != 0;
-    out->parameters = TEXT();
-    out->pipeline_root_given = TEXT();
-    out->pipeline_root = TEXT();
-    out->service_account = TEXT();
-    out->recurring_run_id = TEXT();
-    out->plugins_input = TEXT();
-    out->plugins_output = TEXT();
-    out->archived = INT() != 0;
-    out->state = (enum run_state)INT();
-    out->state_history = TEXT();
-    out->error_code = (int)INT();
-    out->error_message = TEXT();
-    out->terminated_by = TEXT();
-    out->created_ns = INT();
-    out->scheduled_ns = INT();
-    out->started_ns = INT();
-    out->finished_ns = INT();
-    out->generation = INT();
-#undef TEXT
-#undef INT
-}
-
 /* Pods are named after the run's name: a lower-case label of at most 40 characters, made of the last segment of the pipeline's
  * name. */
 static char *make_name(const char *pipeline)
@@ -144,12 +147,6 @@ static char *make_name(const char *pipeline)
 
 int run_insert(struct db *db, struct run *r, const struct clock *clock, struct err *err)
 {
-    static const char SQL[] =
-        "INSERT INTO runs (run_id, name, display_name, description, experiment_id, namespace, pipeline_id, pipeline_version_id, "
-        "pipeline_name, spec_hash, inline_spec, parameters, pipeline_root_given, service_account, recurring_run_id, "
-        "plugins_input, "
-        "state, state_history, created_at, scheduled_at) "
-        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)";
     ASSERT(r->run_id && r->spec_hash);
     if (r->created_ns == 0)
         r->created_ns = clock->wall_ns(clock);
@@ -160,51 +157,13 @@ int run_insert(struct db *db, struct run *r, const struct clock *clock, struct e
     r->state = RUN_PENDING;
     if (!r->state_history)
         r->state_history = history_add(NULL, RUN_PENDING, r->created_ns, 0, NULL);
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    const char *const text[] = {
-        r->run_id,
-        r->name,
-        or_empty(r->display_name),
-        or_empty(r->description),
-        or_empty(r->experiment_id),
-        or_empty(r->ns),
-        or_empty(r->pipeline_id),
-        or_empty(r->pipeline_version_id),
-        or_empty(r->pipeline_name),
-        r->spec_hash,
-    };
-    for (size_t i = 0; i < ARRAY_LEN(text); i++)
-        stmt_bind_text(s, (int)i + 1, text[i]);
-    stmt_bind_i64(s, 11, r->inline_spec);
-    stmt_bind_text(s, 12, r->parameters);
-    stmt_bind_text(s, 13, r->pipeline_root_given);
-    stmt_bind_text(s, 14, or_empty(r->service_account));
-    stmt_bind_text(s, 15, or_empty(r->recurring_run_id));
-    stmt_bind_text(s, 16, r->plugins_input);
-    stmt_bind_i64(s, 17, r->state);
-    stmt_bind_text(s, 18, r->state_history);
-    stmt_bind_i64(s, 19, r->created_ns);
-    stmt_bind_i64(s, 20, r->scheduled_ns);
     FAULT("runs.insert");
-    return stmt_run(s, err);
+    return row_insert(&RUN_ROWS, db, r, err);
 }
 
 int run_get(struct db *db, const char *run_id, struct run *out, struct err *err)
 {
-    static const char SQL[] = "SELECT " RUN_COLUMNS " FROM runs r WHERE r.run_id = ?1";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, run_id);
-    int rc = stmt_step(s, err);
-    if (rc < 0)
-        return -1;
-    if (rc == 0)
-        return err_set(err, ERR_NOT_FOUND, "Run %s not found", run_id);
-    run_row(s, out);
-    return 0;
+    return row_get(&RUN_ROWS, db, run_id, out, err);
 }
 
 int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_ns, struct err *err)

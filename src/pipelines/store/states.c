@@ -45,37 +45,6 @@ enum run_state task_state_run(enum task_state s)
     return RUN_STATE_UNSPECIFIED;
 }
 
-const char *task_state_next(enum task_state s)
-{
-    switch (s) {
-    case TASK_WAITING:
-        break;
-    case TASK_STARTING:
-    case TASK_RUNNING:
-    case TASK_BACKOFF:
-        return "RUNNING";
-    case TASK_SUCCEEDED:
-        return "SUCCEEDED";
-    case TASK_CACHED:
-        return "CACHED";
-    case TASK_SKIPPED:
-    case TASK_NEVER:
-        return "SKIPPED";
-    case TASK_FAILED:
-    case TASK_CANCELED:
-        return "FAILED";
-    }
-    return "RUNTIME_STATE_UNSPECIFIED";
-}
-
-const char *task_type_name(enum task_type t)
-{
-    static const char *const names[] = {
-        "TASK_TYPE_UNSPECIFIED", "ROOT", "RUNTIME", "CONDITION_BRANCH", "CONDITION", "LOOP", "EXIT_HANDLER", "IMPORTER", "DAG",
-    };
-    return names[(unsigned)t < ARRAY_LEN(names) ? t : 0];
-}
-
 char *history_add(const char *history, enum run_state state, int64_t now_ns, int code, const char *message)
 {
     JSON_REF(old) = history ? json_parse_str(history, NULL) : NULL;

@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "data/writer.h"
 #include "metadata/metadata.h"
+#include "pipelines/store/rows.h"
 #include "value/json.h"
 
 /* What every function of the room stands on. The parts belong to whoever wired them (cli). */
@@ -76,15 +77,9 @@ int spec_get(struct db *db, const char *hash, char **pipeline_spec, char **platf
 /* Removes a spec that neither a run nor a pipeline version refers to any more. */
 int spec_release(struct db *db, const char *hash, struct err *err);
 
-/* Columns in the order that run_row reads them, for list queries of the API: "SELECT " RUN_COLUMNS " FROM runs r WHERE ...". The
- * columns are the fields above by name with these differences: namespace (ns), created_at, scheduled_at, started_at, finished_at
+/* Columns are the fields above by name with these differences: namespace (ns), created_at, scheduled_at, started_at, finished_at
  * (INTEGER ns), state (INTEGER, enum run_state), storage_state (0 available, 1 archived). */
-#define RUN_COLUMNS                                                                                                              \
-    "r.run_id, r.name, r.display_name, r.description, r.experiment_id, r.namespace, r.pipeline_id, r.pipeline_version_id, "      \
-    "r.pipeline_name, r.spec_hash, r.inline_spec, r.parameters, r.pipeline_root_given, r.pipeline_root, r.service_account, "     \
-    "r.recurring_run_id, r.plugins_input, r.plugins_output, r.storage_state, r.state, r.state_history, r.error_code, "           \
-    "r.error_message, r.terminated_by, r.created_at, r.scheduled_at, r.started_at, r.finished_at, r.generation"
-void run_row(struct stmt *s, struct run *out); /* strings are copied */
+extern const struct row_table RUN_ROWS;
 
 /* Inserts a run in state PENDING; name and state_history are made here when NULL, created_ns and scheduled_ns when 0. ERR_EXISTS
  * when the id is taken. */
@@ -172,12 +167,7 @@ struct task_row {
 };
 void task_row_clear(struct task_row *t);
 
-#define TASK_COLUMNS                                                                                                             \
-    "t.id, t.task_id, t.run_id, t.parent, t.name, t.display_name, t.path, t.type, t.iteration_index, t.iteration_count, "        \
-    "t.state, t.state_history, t.error_code, t.error_message, t.created_at, t.started_at, t.finished_at, t.attempt, "            \
-    "t.next_attempt_at, t.pod_name, t.pod_uid, t.pods, t.inputs, t.outputs, t.io, t.cache_key, t.cache_parts, t.cached_from, "   \
-    "t.image"
-void task_row_read(struct stmt *s, struct task_row *out);
+extern const struct row_table TASK_ROWS;
 /* The callee may take the row (and leave an empty one); what it leaves is cleared. */
 typedef int task_fn(void *self, struct task_row *t, struct err *err);
 /* Calls fn for each task of a run in order of id (parents before children); a non-zero return stops it and is returned. */

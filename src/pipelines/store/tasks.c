@@ -1,139 +1,99 @@
-#include <stdlib.h>
-
+/* tasks.c - rows of `tasks`. */
+#include "base/str.h"
 #include "pipelines/store/store.h"
 
-static const char *or_empty(const char *s) { return s ? s : ""; }
+#define F(member) ROW_AT(struct task_row, member)
 
-void task_row_clear(struct task_row *t)
+/* The API's TaskState words. */
+static const struct row_word TASK_STATES[] = {
+    {"RUNTIME_STATE_UNSPECIFIED", TASK_WAITING},
+    {"RUNNING", TASK_STARTING},
+    {"RUNNING", TASK_RUNNING},
+    {"RUNNING", TASK_BACKOFF},
+    {"SUCCEEDED", TASK_SUCCEEDED},
+    {"CACHED", TASK_CACHED},
+    {"SKIPPED", TASK_SKIPPED},
+    {"SKIPPED", TASK_NEVER},
+    {"FAILED", TASK_FAILED},
+    {"FAILED", TASK_CANCELED},
+    {NULL, 0},
+};
+static const struct row_word TASK_TYPES[] = {
+    {"ROOT", TASK_ROOT},           {"RUNTIME", TASK_RUNTIME}, {"CONDITION_BRANCH", TASK_CONDITION_BRANCH},
+    {"CONDITION", TASK_CONDITION}, {"LOOP", TASK_LOOP},       {"EXIT_HANDLER", TASK_EXIT_HANDLER},
+    {"IMPORTER", TASK_IMPORTER},   {"DAG", TASK_DAG},         {NULL, 0},
+};
+static const struct row_field FIELDS[] = {
+    {"execution_id", "t.id", ROW_INT, F(id), ROW_FIXED},
+    {"task_id", "t.task_id", ROW_TEXT, F(task_id), ROW_SHOWN | ROW_FIXED},
+    {"id", "t.task_id", ROW_TEXT, ROW_ALIAS},
+    {"run_id", "t.run_id", ROW_TEXT, F(run_id), ROW_SHOWN | ROW_FIXED},
+    {"parent", "t.parent", ROW_INT, F(parent), ROW_HIDDEN | ROW_FIXED},
+    {"parent_task_id", "(SELECT u.task_id FROM tasks u WHERE u.id = t.parent)", ROW_TEXT, ROW_ALIAS},
+    {"name", "t.name", ROW_TEXT, F(name), ROW_SHOWN | ROW_FIXED},
+    {"display_name", "t.display_name", ROW_TEXT, F(display_name), ROW_SHOWN | ROW_FIXED},
+    {"path", "t.path", ROW_TEXT, F(path), ROW_HIDDEN | ROW_FIXED},
+    {"type", "t.type", ROW_SMALL, F(type), ROW_SHOWN | ROW_FIXED, TASK_TYPES},
+    {"iteration_index", "t.iteration_index", ROW_SMALL, F(iteration_index), ROW_HIDDEN | ROW_FIXED},
+    {"iteration_count", "t.iteration_count", ROW_SMALL, F(iteration_count), ROW_HIDDEN},
+    {"state", "t.state", ROW_SMALL, F(state), ROW_SHOWN, TASK_STATES},
+    {"state_history", "t.state_history", ROW_TEXT, F(state_history), ROW_HIDDEN},
+    {"error_code", "t.error_code", ROW_SMALL, F(error_code), ROW_HIDDEN},
+    {"error_message", "t.error_message", ROW_OPT, F(error_message), ROW_HIDDEN},
+    {"create_time", "t.created_at", ROW_TIME, F(created_ns), ROW_SHOWN | ROW_FIXED},
+    {"created_at", "t.created_at", ROW_TIME, ROW_ALIAS},
+    {"start_time", "t.started_at", ROW_TIME, F(started_ns), ROW_SHOWN},
+    {"end_time", "t.finished_at", ROW_TIME, F(finished_ns), ROW_SHOWN},
+    {"attempt", "t.attempt", ROW_SMALL, F(attempt), ROW_HIDDEN},
+    {"next_attempt", "t.next_attempt_at", ROW_TIME, F(next_attempt_ns), ROW_HIDDEN},
+    {"pod_name", "t.pod_name", ROW_OPT, F(pod_name), ROW_HIDDEN},
+    {"pod_uid", "t.pod_uid", ROW_OPT, F(pod_uid), ROW_HIDDEN},
+    {"pods", "t.pods", ROW_OPT, F(pods), ROW_HIDDEN},
+    {"inputs", "t.inputs", ROW_OPT, F(inputs), ROW_HIDDEN},
+    {"outputs", "t.outputs", ROW_OPT, F(outputs), ROW_HIDDEN},
+    {"io", "t.io", ROW_OPT, F(io), ROW_HIDDEN},
+    {"cache_fingerprint", "t.cache_key", ROW_OPT, F(cache_key), ROW_SHOWN},
+    {"fingerprint", "t.cache_key", ROW_TEXT, ROW_ALIAS},
+    {"cache_parts", "t.cache_parts", ROW_OPT, F(cache_parts), ROW_HIDDEN},
+    {"cached_from", "t.cached_from", ROW_INT, F(cached_from), ROW_HIDDEN},
+    {"image", "t.image", ROW_OPT, F(image), ROW_HIDDEN},
+};
+/* Lists and gets go by the API's id; the engine's writes by the execution id, which is the primary key. */
+ROW_TABLE(TASK_ROWS, "Task", "tasks", "t", "t.task_id", struct task_row, FIELDS);
+
+const char *task_state_next(enum task_state s) { return row_word(TASK_STATES, s); }
+
+const char *task_type_name(enum task_type t)
 {
-    char *const owned[] = {
-        t->task_id, t->run_id, t->name,   t->display_name, t->path, t->state_history, t->error_message, t->pod_name,
-        t->pod_uid, t->pods,   t->inputs, t->outputs,      t->io,   t->cache_key,     t->cache_parts,   t->image,
-    };
-    for (size_t i = 0; i < ARRAY_LEN(owned); i++)
-        free(owned[i]);
-    *t = (struct task_row){0};
+    const char *name = row_word(TASK_TYPES, t);
+    return name ? name : "TASK_TYPE_UNSPECIFIED";
 }
 
-void task_row_read(struct stmt *s, struct task_row *out)
+void task_row_clear(struct task_row *t) { row_clear(&TASK_ROWS, t); }
+
+struct walk {
+    task_fn *fn;
+    void *self;
+};
+static int on_row(void *self, void *row, struct err *err)
 {
-    int c = 0;
-#define TEXT() xstrdup(stmt_text(s, c++))
-#define INT()  stmt_i64(s, c++)
-    *out = (struct task_row){0};
-    out->id = INT();
-    out->task_id = TEXT();
-    out->run_id = TEXT();
-    out->parent = INT();
-    out->name = TEXT();
-    out->display_name = TEXT();
-    out->path = TEXT();
-    out->type = (enum task_type)INT();
-    out->iteration_index = (int)INT();
-    out->iteration_count = (int)INT();
-    out->state = (enum task_state)INT();
-    out->state_history = TEXT();
-    out->error_code = (int)INT();
-    out->error_message = TEXT();
-    out->created_ns = INT();
-    out->started_ns = INT();
-    out->finished_ns = INT();
-    out->attempt = (int)INT();
-    out->next_attempt_ns = INT();
-    out->pod_name = TEXT();
-    out->pod_uid = TEXT();
-    out->pods = TEXT();
-    out->inputs = TEXT();
-    out->outputs = TEXT();
-    out->io = TEXT();
-    out->cache_key = TEXT();
-    out->cache_parts = TEXT();
-    out->cached_from = INT();
-    out->image = TEXT();
-#undef TEXT
-#undef INT
+    const struct walk *w = self;
+    return w->fn(w->self, row, err);
 }
 
 int tasks_each(struct db *db, const char *run_id, task_fn *fn, void *self, struct err *err)
 {
-    static const char SQL[] = "SELECT " TASK_COLUMNS " FROM tasks t WHERE t.run_id = ?1 ORDER BY t.id";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, run_id);
-    int rc;
-    while ((rc = stmt_step(s, err)) == 1) {
-        struct task_row t;
-        task_row_read(s, &t);
-        rc = fn(self, &t, err);
-        task_row_clear(&t);
-        if (rc)
-            return rc;
-    }
-    return rc;
+    struct walk w = {fn, self};
+    return row_each(&TASK_ROWS, db, "WHERE t.run_id = ?1 ORDER BY t.id", &run_id, 1, on_row, &w, err);
 }
 
 int task_get(struct db *db, const char *run_id, const char *task_id, struct task_row *out, struct err *err)
 {
-    static const char SQL[] = "SELECT " TASK_COLUMNS " FROM tasks t WHERE t.task_id = ?1 AND t.run_id = ?2";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, task_id);
-    stmt_bind_text(s, 2, run_id);
-    int rc = stmt_step(s, err);
-    if (rc < 0)
-        return -1;
+    const char *const values[] = {task_id, run_id};
+    int rc = row_first(&TASK_ROWS, db, "WHERE t.task_id = ?1 AND t.run_id = ?2", values, 2, out, err);
     if (rc == 0)
         return err_set(err, ERR_NOT_FOUND, "task %s of run %s not found", task_id, run_id);
-    task_row_read(s, out);
-    return 0;
+    return rc < 0 ? -1 : 0;
 }
 
-int task_put(struct db *db, const struct task_row *t, struct err *err)
-{
-    static const char SQL[] =
-        "INSERT INTO tasks (id, task_id, run_id, parent, name, display_name, path, type, iteration_index, iteration_count, "
-        "state, "
-        "state_history, error_code, error_message, created_at, started_at, finished_at, attempt, next_attempt_at, pod_name, "
-        "pod_uid, "
-        "pods, inputs, outputs, io, cache_key, cache_parts, cached_from, image) "
-        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29) "
-        "ON CONFLICT (id) DO UPDATE SET iteration_count = ?10, state = ?11, state_history = ?12, error_code = ?13, error_message "
-        "= ?14, "
-        "started_at = ?16, finished_at = ?17, attempt = ?18, next_attempt_at = ?19, pod_name = ?20, pod_uid = ?21, pods = ?22, "
-        "inputs = ?23, outputs = ?24, io = ?25, cache_key = ?26, cache_parts = ?27, cached_from = ?28, image = ?29";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_i64(s, 1, t->id);
-    stmt_bind_text(s, 2, t->task_id);
-    stmt_bind_text(s, 3, t->run_id);
-    stmt_bind_i64(s, 4, t->parent);
-    stmt_bind_text(s, 5, t->name);
-    stmt_bind_text(s, 6, or_empty(t->display_name));
-    stmt_bind_text(s, 7, t->path);
-    stmt_bind_i64(s, 8, t->type);
-    stmt_bind_i64(s, 9, t->iteration_index);
-    stmt_bind_i64(s, 10, t->iteration_count);
-    stmt_bind_i64(s, 11, t->state);
-    stmt_bind_text(s, 12, t->state_history ? t->state_history : "[]");
-    stmt_bind_i64(s, 13, t->error_code);
-    stmt_bind_text(s, 14, t->error_message);
-    stmt_bind_i64(s, 15, t->created_ns);
-    stmt_bind_i64(s, 16, t->started_ns);
-    stmt_bind_i64(s, 17, t->finished_ns);
-    stmt_bind_i64(s, 18, t->attempt);
-    stmt_bind_i64(s, 19, t->next_attempt_ns);
-    stmt_bind_text(s, 20, t->pod_name);
-    stmt_bind_text(s, 21, t->pod_uid);
-    stmt_bind_text(s, 22, t->pods);
-    stmt_bind_text(s, 23, t->inputs);
-    stmt_bind_text(s, 24, t->outputs);
-    stmt_bind_text(s, 25, t->io);
-    stmt_bind_text(s, 26, t->cache_key);
-    stmt_bind_text(s, 27, t->cache_parts);
-    stmt_bind_i64(s, 28, t->cached_from);
-    stmt_bind_text(s, 29, t->image);
-    return stmt_run(s, err);
-}
+int task_put(struct db *db, const struct task_row *t, struct err *err) { return row_put(&TASK_ROWS, db, t, err); }

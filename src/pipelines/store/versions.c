@@ -5,35 +5,27 @@
 #include "pipelines/store/catalog_util.h"
 #include "pipelines/store/store.h"
 
-void version_clear(struct pipeline_version *v)
-{
-    free(v->version_id);
-    free(v->pipeline_id);
-    free(v->name);
-    free(v->display_name);
-    free(v->description);
-    free(v->code_source_url);
-    free(v->package_url);
-    free(v->tags);
-    free(v->spec_hash);
-    *v = (struct pipeline_version){0};
-}
+#define F(member) ROW_AT(struct pipeline_version, member)
 
-void version_row(struct stmt *s, struct pipeline_version *out)
-{
-    *out = (struct pipeline_version){
-        .version_id = column_copy(s, 0),
-        .pipeline_id = column_copy(s, 1),
-        .name = column_copy(s, 2),
-        .display_name = column_copy(s, 3),
-        .description = column_copy(s, 4),
-        .code_source_url = column_copy(s, 5),
-        .package_url = column_copy(s, 6),
-        .tags = column_copy(s, 7),
-        .spec_hash = column_copy(s, 8),
-        .created_ns = stmt_i64(s, 9),
-    };
-}
+static const struct row_word STATES[] = {{"READY", 0}, {NULL, 0}};
+static const struct row_field FIELDS[] = {
+    {"pipeline_id", "v.pipeline_id", ROW_TEXT, F(pipeline_id), ROW_SHOWN | ROW_HIDDEN},
+    {"pipeline_version_id", "v.pipeline_version_id", ROW_TEXT, F(version_id), ROW_SHOWN | ROW_FIXED},
+    {"id", "v.pipeline_version_id", ROW_TEXT, ROW_ALIAS},
+    {"name", "v.name", ROW_TEXT, F(name), ROW_SHOWN},
+    {"display_name", "v.display_name", ROW_TEXT, F(display_name), ROW_SHOWN},
+    {"description", "v.description", ROW_TEXT, F(description), ROW_SHOWN},
+    {"created_at", "v.created_at", ROW_TIME, F(created_ns), ROW_SHOWN},
+    {"code_source_url", "v.code_source_url", ROW_TEXT, F(code_source_url), ROW_SHOWN | ROW_HIDDEN},
+    {"package_url", "v.package_url", ROW_TEXT, F(package_url), ROW_HIDDEN},
+    {"status", "0", ROW_SMALL, ROW_ALIAS, 0, STATES},
+    {"pipeline_spec", "(SELECT s.spec FROM pipeline_specs s WHERE s.hash = v.spec_hash)", ROW_TEXT, ROW_ALIAS},
+    {"spec_hash", "v.spec_hash", ROW_TEXT, F(spec_hash), ROW_HIDDEN},
+    {"tags", "v.tags", ROW_TAGS, F(tags), ROW_SHOWN | ROW_NO_SORT},
+};
+ROW_TABLE(VERSION_ROWS, "PipelineVersion", "pipeline_versions", "v", "v.pipeline_version_id", struct pipeline_version, FIELDS);
+
+void version_clear(struct pipeline_version *v) { row_clear(&VERSION_ROWS, v); }
 
 static int source_insert(struct db *db, const char *id, const void *source, size_t n, struct err *err)
 {
@@ -48,55 +40,18 @@ static int source_insert(struct db *db, const char *id, const void *source, size
 
 int version_insert(struct db *db, const struct pipeline_version *v, const void *source, size_t n, struct err *err)
 {
-    static const char SQL[] =
-        "INSERT INTO pipeline_versions (pipeline_version_id, pipeline_id, name, display_name, description,"
-        " code_source_url, package_url, tags, spec_hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, v->version_id);
-    stmt_bind_text(s, 2, v->pipeline_id);
-    stmt_bind_text(s, 3, v->name);
-    stmt_bind_text(s, 4, v->display_name);
-    bind_text_or_empty(s, 5, v->description);
-    bind_text_or_empty(s, 6, v->code_source_url);
-    bind_text_or_empty(s, 7, v->package_url);
-    bind_text_or_null(s, 8, v->tags);
-    stmt_bind_text(s, 9, v->spec_hash);
-    stmt_bind_i64(s, 10, v->created_ns);
-    return stmt_run(s, err) < 0 ? -1 : source_insert(db, v->version_id, source, n, err);
-}
-
-static int read_one(struct stmt *s, struct pipeline_version *out, struct err *err)
-{
-    int rc = stmt_step(s, err);
-    if (rc == 1)
-        version_row(s, out);
-    return rc;
+    return row_insert(&VERSION_ROWS, db, v, err) < 0 ? -1 : source_insert(db, v->version_id, source, n, err);
 }
 
 int version_get(struct db *db, const char *id, struct pipeline_version *out, struct err *err)
 {
-    static const char SQL[] = "SELECT " VERSION_COLUMNS " FROM pipeline_versions v WHERE v.pipeline_version_id = ?1";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, id);
-    int rc = read_one(s, out, err);
-    if (rc == 0)
-        return err_set(err, ERR_NOT_FOUND, "PipelineVersion %s not found", id);
-    return rc < 0 ? -1 : 0;
+    return row_get(&VERSION_ROWS, db, id, out, err);
 }
 
 int version_latest(struct db *db, const char *pipeline_id, struct pipeline_version *out, struct err *err)
 {
-    static const char SQL[] = "SELECT " VERSION_COLUMNS " FROM pipeline_versions v WHERE v.pipeline_id = ?1"
-                              " ORDER BY v.created_at DESC, v.pipeline_version_id DESC LIMIT 1";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    stmt_bind_text(s, 1, pipeline_id);
-    int rc = read_one(s, out, err);
+    static const char TAIL[] = "WHERE v.pipeline_id = ?1 ORDER BY v.created_at DESC, v.pipeline_version_id DESC LIMIT 1";
+    int rc = row_first(&VERSION_ROWS, db, TAIL, &pipeline_id, 1, out, err);
     if (rc == 0)
         return err_set(err, ERR_NOT_FOUND, "Pipeline %s has no versions: upload one first", pipeline_id);
     return rc < 0 ? -1 : 0;
