@@ -174,4 +174,13 @@ struct stream_handle *stream_handle(struct stream *st); /* a new reference; on t
 void stream_wake(struct stream_handle *h);
 void stream_handle_unref(struct stream_handle *h);
 
+/* A descriptor that a stream passes bytes from or to: a pipe, a terminal or a socket, non-blocking. The stream's loop watches it
+ * for what is wanted (POLLIN, POLLOUT; nothing at first) and calls on_ready(arg, events) whenever it is so, on the loop's thread;
+ * a hang-up or an error shows as whatever is wanted. Made, changed and freed on the loop's thread, while the stream is alive: in
+ * on_close at the latest. stream_fd_free closes the descriptor. NULL (fd stays the caller's) for what cannot be watched. */
+struct stream_fd;
+struct stream_fd *stream_fd_new(struct stream_handle *h, int fd, void (*on_ready)(void *arg, int events), void *arg);
+void stream_fd_want(struct stream_fd *f, int events);
+void stream_fd_free(struct stream_fd *f); /* NULL is fine */
+
 #endif

@@ -1,6 +1,8 @@
 /* stream.c - answers that go on: see "streams" in http.h. Everything but stream_wake and the handles runs on the owning loop. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "net/internal.h"
 
@@ -283,4 +285,60 @@ void stream_wake(struct stream_handle *h)
     atomic_fetch_add(&h->refs, 1);
     h->post.fn = on_wake;
     loop_post(h->loop, &h->post);
+}
+
+/* ---- descriptors of the stream's own ---- */
+
+struct stream_fd {
+    uv_poll_t poll;
+    int fd, events;
+    void (*on_ready)(void *arg, int events); /* NULL once freed */
+    void *arg;
+};
+
+struct stream_fd *stream_fd_new(struct stream_handle *h, int fd, void (*on_ready)(void *arg, int events), void *arg)
+{
+    struct stream_fd *f = xcalloc(1, sizeof *f);
+    if (uv_poll_init(&h->loop->uv, &f->poll, fd) < 0) {
+        free(f);
+        return NULL;
+    }
+    f->poll.data = f;
+    f->fd = fd;
+    f->on_ready = on_ready;
+    f->arg = arg;
+    return f;
+}
+
+static void on_fd(uv_poll_t *p, int status, int events)
+{
+    struct stream_fd *f = p->data;
+    int ready = (events & UV_READABLE ? POLLIN : 0) | (events & UV_WRITABLE ? POLLOUT : 0);
+    if (status < 0)
+        ready = f->events; /* who reads or writes now sees the error */
+    if (f->on_ready)
+        f->on_ready(f->arg, ready);
+}
+
+void stream_fd_want(struct stream_fd *f, int events)
+{
+    if (f->events == events)
+        return;
+    f->events = events;
+    if (events)
+        uv_poll_start(&f->poll, (events & POLLIN ? UV_READABLE : 0) | (events & POLLOUT ? UV_WRITABLE : 0), on_fd);
+    else
+        uv_poll_stop(&f->poll);
+}
+
+static void fd_closed(uv_handle_t *h) { free(h->data); }
+
+void stream_fd_free(struct stream_fd *f)
+{
+    if (!f)
+        return;
+    f->on_ready = NULL;
+    uv_poll_stop(&f->poll);
+    close(f->fd);
+    uv_close((uv_handle_t *)&f->poll, fd_closed);
 }
