@@ -38,6 +38,7 @@ struct http_body {
     struct buf ready;         /* body bytes that the caller has not taken */
     size_t taken;             /* of ready */
     bool has_head, done, keep, got_bytes, no_body;
+    bool may_upgrade, upgraded; /* 101: bytes both ways */
 };
 
 struct http_client *http_client_new(const struct http_client_config *cfg, struct err *err)
@@ -205,6 +206,8 @@ static int on_head(void *self)
 {
     struct http_body *b = self;
     int status = h1_code(b->h1);
+    if (status == 101 && !b->may_upgrade)
+        return -1;
     if (status < 200 && status != 101)
         return 0; /* an interim answer: the real one follows */
     struct http_answer *a = b->head;
@@ -216,7 +219,8 @@ static int on_head(void *self)
         a->headers[i].value = xstrdup(h1_value(b->h1, i));
     }
     b->has_head = true;
-    b->keep = h1_keep_alive(b->h1);
+    b->upgraded = status == 101;
+    b->keep = h1_keep_alive(b->h1) && !b->upgraded;
     return 0;
 }
 
@@ -232,7 +236,9 @@ static int parse_raw(struct http_body *b, struct err *err)
     size_t used;
     enum h1_result r = h1_feed(b->h1, buf_str(&b->raw), b->raw.len, &used);
     buf_consume(&b->raw, used);
-    if (r == H1_ERROR || r == H1_STOPPED)
+    if (r == H1_STOPPED)
+        return err_set(err, ERR_IO, "the server changes to another protocol (101) without having been asked to");
+    if (r == H1_ERROR)
         return err_set(err, ERR_IO, "the server's answer is not HTTP: %s", h1_reason(b->h1));
     if (r != H1_DONE)
         return 0;
@@ -304,6 +310,7 @@ static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, 
     b->client = c;
     b->head = head;
     b->no_body = call->method == HTTP_HEAD;
+    b->may_upgrade = has_header(call, "upgrade");
     b->h1 = h1_response_new(&limits, &answer_ops, b);
     h1_reset(b->h1, b->no_body);
     b->wire = fresh ? NULL : kept_take(c, key, ctx_mono_ns(ctx));
@@ -353,6 +360,14 @@ struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const 
 ssize_t http_body_read(struct http_body *b, const struct ctx *ctx, void *p, size_t n, struct err *err)
 {
     ASSERT(n > 0);
+    if (b->upgraded && !b->raw.len)
+        return wire_read(b->wire, p, n, ctx, err);
+    if (b->upgraded) {
+        n = n < b->raw.len ? n : b->raw.len;
+        memcpy(p, b->raw.data, n);
+        buf_consume(&b->raw, n);
+        return (ssize_t)n;
+    }
     while (b->taken == b->ready.len) {
         buf_reset(&b->ready);
         b->taken = 0;
@@ -367,6 +382,12 @@ ssize_t http_body_read(struct http_body *b, const struct ctx *ctx, void *p, size
     memcpy(p, b->ready.data + b->taken, n);
     b->taken += n;
     return (ssize_t)n;
+}
+
+int http_body_write(struct http_body *b, const struct ctx *ctx, const void *p, size_t n, struct err *err)
+{
+    ASSERT(b->upgraded);
+    return wire_write(b->wire, p, n, NULL, ctx, err);
 }
 
 void http_body_close(struct http_body *b)

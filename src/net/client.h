@@ -47,5 +47,8 @@ struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const 
 /* > 0: bytes; 0: clean end; -1: broken, timeout or cancelled. After ERR_TIMEOUT and ERR_CANCELLED reading may go on. */
 ssize_t http_body_read(struct http_body *b, const struct ctx *ctx, void *p, size_t n, struct err *err);
 void http_body_close(struct http_body *b);
+/* After an answer 101 to a call that had an Upgrade field: http_body_read gives the peer's bytes, this sends ours, all of them.
+ * One thread may read while another writes. */
+int http_body_write(struct http_body *b, const struct ctx *ctx, const void *p, size_t n, struct err *err);
 
 #endif

@@ -201,7 +201,7 @@ void conn_stop(struct conn *c)
         conn_close(c);
         break;
     case CONN_STREAM:
-        stream_end(&c->x->stream);
+        stream_stop(&c->x->stream);
         break;
     case CONN_LINGER:
         c->linger_end = uv_now(&c->loop->uv) + LINGER_STOP_MS;

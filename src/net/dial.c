@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "net/proxy.h"
 #include "net/tls.h"
 
@@ -154,6 +155,7 @@ struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_nam
     if (fd >= 0) {
         w = xcalloc(1, sizeof *w);
         w->fd = fd;
+        pthread_mutex_init(&w->lock, NULL);
         if ((!proxy || proxy_tunnel(proxy, w, u, ctx, err) == 0) &&
             (!u->tls || start_tls(w, tls, verify_name ? verify_name : u->host, ctx, err) == 0))
             return w;
@@ -174,6 +176,7 @@ void wire_free(struct wire *w)
     }
     SSL_free(w->ssl);
     base_closep(&w->fd);
+    pthread_mutex_destroy(&w->lock);
     free(w->key);
     free(w);
 }
@@ -204,18 +207,27 @@ static int tls_wants(struct wire *w, int rc, const char *doing, struct err *err)
     }
 }
 
+/* > 0: bytes; 0: the peer's end, -1: failed; or *events says what to wait for. */
+static ssize_t tls_read(struct wire *w, void *p, size_t n, int *events, struct err *err)
+{
+    LOCK_GUARD(&w->lock);
+    ERR_clear_error();
+    int rc = SSL_read(w->ssl, p, n > INT32_MAX ? INT32_MAX : (int)n);
+    if (rc > 0)
+        return rc;
+    *events = tls_wants(w, rc, "reading an answer", err);
+    return *events > 0 ? 0 : *events;
+}
+
 ssize_t wire_read(struct wire *w, void *p, size_t n, const struct ctx *ctx, struct err *err)
 {
     for (;;) {
         int events = POLLIN;
         if (w->ssl) {
-            ERR_clear_error();
-            int rc = SSL_read(w->ssl, p, n > INT32_MAX ? INT32_MAX : (int)n);
-            if (rc > 0)
-                return rc;
-            events = tls_wants(w, rc, "reading an answer", err);
-            if (events <= 0)
-                return events;
+            events = 0;
+            ssize_t got = tls_read(w, p, n, &events, err);
+            if (got != 0 || !events)
+                return got;
         } else {
             ssize_t got = recv(w->fd, p, n, 0);
             if (got >= 0)
@@ -228,17 +240,30 @@ ssize_t wire_read(struct wire *w, void *p, size_t n, const struct ctx *ctx, stru
     }
 }
 
+/* > 0: bytes; -1: failed; 0: *events says what to wait for. */
+static ssize_t tls_write(struct wire *w, const void *p, size_t n, int *events, struct err *err)
+{
+    LOCK_GUARD(&w->lock);
+    ERR_clear_error();
+    int rc = SSL_write(w->ssl, p, n > INT32_MAX ? INT32_MAX : (int)n);
+    if (rc > 0)
+        return rc;
+    *events = tls_wants(w, rc, "sending a request", err);
+    if (*events == 0)
+        return err_set(err, ERR_IO, "the server closed the connection while the request was sent");
+    return *events < 0 ? -1 : 0;
+}
+
 int wire_write(struct wire *w, const void *p, size_t n, bool *early, const struct ctx *ctx, struct err *err)
 {
     const char *at = p;
     while (n > 0) {
-        int events = POLLOUT | POLLIN;
+        int events = early ? POLLOUT | POLLIN : POLLOUT;
         ssize_t done;
         if (w->ssl) {
-            ERR_clear_error();
-            done = SSL_write(w->ssl, at, n > INT32_MAX ? INT32_MAX : (int)n);
-            if (done <= 0 && (events = tls_wants(w, (int)done, "sending a request", err)) <= 0)
-                return events < 0 ? -1 : err_set(err, ERR_IO, "the server closed the connection while the request was sent");
+            done = tls_write(w, at, n, &events, err);
+            if (done < 0)
+                return -1;
         } else {
             done = send(w->fd, at, n, MSG_NOSIGNAL);
             if (done < 0 && errno != EAGAIN && errno != EINTR)
@@ -252,7 +277,7 @@ int wire_write(struct wire *w, const void *p, size_t n, bool *early, const struc
         int ready = wait_for(w->fd, (short)events, ctx, err);
         if (ready < 0)
             return -1;
-        if (!w->ssl && ready & POLLIN) {
+        if (early && !w->ssl && ready & POLLIN) {
             *early = true;
             return 0;
         }

@@ -4,6 +4,7 @@
 #define TM_NET_DIAL_H
 
 #include <openssl/ssl.h>
+#include <pthread.h>
 
 #include "base/ctx.h"
 #include "net/url.h"
@@ -11,8 +12,9 @@
 struct wire {
     int fd;
     SSL *ssl;
-    bool reused; /* came out of the pool of kept connections */
-    char *key;   /* what it is connected to */
+    pthread_mutex_t lock; /* guards ssl: one thread may read while another writes */
+    bool reused;          /* came out of the pool of kept connections */
+    char *key;            /* what it is connected to */
     int64_t idle_since_ns;
     struct wire *next;
 };
@@ -25,7 +27,8 @@ void wire_free(struct wire *w);
 bool wire_stale(const struct wire *w);
 /* > 0, 0 at the peer's end, -1. */
 ssize_t wire_read(struct wire *w, void *p, size_t n, const struct ctx *ctx, struct err *err);
-/* All of it. On a plain connection *early is set, and writing ends, when the peer answers before it has everything. */
+/* All of it. On a plain connection *early is set, and writing ends, when the peer answers before it has everything. early NULL:
+ * the peer may say what it likes meanwhile. */
 int wire_write(struct wire *w, const void *p, size_t n, bool *early, const struct ctx *ctx, struct err *err);
 
 #endif

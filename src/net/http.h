@@ -152,6 +152,7 @@ struct stream_ops {
     void (*on_timer)(struct stream *st, void *state);    /* after stream_timer; may be NULL */
     /* Upgraded streams only: bytes from the peer. Returns how many were taken; the rest comes again after stream_resume. */
     size_t (*on_data)(struct stream *st, void *state, const char *p, size_t n);
+    void (*on_stop)(struct stream *st, void *state);  /* the server stops: say good-bye. NULL: stream_end */
     void (*on_close)(struct stream *st, void *state); /* last call, always made; frees state */
 };
 /* Turns the answer into a stream: status and headers as set, body chunked (HTTP/1.1), each stream_write sent at once. */

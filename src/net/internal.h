@@ -202,6 +202,7 @@ void stream_begin(struct conn *c);
 size_t stream_deliver(struct conn *c, const char *p, size_t n);
 void stream_drained(struct conn *c); /* after each successful write */
 void stream_peer_eof(struct conn *c);
+void stream_stop(struct stream *st);  /* the server stops */
 void stream_close(struct conn *c);    /* makes the last callback, once */
 void stream_drop(struct exchange *x); /* of an answer that will not be sent */
 

@@ -47,6 +47,16 @@ void stream_begin(struct conn *c)
     if (st->ops->on_start)
         st->ops->on_start(st, st->state);
     if (c->loop->stopping)
+        stream_stop(st);
+}
+
+void stream_stop(struct stream *st)
+{
+    if (st->ended || st->closed || st->aborted)
+        return;
+    if (st->ops->on_stop)
+        st->ops->on_stop(st, st->state);
+    else
         stream_end(st);
 }
 
