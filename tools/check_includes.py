@@ -6,7 +6,7 @@ import sys
 
 SRC = pathlib.Path(__file__).resolve().parent.parent / 'src'
 FLOORS = {
-    'base': 1, 'value': 2, 'net': 3, 'data': 4, 'kube': 5,
+    'base': 1, 'value': 2, 'net': 3, 'data': 4, 'kube': 5, 'kube/remote': 5.5,
     'cluster/apiserver': 6, 'cluster/controllers': 6, 'cluster/scheduler': 6, 'cluster/node': 6, 'metadata': 6, 'launch': 6,
     'pipelines': 7, 'training': 7, 'tuning': 7, 'serving': 7, 'notebooks': 7, 'registry': 7, 'tracking': 7, 'spark': 7, 'tenancy': 7,
     'gateway': 8, 'cli': 9,
@@ -19,7 +19,7 @@ PRIVATE = re.compile(r'(_priv|_internal|/internal)\.h$')
 
 def room_of(path):
     parts = path.split('/')
-    return '/'.join(parts[:2]) if parts[0] == 'cluster' else parts[0]
+    return '/'.join(parts[:2]) if parts[0] == 'cluster' or parts[:2] == ['kube', 'remote'] else parts[0]
 
 
 def check(file):

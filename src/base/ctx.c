@@ -1,6 +1,7 @@
 /* ctx.c - see ctx.h. */
 #include "base/ctx.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -93,4 +94,28 @@ int64_t ctx_left_ns(const struct ctx *ctx)
         return INT64_MAX;
     int64_t left = ctx->deadline_mono_ns - ctx_mono_ns(ctx);
     return left > 0 ? left : 0;
+}
+
+/* Nanoseconds to wait in one go: to the end, to the deadline, or until a cancel without a descriptor is to be looked at. */
+static int64_t sleep_slice(const struct ctx *ctx, int64_t until)
+{
+    int64_t left = until - read_clock(CLOCK_MONOTONIC), end = ctx_left_ns(ctx), look = 50 * NS_PER_MS;
+    left = left < end ? left : end;
+    return ctx->cancel && ctx->cancel->fd < 0 && left > look ? look : left;
+}
+
+int ctx_sleep(const struct ctx *ctx, int64_t ns, struct err *err)
+{
+    int64_t until = read_clock(CLOCK_MONOTONIC) + ns;
+    for (;;) {
+        if (ctx_check(ctx, err) < 0)
+            return -1;
+        int64_t left = sleep_slice(ctx, until);
+        if (until <= read_clock(CLOCK_MONOTONIC))
+            return 0;
+        struct timespec ts = {.tv_sec = left / NS_PER_S, .tv_nsec = left % NS_PER_S};
+        struct pollfd p = {.fd = ctx->cancel ? ctx->cancel->fd : -1, .events = POLLIN};
+        if (left > 0)
+            ppoll(&p, 1, &ts, NULL);
+    }
 }

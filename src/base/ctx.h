@@ -62,6 +62,8 @@ int64_t ctx_now_ns(const struct ctx *ctx); /* wall clock, Unix nanoseconds */
 int64_t ctx_mono_ns(const struct ctx *ctx);
 /* Nanoseconds left, INT64_MAX without a deadline, 0 when it is over. */
 int64_t ctx_left_ns(const struct ctx *ctx);
+/* Waits that long on the system's clock. 0, or -1 as ctx_check as soon as the context ends. */
+int ctx_sleep(const struct ctx *ctx, int64_t ns, struct err *err);
 
 #define NS_PER_S  1000000000LL
 #define NS_PER_MS 1000000LL

@@ -1,7 +1,7 @@
 /* kube.h - the Kubernetes API as an interface: the hinge of the house.
  *
  * Components and the parts of the embedded cluster know the API only through a `struct kube`: the embedded API server implements
- * it as function calls, kube/remote.c (later) over HTTPS. All functions block, are thread-safe, and take a context for deadline,
+ * it as function calls, kube/remote over HTTPS. All functions block, are thread-safe, and take a context for deadline,
  * cancel and clock. Every `struct kube` is bound to an identity when it is made; there is no all-powerful default. Objects are
  * immutable JSON documents; the caller owns the references it gets and keeps those it passes. */
 #ifndef TM_KUBE_KUBE_H
@@ -10,7 +10,8 @@
 #include "base/ctx.h"
 #include "value/json.h"
 
-/* Which collection. Constants for the built-in kinds are in kube/kinds.h (KUBE_PODS, KUBE_SECRETS, ...). Compared by content. */
+/* Which collection. Constants for the built-in kinds are in kube/kinds.h (KUBE_PODS, KUBE_SECRETS, ...). Compared by content. One
+ * that was made at run time has to live as long as the call; a watch keeps nothing of it, an informer copies it. */
 struct kube_res {
     const char *group; /* "" for core */
     const char *version;
@@ -38,6 +39,7 @@ struct kube_opts {
     const int64_t *grace_seconds; /* delete; NULL: the object's own */
     bool send_initial_events;     /* watch */
     bool bookmarks;
+    int timeout_s; /* watch: ends cleanly after so long; 0: when the server thinks it should */
 };
 
 struct kube_list {
@@ -81,6 +83,9 @@ struct kube_ops {
     /* *out (may be NULL) gets what the server answered: the object when it is still there, else a Status. */
     int (*del)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name,
                const struct kube_opts *, struct json **out, struct err *);
+    /* Each object that the selectors of the options match, as if each were deleted by itself. */
+    int (*del_collection)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const struct kube_opts *,
+                          struct err *);
     struct kube_watch *(*watch)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns,
                                 const struct kube_opts *, struct err *);
     /* 1: *ev filled; 0: the watch ended cleanly (start again from the last revision); -1: error, ERR_GONE: list again. Blocks
@@ -107,6 +112,7 @@ struct kube {
 #define kube_patch(k, ctx, res, ns, name, type, p, opts, err)                                                                    \
     ((k)->ops->patch((k), (ctx), (res), (ns), (name), (type), (p), (opts), (err)))
 #define kube_delete(k, ctx, res, ns, name, opts, out, err) ((k)->ops->del((k), (ctx), (res), (ns), (name), (opts), (out), (err)))
+#define kube_delete_collection(k, ctx, res, ns, opts, err) ((k)->ops->del_collection((k), (ctx), (res), (ns), (opts), (err)))
 #define kube_watch(k, ctx, res, ns, opts, err)             ((k)->ops->watch((k), (ctx), (res), (ns), (opts), (err)))
 #define kube_watch_next(k, w, ctx, ev, err)                ((k)->ops->watch_next((w), (ctx), (ev), (err)))
 #define kube_watch_close(k, w)                             ((k)->ops->watch_close((w)))

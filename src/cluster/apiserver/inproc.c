@@ -131,12 +131,24 @@ static int k_del(struct kube *k, const struct ctx *ctx, const struct kube_res *r
     return 0;
 }
 
+static int k_del_collection(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns,
+                            const struct kube_opts *o, struct err *err)
+{
+    RESOURCES(table, server_of(k));
+    struct op op;
+    if (begin(&op, k, table, ctx, res, "deletecollection", ns, NULL, o, err) < 0)
+        return -1;
+    CLEANUP(listing_free) struct listing l = {0};
+    return verb_delete_collection(&op, &l, err);
+}
+
 /* ---- watches --------------------------------------------------------------------------------------------------------- */
 
 struct kube_watch {
     struct watch *w;
     int news; /* eventfd: there may be something to take. An fd, so that a wait can end by the context's cancel too */
     int64_t next_bookmark; /* monotonic; 0: none are wanted */
+    int64_t ends;          /* monotonic; 0: never */
     int64_t last_rv;
 };
 
@@ -175,6 +187,8 @@ static struct kube_watch *k_watch(struct kube *k, const struct ctx *ctx, const s
         k_watch_close(w);
         return NULL;
     }
+    if (op.o->timeout_s > 0)
+        w->ends = ctx_mono_ns(ctx) + op.o->timeout_s * NS_PER_S;
     if (op.o->bookmarks)
         w->next_bookmark = ctx_mono_ns(ctx) + BOOKMARK_NS;
     return w;
@@ -258,7 +272,11 @@ static int k_watch_next(struct kube_watch *w, const struct ctx *ctx, struct kube
                 return 1;
             }
         }
+        if (w->ends && now >= w->ends)
+            return 0;
         int64_t until = ctx->deadline_mono_ns;
+        if (w->ends && (until == 0 || until > w->ends))
+            until = w->ends;
         if (w->next_bookmark && (until == 0 || until > w->next_bookmark))
             until = w->next_bookmark;
         wait_for_news(w, ctx, until);
@@ -283,6 +301,7 @@ static const struct kube_ops inproc_ops = {
     .update = k_update,
     .patch = k_patch,
     .del = k_del,
+    .del_collection = k_del_collection,
     .watch = k_watch,
     .watch_next = k_watch_next,
     .watch_close = k_watch_close,
