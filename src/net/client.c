@@ -38,6 +38,8 @@ struct http_body {
     struct buf ready;         /* body bytes that the caller has not taken */
     size_t taken;             /* of ready */
     bool has_head, done, keep, got_bytes, no_body;
+    bool took_pieces;           /* of a body that cannot be read twice */
+    bool gave_up;               /* our own body failed: the server has nothing to say about that */
     bool may_upgrade, upgraded; /* 101: bytes both ways */
 };
 
@@ -157,7 +159,9 @@ static int request_head(const struct http_client *c, const struct url *u, const 
         if (!ours(h->name))
             buf_addf(out, "%s: %s\r\n", h->name, h->value);
     }
-    if (call->body_len || call->method & (HTTP_POST | HTTP_PUT | HTTP_PATCH))
+    if (call->body_read && call->body_len == HTTP_LENGTH_UNKNOWN)
+        buf_adds(out, "Transfer-Encoding: chunked\r\n");
+    else if (call->body_len || call->method & (HTTP_POST | HTTP_PUT | HTTP_PATCH))
         buf_addf(out, "Content-Length: %zu\r\n", call->body_len);
     buf_adds(out, "\r\n");
     return 0;
@@ -181,6 +185,49 @@ static int send_file(struct wire *w, const struct http_call *call, bool *early, 
     return 0;
 }
 
+/* Room before a piece for its chunk's size, and behind it for the line's end: a piece goes out as one. */
+#define CHUNK_HEAD 10
+
+static int send_piece(struct wire *w, char *piece, size_t n, bool chunked, bool *early, const struct ctx *ctx, struct err *err)
+{
+    char *at = piece + CHUNK_HEAD;
+    if (!chunked)
+        return wire_write(w, at, n, early, ctx, err);
+    char head[CHUNK_HEAD + 1];
+    int len = snprintf(head, sizeof head, "%zx\r\n", n);
+    at -= len;
+    memcpy(at, head, (size_t)len);
+    memcpy(piece + CHUNK_HEAD + n, "\r\n", 2);
+    return wire_write(w, at, (size_t)len + n + 2, early, ctx, err);
+}
+
+static int send_pieces(struct http_body *b, const struct http_call *call, bool *early, const struct ctx *ctx, struct err *err)
+{
+    bool chunked = call->body_len == HTTP_LENGTH_UNKNOWN;
+    AUTOFREE char *piece = xmalloc(CHUNK_HEAD + READ_CHUNK + 2);
+    size_t total = 0;
+    while (!*early) {
+        b->took_pieces = true;
+        ssize_t n = call->body_read(call->body_self, piece + CHUNK_HEAD, READ_CHUNK, err);
+        b->gave_up = n < 0;
+        if (n < 0)
+            return -1;
+        total += (size_t)n;
+        b->gave_up = !chunked && (total > call->body_len || (n == 0 && total < call->body_len));
+        if (b->gave_up)
+            return err_set(err, ERR_IO, "the body to be sent has not the %zu bytes that were said", call->body_len);
+        if (n == 0)
+            return chunked ? wire_write(b->wire, "0\r\n\r\n", 5, early, ctx, err) : 0;
+        if (!b->wire->ssl && wire_stale(b->wire)) { /* it has heard enough */
+            *early = true;
+            return 0;
+        }
+        if (send_piece(b->wire, piece, (size_t)n, chunked, early, ctx, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int send_request(struct http_body *b, const struct url *u, const struct http_call *call, bool *early,
                         const struct ctx *ctx, struct err *err)
 {
@@ -188,13 +235,16 @@ static int send_request(struct http_body *b, const struct url *u, const struct h
     if (request_head(b->client, u, call, &head, err) < 0)
         return -1;
     bool from_file = call->body_fd > 0;
-    bool together = !from_file && call->body_len && call->body_len <= READ_CHUNK; /* one packet rather than two */
+    bool together =
+        !from_file && !call->body_read && call->body_len && call->body_len <= READ_CHUNK; /* one packet rather than two */
     if (together)
         buf_add(&head, call->body, call->body_len);
     if (wire_write(b->wire, head.data, head.len, early, ctx, err) < 0)
         return -1;
     if (together || *early)
         return 0;
+    if (call->body_read)
+        return send_pieces(b, call, early, ctx, err);
     if (from_file)
         return send_file(b->wire, call, early, ctx, err);
     return wire_write(b->wire, call->body, call->body_len, early, ctx, err);
@@ -277,6 +327,8 @@ static int exchange(struct http_body *b, const struct url *u, const struct http_
     bool early = false;
     ERR(unsent);
     int sent = send_request(b, u, call, &early, ctx, &unsent);
+    if (b->gave_up)
+        return err_move(err, &unsent);
     /* Refused while sending: the server may have said why before it closed. */
     ERR(unread);
     while (!b->has_head && !b->done)
@@ -323,7 +375,7 @@ static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, 
         b->wire->key = TAKE(key);
     if (exchange(b, u, call, ctx, err) == 0)
         return b;
-    *again = reused && !b->got_bytes && ctx_check(ctx, NULL) == 0;
+    *again = reused && !b->got_bytes && !b->took_pieces && ctx_check(ctx, NULL) == 0;
     body_free(b);
     return NULL;
 }

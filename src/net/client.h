@@ -18,6 +18,7 @@ struct http_client_config {
 struct http_client *http_client_new(const struct http_client_config *cfg, struct err *err);
 void http_client_free(struct http_client *c);
 
+#define HTTP_LENGTH_UNKNOWN SIZE_MAX
 struct http_call {
     enum http_method method;
     const char *url; /* http:// or https:// ; "unix:/path:/request/path" */
@@ -26,6 +27,10 @@ struct http_call {
     const void *body;
     size_t body_len;
     int body_fd; /* > 0: body_len bytes are read from this file instead (from its current offset) */
+    /* The body in pieces instead: called until it gives 0 (the end); -1 gives the call up. body_len is what it gives in all, or
+     * HTTP_LENGTH_UNKNOWN. Such a call is never sent a second time once a piece was taken. */
+    ssize_t (*body_read)(void *self, void *p, size_t n, struct err *err);
+    void *body_self;
 };
 struct http_answer {
     int status;

@@ -96,13 +96,10 @@ void conn_open(struct loop *l, struct listener *ln, int fd)
 
 static void free_when_done(struct conn *c)
 {
-    if (c->handles || c->busy || c->file_reading)
+    if (c->handles || (c->x && exchange_is_away(c->x)))
         return;
     struct loop *l = c->loop;
-    if (c->x) {
-        conn_body_uncharge(c);
-        exchange_free(c->x);
-    }
+    exchange_free(c->x);
     LIST_REMOVE(c, all);
     arena_free(&c->certs);
     free(c);
@@ -127,14 +124,12 @@ void conn_close(struct conn *c)
 {
     if (c->state == CONN_CLOSED)
         return;
-    if (c->state == CONN_STREAM)
-        stream_close(c);
+    if (c->x)
+        exchange_lost(c->x);
     c->state = CONN_CLOSED;
     if (c->is_dirty)
         TAILQ_REMOVE(&c->loop->dirty, c, dirty);
     c->is_dirty = false;
-    if (c->busy)
-        cancel_gone(c->x);
     uv_close((uv_handle_t *)&c->poll, on_closed);
     uv_close((uv_handle_t *)&c->timer, on_closed);
     SSL_free(TAKE(c->ssl));
@@ -174,10 +169,7 @@ void conn_lingers(struct conn *c)
 void conn_next(struct conn *c)
 {
     struct loop *l = c->loop;
-    if (c->x) {
-        conn_body_uncharge(c);
-        exchange_free(TAKE(c->x));
-    }
+    exchange_free(TAKE(c->x));
     if (c->close_after || l->stopping) {
         linger(c);
         return;
@@ -200,15 +192,16 @@ void conn_stop(struct conn *c)
     case CONN_IDLE:
         conn_close(c);
         break;
-    case CONN_STREAM:
-        stream_stop(&c->x->stream);
-        break;
+    case CONN_ANSWER:
+        if (c->x->phase == X_STREAM)
+            stream_stop(&c->x->stream);
+        break; /* the request under way is answered */
     case CONN_LINGER:
         c->linger_end = uv_now(&c->loop->uv) + LINGER_STOP_MS;
         conn_lingers(c);
         break;
     default:
-        break; /* the request under way is answered */
+        break;
     }
 }
 
@@ -231,10 +224,10 @@ static void timed_out(struct conn *c)
 {
     switch (c->state) {
     case CONN_HEAD:
-        respond_plain(c, 408, "the header of the request did not arrive in time");
+        conn_broken(c, 408, "the header of the request did not arrive in time");
         break;
     case CONN_BODY:
-        respond_plain(c, 408, "the body of the request did not arrive in time");
+        conn_broken(c, 408, "the body of the request did not arrive in time");
         break;
     default:
         conn_close(c);
@@ -305,7 +298,8 @@ static void peer_gone(struct conn *c)
     struct pollfd pfd = {.fd = c->fd};
     bool dead = poll(&pfd, 1, 0) == 1 && pfd.revents & (POLLHUP | POLLERR);
     c->peer_hup = true;
-    if (dead || (c->state == CONN_STREAM && !c->x->stream.upgraded && !c->x->stream.ended))
+    bool listening = c->state == CONN_ANSWER && c->x->phase == X_STREAM && !c->x->stream.upgraded && !c->x->stream.ended;
+    if (dead || listening)
         conn_close(c);
 }
 
@@ -356,7 +350,7 @@ static bool send_queued(struct conn *c)
         }
         progress = true;
     }
-    bool sending = c->state == CONN_SENDING || c->state == CONN_STREAM;
+    bool sending = c->state == CONN_ANSWER && (c->x->phase == X_SENDING || c->x->phase == X_STREAM);
     if (!c->out.bytes && sending)
         conn_deadline(c, 0);
     else if (sending && (progress || !c->deadline))
@@ -370,18 +364,10 @@ void conn_flush(struct conn *c)
     if (c->flushing || c->state == CONN_CLOSED)
         return;
     c->flushing = true;
-    if (c->state == CONN_STREAM && c->x->stream.aborted) {
+    if (c->state == CONN_ANSWER && c->x->phase == X_STREAM && c->x->stream.aborted)
         conn_close(c);
-    } else if (send_queued(c)) {
-        if (c->state == CONN_SENDING) {
-            if (c->x && (c->x->res.fd >= 0 || c->file_reading))
-                respond_more_file(c);
-            else if (!c->out.bytes)
-                conn_next(c);
-        } else if (c->state == CONN_STREAM) {
-            stream_drained(c);
-        }
-    }
+    else if (send_queued(c) && c->state == CONN_ANSWER)
+        respond_drained(c->x);
     c->flushing = false;
     /* TLS may hold bytes that the poll does not report: those of the next request. */
     if (c->state != CONN_CLOSED && io_pending(c) && conn_reads(c))

@@ -1,8 +1,8 @@
 /* http.h - requests, answers, route tables and streams: what a handler sees of HTTP.
  *
  * A handler runs on a worker thread, may block, and fills a `struct http_res`; it returns 0, or -1 with an error that the API's
- * own write_error turns into bytes. Or it hands the connection to a stream. HTTP/1.1 today; HTTP/2 will use the same handlers and
- * streams. */
+ * own write_error turns into bytes. Or it hands the answer to a stream. HTTP/1.1 and HTTP/2 have the same handlers and streams;
+ * which of them carries a request is nobody's business here. */
 #ifndef TM_NET_HTTP_H
 #define TM_NET_HTTP_H
 
@@ -67,6 +67,15 @@ bool http_query_at(const struct http_req *r, size_t i, const char **name, const 
 /* Kubernetes' reading of a boolean: absent false; "0" and "false" in any case false; everything else, also "", true. */
 bool http_query_bool(const struct http_req *r, const char *name);
 
+/* The body in pieces. On a route with stream_body the handler runs as soon as the head is there, and these wait for the bytes,
+ * which never lie in memory together: while nobody reads, the client is held up. > 0: bytes; 0: the end; -1: ERR_TOO_LARGE beyond
+ * the route's max_body, ERR_TIMEOUT (408) when the client stalls, ERR_CANCELLED when it is gone, or the end of ctx. A client that
+ * asked first (Expect: 100-continue) is told to go on by the first read: who is refused before that is spared the upload. On
+ * other routes they give the bytes of body. What a handler leaves unread is thrown away. */
+ssize_t http_req_read(struct http_req *req, const struct ctx *ctx, void *p, size_t n, struct err *err);
+/* All that is left of it, into a file. size may be NULL. */
+int http_req_spool(struct http_req *req, const struct ctx *ctx, int fd, int64_t *size, struct err *err);
+
 /* ---- answers -------------------------------------------------------------------------------------------------- */
 
 struct http_res;
@@ -107,6 +116,8 @@ struct route {
     http_handler *handle;
     struct perm perm;
     size_t max_body; /* 0: the API's default */
+    /* body and body_len stay empty: the handler reads with http_req_read. It holds a worker meanwhile, so only for uploads. */
+    bool stream_body;
 };
 
 /* A set of routes with one way to say who is asking, whether they may, and what an error looks like. All hooks run on worker

@@ -2,18 +2,19 @@
  *
  *   server   listeners, limits, the pools, counters. Shared; what changes is atomic or under `lock`.
  *   loop     a thread with a libuv loop; owns its connections. Others reach it through loop_post only.
- *   conn     a connection; owned by its loop, from accept to close. At most one exchange at a time.
- *   exchange a request and its answer (exchange.h); with the loop, or with one worker while conn->busy.
+ *   conn     a connection; owned by its loop, from accept to close. One exchange at a time, or many with HTTP/2.
+ *   exchange a request and its answer (exchange.h); with the loop, or with one worker while x->busy.
  *
  * A connection's states (conn->state) and what moves them on:
  *
- *   HANDSHAKE  TLS                           done -> IDLE
- *   IDLE       between requests              a byte -> HEAD
- *   HEAD       reading the head              head complete -> BODY; refused -> SENDING (then LINGER)
- *   BODY       reading the body              complete -> HANDLING; too large -> HANDLING (write_error), refused -> SENDING
- *   HANDLING   a worker has the exchange     answered -> SENDING or STREAM
- *   SENDING    the answer drains             drained -> IDLE, or LINGER when the connection is to be closed
- *   STREAM     a stream owns the answer      ended and drained -> IDLE or LINGER
+ *   HANDSHAKE  TLS                           done -> IDLE, or MULTI when the client chose h2
+ *   IDLE       between requests              a byte -> HEAD; the preface of HTTP/2 -> MULTI
+ *   HEAD       reading the head              head complete -> BODY; refused -> ANSWER
+ *   BODY       reading the body              complete, too large or broken -> ANSWER
+ *   ANSWER     the exchange has phases of its own: a worker has it, the answer drains, a stream owns it
+ *                                            over -> IDLE, or LINGER when the connection is to be closed
+ *   MULTI      HTTP/2: exchanges come and go (h2.h)
+ *                                            the last is over and either side said so -> LINGER
  *   LINGER     our side is shut; the peer's bytes are dropped, so that it reads our answer rather than a reset -> CLOSED
  *   CLOSED     handles closing; freed when they are, and when no worker has the exchange */
 #ifndef TM_NET_INTERNAL_H
@@ -40,17 +41,7 @@
 #define LINGER_STOP_MS 200   /* while the server stops */
 #define DEFAULT_BODY   ((size_t)3 * 1024 * 1024)
 
-enum conn_state {
-    CONN_HANDSHAKE,
-    CONN_IDLE,
-    CONN_HEAD,
-    CONN_BODY,
-    CONN_HANDLING,
-    CONN_SENDING,
-    CONN_STREAM,
-    CONN_LINGER,
-    CONN_CLOSED
-};
+enum conn_state { CONN_HANDSHAKE, CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_ANSWER, CONN_MULTI, CONN_LINGER, CONN_CLOSED };
 
 struct mounted {
     char *prefix;
@@ -87,8 +78,9 @@ struct conn {
     struct listener *listener;
     int fd;
     enum conn_state state;
-    bool busy; /* a worker has the exchange */
     bool is_dirty, flushing;
+    bool used;        /* a request has begun on it */
+    bool body_full;   /* who reads the body is behind: the socket is not read */
     bool peer_eof;    /* the peer's last byte was read */
     bool peer_hup;    /* poll said that the peer has shut its side; unread bytes may be left */
     bool close_after; /* no further request after this one */
@@ -100,11 +92,11 @@ struct conn {
     uint64_t deadline, timer_due; /* loop milliseconds; 0: none */
     SSL *ssl;
     struct h1 *h1;
-    struct exchange *x;
-    struct buf in; /* bytes read and not yet used: pipelined requests, data that a stream left */
+    struct exchange *x; /* HTTP/1.1 */
+    struct h2 *h2;      /* HTTP/2: CONN_MULTI, and until all of its exchanges came back */
+    struct buf in;      /* bytes read and not yet used: pipelined requests, data that a stream left */
     struct outq out;
     uint64_t linger_end; /* loop milliseconds */
-    bool file_reading;   /* a chunk of a file body is being read */
     struct http_peer peer;
     char local_ip[46];
     struct arena certs; /* cert_cn, cert_orgs */
@@ -183,28 +175,46 @@ void conn_flush(struct conn *c);
 void conn_lingers(struct conn *c); /* the peer goes on sending what nobody wants */
 void conn_stop(struct conn *c);    /* the server stops */
 
-/* conn_in.c: from bytes to an exchange that a worker has */
+/* conn_in.c: HTTP/1.1, from bytes to an exchange */
 extern const struct h1_ops conn_h1_ops;
 bool conn_reads(const struct conn *c); /* may the state use more of the peer's bytes? */
 void conn_readable(struct conn *c);
 void conn_feed(struct conn *c, const char *p, size_t n);
-void conn_body_uncharge(struct conn *c);
+void conn_broken(struct conn *c, int status, const char *text); /* in the middle of a request */
 
-/* respond.c: from an answer to bytes */
-void respond(struct conn *c);                                     /* c->x->res is ready */
-void respond_plain(struct conn *c, int status, const char *text); /* and closes afterwards */
-void respond_more_file(struct conn *c);
-void respond_read_first(struct exchange *x); /* on the worker */
+/* conn_out.c: HTTP/1.1, how an answer's bytes are framed */
+extern const struct carrier h1_carrier;
 const char *http_reason(int status);
 
+/* intake.c: from a head to a worker. All on the loop. */
+enum intake {
+    INTAKE_MORE,     /* go on */
+    INTAKE_FULL,     /* it was taken; no more until carrier->room */
+    INTAKE_REFUSED,  /* no more of this body: without a pipe, intake_dispatch has the API say why */
+    INTAKE_ANSWERED, /* refused, and the answer is on its way */
+};
+enum intake intake_head(struct exchange *x, int64_t length, bool has_body); /* x->req is filled; length -1: not said */
+enum intake intake_body(struct exchange *x, const char *p, size_t n);
+void intake_end(struct exchange *x);     /* the body is complete */
+void intake_stalled(struct exchange *x); /* with a pipe: the client sends nothing more */
+void intake_dispatch(struct exchange *x);
+void exchange_lost(struct exchange *x);          /* nobody waits for the answer; the carrier frees it unless it is away */
+bool exchange_is_away(const struct exchange *x); /* carrier->reap comes when it is back */
+
+/* respond.c: from an answer to bytes */
+void respond(struct exchange *x); /* x->res is ready */
+void respond_plain(struct exchange *x, int status, const char *text);
+void respond_drained(struct exchange *x);    /* after each attempt to send */
+void respond_read_first(struct exchange *x); /* on the worker */
+bool header_is_ours(const char *name);       /* fields that say how the message is framed */
+
 /* stream.c */
-void stream_begin(struct conn *c);
+void stream_begin(struct exchange *x);
 size_t stream_deliver(struct conn *c, const char *p, size_t n);
-void stream_drained(struct conn *c); /* after each successful write */
-void stream_peer_eof(struct conn *c);
-void stream_stop(struct stream *st);  /* the server stops */
-void stream_close(struct conn *c);    /* makes the last callback, once */
-void stream_drop(struct exchange *x); /* of an answer that will not be sent */
+void stream_drained(struct exchange *x); /* after each attempt to send */
+void stream_peer_eof(struct exchange *x);
+void stream_stop(struct stream *st);   /* the server stops */
+void stream_close(struct exchange *x); /* makes the last callback, once */
 
 /* io.c: bytes on a plain or TLS socket; never block, never raise SIGPIPE */
 #define IO_AGAIN (-1)

@@ -7,6 +7,8 @@
 
 #include "base/buf.h"
 
+#define METHOD_MAX 32
+
 struct field {
     size_t name, value; /* offsets into text */
 };
@@ -23,6 +25,9 @@ struct h1 {
     size_t target_len;
     enum { LINE, CR, LINE_END, BLANK_CR, HEAD_END } eol; /* where the head stands, see strict_lines */
     bool in_name, head_done, no_body, done, stopped;
+    bool method_done;
+    char method[METHOD_MAX + 1]; /* of a request, as sent */
+    size_t method_len;
     bool keep_alive, has_body;
     int64_t content_length;
     int status;
@@ -214,6 +219,8 @@ void h1_reset(struct h1 *h, bool no_body)
     free(h->fields);
     h->fields = NULL;
     h->n_fields = h->cap_fields = h->head_bytes = h->target_len = 0;
+    h->method_len = 0;
+    h->method_done = h->ll.type == HTTP_RESPONSE;
     h->in_name = h->head_done = h->done = h->stopped = h->keep_alive = h->has_body = false;
     h->eol = LINE;
     h->no_body = no_body;
@@ -287,15 +294,9 @@ static bool strict_lines(struct h1 *h, const char *p, size_t n)
     return true;
 }
 
-enum h1_result h1_feed(struct h1 *h, const char *p, size_t n, size_t *used)
+static enum h1_result feed(struct h1 *h, const char *p, size_t n, size_t *used)
 {
     *used = n;
-    if (n == 0)
-        return H1_MORE;
-    if (h->ll.type == HTTP_REQUEST && !strict_lines(h, p, n)) {
-        refuse(h, 400, "lines must end with CR LF, and may not be folded");
-        return H1_ERROR;
-    }
     llhttp_errno_t e = llhttp_execute(&h->ll, p, n);
     if (e == HPE_OK)
         return H1_MORE;
@@ -314,6 +315,55 @@ enum h1_result h1_feed(struct h1 *h, const char *p, size_t n, size_t *used)
     return H1_ERROR;
 }
 
+/* llhttp knows a list of methods, and calls the others malformed. Whether a method can be used is for the API to say (405), so
+ * one that we have no name for is read as if it were POST: what frames a request does not depend on it. */
+static bool known(const char *method)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(names[i], method) == 0)
+            return true;
+    return false;
+}
+
+static bool is_token_char(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+/* Collects the method; the number of bytes that it took. */
+static size_t take_method(struct h1 *h, const char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && is_token_char(p[i]) && h->method_len < METHOD_MAX)
+        h->method[h->method_len++] = p[i++];
+    if (i == n)
+        return n;
+    h->method[h->method_len] = '\0';
+    h->method_done = true;
+    bool other = p[i] == ' ' && h->method_len && !known(h->method);
+    const char *read_as = other ? "POST" : h->method;
+    llhttp_execute(&h->ll, read_as, strlen(read_as));
+    return i;
+}
+
+enum h1_result h1_feed(struct h1 *h, const char *p, size_t n, size_t *used)
+{
+    *used = n;
+    if (n == 0)
+        return H1_MORE;
+    if (h->ll.type == HTTP_REQUEST && !strict_lines(h, p, n)) {
+        refuse(h, 400, "lines must end with CR LF, and may not be folded");
+        return H1_ERROR;
+    }
+    size_t method = h->method_done ? 0 : take_method(h, p, n);
+    if (method == n)
+        return H1_MORE;
+    enum h1_result r = feed(h, p + method, n - method, used);
+    *used += method;
+    return r;
+}
+
 bool h1_finish(struct h1 *h)
 {
     if (h->done)
@@ -324,7 +374,7 @@ bool h1_finish(struct h1 *h)
 
 int h1_status(const struct h1 *h) { return h->status; }
 const char *h1_reason(const struct h1 *h) { return h->reason ? h->reason : ""; }
-const char *h1_method(const struct h1 *h) { return llhttp_method_name((llhttp_method_t)h->ll.method); }
+const char *h1_method(const struct h1 *h) { return h->method; }
 const char *h1_target(const struct h1 *h) { return h->target_len ? h->text.data : ""; }
 int h1_code(const struct h1 *h) { return h->ll.status_code; }
 int h1_minor(const struct h1 *h) { return h->ll.http_minor; }

@@ -124,7 +124,6 @@ struct exchange *exchange_new(struct http_server *server, struct conn *conn)
     uuid4(x->req.request_id);
     res_init(&x->res, x);
     x->stream.x = x;
-    x->stream.conn = conn;
     return x;
 }
 
@@ -133,7 +132,10 @@ void exchange_free(struct exchange *x)
     if (!x)
         return;
     res_reset(&x->res);
+    if (x->body_charged)
+        intake_uncharge(x);
     buf_free(&x->body);
+    body_pipe_free(x->pipe);
     buf_free(&x->first_chunk);
     err_clear(&x->refusal);
     arena_free(&x->arena);
@@ -207,28 +209,48 @@ static int set_target(struct exchange *x, const char *target, struct err *err)
     return 0;
 }
 
-int exchange_set_head(struct exchange *x, const struct h1 *head, struct err *err)
+int exchange_set_head(struct exchange *x, const struct head *head, struct err *err)
 {
     struct http_req *r = &x->req;
-    const char *host = NULL;
-    r->method = method_of(h1_method(head));
-    r->method_text = arena_strdup(&x->arena, h1_method(head));
-    const char *target = target_path(x, h1_target(head), &host);
-    size_t n = h1_fields(head), hosts = 0;
-    struct http_header *h = arena_alloc(&x->arena, (n + 1) * sizeof *h);
+    const char *host = head->host ? arena_strdup(&x->arena, head->host) : NULL;
+    r->method = method_of(head->method);
+    r->method_text = arena_strdup(&x->arena, head->method);
+    const char *target = target_path(x, head->target, &host);
+    size_t n = head->n_headers, hosts = 0;
+    struct http_header *h = arena_alloc(&x->arena, (n + 2) * sizeof *h);
     for (size_t i = 0; i < n; i++) {
-        h[i] = (struct http_header){arena_strdup(&x->arena, h1_name(head, i)), arena_strdup(&x->arena, h1_value(head, i))};
+        h[i] =
+            (struct http_header){arena_strdup(&x->arena, head->headers[i].name), arena_strdup(&x->arena, head->headers[i].value)};
         if (strcmp(h[i].name, "host") == 0) {
             hosts++;
             if (host)
                 h[i].value = host;
         }
     }
+    if (hosts == 0 && head->host) {
+        h[n++] = (struct http_header){"host", host};
+        hosts++;
+    }
     r->headers = h;
     r->n_headers = n;
-    x->http10 = h1_minor(head) == 0;
-    x->keep_alive = h1_keep_alive(head);
+    x->http10 = head->http10;
+    x->keep_alive = head->keep_alive;
     if (hosts > 1 || (hosts == 0 && !x->http10))
         return err_set(err, ERR_BAD_REQUEST, "a request has one Host field, this one has %zu", hosts);
     return set_target(x, target, err);
+}
+
+int exchange_set_h1(struct exchange *x, const struct h1 *h1, struct err *err)
+{
+    size_t n = h1_fields(h1);
+    AUTOFREE struct http_header *fields = xcalloc(n + 1, sizeof *fields);
+    for (size_t i = 0; i < n; i++)
+        fields[i] = (struct http_header){h1_name(h1, i), h1_value(h1, i)};
+    const struct head head = {.method = h1_method(h1),
+                              .target = h1_target(h1),
+                              .headers = fields,
+                              .n_headers = n,
+                              .http10 = h1_minor(h1) == 0,
+                              .keep_alive = h1_keep_alive(h1)};
+    return exchange_set_head(x, &head, err);
 }

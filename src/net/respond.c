@@ -1,7 +1,6 @@
-/* respond.c - from an answer to bytes: the head, bodies from memory and from files. */
+/* respond.c - from an answer to bytes, whatever carries them: bodies from memory and from files, and plain refusals. */
 #define LOG_ROOM "http"
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -11,66 +10,7 @@
 #include "base/log.h"
 #include "net/internal.h"
 
-static const struct {
-    int status;
-    const char *text;
-} reasons[] = {
-    {101, "Switching Protocols"},
-    {200, "OK"},
-    {201, "Created"},
-    {202, "Accepted"},
-    {204, "No Content"},
-    {206, "Partial Content"},
-    {301, "Moved Permanently"},
-    {302, "Found"},
-    {303, "See Other"},
-    {304, "Not Modified"},
-    {307, "Temporary Redirect"},
-    {308, "Permanent Redirect"},
-    {400, "Bad Request"},
-    {401, "Unauthorized"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {406, "Not Acceptable"},
-    {408, "Request Timeout"},
-    {409, "Conflict"},
-    {410, "Gone"},
-    {411, "Length Required"},
-    {412, "Precondition Failed"},
-    {413, "Request Entity Too Large"},
-    {414, "URI Too Long"},
-    {415, "Unsupported Media Type"},
-    {416, "Requested Range Not Satisfiable"},
-    {417, "Expectation Failed"},
-    {421, "Misdirected Request"},
-    {422, "Unprocessable Entity"},
-    {426, "Upgrade Required"},
-    {428, "Precondition Required"},
-    {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"},
-    {499, "Client Closed Request"},
-    {500, "Internal Server Error"},
-    {501, "Not Implemented"},
-    {502, "Bad Gateway"},
-    {503, "Service Unavailable"},
-    {504, "Gateway Timeout"},
-    {505, "HTTP Version Not Supported"},
-    {507, "Insufficient Storage"},
-};
-
-const char *http_reason(int status)
-{
-    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
-        if (reasons[i].status == status)
-            return reasons[i].text;
-    return "Status";
-}
-
-/* ---- the head ---- */
-
-/* Fields that say how the message is framed are ours to write. */
-static bool ours(const char *name)
+bool header_is_ours(const char *name)
 {
     static const char *const names[] = {"content-length", "transfer-encoding", "connection", "date"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -79,69 +19,15 @@ static bool ours(const char *name)
     return false;
 }
 
-enum framing { FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE, FRAME_NONE };
-
-static void write_head(struct conn *c, enum framing framing, int64_t length)
+void respond_plain(struct exchange *x, int status, const char *text)
 {
-    struct exchange *x = c->x;
-    struct http_res *res = &x->res;
-    BUF(h);
-    buf_addf(&h, "HTTP/1.1 %d %s\r\nAudit-Id: %s\r\n", res->status, http_reason(res->status), x->req.request_id);
-    for (size_t i = 0; i < res->n_headers; i++)
-        if (!ours(res->headers[i].name))
-            buf_addf(&h, "%s: %s\r\n", res->headers[i].name, res->headers[i].value);
-    if (res->content_type && !res_header(res, "Content-Type"))
-        buf_addf(&h, "Content-Type: %s\r\n", res->content_type);
-    buf_addf(&h, "Date: %s\r\n", loop_date(c->loop));
-    if (framing == FRAME_LENGTH)
-        buf_addf(&h, "Content-Length: %" PRId64 "\r\n", length);
-    else if (framing == FRAME_CHUNKED)
-        buf_adds(&h, "Transfer-Encoding: chunked\r\n");
-    if (res->status == 101)
-        buf_adds(&h, "Connection: Upgrade\r\n");
-    else if (c->close_after)
-        buf_adds(&h, "Connection: close\r\n");
-    else if (x->http10)
-        buf_adds(&h, "Connection: keep-alive\r\n");
-    buf_adds(&h, "\r\n");
-    outq_add(&c->out, h.data, h.len);
-}
-
-void respond_plain(struct conn *c, int status, const char *text)
-{
-    bool head_only = c->x && c->x->req.method == HTTP_HEAD;
-    BUF(h);
-    buf_addf(&h, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
-    if (c->x)
-        buf_addf(&h, "Audit-Id: %s\r\n", c->x->req.request_id);
+    res_reset(&x->res);
+    http_text(&x->res, status, "%s\n", text);
+    http_set_header(&x->res, "X-Content-Type-Options", "nosniff");
     if (status == 503)
-        buf_adds(&h, "Retry-After: 1\r\n");
-    buf_addf(&h,
-             "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nDate: %s\r\nContent-Length: %zu\r\n"
-             "Connection: close\r\n\r\n",
-             loop_date(c->loop), strlen(text) + 1);
-    if (!head_only)
-        buf_addf(&h, "%s\n", text);
-    outq_add(&c->out, h.data, h.len);
-    c->close_after = true;
-    c->state = CONN_SENDING;
-    conn_dirty(c);
-}
-
-/* ---- bodies ---- */
-
-static void respond_stream(struct conn *c)
-{
-    struct exchange *x = c->x;
-    enum framing framing = FRAME_CHUNKED;
-    if (x->res.upgrade)
-        framing = FRAME_NONE;
-    else if (x->http10)
-        framing = FRAME_CLOSE;
-    if (framing == FRAME_CLOSE)
-        c->close_after = true;
-    write_head(c, framing, 0);
-    stream_begin(c);
+        http_set_header(&x->res, "Retry-After", "1");
+    x->carrier->last(x);
+    respond(x);
 }
 
 /* For a HEAD that was passed on to somebody else, who said how long the body would be. */
@@ -152,41 +38,49 @@ static int64_t told_length(const struct http_res *res, int64_t dflt)
     return told && dflt == 0 && str_to_i64(told, &n) && n >= 0 ? n : dflt;
 }
 
-void respond(struct conn *c)
+static void queue_body(struct exchange *x)
 {
-    struct exchange *x = c->x;
     struct http_res *res = &x->res;
-    const char *connection = res_header(res, "Connection");
-    if (c->loop->stopping || (connection && strcasecmp(connection, "close") == 0))
-        c->close_after = true;
-    conn_dirty(c);
+    struct buf *b = res->fd >= 0 ? &x->first_chunk : &res->body;
+    res->file_left -= (int64_t)x->first_chunk.len;
+    res->file_offset += (int64_t)x->first_chunk.len;
+    x->all_queued = res->fd < 0;
+    size_t n;
+    char *bytes = buf_steal(b, &n);
+    outq_add_shared(x->out, bytes, n, free, bytes);
+}
+
+void respond(struct exchange *x)
+{
+    struct http_res *res = &x->res;
+    if (x->pipe && !body_pipe_ended(x->pipe))
+        x->carrier->last(x);
+    x->carrier->changed(x);
     if (res->ops) {
-        respond_stream(c);
+        x->carrier->head(x, res->upgrade ? BODY_NONE : BODY_STREAM);
+        if (x->phase != X_LOST)
+            stream_begin(x);
         return;
     }
     bool bodyless = res->status < 200 || res->status == 204 || res->status == 304;
     bool head_only = x->req.method == HTTP_HEAD;
     int64_t length = res->fd >= 0 ? res->file_left : (int64_t)res->body.len;
-    write_head(c, bodyless ? FRAME_NONE : FRAME_LENGTH, head_only ? told_length(res, length) : length);
-    c->state = CONN_SENDING;
+    x->carrier->head(x, bodyless ? BODY_NONE : head_only ? told_length(res, length) : length);
+    x->phase = X_SENDING;
     if (bodyless || head_only) {
         base_closep(&res->fd);
         res->fd = -1;
+        x->all_queued = true;
         return;
     }
-    struct buf *b = res->fd >= 0 ? &x->first_chunk : &res->body;
-    res->file_left -= (int64_t)x->first_chunk.len;
-    res->file_offset += (int64_t)x->first_chunk.len;
-    size_t n;
-    char *bytes = buf_steal(b, &n);
-    outq_add_shared(&c->out, bytes, n, free, bytes);
+    queue_body(x);
 }
 
 /* ---- files: read by the file pool a chunk at a time, so that a slow disk holds up nobody but who asked ---- */
 
 struct file_job {
     struct post post;
-    struct conn *conn;
+    struct exchange *x;
     int fd;
     int64_t offset;
     ssize_t got;
@@ -253,21 +147,21 @@ void respond_read_first(struct exchange *x)
 static void on_chunk(struct loop *l, struct post *p)
 {
     struct file_job *j = CONTAINER_OF(p, struct file_job, post);
-    struct conn *c = j->conn;
-    c->file_reading = false;
-    if (c->state == CONN_CLOSED) {
+    struct exchange *x = j->x;
+    x->file_reading = false;
+    if (x->phase == X_LOST) {
         free(j->bytes);
-        conn_reap(c);
+        x->carrier->reap(x);
     } else if (j->got != (ssize_t)j->want) {
-        /* The length was announced: cutting the connection is the only way to say that this is not the file. */
-        log_warn("%s: a file could not be read to its end", c->x->req.path);
+        /* The length was announced: cutting the answer is the only way to say that this is not the file. */
+        log_warn("%s: a file could not be read to its end", x->req.path);
         free(j->bytes);
-        conn_close(c);
+        x->carrier->cut(x);
     } else {
-        c->x->res.file_offset += j->got;
-        c->x->res.file_left -= j->got;
-        outq_add_shared(&c->out, j->bytes, j->want, free, j->bytes);
-        conn_dirty(c);
+        x->res.file_offset += j->got;
+        x->res.file_left -= j->got;
+        outq_add_shared(x->out, j->bytes, j->want, free, j->bytes);
+        x->carrier->changed(x);
     }
     free(j);
 }
@@ -275,37 +169,50 @@ static void on_chunk(struct loop *l, struct post *p)
 static void read_job(void *arg)
 {
     struct file_job *j = arg;
-    struct loop *l = j->conn->loop;
+    struct loop *l = j->x->conn->loop;
     j->got = read_chunk(j->fd, j->bytes, j->want, j->offset);
     loop_post(l, &j->post);
 }
 
-void respond_more_file(struct conn *c)
+static void more_of_file(struct exchange *x)
 {
-    struct http_res *res = &c->x->res;
-    if (c->file_reading)
+    struct http_res *res = &x->res;
+    if (x->file_reading)
         return;
     if (res->file_left == 0) {
         base_closep(&res->fd);
         res->fd = -1;
-        if (!c->out.bytes)
-            conn_next(c);
+        x->all_queued = true;
+        if (!x->out->bytes)
+            x->carrier->over(x);
         return;
     }
-    if (c->out.bytes >= FILE_CHUNK)
+    if (x->out->bytes >= FILE_CHUNK)
         return;
     struct file_job *j = xcalloc(1, sizeof *j);
     j->post.fn = on_chunk;
-    j->conn = c;
+    j->x = x;
     j->fd = res->fd;
     j->offset = res->file_offset;
     j->want = chunk_size(res->file_left);
     j->bytes = xmalloc(j->want);
-    c->file_reading = true;
-    if (!pool_submit(c->loop->server->files, read_job, j)) {
-        c->file_reading = false;
+    x->file_reading = true;
+    if (!pool_submit(x->server->files, read_job, j)) {
+        x->file_reading = false;
         free(j->bytes);
         free(j);
-        conn_close(c);
+        x->carrier->cut(x);
     }
+}
+
+/* ---- what the carrier tells ---- */
+
+void respond_drained(struct exchange *x)
+{
+    if (x->phase == X_STREAM)
+        stream_drained(x);
+    else if (x->phase == X_SENDING && !x->all_queued)
+        more_of_file(x);
+    else if (x->phase == X_SENDING && !x->out->bytes)
+        x->carrier->over(x);
 }

@@ -24,29 +24,27 @@ struct stream_handle {
 
 /* ---- begin and end ---- */
 
-void stream_begin(struct conn *c)
+void stream_begin(struct exchange *x)
 {
-    struct exchange *x = c->x;
     struct stream *st = &x->stream;
-    st->conn = c;
     st->ops = TAKE(x->res.ops);
     st->state = TAKE(x->res.state);
     st->upgraded = x->res.upgrade;
-    st->chunked = !st->upgraded && !x->http10;
-    c->state = CONN_STREAM;
+    x->phase = X_STREAM;
     if (x->req.method == HTTP_HEAD) {
-        stream_close(c);
-        c->state = CONN_SENDING;
+        stream_close(x);
+        x->phase = X_SENDING;
+        x->all_queued = true;
         return;
     }
-    if (c->peer_hup && !st->upgraded) {
-        conn_close(c);
+    if (x->conn->peer_hup && !st->upgraded) {
+        x->carrier->cut(x);
         return;
     }
     st->started = true;
     if (st->ops->on_start)
         st->ops->on_start(st, st->state);
-    if (c->loop->stopping)
+    if (x->conn->loop->stopping)
         stream_stop(st);
 }
 
@@ -62,9 +60,9 @@ void stream_stop(struct stream *st)
 
 static void timer_closed(uv_handle_t *h) { free(h->data); }
 
-void stream_close(struct conn *c)
+void stream_close(struct exchange *x)
 {
-    struct stream *st = &c->x->stream;
+    struct stream *st = &x->stream;
     if (st->closed)
         return;
     st->closed = true;
@@ -88,10 +86,10 @@ void stream_end(struct stream *st)
 {
     if (st->ended || st->closed || st->aborted)
         return;
-    if (st->chunked)
-        outq_add(&st->conn->out, "0\r\n\r\n", 5);
+    if (st->x->carrier->stream_end)
+        st->x->carrier->stream_end(st->x);
     st->ended = true;
-    conn_dirty(st->conn);
+    st->x->carrier->changed(st->x);
 }
 
 void stream_abort(struct stream *st)
@@ -99,7 +97,7 @@ void stream_abort(struct stream *st)
     if (st->closed)
         return;
     st->aborted = true;
-    conn_dirty(st->conn);
+    st->x->carrier->changed(st->x);
 }
 
 /* ---- writing ---- */
@@ -109,34 +107,31 @@ static bool may_write(const struct stream *st, size_t n)
     return n > 0 && st->started && !st->ended && !st->closed && !st->aborted;
 }
 
-static void chunk_head(struct stream *st, size_t n)
+static void before(struct exchange *x, size_t n)
 {
-    if (!st->chunked)
-        return;
-    char head[24];
-    int len = snprintf(head, sizeof head, "%zx\r\n", n);
-    outq_add(&st->conn->out, head, (size_t)len);
+    if (x->carrier->chunk)
+        x->carrier->chunk(x, n);
 }
 
-static void written(struct stream *st)
+static void after(struct exchange *x)
 {
-    struct conn *c = st->conn;
-    if (st->chunked)
-        outq_add(&c->out, "\r\n", 2);
-    if (c->out.bytes >= LOW_WATER)
+    struct stream *st = &x->stream;
+    if (x->carrier->chunk_end)
+        x->carrier->chunk_end(x);
+    if (x->out->bytes >= LOW_WATER)
         st->above_mark = true;
-    if (c->out.bytes > c->loop->server->limits.max_stream_queue)
+    if (x->out->bytes > x->server->limits.max_stream_queue)
         st->aborted = true;
-    conn_dirty(c);
+    x->carrier->changed(x);
 }
 
 void stream_write(struct stream *st, const void *p, size_t n)
 {
     if (!may_write(st, n))
         return;
-    chunk_head(st, n);
-    outq_add(&st->conn->out, p, n);
-    written(st);
+    before(st->x, n);
+    outq_add(st->x->out, p, n);
+    after(st->x);
 }
 
 void stream_write_shared(struct stream *st, const void *p, size_t n, void (*release)(void *), void *owner)
@@ -146,12 +141,12 @@ void stream_write_shared(struct stream *st, const void *p, size_t n, void (*rele
             release(owner);
         return;
     }
-    chunk_head(st, n);
-    outq_add_shared(&st->conn->out, p, n, release, owner);
-    written(st);
+    before(st->x, n);
+    outq_add_shared(st->x->out, p, n, release, owner);
+    after(st->x);
 }
 
-size_t stream_queued(const struct stream *st) { return st->conn->out.bytes; }
+size_t stream_queued(const struct stream *st) { return st->x->out->bytes; }
 
 /* ---- reading ---- */
 
@@ -194,31 +189,33 @@ void stream_resume(struct stream *st)
     if (st->closed)
         return;
     st->paused = false;
-    conn_dirty(st->conn);
+    st->x->carrier->changed(st->x);
 }
 
 /* Half-closed: what is queued still goes out. */
-void stream_peer_eof(struct conn *c) { stream_end(&c->x->stream); }
+void stream_peer_eof(struct exchange *x) { stream_end(&x->stream); }
 
 /* ---- what the connection tells ---- */
 
-void stream_drained(struct conn *c)
+void stream_drained(struct exchange *x)
 {
-    struct stream *st = &c->x->stream;
-    deliver_left(c);
-    if (st->above_mark && c->out.bytes < LOW_WATER) {
+    struct stream *st = &x->stream;
+    if (st->upgraded)
+        deliver_left(x->conn);
+    if (st->above_mark && x->out->bytes < LOW_WATER) {
         st->above_mark = false;
         if (!st->ended && !st->aborted && st->ops->on_writable)
             st->ops->on_writable(st, st->state);
     }
     if (st->aborted) {
-        conn_close(c);
-    } else if (st->ended && !c->out.bytes) {
+        x->carrier->cut(x);
+    } else if (st->ended && !x->out->bytes) {
         if (st->upgraded)
-            c->close_after = true;
-        stream_close(c);
-        c->state = CONN_SENDING;
-        conn_next(c);
+            x->carrier->last(x);
+        stream_close(x);
+        x->phase = X_SENDING;
+        x->all_queued = true;
+        x->carrier->over(x);
     }
 }
 
@@ -240,7 +237,7 @@ void stream_timer(struct stream *st, int64_t ms)
         if (ms < 0)
             return;
         st->timer = xcalloc(1, sizeof *st->timer);
-        uv_timer_init(&st->conn->loop->uv, &st->timer->timer);
+        uv_timer_init(&st->x->conn->loop->uv, &st->timer->timer);
         st->timer->timer.data = st->timer;
         st->timer->st = st;
     }
@@ -260,7 +257,7 @@ struct stream_handle *stream_handle(struct stream *st)
         pthread_mutex_init(&h->lock, NULL);
         atomic_init(&h->refs, 1);
         h->st = st;
-        h->loop = st->conn->loop;
+        h->loop = st->x->conn->loop;
         st->handle = h;
     }
     atomic_fetch_add(&st->handle->refs, 1);

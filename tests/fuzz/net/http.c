@@ -48,7 +48,7 @@ static int on_head(void *self)
     if (!x)
         return 0;
     ERR(e);
-    if (exchange_set_head(x, r->h1, &e) < 0) {
+    if (exchange_set_h1(x, r->h1, &e) < 0) {
         ASSERT(e.code == ERR_BAD_REQUEST && *err_text(&e));
         return -1;
     }

@@ -16,6 +16,8 @@ int64_t kit_now_ms(void)
 
 /* ---- the API ---- */
 
+atomic_int kit_uploads;
+
 static int echo(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     http_body(res, "application/octet-stream", req->body, req->body_len);
@@ -28,6 +30,31 @@ static int hello(void *self, struct ctx *ctx, struct http_req *req, struct http_
     http_set_header(res, "X-Kit", "one");
     http_set_header(res, "x-kit", "two");
     http_add_header(res, "X-Kit", "three\r\nX-Evil: yes");
+    return 0;
+}
+
+/* Reads the body itself. ?stop=N: leaves the rest after N bytes; ?slow=MS: waits between reads; ?refuse: before the first. */
+static int upload(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    if (http_query(req, "refuse"))
+        return err_set(err, ERR_FORBIDDEN, "not from you");
+    const char *stop = http_query(req, "stop"), *slow = http_query(req, "slow");
+    char chunk[20000];
+    size_t total = 0, sum = 0;
+    ssize_t n;
+    while ((n = http_req_read(req, ctx, chunk, sizeof chunk, err)) > 0) {
+        for (ssize_t i = 0; i < n; i++)
+            sum = sum * 31 + (unsigned char)chunk[i];
+        total += (size_t)n;
+        if (stop && total >= (size_t)atoll(stop))
+            break;
+        if (slow)
+            usleep((useconds_t)atoi(slow) * 1000);
+    }
+    atomic_fetch_add(&kit_uploads, 1);
+    if (n < 0)
+        return -1;
+    http_text(res, 200, "%zu bytes, sum %zu, body_len %zu", total, sum, req->body_len);
     return 0;
 }
 
@@ -150,6 +177,7 @@ static void write_error(void *self, struct http_req *req, struct http_res *res, 
 static const struct route routes[] = {
     {HTTP_POST | HTTP_PUT, "/echo", echo, PERM_OPEN},
     {HTTP_POST, "/echo/large", echo, PERM_OPEN, .max_body = 64 << 20},
+    {HTTP_POST | HTTP_PUT, "/upload", upload, PERM_OPEN, .max_body = 64 << 20, .stream_body = true},
     {HTTP_GET, "/hello/{name}", hello, PERM_OPEN},
     {HTTP_POST, "/runs/{id}:archive", verb, PERM_OPEN},
     {HTTP_GET, "/rest/{rest...}", rest, PERM_OPEN},

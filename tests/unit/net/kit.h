@@ -5,6 +5,7 @@
 
 #include "unit.h"
 
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "base/buf.h"
@@ -17,6 +18,7 @@ struct kit {
     int port;
 };
 extern const struct http_api kit_api;
+extern atomic_int kit_uploads; /* bodies that the handler of /upload has done with, well or not */
 void kit_start(struct kit *k, const struct server_limits *limits);
 void kit_start_with(struct kit *k, const struct server_limits *limits,
                     struct listener_config *cfg); /* address and mounts are filled when NULL */

@@ -112,6 +112,13 @@ static void test_errors(void **state)
         {"GET /other?path=/hello/inner HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200", "hello inner"},
         {"GET /other?path=/nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "404", "nothing at /nowhere"},
         {"GET /other?path=/a/../b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "400", "segment"},
+        /* Methods that nobody has a name for: the API's own 405, or 404. */
+        {"BREW /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n", "405",
+         "error: BREW is not possible at /echo"},
+        {"TRACE /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n", "405",
+         "\r\nAllow: POST, PUT\r\n"},
+        {"get /none HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer joe\r\nConnection: close\r\n\r\n", "404", "error: "},
+        {"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", "400", ""},
         {"POST /other?path=/hello/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "405", ""},
         {"POST /runs/7:archive HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "200",
          "archive 7"},
