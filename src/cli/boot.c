@@ -10,9 +10,12 @@
 /* deploy/base, made by tools/embed.py. */
 extern const char deploy_base_yaml[];
 extern const size_t deploy_base_yaml_len;
+/* deploy/embedded */
+extern const char deploy_embedded_yaml[];
+extern const size_t deploy_embedded_yaml_len;
 
-/* Creates an object, or brings an existing one to the same content. */
-static int ensure(struct kube *k, const struct ctx *ctx, jval *obj, struct err *err)
+/* Creates an object, or (if not once) brings an existing one to the same content. */
+static int ensure(struct kube *k, const struct ctx *ctx, jval *obj, bool once, struct err *err)
 {
     const struct kind *kind = kind_by_api_version(obj_api_version(obj), obj_kind(obj));
     const struct kube_res *res = kind ? &kind->res : NULL;
@@ -28,25 +31,36 @@ static int ensure(struct kube *k, const struct ctx *ctx, jval *obj, struct err *
     }
     if (!have)
         return err_move(err, &e);
+    if (once)
+        return 0;
     /* A patch with what we want leaves what others added; an equal object is not written again. */
     JSON_REF(same) = kube_patch(k, ctx, res, ns, name, KUBE_PATCH_MERGE, obj, NULL, err);
     return same ? 0 : -1;
 }
 
-int boot_objects(struct kube *k, const struct ctx *ctx, struct err *err)
+static int ensure_all(struct kube *k, const struct ctx *ctx, const char *yaml, size_t len, bool once, struct err *err)
 {
     struct json **docs;
     size_t n;
-    if (yaml_parse(deploy_base_yaml, deploy_base_yaml_len, NULL, &docs, &n, err) < 0)
-        return err_wrap(err, "deploy/base");
+    if (yaml_parse(yaml, len, NULL, &docs, &n, err) < 0)
+        return -1;
     int rc = 0;
     for (size_t i = 0; i < n; i++) {
-        if (rc == 0 && jv_is(json_root(docs[i]), J_OBJECT) && (rc = ensure(k, ctx, json_root(docs[i]), err)) < 0)
+        if (rc == 0 && jv_is(json_root(docs[i]), J_OBJECT) && (rc = ensure(k, ctx, json_root(docs[i]), once, err)) < 0)
             err_wrap(err, "making %s %s", jv_str_or(jv_get(json_root(docs[i]), "kind"), "?"), obj_name(json_root(docs[i])));
         json_unref(docs[i]);
     }
     free(docs);
     return rc;
+}
+
+int boot_objects(struct kube *k, const struct ctx *ctx, bool own_node, struct err *err)
+{
+    if (ensure_all(k, ctx, deploy_base_yaml, deploy_base_yaml_len, false, err) < 0)
+        return err_wrap(err, "deploy/base");
+    if (own_node && ensure_all(k, ctx, deploy_embedded_yaml, deploy_embedded_yaml_len, true, err) < 0)
+        return err_wrap(err, "deploy/embedded");
+    return 0;
 }
 
 char *address_with_port(const char *address, int port)

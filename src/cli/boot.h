@@ -6,8 +6,9 @@
 #include "net/http.h"
 
 /* Creates what deploy/base holds (namespaces, service accounts, roles and bindings of the components), as `kubectl apply -k` does
- * on a cluster; what exists and differs is replaced. */
-int boot_objects(struct kube *k, const struct ctx *ctx, struct err *err);
+ * on a cluster; what exists and differs is replaced. With a node of its own the embedded cluster gets what deploy/embedded holds,
+ * once. */
+int boot_objects(struct kube *k, const struct ctx *ctx, bool own_node, struct err *err);
 /* "127.0.0.1:0" and 8080 give "127.0.0.1:8080". Caller frees. */
 char *address_with_port(const char *address, int port);
 bool address_is_loopback(const char *address);

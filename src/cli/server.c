@@ -31,7 +31,7 @@ static const struct identity as_pipelines = {
 
 struct server {
     const struct server_options *o;
-    char *url, *kube_url, *agent, *front_addr, *kube_addr;
+    char *url, *kube_url, *agent, *front_addr, *kube_addr, *volumes_dir;
     struct apiserver *apiserver;
     struct kube *cluster_kube, *pipelines_kube;
     struct http_server *http;
@@ -134,7 +134,7 @@ static int start_apiserver(struct server *s, struct err *err)
     s->cluster_kube = apiserver_kube(s->apiserver, &as_cluster);
     s->pipelines_kube = apiserver_kube(s->apiserver, &as_pipelines);
     struct ctx ctx = ctx_background();
-    return boot_objects(s->cluster_kube, &ctx, err);
+    return boot_objects(s->cluster_kube, &ctx, !s->o->no_node, err);
 }
 
 static int start_store(struct server *s, struct err *err)
@@ -247,7 +247,8 @@ static int start_cluster(struct server *s, struct err *err)
                                     .clock = &clock_system,
                                     .ca_pem = apiserver_ca_pem(s->apiserver),
                                     .each_kind = apiserver_each_kind,
-                                    .self = s->apiserver};
+                                    .self = s->apiserver,
+                                    .volumes_dir = s->volumes_dir};
     if (!(s->controllers = controllers_start(&cc, &ctx, err)))
         return -1;
     apiserver_on_kinds_changed(s->apiserver, kinds_changed, s->controllers);
@@ -275,6 +276,7 @@ struct server *server_start(const struct server_options *o, struct err *err)
     struct server *s = xcalloc(1, sizeof *s);
     s->o = o;
     s->status.data_dir = o->data_dir;
+    s->volumes_dir = o->no_node ? NULL : fs_join(o->data_dir, "volumes");
     if (!(s->agent = server_agent_path(err)))
         goto fail;
     start_gateway(s);
@@ -331,5 +333,6 @@ void server_stop(struct server *s, enum node_stop_mode mode)
     free(s->agent);
     free(s->front_addr);
     free(s->kube_addr);
+    free(s->volumes_dir);
     free(s);
 }

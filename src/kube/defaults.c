@@ -35,6 +35,7 @@ static void resolve(void)
 {
     resolve_list(defaults_of_pods);
     resolve_list(defaults_of_objects);
+    resolve_list(defaults_of_services);
     qsort(hooks, n_hooks, sizeof *hooks, by_address);
 }
 

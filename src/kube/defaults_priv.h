@@ -11,6 +11,7 @@ struct default_hook {
 };
 extern const struct default_hook defaults_of_pods[];
 extern const struct default_hook defaults_of_objects[];
+extern const struct default_hook defaults_of_services[]; /* and of storage */
 
 /* Absent or null. */
 #define DEFAULT_STRING(m, v, T, F, text)                                                                                         \

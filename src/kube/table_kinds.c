@@ -257,6 +257,54 @@ static void binding_row(struct row *r, jval *o)
     cell_subjects(r, subjects, "ServiceAccount");
 }
 
+/* ---- services and storage (rows in table_services.c) -------------------------------------------------------------------- */
+
+static const struct column service_columns[] = {
+    NAME,
+    TEXT("Type", "How it is reached."),
+    TEXT("Cluster-IP", "Address inside the cluster."),
+    TEXT("External-IP", "Addresses outside."),
+    TEXT("Port(s)", "Its ports."),
+    AGE,
+    WIDE("Selector", "Labels of the pods behind it."),
+};
+static const struct column endpoints_columns[] = {NAME, TEXT("Endpoints", "Addresses and ports behind the service."), AGE};
+static const struct column endpoint_slice_columns[] = {NAME, TEXT("AddressType", "Kind of the addresses."),
+                                                       TEXT("Ports", "Ports of the endpoints."),
+                                                       TEXT("Endpoints", "Addresses of the endpoints."), AGE};
+static const struct column claim_columns[] = {
+    NAME,
+    TEXT("Status", "Pending, Bound, Lost or Terminating."),
+    TEXT("Volume", "The volume that it is bound to."),
+    TEXT("Capacity", "Size of that volume."),
+    TEXT("Access Modes", "How that volume may be mounted."),
+    TEXT("StorageClass", "Class that it asks for."),
+    TEXT("VolumeAttributesClass", "Class of attributes."),
+    AGE,
+    WIDE("VolumeMode", "File system or block device."),
+};
+static const struct column volume_columns[] = {
+    NAME,
+    TEXT("Capacity", "Its size."),
+    TEXT("Access Modes", "How it may be mounted."),
+    TEXT("Reclaim Policy", "What happens once its claim is gone."),
+    TEXT("Status", "Available, Bound, Released, Failed or Terminating."),
+    TEXT("Claim", "The claim that it is bound to."),
+    TEXT("StorageClass", "Class that it belongs to."),
+    TEXT("VolumeAttributesClass", "Class of attributes."),
+    TEXT("Reason", "Why it is not further."),
+    AGE,
+    WIDE("VolumeMode", "File system or block device."),
+};
+static const struct column storage_class_columns[] = {
+    NAME,
+    TEXT("Provisioner", "Who makes its volumes."),
+    TEXT("ReclaimPolicy", "What happens to a volume once its claim is gone."),
+    TEXT("VolumeBindingMode", "When claims are bound."),
+    TEXT("AllowVolumeExpansion", "Whether claims may grow."),
+    AGE,
+};
+
 #define KIND(group, kind, columns, row)                                                                                          \
     {                                                                                                                            \
         group, kind, { columns, ARRAY_LEN(columns), row, NULL, NULL, NULL }                                                      \
@@ -270,6 +318,12 @@ const struct table_kind table_kinds[] = {
     KIND("", "Node", node_columns, node_row),
     KIND("", "Event", event_columns, event_row),
     KIND("events.k8s.io", "Event", event_columns, events_event_row),
+    KIND("", "Service", service_columns, table_service_row),
+    KIND("", "Endpoints", endpoints_columns, table_endpoints_row),
+    KIND("discovery.k8s.io", "EndpointSlice", endpoint_slice_columns, table_endpoint_slice_row),
+    KIND("", "PersistentVolumeClaim", claim_columns, table_claim_row),
+    KIND("", "PersistentVolume", volume_columns, table_volume_row),
+    KIND("storage.k8s.io", "StorageClass", storage_class_columns, table_storage_class_row),
     KIND("coordination.k8s.io", "Lease", lease_columns, lease_row),
     KIND("rbac.authorization.k8s.io", "RoleBinding", binding_columns, binding_row),
     KIND("rbac.authorization.k8s.io", "ClusterRoleBinding", binding_columns, binding_row),

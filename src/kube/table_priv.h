@@ -40,5 +40,12 @@ extern const struct table_kind table_kinds[];
 extern const size_t table_n_kinds;
 
 void table_pod_row(struct row *r, jval *pod);
+/* table_services.c */
+void table_service_row(struct row *r, jval *o);
+void table_endpoints_row(struct row *r, jval *o);
+void table_endpoint_slice_row(struct row *r, jval *o);
+void table_claim_row(struct row *r, jval *o);
+void table_volume_row(struct row *r, jval *o);
+void table_storage_class_row(struct row *r, jval *o);
 
 #endif

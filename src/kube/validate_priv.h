@@ -43,6 +43,20 @@ void validate_spread(struct faults *f, jval *constraints);
 void validate_pod_update(struct faults *f, jval *old, jval *now);
 void validate_pod_status_update(struct faults *f, jval *old, jval *now);
 
+void validate_claim_spec(struct faults *f, jval *spec);
+void validate_claim(struct faults *f, jval *obj);
+void validate_claim_update(struct faults *f, jval *old, jval *now);
+void validate_volume(struct faults *f, jval *obj);
+void validate_volume_update(struct faults *f, jval *old, jval *now);
+void validate_storage_class(struct faults *f, jval *obj);
+void validate_storage_class_update(struct faults *f, jval *old, jval *now);
+
+void validate_service(struct faults *f, jval *obj);
+void validate_service_update(struct faults *f, jval *old, jval *now);
+void validate_endpoints(struct faults *f, jval *obj);
+void validate_endpoint_slice(struct faults *f, jval *obj);
+void validate_endpoint_slice_update(struct faults *f, jval *old, jval *now);
+
 void validate_rbac(struct faults *f, jval *obj);
 void validate_role_ref_update(struct faults *f, jval *old, jval *now);
 

@@ -89,3 +89,18 @@ void warn_finalizers(jval *old, jval *now, struct strlist *out)
             name);
     }
 }
+
+void warn_service(jval *service, struct strlist *out)
+{
+    jval *spec = service_spec(service);
+    bool named = str_eq(service_spec_type(spec), "ExternalName");
+    if (!str_empty(service_spec_external_name(spec)) && !named)
+        strlist_add(out, "spec.externalName is ignored when spec.type is not \"ExternalName\"");
+    if (!str_empty(service_spec_load_balancer_ip(spec)) && str_eq(service_spec_cluster_ip(spec), "None"))
+        strlist_add(out, "spec.loadBalancerIP is ignored for headless services");
+    if (jv_len(service_spec_external_ips(spec)) && (named || str_eq(service_spec_cluster_ip(spec), "None")))
+        strlist_addf(out, "spec.externalIPs is ignored %s",
+                     named ? "when spec.type is \"ExternalName\"" : "for headless services");
+    if (str_eq(service_spec_session_affinity(spec), "ClientIP") && str_eq(service_spec_cluster_ip(spec), "None"))
+        strlist_add(out, "spec.SessionAffinity is ignored for headless services");
+}

@@ -10,6 +10,8 @@
 
 /* Appends a text for each doubt about a decoded pod, in the order of Kubernetes. */
 void warn_pod(jval *pod, struct strlist *out);
+/* What a Service says and nobody will look at. */
+void warn_service(jval *service, struct strlist *out);
 /* Finalizers of custom objects without a domain that old (may be NULL) does not have. */
 void warn_finalizers(jval *old, jval *now, struct strlist *out);
 

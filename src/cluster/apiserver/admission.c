@@ -322,6 +322,7 @@ int admit_create(struct op *op, struct jm *m, struct err *err)
     }
     if (op->res->coll == op->a->nodes)
         taint_new_node(m);
+    storage_admit_create(op, m);
     if (op->res->coll == op->a->secrets && fill_token_secret(op, m, err) < 0)
         return -1;
     JSON_REF(now) = jm_freeze(m);
@@ -335,6 +336,8 @@ int admit_update(struct op *op, jval *old, struct jm *m, struct err *err)
     JSON_REF(now) = jm_freeze(m);
     if (jv_equal(old, json_root(now)))
         return 0;
+    if (storage_admit_update(op, old, json_root(now), err) < 0)
+        return -1;
     return rbac_check_escalation(op, old, json_root(now), err);
 }
 

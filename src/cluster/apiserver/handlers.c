@@ -449,6 +449,8 @@ int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, 
     opts.o.subresource = op.sub;
     if (r->cv && r->cv->deprecated && r->cv->deprecation_warning)
         op_warn(&op, "%s", r->cv->deprecation_warning);
+    if (str_eq(r->full, "endpoints"))
+        op_warn(&op, "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     ERR(e);
     if (run(&op, &opts, req, res, &e) < 0)
         status_write(res, &e); /* here, so that the warnings go along */

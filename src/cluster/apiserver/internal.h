@@ -60,6 +60,7 @@ bool resource_has_sub(const struct resource *r, const char *sub);
 /* ---- the server ------------------------------------------------------------------------------------------------ */
 
 struct rbac;
+struct services;
 struct keys {
     char *ca_cert, *ca_key, *server_cert, *server_key; /* PEM */
     char *sa_key;                                      /* PEM, ECDSA P-256: signs tokens of service accounts */
@@ -76,11 +77,12 @@ struct apiserver {
     size_t n_backends;
     /* Collections that the server itself looks into. */
     struct store_coll *namespaces, *pods, *secrets, *accounts, *nodes, *crds, *roles, *cluster_roles, *role_bindings,
-        *cluster_role_bindings, *priority_classes;
+        *cluster_role_bindings, *priority_classes, *storage_classes;
 
     pthread_mutex_t res_lock;
     struct resources *resources;
     struct rbac *rbac;
+    struct services *services;
     struct token_signer *signer;
 
     pthread_rwlock_t node_lock; /* held for reading while a log is opened */
@@ -206,6 +208,20 @@ bool kind_has_generation(const struct resource *r);
 int admit_create(struct op *op, struct jm *m, struct err *err);
 int admit_update(struct op *op, jval *old, struct jm *m, struct err *err);
 int admit_delete(struct op *op, jval *old, struct err *err);
+
+/* services.c: addresses and node ports. */
+struct services *services_new(void);
+void services_free(struct services *s);
+/* The two names of the address agree, what a change of type leaves behind goes, what was given before is kept. old NULL: new. */
+void services_normalize(struct op *op, jval *old, struct jm *m);
+/* Gives a valid Service what it lacks. What was taken is added to got; nobody else gets it until services_settle, after
+ * which only what is stored counts. */
+int services_allocate(struct op *op, jval *old, struct jm *m, struct strlist *got, struct err *err);
+void services_settle(struct op *op, const struct strlist *got);
+
+/* storage.c */
+void storage_admit_create(struct op *op, struct jm *m);
+int storage_admit_update(struct op *op, jval *old, jval *now, struct err *err);
 
 /* rbac.c and authz.c */
 struct attrs {

@@ -287,6 +287,7 @@ int prepare_create(struct op *op, struct jm *m, struct err *err)
         new_namespace(m);
         label_namespace(m);
     }
+    services_normalize(op, NULL, m);
     return 0;
 }
 
@@ -383,6 +384,7 @@ int prepare_update(struct op *op, jval *old, struct jm *m, struct err *err)
         if (!op->sub && jv_len(f))
             namespace_spec_set_finalizers(m, namespace_make_spec(m, jm_root(m)), jm_val(m, f));
     }
+    services_normalize(op, old, m);
     bump_generation(op, old, m);
     return 0;
 }

@@ -24,6 +24,7 @@ static void find_colls(struct apiserver *a)
     a->cluster_roles = coll(a, &KUBE_CLUSTERROLES);
     a->role_bindings = coll(a, &KUBE_ROLEBINDINGS);
     a->cluster_role_bindings = coll(a, &KUBE_CLUSTERROLEBINDINGS);
+    a->storage_classes = coll(a, &KUBE_STORAGECLASSES);
 }
 
 static int start(struct apiserver *a, const struct apiserver_config *cfg, struct err *err)
@@ -40,6 +41,7 @@ static int start(struct apiserver *a, const struct apiserver_config *cfg, struct
     if (!a->signer)
         return -1;
     a->rbac = rbac_new(a);
+    a->services = services_new();
     a->log_pool = pool_new("log", LOG_THREADS, 10000);
     a->http = http_face_new(a);
     return bootstrap(a, err);
@@ -80,6 +82,7 @@ void apiserver_stop(struct apiserver *a)
     http_face_free(a->http);
     inproc_free_all(a);
     rbac_free(a->rbac);
+    services_free(a->services);
     resources_unref(a->resources);
     token_signer_free(a->signer);
     store_close(a->store);

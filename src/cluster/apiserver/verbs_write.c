@@ -62,6 +62,8 @@ static void warn_of(struct op *op, jval *old, jval *now)
     STRLIST(texts);
     if (op->res->coll == op->a->pods && !old)
         warn_pod(now, &texts);
+    if (str_eq(op->res->full, "services"))
+        warn_service(now, &texts);
     if (op->res->cv)
         warn_finalizers(old, now, &texts);
     for (size_t i = 0; i < texts.n; i++)
@@ -79,10 +81,16 @@ static struct store_obj *store_new(struct op *op, struct jm *m, struct err *err)
     AUTOFREE char *key = obj_key_of(res_of(op->res)->namespaced ? op->ns : NULL, name);
     OBJ_REF(there) = store_get(op->res->coll, key);
     struct store_obj *out = NULL;
+    STRLIST(got);
     ERR(e);
+    if (!there && services_allocate(op, NULL, m, &got, err) < 0)
+        return NULL;
     if (!there && op->o->dry_run)
-        return object_virtual(m);
-    if (!there && object_write(op, key, 0, m, false, false, &out, &e) == 0)
+        out = object_virtual(m);
+    else if (!there && object_write(op, key, 0, m, false, false, &out, &e) < 0)
+        out = NULL;
+    services_settle(op, &got);
+    if (out)
         return out;
     if (!there && e.code != ERR_EXISTS) {
         err_move(err, &e);
@@ -222,11 +230,17 @@ static int update_once(struct op *op, struct store_obj *cur, transform_fn *fn, v
         *out = TAKE(shown);
         return 1;
     }
+    STRLIST(got);
+    if (services_allocate(op, old, m, &got, err) < 0)
+        return -1;
     if (op->o->dry_run) {
+        services_settle(op, &got);
         *out = object_virtual(m);
         return 1;
     }
-    if (write_change(op, cur, m, gone, out, &e) == 0) {
+    int rc = write_change(op, cur, m, gone, out, &e);
+    services_settle(op, &got);
+    if (rc == 0) {
         after_write(op, gone ? NULL : old, obj_root(*out));
         return 1;
     }

@@ -5,18 +5,23 @@
 
 #include "base/thread.h"
 #include "cluster/controllers/definitions.h"
+#include "cluster/controllers/endpoints.h"
 #include "cluster/controllers/event_ttl.h"
 #include "cluster/controllers/gc.h"
 #include "cluster/controllers/namespace.h"
+#include "cluster/controllers/storage.h"
 #include "kube/informer.h"
 #include "kube/kinds.h"
 
 struct controllers {
     struct controllers_config cfg;
     struct informer *namespaces, *accounts, *root_cas, *definitions, *all_events;
+    struct informer *pods, *services, *slices, *endpoint_lists, *claims, *volumes, *classes;
     struct namespace_controller *namespace;
     struct definition_controller *definition;
     struct event_ttl_controller *event_ttl;
+    struct endpoints_controller *endpoints;
+    struct storage *storage;
     struct event_recorder *events;
     struct gc *gc;
     struct workqueue *refreshes; /* one key: what is served has changed */
@@ -50,18 +55,29 @@ struct controllers *controllers_start(const struct controllers_config *cfg, cons
     c->root_cas = watch(c, &KUBE_CONFIGMAPS, "metadata.name=kube-root-ca.crt");
     c->definitions = watch(c, &KUBE_CUSTOMRESOURCEDEFINITIONS, NULL);
     c->all_events = watch(c, &KUBE_EVENTS, NULL);
+    c->pods = watch(c, &KUBE_PODS, NULL);
+    c->services = watch(c, &KUBE_SERVICES, NULL);
+    c->slices = watch(c, &KUBE_ENDPOINTSLICES, NULL);
+    c->endpoint_lists = watch(c, &KUBE_ENDPOINTS, NULL);
+    c->claims = watch(c, &KUBE_PERSISTENTVOLUMECLAIMS, NULL);
+    c->volumes = watch(c, &KUBE_PERSISTENTVOLUMES, NULL);
+    c->classes = watch(c, &KUBE_STORAGECLASSES, NULL);
     c->definition = definition_controller_start(&c->cfg, c->definitions);
     c->event_ttl = event_ttl_controller_start(&c->cfg, c->all_events);
     c->namespace = namespace_controller_start(&c->cfg, c->namespaces, c->accounts, c->root_cas);
-    struct informer *const all[] = {c->namespaces, c->accounts, c->root_cas, c->definitions, c->all_events};
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+    c->endpoints = endpoints_controller_start(&c->cfg, c->services, c->slices, c->endpoint_lists, c->pods);
+    c->storage = storage_start(&c->cfg, c->claims, c->volumes, c->classes, c->pods);
+    /* Classes and volumes before claims, Services before pods: what is looked at before these are known would be told a lie. */
+    struct informer *const all[] = {c->classes,    c->volumes,  c->namespaces, c->accounts,       c->root_cas, c->definitions,
+                                    c->all_events, c->services, c->slices,     c->endpoint_lists, c->pods,     c->claims};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         informer_start(all[i]);
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (informer_wait_synced(all[i], ctx, err) < 0) {
             err_wrap(err, "starting the core controllers");
             controllers_stop(c);
             return NULL;
         }
+    }
     c->events = event_recorder_new(c->cfg.kube, "garbage-collector-controller", NULL, c->cfg.clock);
     c->gc = gc_start(&c->cfg, c->events);
     c->refreshes = workqueue_new(c->cfg.clock, NS_PER_MS);
@@ -87,6 +103,8 @@ void controllers_stop(struct controllers *c)
     }
     gc_stop(c->gc);
     event_recorder_free(c->events);
+    endpoints_controller_stop(c->endpoints);
+    storage_stop(c->storage);
     event_ttl_controller_stop(c->event_ttl);
     definition_controller_stop(c->definition);
     namespace_controller_stop(c->namespace);
@@ -95,5 +113,12 @@ void controllers_stop(struct controllers *c)
     informer_stop(c->root_cas);
     informer_stop(c->definitions);
     informer_stop(c->all_events);
+    informer_stop(c->pods);
+    informer_stop(c->services);
+    informer_stop(c->slices);
+    informer_stop(c->endpoint_lists);
+    informer_stop(c->claims);
+    informer_stop(c->volumes);
+    informer_stop(c->classes);
     free(c);
 }

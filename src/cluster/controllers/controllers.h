@@ -1,5 +1,5 @@
 /* controllers.h - the core controllers of the embedded cluster: namespaces, garbage collection, custom resource definitions,
- * service accounts, the life time of Events.
+ * service accounts, claims and volumes, what is behind Services, the life time of Events.
  *
  * They know the API only through `struct kube` and informers, never the store; each can be run against a real API server.
  * Source: specs kube.md 13 (1, 2, 12) and 10. */
@@ -17,6 +17,8 @@ struct controllers_config {
     void (*each_kind)(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg);
     void *self;
     int64_t event_ttl_ns; /* 0: one hour */
+    const char
+        *volumes_dir; /* where volumes of class `standard` are made, as directories; NULL: they are made elsewhere. Borrowed */
 };
 struct controllers;
 /* Starts them; returns once their first lists are in the caches (or ctx ends: -1, everything stopped). */

@@ -147,6 +147,15 @@ static bool term(jval *t, jval *node)
     return true;
 }
 
+bool node_selector_matches(jval *selector, jval *node)
+{
+    jval *terms = node_selector_node_selector_terms(selector);
+    for (size_t i = 0; i < jv_len(terms); i++)
+        if (term(jv_at(terms, i), node))
+            return true;
+    return false;
+}
+
 bool node_affinity_matches(jval *pod, jval *node)
 {
     jval *spec = pod_spec(pod), *need;
@@ -157,13 +166,7 @@ bool node_affinity_matches(jval *pod, jval *node)
         if (!str_eq(obj_label(node, k), jv_str(v)))
             return false;
     need = node_affinity_required_during_scheduling_ignored_during_execution(affinity_node_affinity(pod_spec_affinity(spec)));
-    if (!need)
-        return true;
-    jval *terms = node_selector_node_selector_terms(need);
-    for (size_t i = 0; i < jv_len(terms); i++)
-        if (term(jv_at(terms, i), node))
-            return true;
-    return false;
+    return !need || node_selector_matches(need, node);
 }
 
 static bool tolerates(jval *pod, const char *key, const char *value, const char *effect)

@@ -31,6 +31,7 @@ struct usage {
  * of it would be cured if pods went. */
 bool node_fits(jval *pod, jval *node, const struct usage *u, struct strlist *why, bool *helps);
 bool node_affinity_matches(jval *pod, jval *node);
+bool node_selector_matches(jval *selector, jval *node); /* any of its terms */
 /* The key of the first taint that keeps the pod away; NULL: none. */
 const char *untolerated_taint(jval *pod, jval *node);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/thread.h"
+#include "cluster/scheduler/claims.h"
 #include "cluster/scheduler/fit.h"
 #include "kube/controller.h"
 #include "kube/events.h"
@@ -28,7 +29,7 @@ struct scheduler {
     struct kube *kube;
     const struct clock *clock;
     struct event_recorder *events;
-    struct informer *pods, *nodes;
+    struct informer *pods, *nodes, *claims;
     struct controller_run *run;
     pthread_mutex_t lock;  /* all below */
     struct strmap charges; /* pod uid -> struct charge */
@@ -160,6 +161,17 @@ static void node_changed(void *self, struct json *old, struct json *now, struct 
     retry_waiting(s, q);
 }
 
+/* A claim that was bound, or came, lets pods go on. */
+static void claim_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
+{
+    struct scheduler *s = self;
+    jval *a = persistent_volume_claim_status(json_root(old)), *b = persistent_volume_claim_status(json_root(now));
+    if (!now || (old && str_eq(persistent_volume_claim_status_phase(a), persistent_volume_claim_status_phase(b))))
+        return;
+    LOCK_GUARD(&s->lock);
+    retry_waiting(s, q);
+}
+
 /* ---- one pod
  * -------------------------------------------------------------------------------------------------------------------- */
 
@@ -184,7 +196,7 @@ static char *reasons_text(size_t nodes, struct strlist *why, bool helps)
 }
 
 /* Finds a node and charges it, or says why there is none. The caller frees *node. */
-static bool choose(struct scheduler *s, jval *pod, char **node, char **text)
+static bool choose(struct scheduler *s, jval *pod, const struct pod_claims *claims, char **node, char **text)
 {
     STRLIST(why);
     bool helps = false;
@@ -194,7 +206,7 @@ static bool choose(struct scheduler *s, jval *pod, char **node, char **text)
     LOCK_GUARD(&s->lock);
     for (size_t i = 0; i < n; i++) {
         jval *o = json_root(nodes[i]);
-        if (!*node && node_fits(pod, o, usage_of(s, obj_name(o)), &why, &helps)) {
+        if (!*node && node_fits(pod, o, usage_of(s, obj_name(o)), &why, &helps) && pod_claims_fit(claims, o, &why)) {
             *node = xstrdup(obj_name(o));
             put_charge(s, pod, *node);
         }
@@ -263,6 +275,19 @@ static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen
     }
 }
 
+/* What keeps the pod from any node. It waits; the caller frees the text. */
+static char *no_node(struct scheduler *s, const char *key, const char *why)
+{
+    size_t n;
+    struct json **nodes = informer_list(s->nodes, &n);
+    for (size_t i = 0; i < n; i++)
+        json_unref(nodes[i]);
+    free(nodes);
+    LOCK_GUARD(&s->lock);
+    strmap_put(&s->waiting, key, s);
+    return xasprintf("0/%zu nodes are available: %s. not found", n, why);
+}
+
 static bool asks_anti_affinity(jval *pod)
 {
     jval *anti = affinity_pod_anti_affinity(pod_spec_affinity(pod_spec(pod)));
@@ -284,11 +309,25 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
         return say_why(s, ctx, obj, "Unschedulable", "required podAntiAffinity is not served by this scheduler yet", err);
     }
     AUTOFREE char *node = NULL, *text = NULL;
-    if (!choose(s, pod, &node, &text)) {
+    POD_CLAIMS(claims);
+    if (pod_claims_find(s->kube, ctx, s->claims, s->pods, pod, &claims, err) < 0)
+        return -1;
+    if (claims.missing) {
+        text = no_node(s, key, claims.missing);
+        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
+        return say_why(s, ctx, obj, "Unschedulable", text, err);
+    }
+    if (!choose(s, pod, &claims, &node, &text)) {
         event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
         return say_why(s, ctx, obj, "Unschedulable", text, err);
     }
     ERR(e);
+    if (claims.n_unbound) { /* they are bound, or made, for this node; that brings the pod back */
+        LOCK_GUARD(&s->lock);
+        drop_charge(s, obj_uid(pod));
+        strmap_put(&s->waiting, key, s);
+        return pod_claims_select(s->kube, ctx, &claims, node, err);
+    }
     if (bind(s, ctx, pod, node, &e) < 0) {
         LOCK_GUARD(&s->lock);
         drop_charge(s, obj_uid(pod));
@@ -318,15 +357,19 @@ struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, 
     s->events = event_recorder_new(kube, NAME, NULL, s->clock);
     s->pods = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PODS, .clock = s->clock});
     s->nodes = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_NODES, .clock = s->clock});
-    struct controller_source sources[] = {{.informer = s->pods, .map = pod_changed}, {.informer = s->nodes, .map = node_changed}};
+    s->claims = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PERSISTENTVOLUMECLAIMS, .clock = s->clock});
+    struct controller_source sources[] = {{.informer = s->pods, .map = pod_changed},
+                                          {.informer = s->nodes, .map = node_changed},
+                                          {.informer = s->claims, .map = claim_changed}};
     const struct controller c = {
-        .name = "scheduler", .sources = sources, .n_sources = 2, .workers = WORKERS, .reconcile = reconcile};
+        .name = "scheduler", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = WORKERS, .reconcile = reconcile};
     s->run = controller_start(&c, s, s->clock, RETRY_BASE);
     informer_start(s->nodes);
+    informer_start(s->claims);
     /* Nodes first: a pod that is looked at before its node is known would be told a lie. */
     struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 10 * NS_PER_S);
-    if (informer_wait_synced(s->nodes, &ctx, err) < 0)
-        log_warn("nodes are not known yet: %s", err_text(err));
+    if (informer_wait_synced(s->nodes, &ctx, err) < 0 || informer_wait_synced(s->claims, &ctx, err) < 0)
+        log_warn("nodes and claims are not known yet: %s", err_text(err));
     err_clear(err);
     informer_start(s->pods);
     return s;
@@ -337,6 +380,7 @@ void scheduler_stop(struct scheduler *s)
     controller_stop(s->run);
     informer_stop(s->pods);
     informer_stop(s->nodes);
+    informer_stop(s->claims);
     event_recorder_flush(s->events, 200);
     event_recorder_free(s->events);
     strmap_free(&s->charges);

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/timefmt.h"
+#include "cluster/node/volumes/volume_owner.h"
 #include "cluster/node/volumes/volume_write.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
@@ -267,9 +268,8 @@ static int make_projected(const struct volumes_at *at, jval *volume, int64_t *re
     return write_mem(at, volume_name(volume), &files, err);
 }
 
-static int make_host_path(const struct volumes_at *at, jval *volume, int64_t *refresh_ns, struct err *err)
+static int check_host_path(jval *src, struct err *err)
 {
-    jval *src = volume_host_path(volume);
     const char *path = host_path_volume_source_path(src), *type = host_path_volume_source_type(src);
     struct stat st;
     if (!path || path[0] != '/')
@@ -302,8 +302,114 @@ static int make_host_path(const struct volumes_at *at, jval *volume, int64_t *re
                    "hostPath type \"%s\" is none of Directory, DirectoryOrCreate, File, FileOrCreate, Socket", type);
 }
 
+static int make_host_path(const struct volumes_at *at, jval *volume, int64_t *refresh_ns, struct err *err)
+{
+    return check_host_path(volume_host_path(volume), err);
+}
+
+/* ---- claims -------------------------------------------------------------------------------------------------------------- */
+
+static bool is_claim(jval *volume) { return volume_persistent_volume_claim(volume) || volume_ephemeral(volume); }
+
+static char *claim_name(const struct volumes_at *at, jval *volume)
+{
+    const char *name = persistent_volume_claim_volume_source_claim_name(volume_persistent_volume_claim(volume));
+    return name ? xstrdup(name) : xasprintf("%s-%s", obj_name(at->facts->pod), volume_name(volume));
+}
+
+/* The volume behind a claim that is bound and not going. A reference. */
+static struct json *volume_of_claim(const struct volumes_at *at, jval *volume, struct err *err)
+{
+    AUTOFREE char *name = claim_name(at, volume);
+    jval *pod = at->facts->pod;
+    ERR(e);
+    JSON_REF(claim) = kube_get(at->kube, at->ctx, &KUBE_PERSISTENTVOLUMECLAIMS, obj_namespace(pod), name, NULL, &e);
+    if (!claim && e.code == ERR_NOT_FOUND)
+        err_set(err, ERR_PRECONDITION, "persistentvolumeclaim \"%s\" not found", name);
+    else if (!claim)
+        err_move(err, &e);
+    if (!claim)
+        return NULL;
+    jval *c = json_root(claim);
+    const char *bound = persistent_volume_claim_spec_volume_name(persistent_volume_claim_spec(c));
+    if (volume_ephemeral(volume) && !obj_is_controlled_by(c, obj_uid(pod))) {
+        err_set(err, ERR_PRECONDITION, "PVC \"%s/%s\" was not created for pod \"%s/%s\" (pod is not owner)", obj_namespace(pod),
+                name, obj_namespace(pod), obj_name(pod));
+        return NULL;
+    }
+    if (str_empty(bound) || !str_eq(persistent_volume_claim_status_phase(persistent_volume_claim_status(c)), "Bound")) {
+        err_set(err, ERR_PRECONDITION, "persistentvolumeclaim \"%s\" is not bound", name);
+        return NULL;
+    }
+    struct json *pv = kube_get(at->kube, at->ctx, &KUBE_PERSISTENTVOLUMES, NULL, bound, NULL, &e);
+    jval *ref = persistent_volume_spec_claim_ref(persistent_volume_spec(json_root(pv)));
+    if (pv && str_eq(object_reference_uid(ref), obj_uid(c)))
+        return pv;
+    json_unref(pv);
+    if (pv || e.code == ERR_NOT_FOUND)
+        err_set(err, ERR_PRECONDITION, "persistentvolume \"%s\" of claim \"%s\" is gone or another claim's", bound, name);
+    else
+        err_move(err, &e);
+    return NULL;
+}
+
+/* Where the claim's volume is on this machine is kept as a link, so that containers are started without asking again. */
+static int note_claim(const struct volumes_at *at, const char *name, const char *path, struct err *err)
+{
+    AUTOFREE char *link = disk_path(at, name);
+    char was[PATH_MAX];
+    ssize_t n = readlink(link, was, sizeof was - 1);
+    if (n > 0 && (size_t)n == strlen(path) && memcmp(was, path, (size_t)n) == 0)
+        return 0;
+    if ((n > 0 && unlink(link) < 0) || symlink(path, link) < 0)
+        return err_errno(err, "noting where volume %s is", name);
+    return 0;
+}
+
+static int make_claim(const struct volumes_at *at, jval *volume, int64_t *refresh_ns, struct err *err)
+{
+    JSON_REF(pv) = volume_of_claim(at, volume, err);
+    if (!pv)
+        return -1;
+    jval *spec = persistent_volume_spec(json_root(pv)), *host = persistent_volume_spec_host_path(spec);
+    jval *local = persistent_volume_spec_local(spec);
+    const char *path = host_path_volume_source_path(host ? host : local); /* the same name in both */
+    if (!host && !local)
+        return err_set(err, ERR_PRECONDITION,
+                       "persistentvolume \"%s\" is neither hostPath nor local, which is what this node serves",
+                       obj_name(json_root(pv)));
+    if (str_eq(persistent_volume_spec_volume_mode(spec), "Block"))
+        return err_set(err, ERR_PRECONDITION, "persistentvolume \"%s\" is a block device, which this node does not serve",
+                       obj_name(json_root(pv)));
+    if (host && check_host_path(host, err) < 0)
+        return -1;
+    if (local && !fs_is_dir(path))
+        return err_set(err, ERR_PRECONDITION, "path \"%s\" does not exist", path);
+    /* As upstream: a hostPath that somebody wrote keeps its owners. */
+    bool ours = local || obj_annotation(json_root(pv), "pv.kubernetes.io/provisioned-by");
+    jval *psc = pod_spec_security_context(pod_spec(at->facts->pod));
+    bool on_mismatch = str_eq(pod_security_context_fs_group_change_policy(psc), "OnRootMismatch");
+    if (ours && at->fs_group >= 0 && volume_give_to(path, at->fs_group, on_mismatch, err) < 0)
+        return -1;
+    return note_claim(at, volume_name(volume), path, err);
+}
+
+/* The path that note_claim kept. The caller frees. */
+static char *claim_path(const struct volumes_at *at, jval *volume, struct err *err)
+{
+    AUTOFREE char *link = disk_path(at, volume_name(volume));
+    char path[PATH_MAX];
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (n > 0)
+        return xstrndup(path, (size_t)n);
+    err_errno(err, "finding volume %s", volume_name(volume));
+    return NULL;
+}
+
 static make_fn *maker(jval *volume)
 {
+    if (is_claim(volume))
+        return make_claim;
     if (volume_empty_dir(volume))
         return make_empty_dir;
     if (volume_config_map(volume))
@@ -338,7 +444,7 @@ int volumes_check(jval *pod, struct err *err)
         return err_set(
             err, ERR_PRECONDITION,
             "volume \"%s\" is %s, which this node does not serve yet; it serves emptyDir, configMap, secret, projected, "
-            "downwardAPI and hostPath",
+            "downwardAPI, hostPath, persistentVolumeClaim and ephemeral",
             volume_name(v), kind);
     }
     return 0;
@@ -425,13 +531,19 @@ char *volumes_source(const struct volumes_at *at, jval *mount, const struct strm
     jval *v = volume_named(at->facts->pod, volume_mount_name(mount));
     /* What we write is ours alone: a pod that could put links there would lead us, and the next container's subPath, out of the
      * volume. */
-    *readonly = volume_mount_read_only(mount, false) || (v && (in_memory(v) || volume_config_map(v)));
+    *readonly = volume_mount_read_only(mount, false) || (v && (in_memory(v) || volume_config_map(v))) ||
+                persistent_volume_claim_volume_source_read_only(volume_persistent_volume_claim(v), false);
     if (!v) {
         err_set(err, ERR_PRECONDITION, "volumeMount \"%s\" has no volume", volume_mount_name(mount));
         return NULL;
     }
     const char *host = host_path_volume_source_path(volume_host_path(v));
-    AUTOFREE char *base = host ? xstrdup(host) : in_memory(v) ? mem_path(at, volume_name(v)) : disk_path(at, volume_name(v));
+    AUTOFREE char *base = host           ? xstrdup(host)
+                          : in_memory(v) ? mem_path(at, volume_name(v))
+                          : is_claim(v)  ? claim_path(at, v, err)
+                                         : disk_path(at, volume_name(v));
+    if (!base)
+        return NULL;
     const char *plain = volume_mount_sub_path(mount), *expr = volume_mount_sub_path_expr(mount);
     AUTOFREE char *sub = !str_empty(expr) ? env_expand(expr, vars) : xstrdup(plain ? plain : "");
     if (!*sub)

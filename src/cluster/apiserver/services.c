@@ -1,0 +1,380 @@
+/* services.c - what the server gives to Services: cluster addresses and node ports, each to one at a time.
+ *
+ * What is taken is what the stored Services say; the map only makes it quick to know and holds what is on its way into the store.
+ * An entry whose Service does not have it (any more) counts for nothing, so nothing has to be given back, and after a stop
+ * of any kind the store alone decides. Source: kube.md 13.10. */
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/id.h"
+#include "cluster/apiserver/internal.h"
+#include "kube/fields.h"
+#include "kube/validate.h"
+
+#define RANGE      "10.96.0.0/16"
+#define RANGE_BASE 0x0a600000u
+#define RANGE_SIZE 65536u
+
+enum {
+    STATIC_BAND = 256, /* for those who choose their address themselves */
+    PORT_FIRST = 30000,
+    PORT_LAST = 32767,
+    TRIES = 200000
+};
+
+/* Who has it, or is about to. */
+struct holder {
+    char *key;
+    bool on_its_way; /* not stored yet: counts whatever the store says */
+};
+struct services {
+    pthread_mutex_t lock;
+    bool loaded;
+    struct strmap taken; /* "10.96.0.7", "TCP/30001" -> struct holder */
+};
+
+static void holder_free(void *p)
+{
+    struct holder *h = p;
+    free(h->key);
+    free(h);
+}
+
+struct services *services_new(void)
+{
+    struct services *s = xcalloc(1, sizeof *s);
+    pthread_mutex_init(&s->lock, NULL);
+    s->taken = STRMAP_INIT(holder_free);
+    return s;
+}
+
+void services_free(struct services *s)
+{
+    if (!s)
+        return;
+    strmap_free(&s->taken);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static bool needs_address(const char *type) { return !str_eq(type, "ExternalName"); }
+static bool needs_node_ports(const char *type) { return str_eq(type, "NodePort") || str_eq(type, "LoadBalancer"); }
+
+static bool is_service(const struct op *op) { return str_eq(op->res->full, "services"); }
+
+/* ---- what is taken ------------------------------------------------------------------------------------------------- */
+
+static char *port_name(const char *protocol, int64_t port) { return xasprintf("%s/%" PRId64, protocol ? protocol : "TCP", port); }
+
+static bool has(jval *service, const char *what)
+{
+    jval *spec = service_spec(service), *ports = service_spec_ports(spec);
+    if (str_eq(service_spec_cluster_ip(spec), what))
+        return true;
+    for (size_t i = 0; i < jv_len(ports); i++) {
+        jval *p = jv_at(ports, i);
+        AUTOFREE char *name = port_name(service_port_protocol(p), service_port_node_port(p, 0));
+        if (service_port_node_port(p, 0) && str_eq(name, what))
+            return true;
+    }
+    return false;
+}
+
+/* Lock held, as in all of this part. */
+static void note(struct services *s, const char *what, const char *key, bool on_its_way)
+{
+    struct holder *h = xcalloc(1, sizeof *h);
+    *h = (struct holder){xstrdup(key), on_its_way};
+    strmap_put(&s->taken, what, h);
+}
+
+static void load(struct services *s, struct store_coll *coll)
+{
+    struct store_list all = {0};
+    if (s->loaded || store_list(coll, &(struct store_query){0}, &all, NULL) < 0)
+        return;
+    s->loaded = true;
+    for (size_t i = 0; i < all.n; i++) {
+        jval *spec = service_spec(obj_root(all.v[i])), *ports = service_spec_ports(spec);
+        const char *ip = service_spec_cluster_ip(spec);
+        if (!str_empty(ip) && !str_eq(ip, "None"))
+            note(s, ip, all.v[i]->key, false);
+        for (size_t k = 0; k < jv_len(ports); k++) {
+            int64_t n = service_port_node_port(jv_at(ports, k), 0);
+            AUTOFREE char *name = port_name(service_port_protocol(jv_at(ports, k)), n);
+            if (n)
+                note(s, name, all.v[i]->key, false);
+        }
+    }
+    store_list_free(&all);
+}
+
+static bool is_free(struct services *s, struct store_coll *coll, const char *what, const char *key)
+{
+    struct holder *h = strmap_get(&s->taken, what);
+    if (!h)
+        return true;
+    if (h->on_its_way)
+        return false;
+    if (str_eq(h->key, key))
+        return true;
+    OBJ_REF(o) = store_get(coll, h->key);
+    return !o || !has(obj_root(o), what);
+}
+
+static bool take(struct services *s, struct store_coll *coll, const char *what, const char *key, struct strlist *got)
+{
+    if (!is_free(s, coll, what, key))
+        return false;
+    note(s, what, key, true);
+    strlist_add(got, what);
+    return true;
+}
+
+static uint32_t random_below(uint32_t n)
+{
+    uint32_t v;
+    random_bytes(&v, sizeof v);
+    return v % n;
+}
+
+/* ---- addresses ----------------------------------------------------------------------------------------------------- */
+
+static bool in_range(const char *ip)
+{
+    struct in_addr a;
+    return inet_pton(AF_INET, ip, &a) == 1 && ntohl(a.s_addr) - RANGE_BASE < RANGE_SIZE;
+}
+
+/* One that nobody has: from the upper band first, as those who choose take from the lower one. */
+static bool take_any(struct services *s, struct store_coll *coll, const char *key, char out[INET_ADDRSTRLEN], struct strlist *got)
+{
+    for (int i = 0; i < TRIES; i++) {
+        uint32_t part =
+            i < TRIES / 2 ? STATIC_BAND + random_below(RANGE_SIZE - STATIC_BAND - 1) : 1 + random_below(RANGE_SIZE - 2);
+        struct in_addr a = {.s_addr = htonl(RANGE_BASE | part)};
+        inet_ntop(AF_INET, &a, out, INET_ADDRSTRLEN);
+        if (take(s, coll, out, key, got))
+            return true;
+    }
+    return false;
+}
+
+static void set_address(struct jm *m, jmval *spec, const char *ip)
+{
+    jmval *list = jm_arr(m);
+    jm_push(list, jm_str(m, ip));
+    service_spec_set_cluster_ip(m, spec, ip);
+    service_spec_set_cluster_ips(m, spec, list);
+}
+
+static void give_address(struct op *op, jval *old, struct jm *m, const char *key, struct strlist *got, struct faults *f)
+{
+    struct services *s = op->a->services;
+    jmval *spec = service_make_spec(m, jm_root(m));
+    const char *ip = jmv_str(service_spec_mut_cluster_ip(spec));
+    char any[INET_ADDRSTRLEN];
+    if (str_empty(ip)) {
+        if (take_any(s, op->res->coll, key, any, got))
+            set_address(m, spec, any);
+        else
+            fault_forbidden(f, "spec.clusterIPs", "no address of " RANGE " is free");
+        return;
+    }
+    if (str_eq(ip, "None") || str_eq(ip, service_spec_cluster_ip(service_spec(old))))
+        return;
+    JSON_REF(shown) = jm_freeze_val(service_spec_mut_cluster_ips(spec));
+    if (!in_range(ip))
+        fault_invalid(
+            f, "spec.clusterIPs", json_root(shown),
+            "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is " RANGE, ip, ip);
+    else if (!take(s, op->res->coll, ip, key, got))
+        fault_invalid(f, "spec.clusterIPs", json_root(shown), "failed to allocate IP %s: provided IP is already allocated", ip);
+}
+
+static void set_families(struct jm *m, struct faults *f)
+{
+    jmval *spec = service_make_spec(m, jm_root(m)), *families = service_spec_mut_ip_families(spec);
+    const char *policy = jmv_str(service_spec_mut_ip_family_policy(spec));
+    bool selects = jmv_len(service_spec_mut_selector(spec)) > 0;
+    bool headless = str_eq(jmv_str(service_spec_mut_cluster_ip(spec)), "None");
+    for (size_t i = 0; i < jmv_len(families); i++)
+        if (str_eq(jmv_str(jmv_at(families, i)), "IPv6") && !(headless && !selects)) {
+            AUTOFREE char *member = xasprintf("spec.ipFamilies[%zu]", i);
+            fault_invalid_str(f, member, "IPv6", "not configured on this cluster");
+        }
+    if (str_eq(policy, "RequireDualStack") && !(headless && !selects))
+        fault_invalid_str(f, "spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services");
+    bool both = headless && !selects && !policy && !jmv_len(families); /* whoever writes its endpoints may have any */
+    if (!policy)
+        service_spec_set_ip_family_policy(m, spec, both ? "RequireDualStack" : "SingleStack");
+    if (jmv_len(families))
+        return;
+    jmval *list = jm_arr(m);
+    jm_push(list, jm_str(m, "IPv4"));
+    if (both)
+        jm_push(list, jm_str(m, "IPv6"));
+    service_spec_set_ip_families(m, spec, list);
+}
+
+/* ---- node ports ---------------------------------------------------------------------------------------------------- */
+
+static void give_port(struct op *op, jval *old, struct jm *m, size_t i, const char *key, struct strlist *got, struct faults *f)
+{
+    struct services *s = op->a->services;
+    jmval *p = jmv_at(service_spec_mut_ports(service_make_spec(m, jm_root(m))), i);
+    const char *protocol = jmv_str(service_port_mut_protocol(p));
+    AUTOFREE char *member = xasprintf("spec.ports[%zu].nodePort", i);
+    int64_t n = 0;
+    jmv_i64(service_port_mut_node_port(p), &n);
+    for (int k = 0; !n && k < TRIES; k++) {
+        int64_t any = PORT_FIRST + random_below(PORT_LAST - PORT_FIRST + 1);
+        AUTOFREE char *name = port_name(protocol, any);
+        if (take(s, op->res->coll, name, key, got)) {
+            service_port_set_node_port(m, p, any);
+            return;
+        }
+    }
+    AUTOFREE char *name = port_name(protocol, n);
+    if (!n)
+        fault_forbidden(f, member, "no port of %d-%d is free", PORT_FIRST, PORT_LAST);
+    else if ((old && has(old, name)) || op->o->dry_run)
+        return;
+    else if (n < PORT_FIRST || n > PORT_LAST)
+        fault_invalid_i64(f, member, n, "provided port is not in the valid range. The range of valid ports is %d-%d", PORT_FIRST,
+                          PORT_LAST);
+    else if (!take(s, op->res->coll, name, key, got))
+        fault_invalid_i64(f, member, n, "provided port is already allocated");
+}
+
+static void give_ports(struct op *op, jval *old, struct jm *m, const char *key, struct strlist *got, struct faults *f)
+{
+    jmval *spec = service_make_spec(m, jm_root(m));
+    const char *type = jmv_str(service_spec_mut_type(spec));
+    bool wanted = !str_eq(type, "LoadBalancer") || jmv_bool(service_spec_mut_allocate_load_balancer_node_ports(spec), true);
+    if (!needs_node_ports(type))
+        return;
+    for (size_t i = 0; i < jmv_len(service_spec_mut_ports(spec)); i++) {
+        int64_t n = 0;
+        jmv_i64(service_port_mut_node_port(jmv_at(service_spec_mut_ports(spec), i)), &n);
+        if (n || wanted)
+            give_port(op, old, m, i, key, got, f);
+    }
+}
+
+/* ---- doors --------------------------------------------------------------------------------------------------------- */
+
+int services_allocate(struct op *op, jval *old, struct jm *m, struct strlist *got, struct err *err)
+{
+    if (!is_service(op) || op->sub)
+        return 0;
+    jmval *spec = service_make_spec(m, jm_root(m));
+    if (!needs_address(jmv_str(service_spec_mut_type(spec))))
+        return 0;
+    FAULTS(f);
+    const char *name = jmv_str(object_meta_mut_name(jmv_get(jm_root(m), "metadata")));
+    AUTOFREE char *key = obj_key_of(op->ns, name);
+    {
+        LOCK_GUARD(&op->a->services->lock);
+        load(op->a->services, op->res->coll);
+        give_address(op, old, m, key, got, &f);
+        set_families(m, &f);
+        give_ports(op, old, m, key, got, &f);
+    }
+    if (!faults_any(&f))
+        return 0;
+    services_settle(op, got);
+    return faults_done(&f, "", "Service", name, err);
+}
+
+void services_settle(struct op *op, const struct strlist *got)
+{
+    if (!got->n)
+        return;
+    LOCK_GUARD(&op->a->services->lock);
+    for (size_t i = 0; i < got->n; i++) {
+        struct holder *h = strmap_get(&op->a->services->taken, got->v[i]);
+        if (h)
+            h->on_its_way = false;
+    }
+}
+
+/* What a change of type leaves behind. */
+static void drop_node_ports(jval *old, jmval *spec)
+{
+    jmval *ports = service_spec_mut_ports(spec);
+    for (size_t i = 0; i < jmv_len(ports); i++) {
+        jmval *p = jmv_at(ports, i);
+        int64_t n = 0;
+        jmv_i64(service_port_mut_node_port(p), &n);
+        AUTOFREE char *name = port_name(jmv_str(service_port_mut_protocol(p)), n);
+        if (n && has(old, name))
+            service_port_del_node_port(p);
+    }
+    service_spec_del_external_traffic_policy(spec);
+    service_spec_del_health_check_node_port(spec);
+}
+
+static void keep_node_ports(jval *old, struct jm *m, jmval *spec)
+{
+    jval *had = service_spec_ports(service_spec(old));
+    jmval *ports = service_spec_mut_ports(spec);
+    for (size_t i = 0; i < jmv_len(ports); i++) {
+        jmval *p = jmv_at(ports, i);
+        int64_t n = 0, port = 0;
+        if ((jmv_i64(service_port_mut_node_port(p), &n) && n) || !jmv_i64(service_port_mut_port(p), &port))
+            continue;
+        for (size_t k = 0; k < jv_len(had); k++)
+            if (service_port_port(jv_at(had, k), 0) == port && service_port_node_port(jv_at(had, k), 0) &&
+                str_eq(service_port_protocol(jv_at(had, k)), jmv_str(service_port_mut_protocol(p))))
+                service_port_set_node_port(m, p, service_port_node_port(jv_at(had, k), 0));
+    }
+}
+
+static void normalize_update(jval *old, struct jm *m, jmval *spec)
+{
+    jval *was = service_spec(old), *ips = service_spec_cluster_ips(was);
+    const char *type = jmv_str(service_spec_mut_type(spec)), *old_type = service_spec_type(was),
+               *ip = service_spec_cluster_ip(was);
+    const char *now = jmv_str(service_spec_mut_cluster_ip(spec));
+    bool same_list = ips && service_spec_mut_cluster_ips(spec) && jmv_equal(service_spec_mut_cluster_ips(spec), ips);
+    if (needs_address(type) && needs_address(old_type) && str_empty(now) && !jmv_len(service_spec_mut_cluster_ips(spec))) {
+        if (!str_empty(ip))
+            set_address(m, spec, ip);
+    } else if (!str_empty(now) && !str_eq(now, ip) && (same_list || !jmv_len(service_spec_mut_cluster_ips(spec)))) {
+        AUTOFREE char *wanted = xstrdup(now);
+        set_address(m, spec, wanted);
+    }
+    if (needs_address(old_type) && !needs_address(type) && str_eq(jmv_str(service_spec_mut_cluster_ip(spec)), ip)) {
+        service_spec_del_cluster_ip(spec);
+        service_spec_del_cluster_ips(spec);
+        service_spec_del_ip_families(spec);
+        service_spec_del_ip_family_policy(spec);
+        service_spec_del_internal_traffic_policy(spec);
+    }
+    if (needs_node_ports(old_type) && !needs_node_ports(type))
+        drop_node_ports(old, spec);
+    else if (needs_node_ports(old_type))
+        keep_node_ports(old, m, spec);
+    if (!str_eq(type, "LoadBalancer"))
+        service_spec_del_allocate_load_balancer_node_ports(spec);
+}
+
+void services_normalize(struct op *op, jval *old, struct jm *m)
+{
+    if (!is_service(op) || op->sub)
+        return;
+    jmval *spec = service_make_spec(m, jm_root(m));
+    if (old) {
+        normalize_update(old, m, spec);
+        return;
+    }
+    const char *ip = jmv_str(service_spec_mut_cluster_ip(spec)), *first = jmv_str(jmv_at(service_spec_mut_cluster_ips(spec), 0));
+    if (!str_empty(ip) && !first) {
+        AUTOFREE char *given = xstrdup(ip);
+        set_address(m, spec, given);
+    } else if (str_empty(ip) && !str_empty(first)) {
+        service_spec_set_cluster_ip(m, spec, first);
+    }
+}
