@@ -34,9 +34,10 @@ needs_node = pytest.mark.skipif(not NODE, reason='this machine cannot run contai
 class Tidemill:
     """One `tidemill up`. start() and stop() may be called again and again on the same data."""
 
-    def __init__(self, *options, data=None, env=None):
+    def __init__(self, *options, data=None, env=None, within=()):
         self.data = data or tempfile.mkdtemp(prefix='tidemill-test-')
         self.options = list(options)
+        self.within = list(within)   # a command that runs the program given to it somewhere else
         self.env = env or {}
         self.process = None
         self.ready = None
@@ -45,7 +46,7 @@ class Tidemill:
     def start(self, wait=30):
         ready = pathlib.Path(self.data + '.ready')
         ready.unlink(missing_ok=True)
-        cmd = [TIDEMILL, 'up', '--data', self.data, '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0', '--ready-file', str(ready),
+        cmd = [*self.within, TIDEMILL, 'up', '--data', self.data, '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0', '--ready-file', str(ready),
                '--log-level', 'info', *self.options]
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(cmd, stdout=log, stderr=log, env={**os.environ, **self.env})

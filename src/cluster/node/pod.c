@@ -283,6 +283,16 @@ static void check_sizes(const struct pod_host *h, const struct ctx *ctx, struct 
         wake_at(h, wake, p->measure_mono_ns);
 }
 
+/* Said once a pod, when its first sandbox is made. */
+static void tell_of_limits(const struct pod_host *h, struct pod *p)
+{
+    bool memory, cpu;
+    pod_limits(json_root(p->obj), &memory, &cpu);
+    AUTOFREE char *text = memory || cpu ? h->runtime->ops->unenforced(h->runtime, memory, cpu) : NULL;
+    if (text)
+        event_record(h->events, json_root(p->obj), &KUBE_PODS, "Warning", "NodeResourceLimitsUnavailable", "%s", text);
+}
+
 static int make_pod(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct err *err)
 {
     AUTOFREE char *dir = pod_dir(h, p), *volumes = fs_join(dir, "volumes"), *mem = pod_mem_dir(h, p);
@@ -296,6 +306,7 @@ static int make_pod(const struct pod_host *h, const struct ctx *ctx, struct pod 
         p->has_sandbox = true;
         if (save(h, p, err) < 0)
             return -1;
+        tell_of_limits(h, p);
     }
     struct pod_facts facts = pod_facts(h, p);
     struct volumes_at at = {.kube = h->kube,

@@ -122,6 +122,8 @@ char *pod_hostname(const struct pod_host *h, const struct pod *p);
 /* Files of its own in <pod dir>/etc. */
 int pod_write_etc(const struct pod_host *h, const struct pod *p, struct err *err);
 const char *pod_qos(jval *pod);
+/* Whether any container has a limit of memory, of cpu. */
+void pod_limits(jval *pod, bool *memory, bool *cpu);
 
 /* pod_box.c: one container. */
 int box_start(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, struct err *err);

@@ -165,6 +165,19 @@ const char *pod_qos(jval *pod)
     return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
 }
 
+void pod_limits(jval *pod, bool *memory, bool *cpu)
+{
+    jval *lists[] = {pod_spec_init_containers(pod_spec(pod)), pod_spec_containers(pod_spec(pod))};
+    struct quantity q;
+    *memory = *cpu = false;
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < jv_len(lists[l]); i++) {
+            jval *limits = resource_requirements_limits(container_resources(jv_at(lists[l], i)));
+            *memory |= resource(limits, "memory", &q);
+            *cpu |= resource(limits, "cpu", &q);
+        }
+}
+
 static void set_resources(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s)
 {
     jval *res = container_resources(container), *limits = resource_requirements_limits(res),

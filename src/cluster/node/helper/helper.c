@@ -45,10 +45,15 @@ static int op_init(struct helper_state *s, const struct helper_packet *p, struct
     cgroup_detect(&info, true);
     if (cgroup_enter(&info, s->instance, err) < 0) {
         info.mode = CGROUP_NONE;
+        info.controllers = 0;
         snprintf(info.detail, sizeof info.detail, "%.200s", err_text(err));
         err_clear(err);
     }
-    r->text = xasprintf("%s %d %s", cgroup_mode_name(info.mode), info.swap_limit, info.detail);
+    if (info.mode == CGROUP_NONE)
+        cgroup_hide();
+    free(s->cgroup_procs);
+    s->cgroup_procs = info.mode == CGROUP_NONE ? NULL : cgroup_own_procs();
+    r->text = xasprintf("%s %d %u %s", cgroup_mode_name(info.mode), info.swap_limit, info.controllers, info.detail);
     return 0;
 }
 
@@ -189,6 +194,16 @@ static int op_cgroup_rm(struct helper_state *s, const struct helper_packet *p, s
     return cgroup_remove(p->v[0], err);
 }
 
+static int do_cgroup_stir(struct helper_state *s, const struct helper_packet *p, struct err *err)
+{
+    return cgroup_stir(s->cgroup_procs, err);
+}
+
+static int op_cgroup_stir(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+{
+    return s->cgroup_procs ? helper_aside(s, p, do_cgroup_stir, err) : 0;
+}
+
 static int op_sweep(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
 {
     return unmount_below(s->node_dir, err) < 0 ? -1 : mount_ns_unpin(s->node_dir, err);
@@ -202,7 +217,7 @@ static const struct {
     [HELPER_NETNS_ADD] = {op_netns_add, 6}, [HELPER_NETNS_DEL] = {op_netns_del, 1}, [HELPER_TMPFS] = {op_tmpfs, 2},
     [HELPER_UNMOUNT] = {op_unmount, 1},     [HELPER_SPAWN] = {op_spawn, 3},         [HELPER_RUN] = {op_run, 1},
     [HELPER_REMOVE] = {op_remove, 1},       [HELPER_KILL] = {op_kill, 3},           [HELPER_CGROUP_RM] = {op_cgroup_rm, 1},
-    [HELPER_SWEEP] = {op_sweep, 0},         [HELPER_BIND_SUB] = {op_bind_sub, 3},
+    [HELPER_SWEEP] = {op_sweep, 0},         [HELPER_BIND_SUB] = {op_bind_sub, 3},   [HELPER_CGROUP_STIR] = {op_cgroup_stir, 0},
 };
 
 static void serve(struct helper_state *s, struct helper_packet *p)
@@ -286,6 +301,7 @@ int node_helper_main(int argc, char **argv)
     int rc = helper_loop(&s);
     free(s.node_dir);
     free(s.instance);
+    free(s.cgroup_procs);
     free(s.children);
     return rc;
 }

@@ -20,6 +20,7 @@ struct helper_child {
 struct helper_state {
     int sock, signals;
     char *node_dir, *instance;
+    char *cgroup_procs; /* of the group that the helper is in; NULL without control groups */
     struct helper_child *children;
     size_t n_children;
 };
@@ -30,6 +31,8 @@ int helper_run(struct helper_state *s, const struct helper_packet *p, struct err
 /* Runs fn in a child process, so that what takes the kernel a while holds up no other request; its error is the answer's. */
 typedef int helper_fn(struct helper_state *s, const struct helper_packet *p, struct err *err);
 int helper_child(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err);
+/* The same for what nobody waits for. */
+int helper_aside(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err);
 /* Runs a program with text as its standard input and waits; its stderr is in the error. */
 int helper_feed(const char *const *argv, const char *text, struct err *err);
 void helper_reap(struct helper_state *s);

@@ -41,8 +41,7 @@ struct helper {
     bool has_reader, stopping;
     uint64_t next_id;
     struct waiter *waiters;
-    char *cgroup_mode, *cgroup_detail;
-    bool swap_limit;
+    struct cgroup_info cgroups;
 };
 
 void helper_answer_free(struct helper_answer *a)
@@ -229,13 +228,12 @@ static int ensure(struct helper *h, struct err *err)
         err_wrap(&e, "setting up the node helper");
         return err_move(err, &e);
     }
-    char *swap = strchr(a.text, ' '), *detail = swap ? strchr(swap + 1, ' ') : NULL;
-    ASSERT(swap && detail);
-    free(h->cgroup_mode);
-    free(h->cgroup_detail);
-    h->cgroup_mode = xstrndup(a.text, (size_t)(swap - a.text));
-    h->swap_limit = swap[1] == '1';
-    h->cgroup_detail = xstrdup(detail + 1);
+    char mode[8];
+    int swap, at = 0;
+    ASSERT(sscanf(a.text, "%7s %d %u %n", mode, &swap, &h->cgroups.controllers, &at) == 3 && at);
+    ASSERT(cgroup_mode_parse(mode, &h->cgroups.mode));
+    h->cgroups.swap_limit = swap;
+    snprintf(h->cgroups.detail, sizeof h->cgroups.detail, "%s", a.text + at);
     return 0;
 }
 
@@ -262,14 +260,12 @@ int helper_ask(struct helper *h, enum helper_op op, struct helper_answer *out, s
     return helper_call(h, op, v, NULL, 0, out, err);
 }
 
-int helper_cgroups(struct helper *h, char **mode, char **detail, bool *swap_limit, struct err *err)
+int helper_cgroups(struct helper *h, struct cgroup_info *out, struct err *err)
 {
     LOCK_GUARD(&h->lock);
     if (ensure(h, err) < 0)
         return -1;
-    *mode = xstrdup(h->cgroup_mode);
-    *detail = xstrdup(h->cgroup_detail);
-    *swap_limit = h->swap_limit;
+    *out = h->cgroups;
     return 0;
 }
 
@@ -289,7 +285,5 @@ void helper_free(struct helper *h)
     strlist_free(&h->argv);
     free(h->node_dir);
     free(h->instance);
-    free(h->cgroup_mode);
-    free(h->cgroup_detail);
     free(h);
 }

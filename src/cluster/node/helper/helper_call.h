@@ -8,6 +8,7 @@
 #define TM_NODE_HELPER_CALL_H
 
 #include "cluster/node/helper/helper_proto.h"
+#include "cluster/node/runtime/cgroup.h"
 
 struct helper;
 struct helper_config {
@@ -32,7 +33,7 @@ int helper_call(struct helper *h, enum helper_op op, const char *const *v, const
                 struct helper_answer *out, struct err *err);
 /* helper_ask(h, HELPER_UNMOUNT, NULL, err, path, NULL) */
 int helper_ask(struct helper *h, enum helper_op op, struct helper_answer *out, struct err *err, ...) __attribute__((sentinel));
-/* What the helper found about control groups, once started: "v1", and the detail. Starts it. */
-int helper_cgroups(struct helper *h, char **mode, char **detail, bool *swap_limit, struct err *err);
+/* What the helper found about control groups, once started. Starts it. */
+int helper_cgroups(struct helper *h, struct cgroup_info *out, struct err *err);
 
 #endif

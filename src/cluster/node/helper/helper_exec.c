@@ -120,6 +120,19 @@ int helper_child(struct helper_state *s, const struct helper_packet *p, helper_f
     return 0;
 }
 
+int helper_aside(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err)
+{
+    pid_t pid = fork();
+    if (pid < 0)
+        return err_errno(err, "fork");
+    if (pid == 0) {
+        ERR(e);
+        _exit(fn(s, p, &e) < 0);
+    }
+    child_add(s, 0, pid, -1);
+    return 0;
+}
+
 static char *output_text(int fd)
 {
     char *text = xcalloc(1, OUTPUT_MAX + 1);

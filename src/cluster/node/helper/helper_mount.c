@@ -143,11 +143,16 @@ static int pin_place(const char *dir, const char *pin, struct err *err)
     return fd < 0 ? err_errno(err, "creating %s", pin) : 0;
 }
 
-/* Runs in a child that stayed in the old namespace: waits until the parent is in the new one, and pins it. */
+/* The namespace this process was started in, which is the machine's as the server sees it. Where the pin is. */
+static int outer_ns = -1;
+
+/* Runs in a child that is in the outer namespace: waits until the parent is in the new one, and pins it. */
 NORETURN static void pin_from_outside(int ready, pid_t parent, const char *pin)
 {
     char c, ns[64];
     snprintf(ns, sizeof ns, "/proc/%d/ns/mnt", (int)parent);
+    if (unshare(CLONE_FS) < 0 || setns(outer_ns, CLONE_NEWNS) < 0)
+        _exit(errno);
     if (read(ready, &c, 1) != 1)
         _exit(ECANCELED);
     _exit(mount(ns, pin, NULL, MS_BIND, NULL) < 0 ? errno : 0);
@@ -184,8 +189,27 @@ static int make_and_pin(const char *pin, struct err *err)
     return rc;
 }
 
-/* The namespace this process was started in, which is the machine's as the server sees it. Where the pin is. */
-static int outer_ns = -1;
+/* A namespace can be pinned only inside one with a smaller number, so that there are no rings, and the kernel hands the numbers
+ * out a batch a processor (since 6.18): the new one may have the smaller number when we are not in the machine's first namespace
+ * ourselves. The processor that numbered the outer one goes on above it. */
+static int make_and_pin_anywhere(const char *pin, struct err *err)
+{
+    cpu_set_t was;
+    int rc = make_and_pin(pin, err);
+    if (rc == 0 || err->sys_errno != EINVAL || sched_getaffinity(0, sizeof was, &was) < 0)
+        return rc;
+    for (int cpu = 0; cpu < CPU_SETSIZE && rc < 0 && err->sys_errno == EINVAL; cpu++) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        if (!CPU_ISSET(cpu, &was) || sched_setaffinity(0, sizeof one, &one) < 0)
+            continue;
+        err_clear(err);
+        rc = make_and_pin(pin, err);
+    }
+    sched_setaffinity(0, sizeof was, &was);
+    return rc;
+}
 
 int mount_ns_enter(const char *node_dir, bool *fresh, struct err *err)
 {
@@ -202,7 +226,7 @@ int mount_ns_enter(const char *node_dir, bool *fresh, struct err *err)
     }
     if (pin_place(dir, pin, err) < 0)
         return -1;
-    return make_and_pin(pin, err);
+    return make_and_pin_anywhere(pin, err);
 }
 
 int mount_ns_unpin(const char *node_dir, struct err *err)

@@ -14,6 +14,9 @@
 #include "base/fs.h"
 #include "base/str.h"
 
+#define LOG_ROOM "node-helper"
+#include "base/log.h"
+
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
 const char *cgroup_mode_name(enum cgroup_mode m) { return m == CGROUP_V1 ? "v1" : m == CGROUP_V2 ? "v2" : "none"; }
@@ -46,6 +49,48 @@ static bool writable(const char *dir)
     return true;
 }
 
+static const struct {
+    unsigned bit;
+    const char *name;
+} known[] = {{CGROUP_MEMORY, "memory"}, {CGROUP_CPU, "cpu"}, {CGROUP_PIDS, "pids"}};
+
+const char *cgroup_names(unsigned set, char buf[32])
+{
+    *buf = 0;
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (set & known[i].bit)
+            snprintf(buf + strlen(buf), 32 - strlen(buf), "%s%s", *buf ? ", " : "", known[i].name);
+    return buf;
+}
+
+static unsigned controllers_v1(void)
+{
+    unsigned set = 0;
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        AUTOFREE char *dir = fs_join(CGROUP_ROOT, known[i].name);
+        struct statfs s;
+        if (statfs(dir, &s) == 0 && s.f_type == CGROUP_SUPER_MAGIC)
+            set |= known[i].bit;
+    }
+    return set;
+}
+
+static unsigned controllers_v2(void)
+{
+    BUF(b);
+    STRLIST(words);
+    unsigned set = 0;
+    if (fs_read(CGROUP_ROOT "/cgroup.controllers", 4096, &b, NULL) < 0)
+        return 0;
+    while (b.len && b.data[b.len - 1] == '\n')
+        b.data[--b.len] = 0;
+    str_split(buf_str(&b), ' ', &words);
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strlist_has(&words, known[i].name))
+            set |= known[i].bit;
+    return set;
+}
+
 static void detect_v1(struct cgroup_info *out, bool unmount_unified)
 {
     const char *extra = "";
@@ -66,6 +111,7 @@ static void detect_v1(struct cgroup_info *out, bool unmount_unified)
         return;
     }
     out->mode = CGROUP_V1;
+    out->controllers = controllers_v1();
     out->swap_limit = fs_exists(CGROUP_ROOT "/memory/memory.memsw.limit_in_bytes");
     snprintf(out->detail, sizeof out->detail, "cgroup v1%s", extra);
 }
@@ -81,9 +127,12 @@ void cgroup_detect(struct cgroup_info *out, bool unmount_unified)
             snprintf(out->detail, sizeof out->detail, CGROUP_ROOT " (v2) cannot be written");
             return;
         }
+        char missing[32];
+        unsigned all = CGROUP_MEMORY | CGROUP_CPU | CGROUP_PIDS;
         out->mode = CGROUP_V2;
-        out->swap_limit = true;
-        snprintf(out->detail, sizeof out->detail, "cgroup v2");
+        out->controllers = controllers_v2();
+        snprintf(out->detail, sizeof out->detail, "cgroup v2%s%s", out->controllers == all ? "" : " without ",
+                 cgroup_names(all & ~out->controllers, missing));
     } else if (s.f_type == TMPFS_MAGIC) {
         detect_v1(out, unmount_unified);
     } else {
@@ -155,6 +204,39 @@ static bool in_root_group(const char *hierarchy_dir)
     return false;
 }
 
+void cgroup_hide(void)
+{
+    if (mount("tmpfs", CGROUP_ROOT, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "size=4k") < 0)
+        log_warn("an empty " CGROUP_ROOT " for crun: %s", strerror(errno));
+}
+
+char *cgroup_own_procs(void)
+{
+    BUF(b);
+    STRLIST(lines);
+    struct statfs fs;
+    if (fs_read("/proc/self/cgroup", 65536, &b, NULL) < 0)
+        return NULL;
+    bool unified = statfs(CGROUP_ROOT, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+    str_split(buf_str(&b), '\n', &lines);
+    for (size_t i = 0; i < lines.n; i++) {
+        const char *controllers = strchr(lines.v[i], ':');
+        const char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path)
+            continue;
+        AUTOFREE char *list = xstrndup(controllers + 1, (size_t)(path - controllers - 1));
+        AUTOFREE char *file = xasprintf(CGROUP_ROOT "/%s%s/cgroup.procs", unified ? "" : list, path + 1);
+        if ((unified ? !*list : *list && !strchr(list, '=')) && access(file, W_OK) == 0)
+            return TAKE(file);
+    }
+    return NULL;
+}
+
+int cgroup_stir(const char *own_procs, struct err *err)
+{
+    return write_text(own_procs, "0") < 0 ? err_errno(err, "writing %s", own_procs) : 0;
+}
+
 static int enter_one(const char *dir, const char *instance, struct err *err)
 {
     AUTOFREE char *top = fs_join(dir, instance), *helper = fs_join(top, "helper");
@@ -170,11 +252,31 @@ static int enter_one(const char *dir, const char *instance, struct err *err)
     return write_text(procs, "0") < 0 ? err_errno(err, "moving into control group %s", helper) : 0;
 }
 
-int cgroup_enter(const struct cgroup_info *info, const char *instance, struct err *err)
+/* A group of v2 has the controllers that the group above hands down. One that cannot be had is found missing here. */
+static void hand_down(struct cgroup_info *info, const char *dir)
+{
+    AUTOFREE char *file = fs_join(dir, "cgroup.subtree_control");
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        char word[16];
+        snprintf(word, sizeof word, "+%s", known[i].name);
+        if ((info->controllers & known[i].bit) && write_text(file, word) < 0)
+            info->controllers &= ~known[i].bit;
+    }
+}
+
+int cgroup_enter(struct cgroup_info *info, const char *instance, struct err *err)
 {
     if (info->mode == CGROUP_NONE)
         return 0;
-    return each_hierarchy(enter_one, instance, err);
+    if (each_hierarchy(enter_one, instance, err) < 0)
+        return -1;
+    if (info->mode == CGROUP_V2) {
+        AUTOFREE char *top = fs_join(CGROUP_ROOT, instance), *swap = fs_join(top, "memory.swap.max");
+        hand_down(info, CGROUP_ROOT);
+        hand_down(info, top);
+        info->swap_limit = fs_exists(swap);
+    }
+    return 0;
 }
 
 /* Groups nest at most a few levels (what a workload made in its own is below its container's). */

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -92,6 +94,9 @@ static void crun_free(struct crun *c)
     free(c->exits);
     free(c->instance);
     free(c->crun);
+    free(c->crun_run);
+    if (c->sealed > 0)
+        close(c->sealed);
     free(c->conmon);
     free(c->version);
     strlist_free(&c->host_images);
@@ -179,6 +184,30 @@ static void *watch_exits(void *arg)
 
 /* ---- ready ---------------------------------------------------------------------------------------------------------------- */
 
+/* crun runs from a sealed copy of itself, so that no container can write to the program that made it (CVE-2019-5736). It makes
+ * that copy at each start unless it finds itself in one already: made once, here. Without it (an old kernel, no memory) crun does
+ * as it always does. */
+static void seal_program(struct crun *c)
+{
+    struct stat st;
+    AUTOCLOSE int from = open(c->crun, O_RDONLY | O_CLOEXEC);
+    AUTOCLOSE int to = memfd_create("crun", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    off_t at = 0;
+    if (from < 0 || to < 0 || fstat(from, &st) < 0)
+        return;
+    while (at < st.st_size)
+        if (sendfile(to, from, &at, (size_t)(st.st_size - at)) <= 0)
+            return;
+    if (fchmod(to, 0755) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        return;
+    free(c->crun_run);
+    if (c->sealed > 0)
+        close(c->sealed);
+    c->sealed = to;
+    to = -1;
+    c->crun_run = xasprintf("/proc/%d/fd/%d", (int)getpid(), c->sealed);
+}
+
 static int check_programs(struct crun *c, struct err *err)
 {
     static const struct {
@@ -193,6 +222,9 @@ static int check_programs(struct crun *c, struct err *err)
         else if (i == 1 && !c->conmon)
             c->conmon = TAKE(path);
     }
+    seal_program(c);
+    if (!c->crun_run)
+        c->crun_run = xstrdup(c->crun);
     return 0;
 }
 
@@ -281,7 +313,7 @@ static void *look_around(void *arg)
 static int ready(struct runtime *r, char **version, struct err *err)
 {
     struct crun *c = crun_of(r);
-    AUTOFREE char *mode = NULL, *detail = NULL, *mask = NULL;
+    AUTOFREE char *mask = NULL;
     LOCK_GUARD(&c->lock);
     if (c->is_ready) {
         *version = xstrdup(c->version);
@@ -289,12 +321,8 @@ static int ready(struct runtime *r, char **version, struct err *err)
     }
     if (geteuid() != 0)
         return err_set(err, ERR_PRECONDITION, "containers need root; start tidemill with sudo");
-    bool swap;
-    if (check_programs(c, err) < 0 || helper_cgroups(c->helper, &mode, &detail, &swap, err) < 0)
+    if (check_programs(c, err) < 0 || helper_cgroups(c->helper, &c->machine.cgroup, err) < 0)
         return -1;
-    ASSERT(cgroup_mode_parse(mode, &c->machine.cgroup.mode));
-    c->machine.cgroup.swap_limit = swap;
-    snprintf(c->machine.cgroup.detail, sizeof c->machine.cgroup.detail, "%.250s", detail);
     rootstock_free(c->stock);
     c->stock = NULL;
     hostroot_free(c->root);
@@ -339,6 +367,18 @@ static char *limits(struct runtime *r)
     struct crun *c = crun_of(r);
     LOCK_GUARD(&c->lock);
     return c->is_ready ? xasprintf("%s: %s", cgroup_mode_name(c->machine.cgroup.mode), c->machine.cgroup.detail) : NULL;
+}
+
+static char *unenforced(struct runtime *r, bool memory, bool cpu)
+{
+    struct crun *c = crun_of(r);
+    char names[32];
+    LOCK_GUARD(&c->lock);
+    unsigned asked = (memory ? CGROUP_MEMORY : 0) | (cpu ? CGROUP_CPU : 0);
+    unsigned missing = c->is_ready ? asked & ~c->machine.cgroup.controllers : 0;
+    return missing ? xasprintf("limits of %s are not enforced: this machine has no such control groups (%s: %s)",
+                               cgroup_names(missing, names), cgroup_mode_name(c->machine.cgroup.mode), c->machine.cgroup.detail)
+                   : NULL;
 }
 
 /* ---- images --------------------------------------------------------------------------------------------------------------- */
@@ -393,6 +433,7 @@ static void user(struct runtime *r, const char *image_name, int64_t uid, char **
 
 static int sandbox_up(struct runtime *r, const char *pod_uid, bool host_network, struct sandbox *out, struct err *err)
 {
+    crun_stir(crun_of(r));
     if (!host_network)
         return podnet_take(crun_of(r)->net, out, err);
     *out = (struct sandbox){.name = xstrdup(""), .ip = proc_machine_ip()};
@@ -453,6 +494,7 @@ static void stop(struct runtime *r, bool remove)
 static const struct runtime_ops crun_ops = {
     .ready = ready,
     .limits = limits,
+    .unenforced = unenforced,
     .image = image,
     .user = user,
     .sandbox_up = sandbox_up,

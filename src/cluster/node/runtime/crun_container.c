@@ -12,7 +12,7 @@
 #include "cluster/node/helper/proc.h"
 #include "cluster/node/runtime/crun_priv.h"
 
-enum { SYNC_TIMEOUT_MS = 60000, SYNC_MAX = 65536 };
+enum { SYNC_TIMEOUT_MS = 60000, SYNC_MAX = 65536, STIR_EVERY_NS = 10000000 };
 
 static const char *cgroup_arg(const struct crun *c)
 {
@@ -119,7 +119,7 @@ static int spawn_conmon(struct crun *c, const struct container_spec *spec, int s
                        "-n",
                        spec->name,
                        "-r",
-                       c->crun,
+                       c->crun_run,
                        "-b",
                        spec->bundle,
                        "-p",
@@ -145,9 +145,20 @@ static int spawn_conmon(struct crun *c, const struct container_spec *spec, int s
     return helper_call(c->helper, HELPER_SPAWN, v, &sync, 1, NULL, err);
 }
 
+void crun_stir(struct crun *c)
+{
+    int64_t now = clock_system.mono_ns(&clock_system);
+    if (c->machine.cgroup.mode == CGROUP_NONE || now - c->stirred_ns < STIR_EVERY_NS)
+        return;
+    c->stirred_ns = now;
+    /* A failure costs the start some milliseconds, no more. */
+    helper_ask(c->helper, HELPER_CGROUP_STIR, NULL, NULL, NULL);
+}
+
 int crun_create(struct runtime *r, const struct container_spec *spec, struct err *err)
 {
     struct crun *c = crun_of(r);
+    crun_stir(c);
     if (oci_write(&c->machine, spec, err) < 0)
         return -1;
     int p[2];
@@ -196,7 +207,7 @@ int crun_start(struct runtime *r, const struct container_ref *ref, struct err *e
     HELPER_ANSWER(a);
     if (start_by_fifo(fifo))
         return 0;
-    if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun, c->root_arg, cgroup_arg(c), "start", ref->id, NULL) < 0)
+    if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun_run, c->root_arg, cgroup_arg(c), "start", ref->id, NULL) < 0)
         return -1;
     return a.rc == 0 ? 0 : create_failed(a.text, err);
 }
@@ -264,8 +275,8 @@ int crun_remove(struct runtime *r, const struct container_ref *ref, struct err *
     AUTOFREE char *exit_path = fs_join(c->exits, ref->id), *own = fs_join(c->crun_root, ref->id);
     HELPER_ANSWER(a);
     if (fs_exists(own)) {
-        if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun, c->root_arg, cgroup_arg(c), "delete", "--force", ref->id, NULL) <
-            0)
+        if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun_run, c->root_arg, cgroup_arg(c), "delete", "--force", ref->id,
+                       NULL) < 0)
             return -1;
         if (a.rc != 0 && !strstr(a.text, "does not exist"))
             return err_set(err, ERR_INTERNAL, "crun delete: %s", a.text);

@@ -12,6 +12,8 @@
 struct crun {
     struct runtime base;
     char *node_dir, *root_arg, *crun_root, *exits, *instance, *crun, *conmon, *version;
+    int sealed; /* crun in a sealed memory file, and the path by which it is run: see seal_program */
+    char *crun_run;
     struct strlist host_images, host_paths, host_envs;
     struct helper *helper;
     struct podnet *net;
@@ -24,12 +26,15 @@ struct crun {
     struct oci_machine machine;
     pthread_t watcher, ahead;
     bool has_watcher;
-    int wake; /* eventfd that ends the watcher */
+    _Atomic int64_t stirred_ns; /* monotonic, the last time */
+    int wake;                   /* eventfd that ends the watcher */
 };
 
 static inline struct crun *crun_of(struct runtime *r) { return CONTAINER_OF(r, struct crun, base); }
 
-/* crun_container.c: see struct runtime_ops. */
+/* crun_container.c */
+void crun_stir(struct crun *c); /* a container comes soon: see cgroup_stir. Does not wait. */
+/* See struct runtime_ops. */
 int crun_create(struct runtime *r, const struct container_spec *spec, struct err *err);
 int crun_start(struct runtime *r, const struct container_ref *ref, struct err *err);
 int crun_signal(struct runtime *r, const struct container_ref *ref, int sig, struct err *err);

@@ -232,8 +232,12 @@ void oci_limits(struct oci_machine *machine)
     machine->oom_score_min = -1000;
     const char *caps = fs_read("/proc/self/status", 65536, &status, NULL) == 0 ? strstr(buf_str(&status), "CapEff:") : NULL;
     machine->capabilities = caps ? strtoull(caps + 7, NULL, 16) : ~0ULL;
+    machine->no_device_rules = machine->cgroup.mode == CGROUP_NONE;
     if (machine->capabilities & 1ULL << CAP_SYS_RESOURCE)
         return;
+    /* In v2 crun enforces them by a program in the kernel, for which it raises a limit: it fails where it may not. */
+    if (machine->cgroup.mode == CGROUP_V2 && getrlimit(RLIMIT_MEMLOCK, &own) == 0 && own.rlim_max != RLIM_INFINITY)
+        machine->no_device_rules = true;
     if (getrlimit(RLIMIT_NOFILE, &own) == 0 && own.rlim_max < NOFILE_HARD)
         machine->nofile_hard = (int64_t)own.rlim_max;
     if (fs_read("/proc/self/oom_score_adj", 32, &score, NULL) == 0)
@@ -246,6 +250,8 @@ static jmval *given_capabilities(const struct oci_machine *machine, const struct
     jmval *arr = jm_arr(m);
     for (size_t i = 0; i < ARRAY_LEN(capability_names); i++) {
         AUTOFREE char *name = xasprintf("CAP_%s", capability_names[i]);
+        if (machine->no_device_rules && i == CAP_MKNOD && !spec->privileged)
+            continue;
         if (machine->capabilities & 1ULL << i && strlist_has(&spec->caps, name))
             jm_push(arr, jm_str(m, name));
     }
@@ -307,8 +313,10 @@ static jmval *devices(struct jm *m, bool all)
 static jmval *resources(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m)
 {
     jmval *r = jm_obj(m);
-    jm_put(m, r, "devices", devices(m, spec->privileged));
-    if (spec->memory_limit > 0) {
+    if (!machine->no_device_rules)
+        jm_put(m, r, "devices", devices(m, spec->privileged));
+    unsigned have = machine->cgroup.controllers;
+    if (spec->memory_limit > 0 && have & CGROUP_MEMORY) {
         jmval *mem = jm_obj_at(m, r, "memory");
         jm_put(m, mem, "limit", jm_i64(m, spec->memory_limit));
         if (machine->cgroup.swap_limit)
@@ -316,14 +324,14 @@ static jmval *resources(const struct oci_machine *machine, const struct containe
         if (machine->cgroup.mode == CGROUP_V2)
             jm_put(m, jm_obj_at(m, r, "unified"), "memory.oom.group", jm_str(m, "1"));
     }
-    if (spec->cpu_shares > 0)
+    if (spec->cpu_shares > 0 && have & CGROUP_CPU)
         jm_put(m, jm_obj_at(m, r, "cpu"), "shares", jm_i64(m, spec->cpu_shares));
-    if (spec->cpu_quota_us > 0) {
+    if (spec->cpu_quota_us > 0 && have & CGROUP_CPU) {
         jmval *cpu = jm_obj_at(m, r, "cpu");
         jm_put(m, cpu, "quota", jm_i64(m, spec->cpu_quota_us));
         jm_put(m, cpu, "period", jm_i64(m, CPU_PERIOD_US));
     }
-    if (spec->pids_limit > 0)
+    if (spec->pids_limit > 0 && have & CGROUP_PIDS)
         jm_put(m, jm_obj_at(m, r, "pids"), "limit", jm_i64(m, spec->pids_limit));
     return r;
 }

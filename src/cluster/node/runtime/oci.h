@@ -15,6 +15,7 @@ struct oci_machine {
     const char *cgroup_parent; /* "tm3fa81c07" */
     int64_t nofile_hard;       /* our own limits: without CAP_SYS_RESOURCE nothing beyond them can be given */
     int oom_score_min;
+    bool no_device_rules;           /* nothing keeps containers from devices but that they cannot make the files */
     uint64_t capabilities;          /* ours, by number: a container gets none that we do not have */
     const struct json *seccomp;     /* the distribution's profile as it comes; NULL: none */
     struct seccomp_cache *compiled; /* NULL: crun compiles */

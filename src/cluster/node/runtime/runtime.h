@@ -86,6 +86,8 @@ struct runtime_ops {
     int (*ready)(struct runtime *, char **version, struct err *err);
     /* How limits of resources are applied, for people (malloc'd); NULL: nothing to say. */
     char *(*limits)(struct runtime *);
+    /* Why limits of memory or of cpu, whichever is asked about, will not hold here (malloc'd); NULL: they will. */
+    char *(*unenforced)(struct runtime *, bool memory, bool cpu);
     /* The image's defaults, or ERR_NOT_FOUND with the cure in the message; ERR_BAD_REQUEST for a name that is none. */
     int (*image)(struct runtime *, const char *name, struct image_info *out, struct err *err);
     /* User id -> home directory and primary group inside the image. *home is malloc'd. */

@@ -104,6 +104,12 @@ static int ready(struct runtime *r, char **version, struct err *err)
 
 static char *limits(struct runtime *r) { return NULL; }
 
+/* As a machine that can limit memory and not cpu. */
+static char *unenforced(struct runtime *r, bool memory, bool cpu)
+{
+    return cpu ? xstrdup("limits of cpu are not enforced: scripted") : NULL;
+}
+
 static int image(struct runtime *r, const char *name, struct image_info *out, struct err *err)
 {
     if (str_starts(name, "missing"))
@@ -256,6 +262,7 @@ static void stop(struct runtime *r, bool remove)
 static const struct runtime_ops scripted_ops = {
     .ready = ready,
     .limits = limits,
+    .unenforced = unenforced,
     .image = image,
     .user = user,
     .sandbox_up = sandbox_up,
