@@ -18,6 +18,7 @@
 #include "net/server.h"
 #include "pipelines/api/api.h"
 #include "pipelines/engine/engine.h"
+#include "pipelines/schedule/schedule.h"
 
 #define LOG_ROOM "up"
 #include "base/log.h"
@@ -39,6 +40,7 @@ struct server {
     struct store store;
     struct blob_store *blobs;
     struct engine *engine;
+    struct schedule *schedule;
     struct pipelines_api *api;
     struct controllers *controllers;
     struct scheduler *scheduler;
@@ -86,6 +88,7 @@ static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, st
     return engine_delete(((struct server *)self)->engine, ctx, run_id, err);
 }
 static void hook_notify(void *self, const char *run_id) { engine_notify(((struct server *)self)->engine, run_id); }
+static void hook_recurring(void *self, const char *id) { schedule_notify(((struct server *)self)->schedule, id); }
 static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
                     struct buf *out, struct err *err)
 {
@@ -144,12 +147,21 @@ static int start_store(struct server *s, struct err *err)
     struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, err);
     if (!db)
         return -1;
-    s->store =
-        (struct store){.writer = db_writer_new(db, "tidemill-db"), .readers = db_readers_new(path, 8), .clock = &clock_system};
+    s->store = (struct store){.writer = db_writer_new(db, "tidemill-db"),
+                              .readers = db_readers_new(path, 8),
+                              .clock = &clock_system,
+                              .changes = changes_new()};
     s->store.ids = md_ids_new(s->store.writer);
     s->blobs = blob_store_dir(artifacts, err);
     s->status.store = &s->store;
     return s->blobs ? 0 : -1;
+}
+
+/* Of cron expressions that name none, as upstream's scheduler has it: empty is the machine's own. */
+static const char *time_zone(void)
+{
+    const char *zone = getenv("CRON_SCHEDULE_TIMEZONE");
+    return !zone ? "UTC" : *zone ? zone : "Local";
 }
 
 static int start_pipelines_api(struct server *s, struct err *err)
@@ -158,6 +170,7 @@ static int start_pipelines_api(struct server *s, struct err *err)
                                        .blobs = s->blobs,
                                        .hooks = {.self = s,
                                                  .notify = hook_notify,
+                                                 .recurring_changed = hook_recurring,
                                                  .terminate = hook_terminate,
                                                  .retry = hook_retry,
                                                  .remove = hook_remove,
@@ -165,7 +178,8 @@ static int start_pipelines_api(struct server *s, struct err *err)
                                        .auth_self = s->gateway,
                                        .authenticate = gateway_authenticate,
                                        .authorize = gateway_authorize,
-                                       .run_namespace = "kubeflow"};
+                                       .run_namespace = "kubeflow",
+                                       .time_zone = time_zone()};
     s->api = pipelines_api_new(&cfg, err);
     return s->api ? 0 : -1;
 }
@@ -181,7 +195,9 @@ static int start_engine(struct server *s, struct err *err)
                                 .paused = s->o->no_engine,
                                 .base_delay_ns = NS_PER_MS};
     s->engine = engine_start(&cfg, err);
-    return s->engine ? 0 : -1;
+    struct schedule_config times = {
+        .store = &s->store, .time_zone = time_zone(), .self = s, .started = hook_notify, .base_delay_ns = NS_PER_MS};
+    return s->engine && (s->schedule = schedule_start(&times, err)) ? 0 : -1;
 }
 
 static int listen_all(struct server *s, struct err *err)
@@ -301,6 +317,7 @@ void server_stop(struct server *s, enum node_stop_mode mode)
     if (!s)
         return;
     /* The engine stops deciding first, so that pods which go away with the node are not taken for failures of their tasks. */
+    schedule_halt(s->schedule);
     if (s->engine)
         engine_stop(s->engine);
     s->status.node = NULL;
@@ -316,6 +333,7 @@ void server_stop(struct server *s, enum node_stop_mode mode)
         controllers_stop(s->controllers);
     if (s->http)
         http_server_stop(s->http, 2000);
+    schedule_stop(s->schedule); /* the API may have told it things until now */
     if (s->apiserver)
         apiserver_stop(s->apiserver);
     if (s->api)
@@ -328,6 +346,7 @@ void server_stop(struct server *s, enum node_stop_mode mode)
         db_readers_free(s->store.readers);
     if (s->store.writer)
         db_writer_stop(s->store.writer);
+    changes_free(s->store.changes);
     free(s->url);
     free(s->kube_url);
     free(s->agent);

@@ -2,7 +2,8 @@
 #ifndef TM_METADATA_SCHEMA_SQL_H
 #define TM_METADATA_SCHEMA_SQL_H
 
-extern const char schema_runs_sql[];    /* 1: runs, tasks, lineage, step cache */
-extern const char schema_catalog_sql[]; /* 2: pipelines, versions, experiments */
+extern const char schema_runs_sql[];      /* 1: runs, tasks, lineage, step cache */
+extern const char schema_catalog_sql[];   /* 2: pipelines, versions, experiments */
+extern const char schema_recurring_sql[]; /* 3: recurring runs */
 
 #endif

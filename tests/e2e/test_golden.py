@@ -48,6 +48,6 @@ def test_pipelines_recordings():
     try:
         want = expected('golden_pipelines.txt')
         args = [a for c in want for a in ('--case', c)]
-        check(replay('pipelines-api', '--server', t.url, '-v', '-j', '4', *args), want)
+        check(replay('pipelines-api', '--server', t.url, '--needs', 'scheduler', '-v', '-j', '4', *args), want)
     finally:
         t.purge()

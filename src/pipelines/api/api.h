@@ -1,4 +1,5 @@
-/* api.h - the pipelines REST service, v2beta1: pipelines, versions, uploads, experiments, runs.
+/* api.h - the pipelines REST service, v2beta1: pipelines, versions, uploads, experiments, runs, recurring
+ * runs.
  *
  *     struct pipelines_api *api = pipelines_api_new(&cfg, err);
  *     mounts[0] = (struct mount){.prefix = "/", .api = pipelines_api_http(api)};
@@ -9,7 +10,7 @@
  * Stateless between requests but for the parts of its configuration; handlers run on any worker thread. Everything is
  * single-user: the namespace that clients send is accepted and ignored, as upstream does. Each route carries the permission that
  * it needs; who asks and whether they may is asked of the functions in the configuration. Errors are google.rpc.Status objects.
- * Recurring runs, visualizations and what else is not served yet is refused with code 12 (HTTP 501). Source: pipelines-api spec
+ * Visualizations and reports are refused. Source: pipelines-api spec
  * 2-6, 8-10, 17. */
 #ifndef TM_PIPELINES_API_API_H
 #define TM_PIPELINES_API_API_H
@@ -21,7 +22,8 @@
 /* What the API asks of whoever runs the runs. Errors as the functions of engine.h with these names. */
 struct pipelines_hooks {
     void *self;
-    void (*notify)(void *self, const char *run_id); /* a run was inserted */
+    void (*notify)(void *self, const char *run_id);                      /* a run was inserted */
+    void (*recurring_changed)(void *self, const char *recurring_run_id); /* made, edited, enabled, deleted; may be NULL */
     int (*terminate)(void *self, const struct ctx *ctx, const char *run_id, const char *user, struct err *err);
     int (*retry)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
     int (*remove)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
@@ -49,6 +51,7 @@ struct pipelines_api_config {
     const char *run_namespace;           /* where the pods of runs go; NULL: "kubeflow" */
     const char *default_service_account; /* NULL: "pipeline-runner" */
     struct pipelines_url_rules urls;
+    const char *time_zone; /* of cron expressions that name none; NULL: UTC */
 };
 
 struct pipelines_api;

@@ -66,17 +66,26 @@ int experiment_list_h(void *self, struct ctx *ctx, struct http_req *req, struct 
     return resource_list(self, req, res, &EXPERIMENTS, NULL, NULL, 0, VIEW_LIST, err);
 }
 
-static int archive_job(struct db *db, void *arg, struct err *err) { return experiment_set_archived(db, arg, true, err); }
-static int unarchive_job(struct db *db, void *arg, struct err *err) { return experiment_set_archived(db, arg, false, err); }
+static int archive_job(struct db *db, void *arg, struct err *err)
+{
+    const struct change *c = arg;
+    return experiment_set_archived(db, c->id, true, c->now_ns, err);
+}
+static int unarchive_job(struct db *db, void *arg, struct err *err)
+{
+    const struct change *c = arg;
+    return experiment_set_archived(db, c->id, false, c->now_ns, err);
+}
 
 static int delete_job(struct db *db, void *arg, struct err *err)
 {
+    const struct change *c = arg;
     EXPERIMENT(e);
-    if (experiment_get(db, arg, &e, err) < 0)
+    if (experiment_get(db, c->id, &e, err) < 0)
         return -1;
     if (str_eq(e.name, DEFAULT_EXPERIMENT_NAME) && str_empty(e.ns))
         return err_set(err, ERR_CONFLICT, "The default experiment cannot be deleted: archive it instead");
-    return experiment_delete(db, arg, err);
+    return experiment_delete(db, c->id, err);
 }
 
 static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job,

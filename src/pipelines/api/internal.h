@@ -29,6 +29,7 @@ struct pipelines_api {
     char *run_namespace, *default_service_account;
     struct pipelines_url_rules urls;
     char *url_domains;
+    char *time_zone;            /* of cron expressions that name none */
     struct http_client *client; /* for packages by URL */
     _Atomic int64_t last_created_ns;
     struct http_api http;
@@ -65,8 +66,10 @@ http_handler upload_h, upload_version_h;
 http_handler experiment_create_h, experiment_get_h, experiment_list_h, experiment_archive_h, experiment_unarchive_h,
     experiment_delete_h;
 http_handler run_create_h, run_get_h, run_list_h, run_archive_h, run_unarchive_h, run_terminate_h, run_retry_h, run_delete_h;
+http_handler recurring_create_h, recurring_get_h, recurring_list_h, recurring_patch_h, recurring_enable_h, recurring_disable_h,
+    recurring_delete_h, recurring_next_h;
 http_handler run_log_h, artifact_read_h, run_artifacts_h;
-http_handler healthz_h, healthz_v1_h, auth_v1_h, metrics_h, report_refused_h, not_served_h, verb_unknown_h;
+http_handler healthz_h, healthz_v1_h, auth_v1_h, metrics_h, report_refused_h;
 
 /* ---- query parameters (query.c): snake_case or camelCase ------------------------------------------------------ */
 

@@ -111,7 +111,9 @@ static const struct pj_field RUN_FIELDS[] = {
 };
 MESSAGE(PJ_RUN, "Run", RUN_FIELDS);
 
-static const struct pj_field CRON_FIELDS[] = {{"start_time", PJ_TIME}, {"end_time", PJ_TIME}, {"cron", PJ_STRING}};
+static const struct pj_field CRON_FIELDS[] = {
+    {"start_time", PJ_TIME}, {"end_time", PJ_TIME}, {"cron", PJ_STRING}, {"time_zone", PJ_STRING}, /* ours */
+};
 static MESSAGE(CRON, "CronSchedule", CRON_FIELDS);
 static const struct pj_field PERIODIC_FIELDS[] = {{"start_time", PJ_TIME}, {"end_time", PJ_TIME}, {"interval_second", PJ_INT64}};
 static MESSAGE(PERIODIC, "PeriodicSchedule", PERIODIC_FIELDS);

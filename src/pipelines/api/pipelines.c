@@ -143,7 +143,7 @@ int pipeline_list_h(void *self, struct ctx *ctx, struct http_req *req, struct ht
 
 /* ---- changing ----------------------------------------------------------------------------------------------------- */
 
-struct change {
+struct edit {
     const char *id, *display_name;
     char *tags;
     bool cascade;
@@ -152,7 +152,7 @@ struct change {
 
 static int patch_job(struct db *db, void *arg, struct err *err)
 {
-    struct change *c = arg;
+    struct edit *c = arg;
     return pipeline_update(db, c->id, c->display_name, c->tags, err) < 0 ? -1 : pipeline_get(db, c->id, c->out, err);
 }
 
@@ -167,7 +167,7 @@ int pipeline_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct h
     const char *shown = jv_str_or(jv_get(json_root(body), "display_name"), "");
     if (rule_display_name("Pipeline", shown, err) < 0 || patch_tags(json_root(body), &tags, err) < 0)
         return api_wrap(err, "Failed to update pipeline %s. Check error stack", id);
-    struct change c = {.id = id, .display_name = *shown ? shown : NULL, .tags = tags, .out = &p};
+    struct edit c = {.id = id, .display_name = *shown ? shown : NULL, .tags = tags, .out = &p};
     if (api_write(self, ctx, patch_job, &c, err) < 0)
         return api_wrap(err, "Failed to update pipeline %s. Check error stack", id);
     return resource_send(self, res, &PIPELINES, &p, VIEW_ONE, err);
@@ -175,13 +175,13 @@ int pipeline_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct h
 
 static int delete_job(struct db *db, void *arg, struct err *err)
 {
-    const struct change *c = arg;
+    const struct edit *c = arg;
     return pipeline_delete(db, c->id, c->cascade, err);
 }
 
 int pipeline_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    struct change c = {.id = http_param(req, "pipeline_id")};
+    struct edit c = {.id = http_param(req, "pipeline_id")};
     if (query_bool(req, "cascade", &c.cascade, err) < 0)
         return -1;
     if (api_write(self, ctx, delete_job, &c, err) < 0)

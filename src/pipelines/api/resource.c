@@ -49,6 +49,7 @@ static void out_field(struct jm *m, jmval *o, const struct row_field *f, const v
         else if (*(const bool *)p)
             jm_put(m, o, f->name, jm_bool(m, true));
         break;
+    case ROW_STAMP: /* ours alone */
     case ROW_METRIC:
         break;
     }
@@ -149,8 +150,8 @@ int resource_list(struct pipelines_api *api, struct http_req *req, struct http_r
 int resource_change(struct pipelines_api *api, const struct ctx *ctx, struct http_res *res, db_job_fn *job, const char *id,
                     struct err *err)
 {
-    AUTOFREE char *copy = xstrdup(id);
-    if (api_write(api, ctx, job, copy, err) < 0)
+    struct change c = {id, ctx_now_ns(ctx)};
+    if (api_write(api, ctx, job, &c, err) < 0)
         return -1;
     out_empty(res);
     return 0;

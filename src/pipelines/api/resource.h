@@ -29,12 +29,16 @@ int resource_get(struct pipelines_api *api, struct http_res *res, const struct r
 /* Answers with a page of the list; where and values as in list_run. */
 int resource_list(struct pipelines_api *api, struct http_req *req, struct http_res *res, const struct resource *r,
                   const char *where, const char *const *values, size_t n, int view, struct err *err);
-/* Runs a job on the row whose id is the path parameter, and answers {}. */
+/* Runs a job with a struct change of this id, and answers {}. */
+struct change {
+    const char *id;
+    int64_t now_ns;
+};
 int resource_change(struct pipelines_api *api, const struct ctx *ctx, struct http_res *res, db_job_fn *job, const char *id,
                     struct err *err);
 /* tags of a PATCH: absent: unchanged (NULL); {}: removed (""). Caller frees. */
 int patch_tags(jval *body, char **tags, struct err *err);
 
-extern const struct resource PIPELINES, VERSIONS, EXPERIMENTS, RUNS;
+extern const struct resource PIPELINES, VERSIONS, EXPERIMENTS, RUNS, RECURRING_RUNS;
 
 #endif

@@ -7,79 +7,16 @@
 #include "pipelines/api/internal.h"
 #include "pipelines/api/proto_json.h"
 #include "pipelines/api/resource.h"
-
-enum { PLUGIN_KEYS_MAX = 16, PLUGIN_BYTES_MAX = 64 << 10, PLUGINS_BYTES_MAX = 256 << 10, PLUGIN_DEPTH_MAX = 10 };
+#include "pipelines/api/source.h"
 
 struct creation {
     struct run run;
-    struct package package;
-    bool default_experiment;
+    struct source source;
 };
 static void creation_clear(struct creation *c)
 {
     run_clear(&c->run);
-    package_clear(&c->package);
-}
-
-/* ---- plugins_input (spec 6.6) ---------------------------------------------------------------------------------------- */
-
-static unsigned depth_of(jval *v)
-{
-    if (!jv_is(v, J_OBJECT) && !jv_is(v, J_ARRAY))
-        return 0;
-    unsigned deepest = 0;
-    struct jiter it = jv_iter(v);
-    const char *key;
-    jval *x;
-    while (jv_next(&it, &key, &x)) { /* a body's depth is bounded by its decoder */
-        unsigned d = depth_of(x);
-        if (d > deepest)
-            deepest = d;
-    }
-    return deepest + 1;
-}
-
-static int check_mlflow(jval *v, struct err *err)
-{
-    struct jiter it = jv_iter(v);
-    const char *key;
-    jval *x;
-    while (jv_next(&it, &key, &x)) {
-        if (strcmp(key, "experiment_name") != 0 && strcmp(key, "experiment_id") != 0 && strcmp(key, "disabled") != 0)
-            return err_set(err, ERR_INVALID,
-                           "Invalid plugins_input: plugins_input[\"mlflow\"] has the unknown key \"%.80s\": use experiment_name, "
-                           "experiment_id, disabled",
-                           key);
-    }
-    return 0;
-}
-
-static int check_plugins(jval *plugins, struct err *err)
-{
-    if (jv_len(plugins) > PLUGIN_KEYS_MAX)
-        return err_set(err, ERR_INVALID, "Invalid plugins_input: %zu keys exceed maximum %d", jv_len(plugins), PLUGIN_KEYS_MAX);
-    size_t total = 0;
-    struct jiter it = jv_iter(plugins);
-    const char *key;
-    jval *v;
-    while (jv_next(&it, &key, &v)) {
-        AUTOFREE char *text = jv_text(v, JW_COMPACT);
-        size_t n = strlen(text);
-        total += n;
-        if (depth_of(v) > PLUGIN_DEPTH_MAX)
-            return err_set(err, ERR_INVALID, "Invalid plugins_input: plugins_input[\"%.80s\"] nesting depth exceeds maximum %d",
-                           key, PLUGIN_DEPTH_MAX);
-        if (n > PLUGIN_BYTES_MAX)
-            return err_set(err, ERR_INVALID,
-                           "Invalid plugins_input: plugins_input[\"%.80s\"] size (%zu bytes) exceeds maximum %d bytes", key, n,
-                           PLUGIN_BYTES_MAX);
-        if (strcmp(key, "mlflow") == 0 && check_mlflow(v, err) < 0)
-            return -1;
-    }
-    if (total > PLUGINS_BYTES_MAX)
-        return err_set(err, ERR_INVALID, "Invalid plugins_input: total size (%zu bytes) exceeds maximum %d bytes", total,
-                       PLUGINS_BYTES_MAX);
-    return 0;
+    source_clear(&c->source);
 }
 
 /* ---- reading the body ------------------------------------------------------------------------------------------------ */
@@ -90,7 +27,7 @@ static int read_plain_fields(struct pipelines_api *api, jval *body, struct run *
     if (!*name)
         return err_set(err, ERR_INVALID, "Run name cannot be empty: give display_name");
     jval *plugins = jv_get(body, "plugins_input");
-    if (rule_display_name("Run", name, err) < 0 || check_plugins(plugins, err) < 0)
+    if (rule_display_name("Run", name, err) < 0 || rule_plugins(plugins, err) < 0)
         return -1;
     if (jv_len(jv_get(body, "plugins_output")) > 0)
         return err_set(err, ERR_CONFLICT, "plugins_output is written by the server: leave it out");
@@ -106,43 +43,6 @@ static int read_plain_fields(struct pipelines_api *api, jval *body, struct run *
     jval *parameters = jv_path(body, "runtime_config", "parameters", NULL);
     r->parameters = jv_len(parameters) > 0 ? jv_text(parameters, JW_COMPACT) : NULL;
     r->pipeline_root_given = xstrdup(jv_str(jv_path(body, "runtime_config", "pipeline_root", NULL)));
-    return 0;
-}
-
-/* The version that a reference names: by its id, else the latest of the pipeline. */
-static int find_version(struct db *db, jval *body, struct pipeline_version *v, struct err *err)
-{
-    jval *ref = jv_get(body, "pipeline_version_reference");
-    const char *pipeline = jv_str_or(jv_get(ref, "pipeline_id"), ""),
-               *version = jv_str_or(jv_get(ref, "pipeline_version_id"), "");
-    if (!ref)
-        version = jv_str_or(jv_get(body, "pipeline_version_id"), "");
-    if (!*pipeline && !*version)
-        return err_set(err, ERR_INVALID, "a run needs a source: give pipeline_spec or pipeline_version_reference");
-    PIPELINE(p);
-    if (!*version)
-        return pipeline_get(db, pipeline, &p, err) < 0 ? -1 : version_latest(db, pipeline, v, err);
-    if (version_get(db, version, v, err) < 0)
-        return -1;
-    if (*pipeline && strcmp(pipeline, v->pipeline_id) != 0)
-        return err_set(err, ERR_INVALID, "Pipeline version %s belongs to pipeline %s (not %s)", version, v->pipeline_id,
-                       pipeline);
-    return 0;
-}
-
-static int read_source(struct pipelines_api *api, jval *body, struct creation *c, struct err *err)
-{
-    jval *spec = jv_get(body, "pipeline_spec");
-    if (spec) {
-        c->run.inline_spec = true;
-        return package_from_json(spec, &c->package, err);
-    }
-    READER(r, api, err);
-    PIPELINE_VERSION(v);
-    if (!r.db || find_version(r.db, body, &v, err) < 0 || package_load(r.db, v.spec_hash, &c->package, err) < 0)
-        return -1;
-    c->run.pipeline_id = TAKE(v.pipeline_id);
-    c->run.pipeline_version_id = TAKE(v.version_id);
     return 0;
 }
 
@@ -166,7 +66,7 @@ static int insert_job(struct db *db, void *arg, struct err *err)
     }
     if (experiment_touch(db, r->experiment_id, r->created_ns, err) < 0)
         return -1;
-    if (spec_put(db, in->c->package.spec, in->c->package.platform, hash, err) < 0)
+    if (spec_put(db, in->c->source.package.spec, in->c->source.package.platform, hash, err) < 0)
         return -1;
     free(r->spec_hash);
     r->spec_hash = xstrdup(hash);
@@ -179,11 +79,14 @@ static int insert_job(struct db *db, void *arg, struct err *err)
 
 static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, struct creation *c, struct err *err)
 {
-    if (read_plain_fields(api, body, &c->run, err) < 0 || read_source(api, body, c, err) < 0)
+    if (read_plain_fields(api, body, &c->run, err) < 0 || source_read(api, body, &c->source, err) < 0)
         return -1;
-    if (ir_check_parameters(c->package.ir, jv_path(body, "runtime_config", "parameters", NULL), err) < 0)
+    if (ir_check_parameters(c->source.package.ir, jv_path(body, "runtime_config", "parameters", NULL), err) < 0)
         return -1;
-    c->run.pipeline_name = xstrdup(c->package.ir->name);
+    c->run.inline_spec = c->source.inline_spec;
+    c->run.pipeline_id = TAKE(c->source.pipeline_id);
+    c->run.pipeline_version_id = TAKE(c->source.version_id);
+    c->run.pipeline_name = xstrdup(c->source.package.ir->name);
     c->run.created_ns = c->run.scheduled_ns = api_created_now(api);
     c->run.state = RUN_PENDING;
     struct insert in = {c, api->store->clock};

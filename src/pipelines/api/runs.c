@@ -35,21 +35,26 @@ int run_list_h(void *self, struct ctx *ctx, struct http_req *req, struct http_re
 
 /* ---- archive ------------------------------------------------------------------------------------------------------ */
 
-static int archive_job(struct db *db, void *arg, struct err *err) { return run_set_archived(db, arg, true, err); }
+static int archive_job(struct db *db, void *arg, struct err *err)
+{
+    const struct change *c = arg;
+    return run_set_archived(db, c->id, true, c->now_ns, err);
+}
 
 static int unarchive_job(struct db *db, void *arg, struct err *err)
 {
+    const struct change *c = arg;
     RUN(run);
     EXPERIMENT(e);
     ERR(gone); /* a run outlives its experiment */
-    if (run_get(db, arg, &run, err) < 0)
+    if (run_get(db, c->id, &run, err) < 0)
         return -1;
     if (experiment_get(db, run.experiment_id ? run.experiment_id : "", &e, &gone) < 0 && gone.code != ERR_NOT_FOUND)
         return err_move(err, &gone);
     if (e.archived)
         return err_set(err, ERR_PRECONDITION, "Failed to unarchive run %s as experiment %s must be un-archived first", run.run_id,
                        run.experiment_id);
-    return run_set_archived(db, arg, false, err);
+    return run_set_archived(db, c->id, false, 0, err);
 }
 
 static int change(struct pipelines_api *api, struct ctx *ctx, struct http_req *req, struct http_res *res, db_job_fn *job,

@@ -7,7 +7,6 @@
 #include "base/id.h"
 #include "net/client.h"
 #include "pipelines/api/internal.h"
-#include "pipelines/api/proto_json.h"
 
 /* The upstream release whose API this is: clients look at it to know what they can use. */
 static const char COMPATIBLE_TAG[] = "2.17.0";
@@ -68,10 +67,14 @@ static const struct route ROUTES[] = {
     {HTTP_GET, "/apis/v1beta1/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h,
      MAY_RUNS("readArtifact")},
 
-    {HTTP_GET | HTTP_POST, API_BASE "/recurringruns", not_served_h, MAY_JOBS("create")},
-    {HTTP_GET | HTTP_DELETE | HTTP_PATCH, API_BASE "/recurringruns/{recurring_run_id}", not_served_h, MAY_JOBS("get")},
-    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:enable", not_served_h, MAY_JOBS("enable")},
-    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:disable", not_served_h, MAY_JOBS("disable")},
+    {HTTP_POST, API_BASE "/recurringruns", recurring_create_h, MAY_JOBS("create"), BODY_RUN},
+    {HTTP_GET, API_BASE "/recurringruns", recurring_list_h, MAY_JOBS("list")},
+    {HTTP_GET, API_BASE "/recurringruns/{recurring_run_id}", recurring_get_h, MAY_JOBS("get")},
+    {HTTP_PATCH, API_BASE "/recurringruns/{recurring_run_id}", recurring_patch_h, MAY_JOBS("update"), BODY_RUN},
+    {HTTP_DELETE, API_BASE "/recurringruns/{recurring_run_id}", recurring_delete_h, MAY_JOBS("delete")},
+    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:enable", recurring_enable_h, MAY_JOBS("enable")},
+    {HTTP_POST, API_BASE "/recurringruns/{recurring_run_id}:disable", recurring_disable_h, MAY_JOBS("disable")},
+    {HTTP_GET, API_BASE "/recurringruns/{recurring_run_id}:next", recurring_next_h, MAY_JOBS("get")},
     {HTTP_POST, API_BASE "/workflows", report_refused_h, PERM("report", "pipelines.kubeflow.org", "workflows")},
     {HTTP_POST, API_BASE "/scheduledworkflows", report_refused_h, PERM("report", "pipelines.kubeflow.org", "scheduledworkflows")},
 };
@@ -119,6 +122,7 @@ struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, 
         .default_service_account = xstrdup(cfg->default_service_account ? cfg->default_service_account : "pipeline-runner"),
         .urls = cfg->urls,
         .url_domains = xstrdup(cfg->urls.domains),
+        .time_zone = xstrdup(cfg->time_zone ? cfg->time_zone : "UTC"),
         .http =
             {
                 .name = "pipelines",
@@ -152,6 +156,7 @@ void pipelines_api_free(struct pipelines_api *api)
     free(api->run_namespace);
     free(api->default_service_account);
     free(api->url_domains);
+    free(api->time_zone);
     free(api);
 }
 
@@ -252,15 +257,4 @@ int metrics_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res
 int report_refused_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     return err_set(err, ERR_FORBIDDEN, "there are no reports to this server: it runs the pipelines itself");
-}
-
-int not_served_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
-{
-    if (req->method == HTTP_POST && !strchr(req->path + strlen(API_BASE) + 1, '/')) {
-        JSON_REF(body) = pj_decode(&PJ_RECURRING_RUN, req->body, req->body_len, err);
-        if (!body)
-            return -1;
-    }
-    return err_set(err, ERR_UNIMPLEMENTED,
-                   "recurring runs are not served by this version: start runs with POST " API_BASE "/runs");
 }

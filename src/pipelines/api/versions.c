@@ -112,14 +112,14 @@ int version_list_h(void *self, struct ctx *ctx, struct http_req *req, struct htt
 
 /* ---- changing ----------------------------------------------------------------------------------------------------- */
 
-struct change {
+struct edit {
     const char *id, *display_name, *tags;
     struct pipeline_version *out;
 };
 
 static int patch_job(struct db *db, void *arg, struct err *err)
 {
-    const struct change *c = arg;
+    const struct edit *c = arg;
     return version_update(db, c->id, c->display_name, c->tags, err) < 0 ? -1 : version_get(db, c->id, c->out, err);
 }
 
@@ -134,13 +134,16 @@ int version_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct ht
     const char *shown = jv_str_or(jv_get(json_root(body), "display_name"), "");
     if (rule_display_name("PipelineVersion", shown, err) < 0 || patch_tags(json_root(body), &tags, err) < 0)
         return api_wrap(err, "Failed to update pipeline version %s. Check error stack", id);
-    struct change c = {.id = id, .display_name = *shown ? shown : NULL, .tags = tags, .out = &v};
+    struct edit c = {.id = id, .display_name = *shown ? shown : NULL, .tags = tags, .out = &v};
     if (api_write(self, ctx, patch_job, &c, err) < 0)
         return api_wrap(err, "Failed to update pipeline version %s. Check error stack", id);
     return resource_send(self, res, &VERSIONS, &v, VIEW_ONE, err);
 }
 
-static int delete_job(struct db *db, void *arg, struct err *err) { return version_delete(db, arg, err); }
+static int delete_job(struct db *db, void *arg, struct err *err)
+{
+    return version_delete(db, ((const struct change *)arg)->id, err);
+}
 
 int version_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {

@@ -146,6 +146,7 @@ int live_commit(struct live *l, const struct ctx *ctx, struct err *err)
     if (db_writer_run(l->e->cfg.store->writer, ctx, write_all, l, err) < 0)
         return -1;
     FAULT("engine.commit.after");
+    changes_tell(l->e->cfg.store->changes, l->run.run_id);
     for (size_t k = 0; k < l->n_changed; k++) {
         struct inst *i = l->changed[k];
         i->dirty = i->is_new = false;

@@ -464,6 +464,7 @@ static int change(struct engine *e, const struct ctx *ctx, const char *run_id, c
     struct change c = {.run_id = run_id, .user = user, .now = engine_now(e)};
     if (db_writer_run(e->cfg.store->writer, ctx, job, &c, err) < 0)
         return -1;
+    changes_tell(e->cfg.store->changes, run_id);
     engine_notify(e, run_id);
     return 0;
 }

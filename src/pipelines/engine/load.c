@@ -279,7 +279,7 @@ static struct ir_pipeline *ir_for(struct engine *e, struct db *db, const char *h
 static struct json *parameters_of(const struct run *r, struct err *err)
 {
     const struct macro_values v = {
-        .run_id = r->run_id, .scheduled_ns = r->scheduled_ns, .current_ns = r->created_ns, .index = -1};
+        .run_id = r->run_id, .scheduled_ns = r->scheduled_ns, .current_ns = r->created_ns, .index = r->recurring_index};
     JSON_REF(given) = json_parse_str(r->parameters, err);
     return given ? macros_parameters(json_root(given), &v) : NULL;
 }

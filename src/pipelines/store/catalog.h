@@ -67,8 +67,8 @@ int experiment_insert(struct db *db, const struct experiment *e, struct err *err
 int experiment_get(struct db *db, const char *id, struct experiment *out, struct err *err);
 /* The default experiment's id (UUID_TEXT bytes), made when there is none. */
 int experiment_default(struct db *db, int64_t now_ns, char *id, struct err *err);
-/* Archiving takes the experiment's runs with it; unarchiving restores the experiment alone. */
-int experiment_set_archived(struct db *db, const char *id, bool archived, struct err *err);
+/* Archiving takes the experiment's runs with it and disables its recurring runs; unarchiving restores the experiment alone. */
+int experiment_set_archived(struct db *db, const char *id, bool archived, int64_t now_ns, struct err *err);
 /* The row only: runs keep its id. */
 int experiment_delete(struct db *db, const char *id, struct err *err);
 int experiment_touch(struct db *db, const char *id, int64_t last_run_ns, struct err *err); /* last_run_created_at */

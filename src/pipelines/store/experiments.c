@@ -5,6 +5,7 @@
 #include "base/id.h"
 #include "pipelines/store/catalog.h"
 #include "pipelines/store/catalog_util.h"
+#include "pipelines/store/recurring.h"
 
 const struct row_word STORAGE_STATES[] = {
     {"AVAILABLE", 0}, {"STORAGESTATE_AVAILABLE", 0}, {"ARCHIVED", 1}, {"STORAGESTATE_ARCHIVED", 1}, {NULL, 0}};
@@ -57,10 +58,11 @@ int experiment_default(struct db *db, int64_t now_ns, char *id, struct err *err)
     return experiment_insert(db, &e, err);
 }
 
-int experiment_set_archived(struct db *db, const char *id, bool archived, struct err *err)
+int experiment_set_archived(struct db *db, const char *id, bool archived, int64_t now_ns, struct err *err)
 {
     static const char SQL[] = "UPDATE experiments SET storage_state = ?2 WHERE experiment_id = ?1";
-    static const char SQL_RUNS[] = "UPDATE runs SET storage_state = 1 WHERE experiment_id = ?1 AND storage_state <> 1";
+    static const char SQL_RUNS[] =
+        "UPDATE runs SET storage_state = 1, archived_at = ?2 WHERE experiment_id = ?1 AND storage_state <> 1";
     {
         STMT(s, db, SQL, err);
         if (!s)
@@ -76,7 +78,8 @@ int experiment_set_archived(struct db *db, const char *id, bool archived, struct
     if (!r)
         return -1;
     stmt_bind_text(r, 1, id);
-    return stmt_run(r, err);
+    stmt_bind_i64(r, 2, now_ns);
+    return stmt_run(r, err) < 0 ? -1 : recurring_disable_all(db, id, now_ns, err);
 }
 
 int experiment_delete(struct db *db, const char *id, struct err *err)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/ctx.h"
 #include "base/str.h"
 
 enum { SQL_SELECT, SQL_GET, SQL_INSERT, SQL_PUT };
@@ -26,6 +27,17 @@ const struct row_field *row_field(const struct row_table *t, const char *name)
             return &t->fields[i];
     }
     return NULL;
+}
+
+int64_t row_stamp(void)
+{
+    static _Atomic int64_t last;
+    int64_t before = atomic_load(&last), next;
+    do {
+        int64_t now = clock_system.wall_ns(&clock_system);
+        next = now > before ? now : before + 1;
+    } while (!atomic_compare_exchange_weak(&last, &before, next));
+    return next;
 }
 
 /* ---- SQL ---------------------------------------------------------------------------------------------------------- */
@@ -79,7 +91,12 @@ static void add_put(const struct row_table *t, struct buf *b)
         const struct row_field *f = &t->fields[i];
         if (f->at == ROW_ALIAS || (f->flags & ROW_FIXED))
             continue;
-        buf_addf(b, "%s%s = excluded.%s", comma, bare(f->column), bare(f->column));
+        const char *c = bare(f->column);
+        if (f->type == ROW_STAMP)
+            buf_addf(b, "%s%s = CASE WHEN %s.state = excluded.state THEN %s.%s ELSE excluded.%s END", comma, c, t->table,
+                     t->table, c, c);
+        else
+            buf_addf(b, "%s%s = excluded.%s", comma, c, c);
         comma = ", ";
     }
 }

@@ -27,6 +27,7 @@ enum row_type {
     ROW_SMALL,  /* int or an enum; with words, shown and compared as them */
     ROW_FLAG,   /* bool; likewise */
     ROW_TIME,   /* int64_t, Unix nanoseconds, 0: not yet; compared with filters as whole seconds */
+    ROW_STAMP,  /* int64_t, of tables with a `state`: row_put writes it only when the state differs from the row's */
     ROW_METRIC, /* lists only: sorts runs by metric:<name> */
 };
 enum {
@@ -80,6 +81,8 @@ struct row_sql {
 
 /* The first spelling of a number; NULL when it has none. */
 const char *row_word(const struct row_word *words, int number);
+/* A number that is larger than every one before, also of the process before this one: what was changed when. */
+int64_t row_stamp(void);
 /* The field of this name; NULL. */
 const struct row_field *row_field(const struct row_table *t, const char *name);
 

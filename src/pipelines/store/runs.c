@@ -48,6 +48,9 @@ static const struct row_field FIELDS[] = {
     {"pipeline_root", "r.pipeline_root", ROW_OPT, F(pipeline_root), ROW_HIDDEN},
     {"service_account", "r.service_account", ROW_TEXT, F(service_account), ROW_SHOWN | ROW_HIDDEN},
     {"recurring_run_id", "r.recurring_run_id", ROW_TEXT, F(recurring_run_id), ROW_SHOWN},
+    {"recurring_index", "r.recurring_index", ROW_INT, F(recurring_index), ROW_HIDDEN | ROW_FIXED},
+    {"changed_at", "r.changed_at", ROW_STAMP, F(changed), ROW_HIDDEN},
+    {"archived_at", "r.archived_at", ROW_TIME, F(archived_ns), ROW_HIDDEN},
     {"plugins_input", "r.plugins_input", ROW_JSON, F(plugins_input), ROW_SHOWN | ROW_HIDDEN},
     {"plugins_output", "r.plugins_output", ROW_JSON, F(plugins_output), ROW_SHOWN | ROW_HIDDEN},
     {"storage_state", "r.storage_state", ROW_FLAG, F(archived), ROW_SHOWN, STORAGE_STATES},
@@ -111,7 +114,8 @@ int spec_release(struct db *db, const char *hash, struct err *err)
 {
     static const char SQL[] =
         "DELETE FROM pipeline_specs WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE spec_hash = ?1)"
-        " AND NOT EXISTS (SELECT 1 FROM pipeline_versions WHERE spec_hash = ?1)";
+        " AND NOT EXISTS (SELECT 1 FROM pipeline_versions WHERE spec_hash = ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM recurring_runs WHERE spec_hash = ?1)";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
@@ -155,6 +159,9 @@ int run_insert(struct db *db, struct run *r, const struct clock *clock, struct e
     if (!r->name)
         r->name = make_name(or_empty(r->pipeline_name));
     r->state = RUN_PENDING;
+    r->changed = row_stamp();
+    if (str_empty(r->recurring_run_id))
+        r->recurring_index = -1;
     if (!r->state_history)
         r->state_history = history_add(NULL, RUN_PENDING, r->created_ns, 0, NULL);
     FAULT("runs.insert");
@@ -170,7 +177,8 @@ int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_n
 {
     static const char SQL[] =
         "UPDATE runs SET state = ?2, state_history = ?3, error_code = ?4, error_message = ?5, pipeline_root = ?6, "
-        "started_at = ?7, finished_at = ?8 WHERE run_id = ?1 AND generation = ?9 AND state = ?10";
+        "started_at = ?7, finished_at = ?8, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?11 END "
+        "WHERE run_id = ?1 AND generation = ?9 AND state = ?10";
     AUTOFREE char *history = history_add(r->state_history, state, now_ns, r->error_code, r->error_message);
     STMT(s, db, SQL, err);
     if (!s)
@@ -185,6 +193,7 @@ int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_n
     stmt_bind_i64(s, 8, r->finished_ns);
     stmt_bind_i64(s, 9, r->generation);
     stmt_bind_i64(s, 10, r->state);
+    stmt_bind_i64(s, 11, row_stamp());
     if (stmt_run(s, err) < 0)
         return -1;
     if (db_changes(db) != 1)
@@ -195,14 +204,15 @@ int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_n
     return 0;
 }
 
-int run_set_archived(struct db *db, const char *run_id, bool archived, struct err *err)
+int run_set_archived(struct db *db, const char *run_id, bool archived, int64_t now_ns, struct err *err)
 {
-    static const char SQL[] = "UPDATE runs SET storage_state = ?2 WHERE run_id = ?1";
+    static const char SQL[] = "UPDATE runs SET storage_state = ?2, archived_at = ?3 WHERE run_id = ?1";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
     stmt_bind_text(s, 1, run_id);
     stmt_bind_i64(s, 2, archived);
+    stmt_bind_i64(s, 3, archived ? now_ns : 0);
     if (stmt_run(s, err) < 0)
         return -1;
     return db_changes(db) == 1 ? 0 : err_set(err, ERR_NOT_FOUND, "Run %s not found", run_id);
@@ -210,7 +220,8 @@ int run_set_archived(struct db *db, const char *run_id, bool archived, struct er
 
 int run_terminate(struct db *db, const char *run_id, const char *user, int64_t now_ns, bool *changed, struct err *err)
 {
-    static const char SQL[] = "UPDATE runs SET state = 6, state_history = ?2, terminated_by = ?3 WHERE run_id = ?1";
+    static const char SQL[] =
+        "UPDATE runs SET state = 6, state_history = ?2, terminated_by = ?3, changed_at = ?4 WHERE run_id = ?1";
     RUN(r);
     *changed = false;
     if (run_get(db, run_id, &r, err) < 0)
@@ -224,6 +235,7 @@ int run_terminate(struct db *db, const char *run_id, const char *user, int64_t n
     stmt_bind_text(s, 1, run_id);
     stmt_bind_text(s, 2, history);
     stmt_bind_text(s, 3, or_empty(user));
+    stmt_bind_i64(s, 4, row_stamp());
     *changed = true;
     return stmt_run(s, err);
 }
@@ -232,7 +244,7 @@ int run_retry(struct db *db, const char *run_id, int64_t now_ns, struct err *err
 {
     static const char SQL[] =
         "UPDATE runs SET state = 1, state_history = ?2, terminated_by = NULL, error_code = 0, error_message = NULL, "
-        "started_at = 0, finished_at = 0, generation = generation + 1 WHERE run_id = ?1";
+        "started_at = 0, finished_at = 0, generation = generation + 1, changed_at = ?3 WHERE run_id = ?1";
     RUN(r);
     if (run_get(db, run_id, &r, err) < 0)
         return -1;
@@ -245,6 +257,7 @@ int run_retry(struct db *db, const char *run_id, int64_t now_ns, struct err *err
         return -1;
     stmt_bind_text(s, 1, run_id);
     stmt_bind_text(s, 2, history);
+    stmt_bind_i64(s, 3, row_stamp());
     return stmt_run(s, err);
 }
 

@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "data/writer.h"
 #include "metadata/metadata.h"
+#include "pipelines/store/changes.h"
 #include "pipelines/store/rows.h"
 #include "value/json.h"
 
@@ -20,6 +21,7 @@ struct store {
     struct db_readers *readers;
     struct md_ids *ids;
     const struct clock *clock;
+    struct changes *changes; /* told after each commit that changed a run (changes.h); may be NULL */
 };
 
 /* ---- runs ----------------------------------------------------------------------------------------------------- */
@@ -56,6 +58,7 @@ struct run {
     char *pipeline_root;                     /* as used, fixed when the run starts; NULL before */
     char *service_account;
     char *recurring_run_id;
+    int64_t recurring_index;              /* number of a recurring run's run, from 1; -1: not one */
     char *plugins_input, *plugins_output; /* JSON object text or NULL */
     bool archived;                        /* storage_state */
     enum run_state state;
@@ -64,7 +67,9 @@ struct run {
     char *error_message;
     char *terminated_by; /* user who asked for the end; NULL: nobody */
     int64_t created_ns, scheduled_ns, started_ns, finished_ns;
-    int64_t generation; /* counts retries of the run, from 0 */
+    int64_t archived_ns; /* when it was archived; 0: not, or before this was kept */
+    int64_t changed;     /* row_stamp of the last change of state */
+    int64_t generation;  /* counts retries of the run, from 0 */
 };
 void run_clear(struct run *r);
 #define RUN(name) CLEANUP(run_clear) struct run name = {0}
@@ -88,7 +93,7 @@ int run_get(struct db *db, const char *run_id, struct run *out, struct err *err)
 /* Writes state, history, error, pipeline_root, started, finished of a run whose row still has r->generation and r->state:
  * ERR_CONFLICT when it was terminated or retried meanwhile. The engine's. Adds to state_history when the state differs. */
 int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_ns, struct err *err);
-int run_set_archived(struct db *db, const char *run_id, bool archived, struct err *err);
+int run_set_archived(struct db *db, const char *run_id, bool archived, int64_t now_ns, struct err *err);
 /* PENDING, RUNNING, PAUSED -> CANCELING. *changed = false when the run was CANCELING or final already. ERR_NOT_FOUND. */
 int run_terminate(struct db *db, const char *run_id, const char *user, int64_t now_ns, bool *changed, struct err *err);
 /* FAILED, CANCELED -> PENDING with the next generation, finished_at 0, and its tasks reset as the runtime spec 7 says; else
@@ -164,6 +169,7 @@ struct task_row {
     char *cache_parts;   /* JSON text: hashes of the key's parts */
     int64_t cached_from; /* execution whose outputs were taken; 0: none */
     char *image;         /* of a container task */
+    int64_t changed;     /* row_stamp of the last change of state */
 };
 void task_row_clear(struct task_row *t);
 
@@ -174,6 +180,6 @@ typedef int task_fn(void *self, struct task_row *t, struct err *err);
 int tasks_each(struct db *db, const char *run_id, task_fn *fn, void *self, struct err *err);
 int task_get(struct db *db, const char *run_id, const char *task_id, struct task_row *out, struct err *err);
 /* Inserts or replaces by id. The engine's. */
-int task_put(struct db *db, const struct task_row *t, struct err *err);
+int task_put(struct db *db, struct task_row *t, struct err *err);
 
 #endif

@@ -56,6 +56,7 @@ static const struct row_field FIELDS[] = {
     {"fingerprint", "t.cache_key", ROW_TEXT, ROW_ALIAS},
     {"cache_parts", "t.cache_parts", ROW_OPT, F(cache_parts), ROW_HIDDEN},
     {"cached_from", "t.cached_from", ROW_INT, F(cached_from), ROW_HIDDEN},
+    {"changed_at", "t.changed_at", ROW_STAMP, F(changed), ROW_HIDDEN},
     {"image", "t.image", ROW_OPT, F(image), ROW_HIDDEN},
 };
 /* Lists and gets go by the API's id; the engine's writes by the execution id, which is the primary key. */
@@ -96,4 +97,8 @@ int task_get(struct db *db, const char *run_id, const char *task_id, struct task
     return rc < 0 ? -1 : 0;
 }
 
-int task_put(struct db *db, const struct task_row *t, struct err *err) { return row_put(&TASK_ROWS, db, t, err); }
+int task_put(struct db *db, struct task_row *t, struct err *err)
+{
+    t->changed = row_stamp();
+    return row_put(&TASK_ROWS, db, t, err);
+}

@@ -84,8 +84,10 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
     struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, &e);
     must(db != NULL, &e);
     clock_manual_init(&k->clock, 1764072000LL * NS_PER_S);
-    k->store =
-        (struct store){.writer = db_writer_new(db, "test-writer"), .readers = db_readers_new(path, 4), .clock = &k->clock.clock};
+    k->store = (struct store){.writer = db_writer_new(db, "test-writer"),
+                              .readers = db_readers_new(path, 4),
+                              .clock = &k->clock.clock,
+                              .changes = changes_new()};
     AUTOFREE char *artifacts = fs_join(k->dir, "artifacts");
     k->blobs = blob_store_dir(artifacts, &e);
     must(k->blobs != NULL, &e);
@@ -111,6 +113,7 @@ void kit_free(struct kit *k)
     pipelines_api_free(k->api);
     db_readers_free(k->store.readers);
     db_writer_stop(k->store.writer);
+    changes_free(k->store.changes);
     blob_store_free(k->blobs);
     fs_rm_rf(k->dir, NULL);
     pthread_mutex_destroy(&k->lock);

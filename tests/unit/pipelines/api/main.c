@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(bodies), RUN_GROUP(packages), RUN_GROUP(lists), RUN_GROUP(macros), RUN_GROUP(service))
+UNIT_MAIN(RUN_GROUP(bodies), RUN_GROUP(packages), RUN_GROUP(lists), RUN_GROUP(macros), RUN_GROUP(service), RUN_GROUP(recurring))

@@ -45,7 +45,6 @@ static void test_envelopes(void **state)
          "plugins_output"},
         {HTTP_POST, "/apis/v2beta1/runs/x:terminate", NULL, 404, 5, "Run x not found"},
         {HTTP_POST, "/apis/v2beta1/runs/x:freeze", NULL, 501, 12, "Method Not Allowed"},
-        {HTTP_GET, "/apis/v2beta1/recurringruns", NULL, 501, 12, "recurring runs"},
         {HTTP_POST, "/apis/v2beta1/recurringruns", "{\"trigger\":{\"cron\":1}}", 400, 3, "cron"},
         {HTTP_POST, "/apis/v2beta1/workflows", "{}", 403, 7, "reports"},
         {HTTP_DELETE, "/apis/v2beta1/pipelines/x?cascade=maybe", NULL, 400, 3, "maybe"},

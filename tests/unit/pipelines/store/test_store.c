@@ -141,8 +141,8 @@ static void live_and_gone(void **state)
     assert_int_equal(runs_live(db, &ids, &e), 0);
     assert_int_equal(ids.n, 1);
     assert_string_equal(ids.v[0], "a");
-    assert_int_equal(run_set_archived(db, "a", true, &e), 0);
-    assert_int_equal(run_set_archived(db, "z", true, &e), -1);
+    assert_int_equal(run_set_archived(db, "a", true, 5, &e), 0);
+    assert_int_equal(run_set_archived(db, "z", true, 5, &e), -1);
     r = get("a");
     assert_true(r.archived);
     run_clear(&r);

@@ -1,0 +1,153 @@
+"""Recurring runs of a real server: on time, over SIGKILL, with macros, through the kfp client."""
+import datetime
+import http.client
+import json
+import os
+import random
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import Tidemill, needs_node, node_options
+from kfp import client, dsl
+
+PATH = '/apis/v2beta1/recurringruns'
+HELLO = {'pipelineInfo': {'name': 'hello'}, 'schemaVersion': '2.1.0', 'components': {'c': {'executorLabel': 'e'}},
+         'deploymentSpec': {'executors': {'e': {'container': {'image': 'alpine:3.20', 'command': ['true']}}}},
+         'root': {'dag': {'tasks': {'t': {'componentRef': {'name': 'c'}, 'taskInfo': {'name': 't'}}}}}}
+
+
+def call(t, method, path, body=None):
+    req = urllib.request.Request(t.url + path, method=method, data=None if body is None else json.dumps(body).encode())
+    with urllib.request.urlopen(req, timeout=10) as r:
+        return json.loads(r.read() or b'{}')
+
+
+def seconds(text):
+    return int(datetime.datetime.fromisoformat(text.replace('Z', '+00:00')).timestamp())
+
+
+def runs_of(t, recurring_id):
+    flt = json.dumps({'predicates': [{'key': 'recurring_run_id', 'operation': 'EQUALS', 'string_value': recurring_id}]})
+    query = urllib.parse.urlencode({'filter': flt, 'sort_by': 'scheduled_at', 'page_size': 200})
+    return call(t, 'GET', f'/apis/v2beta1/runs?{query}').get('runs', [])
+
+
+def every_second(t, n):
+    return [call(t, 'POST', PATH, {'display_name': f'tick-{i}', 'pipeline_spec': HELLO, 'max_concurrency': 10, 'mode': 'ENABLE',
+                                   'trigger': {'periodic_schedule': {'interval_second': 1}}})['recurring_run_id'] for i in range(n)]
+
+
+def check_slots(t, ids, least):
+    """No slot is missing between the first and the last, and none was run twice."""
+    for i in ids:
+        runs = runs_of(t, i)
+        slots = [seconds(r['scheduled_at']) for r in runs]
+        assert len(slots) >= least, (i, slots)
+        assert slots == list(range(slots[0], slots[0] + len(slots))), slots
+        numbers = [int(r['display_name'].rsplit('-', 2)[1]) for r in runs]
+        assert numbers == list(range(1, len(runs) + 1)), numbers
+        assert len({r['run_id'] for r in runs}) == len(runs)
+
+
+@pytest.mark.parametrize('point', ['recurring.insert', 'schedule.slot.before', 'recurring.slot.inside', 'schedule.slot.after',
+                                   'schedule.slot.before:3', 'recurring.slot.inside:4', 'schedule.slot.after:5'])
+def test_killed_at_a_fault_point(point):
+    t = Tidemill('--no-node', '--no-engine', env={'TIDEMILL_FAULT': point})
+    try:
+        t.start()
+        try:
+            ids = every_second(t, 2)
+        except (OSError, http.client.HTTPException):
+            assert point == 'recurring.insert'
+            ids = None
+        assert t.process.wait(30) == -9
+        t.env = {}
+        t.start()
+        if ids is None:
+            assert call(t, 'GET', PATH) == {}
+            ids = every_second(t, 2)
+        time.sleep(4)
+        check_slots(t, ids, 3)
+    finally:
+        t.purge()
+
+
+def test_killed_at_random_instants():
+    rng = random.Random(int(os.environ.get('TIDEMILL_SEED', '7')))
+    t = Tidemill('--no-node', '--no-engine').start()
+    try:
+        ids = every_second(t, 8)
+        for _ in range(int(os.environ.get('TIDEMILL_KILLS', '6'))):
+            time.sleep(rng.uniform(0.2, 1.2))
+            t.kill()
+            t.start()
+        time.sleep(2)
+        check_slots(t, ids, 5)
+    finally:
+        t.purge()
+
+
+def test_on_time():
+    """A run is stored within a fraction of a second of its slot."""
+    t = Tidemill('--no-node', '--no-engine').start()
+    try:
+        i = call(t, 'POST', PATH, {'display_name': 'tick', 'pipeline_spec': HELLO, 'max_concurrency': 10, 'mode': 'ENABLE',
+                                   'trigger': {'cron_schedule': {'cron': '* * * * * *'}}})['recurring_run_id']
+        time.sleep(5)
+        runs = runs_of(t, i)
+        assert len(runs) >= 4
+        late = [datetime.datetime.fromisoformat(r['created_at'].replace('Z', '+00:00')).timestamp() - seconds(r['scheduled_at'])
+                for r in runs]
+        assert min(late) >= 0 and sorted(late)[len(late) // 2] < 0.2, late
+    finally:
+        t.purge()
+
+
+@needs_node
+def test_client_and_macros():
+    """The kfp client makes one; its runs get their parameters' macros replaced; disabled, it starts no more."""
+    @dsl.component(base_image='python:3.11')
+    def show(text: str) -> str:
+        print('got', text)
+        return text
+
+    @dsl.pipeline(name='macros')
+    def p(text: str):
+        show(text=text).set_caching_options(False)
+    import kfp.compiler
+    t = Tidemill(*node_options()).start()
+    try:
+        file = os.path.join(t.data, 'macros.yaml')
+        kfp.compiler.Compiler().compile(p, file)
+        c = client.Client(host=t.url)
+        e = c.create_experiment('recurring')
+        j = c.create_recurring_run(experiment_id=e.experiment_id, job_name='macros', interval_second=1, max_concurrency=1,
+                                   pipeline_package_path=file,
+                                   params={'text': '[[Index]] [[ScheduledTime.2006-01-02T15:04:05]] [[RunUUID]]'})
+        until = time.monotonic() + 60
+        while time.monotonic() < until and len([r for r in runs_of(t, j.recurring_run_id) if r['state'] == 'SUCCEEDED']) < 2:
+            time.sleep(0.1)
+        c.disable_recurring_run(j.recurring_run_id)
+        assert c.get_recurring_run(j.recurring_run_id).status == 'DISABLED'
+        runs = runs_of(t, j.recurring_run_id)
+        for n, r in enumerate(runs[:2]):
+            log = call_text(t, f'/apis/v2beta1/runs/{r["run_id"]}/nodes/show/log')
+            slot = r['scheduled_at'].split('.')[0].rstrip('Z')
+            assert f'got {n + 1} {slot} {r["run_id"]}' in log
+        time.sleep(2.5)
+        assert len(runs_of(t, j.recurring_run_id)) <= len(runs) + 1
+        listed = c.list_recurring_runs(experiment_id=e.experiment_id, sort_by='created_at desc', page_size=5)
+        assert [x.recurring_run_id for x in listed.recurring_runs] == [j.recurring_run_id]
+        c.enable_recurring_run(j.recurring_run_id)
+        c.delete_recurring_run(j.recurring_run_id)
+        with pytest.raises(Exception, match='404'):
+            c.get_recurring_run(j.recurring_run_id)
+    finally:
+        t.purge()
+
+
+def call_text(t, path):
+    with urllib.request.urlopen(t.url + path, timeout=10) as r:
+        return r.read().decode()
