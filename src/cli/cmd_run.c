@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/id.h"
 #include "cli/cli.h"
 #include "cli/runs.h"
 #include "value/yaml.h"
@@ -79,6 +80,37 @@ static int add_parameter(struct jm *m, jmval *params, jval *spec, const char *ar
     return 0;
 }
 
+/* The experiment that --experiment names: an id, or a display name. NULL with an error when there is none. */
+static char *find_experiment(struct front *f, const char *what, struct err *err)
+{
+    if (uuid_valid(what))
+        return xstrdup(what);
+    JM_NEW(m);
+    jmval *predicate = jm_obj(m);
+    jm_set_root(m, jm_obj(m));
+    jm_push(jm_arr_at(m, jm_root(m), "predicates"), predicate);
+    jm_put(m, predicate, "key", jm_str(m, "display_name"));
+    jm_put(m, predicate, "operation", jm_str(m, "EQUALS"));
+    jm_put(m, predicate, "string_value", jm_str(m, what));
+    BUF(filter);
+    jmv_write(jm_root(m), JW_COMPACT, &filter);
+    AUTOFREE char *enc = url_encode(buf_str(&filter));
+    AUTOFREE char *path = xasprintf("/apis/v2beta1/experiments?page_size=2&filter=%s", enc);
+    JSON_REF(page) = front_call(f, HTTP_GET, path, NULL, err);
+    if (!page)
+        return NULL;
+    jval *first = jv_at(jv_get(json_root(page), "experiments"), 0);
+    if (first)
+        return xstrdup(jv_str_or(jv_get(first, "experiment_id"), ""));
+    JSON_REF(all) = front_call(f, HTTP_GET, "/apis/v2beta1/experiments?page_size=20", NULL, NULL);
+    BUF(names);
+    jval *e;
+    for (struct jiter it = jv_iter(jv_get(json_root(all), "experiments")); jv_next(&it, NULL, &e);)
+        buf_addf(&names, "%s'%s'", names.len ? ", " : "", jv_str_or(jv_get(e, "display_name"), ""));
+    err_set(err, ERR_NOT_FOUND, "--experiment %s: no experiment has this id or name; there are: %s", what, buf_str(&names));
+    return NULL;
+}
+
 static struct json *submit(struct front *f, const char *file, const struct strlist *params, const char *name,
                            const char *experiment, struct err *err)
 {
@@ -93,8 +125,11 @@ static struct json *submit(struct front *f, const char *file, const struct strli
     const char *pipeline = jv_str_or(jv_get(info, "name"), "run");
     jm_put(m, body, "display_name", name ? jm_str(m, name) : jm_strf(m, "%s %lld", pipeline, (long long)time(NULL)));
     jm_put(m, body, "pipeline_spec", jm_val(m, json_root(spec)));
+    AUTOFREE char *experiment_id = experiment ? find_experiment(f, experiment, err) : NULL;
+    if (experiment && !experiment_id)
+        return NULL;
     if (experiment)
-        jm_put(m, body, "experiment_id", jm_str(m, experiment));
+        jm_put(m, body, "experiment_id", jm_str(m, experiment_id));
     jmval *p = jm_obj_at(m, jm_obj_at(m, body, "runtime_config"), "parameters");
     for (size_t i = 0; i < params->n; i++)
         if (add_parameter(m, p, json_root(spec), params->v[i], err) < 0)
@@ -175,7 +210,7 @@ static int run_main(const struct command *self, int argc, char **argv)
          "a parameter of the pipeline (JSON unless it is a STRING); repeat for more"},
         {"watch", 'w', OPT_FLAG, &follow, NULL, "follow the run to its end; the exit code is 3 when it fails"},
         {"name", 0, OPT_TEXT, &name, "NAME", "display name of the run"},
-        {"experiment", 0, OPT_TEXT, &experiment, "ID", "experiment to put it in"},
+        {"experiment", 0, OPT_TEXT, &experiment, "NAME", "experiment to put it in, by its name or id"},
         {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to use"},
         {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to use"}};
     STRLIST(rest);

@@ -148,3 +148,26 @@ def test_run_refuses_what_is_no_pipeline(tidemill, tmp_path):
     assert r.returncode == 1 and 'line' in r.stderr
     r = tidemill.cli('run', str(tmp_path / 'missing.yaml'), check=False)
     assert r.returncode == 1 and 'missing.yaml' in r.stderr
+
+
+def test_run_goes_into_an_experiment_by_name(fresh, tmp_path):
+    from kfp import compiler, dsl
+
+    @dsl.container_component
+    def nothing():
+        return dsl.ContainerSpec(image='host', command=['true'])
+
+    @dsl.pipeline(name='one')
+    def one():
+        nothing()
+    f = tmp_path / 'one.yaml'
+    compiler.Compiler().compile(one, str(f))
+    t = fresh('--no-engine', node=False)
+    wanted = t.kfp().create_experiment('my "own" sweeps')
+    t.kfp().create_experiment('others')
+    t.cli('run', str(f), '--experiment', 'my "own" sweeps')
+    t.cli('run', str(f), '--experiment', wanted.experiment_id)
+    runs = t.kfp().list_runs(experiment_id=wanted.experiment_id).runs
+    assert len(runs) == 2
+    r = t.cli('run', str(f), '--experiment', 'mine', check=False)
+    assert r.returncode == 1 and "--experiment mine: no experiment has this id or name" in r.stderr and "'others'" in r.stderr
