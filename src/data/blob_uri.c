@@ -1,4 +1,4 @@
-/* blob_uri.c - "scheme://bucket/key". */
+/* blob_uri.c - "scheme://bucket/key?query". */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +24,11 @@ int blob_uri_split(const char *uri, char **scheme, char **bucket, char **key, st
     if (n == 0 || !str_starts(uri + n, "://"))
         return err_set(err, ERR_INVALID, "\"%s\" is no URI of the form scheme://bucket/key", uri);
     const char *rest = uri + n + 3;
-    size_t b = strcspn(rest, "/");
+    size_t b = strcspn(rest, "/?");
     if (b == 0)
         return err_set(err, ERR_INVALID, "\"%s\" names no bucket: the form is scheme://bucket/key", uri);
     const char *k = rest + b + (rest[b] == '/');
-    size_t len = strlen(k);
+    size_t len = strcspn(k, "?");
     while (len > 0 && k[len - 1] == '/') /* a prefix is often written with a slash behind it */
         len--;
     AUTOFREE char *bucket_text = xstrndup(rest, b);
@@ -39,4 +39,10 @@ int blob_uri_split(const char *uri, char **scheme, char **bucket, char **key, st
     *bucket = TAKE(bucket_text);
     *key = TAKE(key_text);
     return 0;
+}
+
+const char *blob_uri_query(const char *uri)
+{
+    const char *q = strchr(uri, '?');
+    return q ? q + 1 : "";
 }

@@ -119,7 +119,7 @@ static bool bytes_there(const struct inst *i)
             AUTOFREE char *key = NULL;
             if (blob_uri_split(a->uri, &scheme, &bucket, &key, NULL) < 0)
                 continue;
-            AUTOFREE char *path = blob_as_path(e->cfg.blobs, bucket, key, false, NULL);
+            AUTOFREE char *path = blob_as_path(e->cfg.blobs, NULL, bucket, key, false, NULL);
             struct stat st;
             if (path && lstat(path, &st) < 0)
                 return false;

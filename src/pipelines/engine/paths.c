@@ -75,7 +75,7 @@ char *host_path(struct engine *e, const char *uri, bool create, struct err *err)
     AUTOFREE char *key = NULL;
     if (!e->cfg.blobs || blob_uri_split(uri, &scheme, &bucket, &key, err) < 0 || !str_eq(scheme, "minio"))
         return NULL;
-    return blob_as_path(e->cfg.blobs, bucket, key, create, err);
+    return blob_as_path(e->cfg.blobs, NULL, bucket, key, create, err);
 }
 
 /* A custom path is where the producer left the bytes. Its consumers find them by the URI, as their SDK does, which knows no

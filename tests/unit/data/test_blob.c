@@ -90,7 +90,7 @@ static void round_trip(const char *dir)
     assert_int_equal(blob_stat(s, bg(), "b", "x/y/z", &info, &e), -1);
     assert_int_equal(blob_delete(s, bg(), "b", "x/y", &e), 0); /* missing is fine */
 
-    AUTOFREE char *place = blob_as_path(s, "b", "runs/1/model", true, &e);
+    AUTOFREE char *place = blob_as_path(s, NULL, "b", "runs/1/model", true, &e);
     AUTOFREE char *want = xasprintf("%s/b/runs/1/model", root);
     assert_string_equal(place, want);
     AUTOFREE char *parent = xasprintf("%s/b/runs/1", root);
@@ -124,7 +124,7 @@ static void hostile(const char *dir)
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         assert_int_equal(blob_read(s, bg(), "b", keys[i], 0, -1, 10, &b, &e), -1);
         assert_int_equal(e.code, ERR_INVALID);
-        assert_null(blob_as_path(s, "b", keys[i], true, &e));
+        assert_null(blob_as_path(s, NULL, "b", keys[i], true, &e));
     }
     assert_int_equal(blob_stat(s, bg(), "b", "link/secret", &info, &e), -1);
     assert_int_equal(blob_write(s, bg(), "b", "link/new", "x", 1, &e), -1);
