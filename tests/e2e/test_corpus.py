@@ -23,25 +23,20 @@ RUN_TIMEOUT = 240  # seconds
 ENDED = ('SUCCEEDED', 'FAILED', 'CANCELED', 'SKIPPED')
 
 # Files that cannot do here what is expected of them, each with the reason. They must be accepted all the same.
-VOLUMES = 'persistent volume claims are not served yet'
 GCS = 'reads gs://'
 NOT_YET = {
     'valid/artifacts_simple.yaml': 'opens the URIs of artifacts as files below /gcs, so needs a gs:// root',
     'valid/critical/modelcar.yaml': 'an OCI image that only a registry has',
     'valid/critical/pipeline_with_artifact_upload_download.yaml': 'package datasets and a data set from the internet',
-    'valid/critical/pipeline_with_volume_long_name.yaml': VOLUMES,
     'valid/essential/iris_pipeline_compiled.yaml': 'packages pandas==2.2.0 and scikit-learn==1.4.0',
     'valid/gpu-scheduling/nvidia_gpu_scheduling_check.yaml': 'a GPU',
     'valid/local_execution/local_execution_pipeline_with_retry.yaml': 'a file that the tries share on the host',
     'valid/long-running.yaml': 'sleeps for ten minutes',
     'valid/notebook_component_mixed.yaml': 'packages nbclient, jupyter_client and ipykernel',
-    'valid/parallel_and_nested/parallel_for_mount_pvc.yaml': VOLUMES,
     'valid/pipeline_with_concat_placeholder.yaml': "busybox's own shell ([[ ]]), so its image",
     'valid/pipeline_with_importer.json': GCS,
     'valid/pipeline_with_importer.yaml': GCS,
     'valid/pipeline_with_string_machine_fields_pipeline_input.yaml': 'a GPU, under a name that Kubernetes refuses as a resource',
-    'valid/pipeline_with_volume_no_cache.yaml': VOLUMES,
-    'valid/pvc_mount.yaml': VOLUMES,
     'valid/upload_download_compiled.yaml': 'package minio and a MinIO service',
     'valid/xgboost_sample_pipeline.yaml': 'images byrnedo/alpine-curl and python:3.7 with old packages, internet',
 }
@@ -64,6 +59,10 @@ SHOWS = {
 VALUES = {'STRING': 'text', 'NUMBER_INTEGER': 3, 'NUMBER_DOUBLE': 1.5, 'BOOLEAN': True, 'LIST': ['one', 'two'], 'STRUCT': {'key': 'value'}}
 
 SECRETS = {'test-secret-1': {'username': 'user1'}, 'test-secret-2': {'password': 'psw1'}, 'test-secret-3': {'password': 'psw2'}}
+
+# What valid/pvc_mount.yaml is given as the name of its claim.
+CLAIM = yaml.safe_dump({'apiVersion': 'v1', 'kind': 'PersistentVolumeClaim', 'metadata': {'name': VALUES['STRING']},
+                        'spec': {'accessModes': ['ReadWriteMany'], 'resources': {'requests': {'storage': '1Gi'}}}})
 
 
 def expected():
@@ -166,6 +165,7 @@ def corpus():
     t = conftest.start('--host-image', '*/python-311*', '--host-image', '*/busybox*')
     for name, data in SECRETS.items():
         t.kubectl('create', 'secret', 'generic', name, '-n', 'kubeflow', *(f'--from-literal={k}={v}' for k, v in data.items()))
+    t.kubectl('apply', '-n', 'kubeflow', '-f', '-', stdin=CLAIM)
     c = Corpus(t)
     yield c
     c.pool.shutdown(wait=False, cancel_futures=True)

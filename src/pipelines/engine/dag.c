@@ -152,6 +152,35 @@ static void cancel_waiting(struct pass *p, struct inst *i)
 
 /* ---- starting one --------------------------------------------------------------------------------------------- */
 
+/* A claim that an earlier run made under a given name is not made again while it is there. */
+static int start_claim(struct pass *p, struct inst *i)
+{
+    ERR(e);
+    if (claim_task_may_reuse(i)) {
+        if (cache_fingerprint(i, &e) < 0) {
+            inst_move(i, TASK_FAILED, p->now, RPC_INVALID_ARGUMENT, err_text(&e));
+            return 0;
+        }
+        int hit = i->row.cache_key && claim_task_is_there(i, p->ctx) ? cache_lookup(i, p->db, p->err) : 0;
+        if (hit < 0)
+            return -1;
+        if (hit) {
+            inst_move(i, TASK_CACHED, p->now, 0, NULL);
+            return 0;
+        }
+    }
+    if (claim_task(i, p->ctx, &e) == 0) {
+        inst_move(i, TASK_SUCCEEDED, p->now, 0, NULL);
+        if (i->row.cache_key)
+            cache_remember(i);
+        return 0;
+    }
+    if (e.code != ERR_INVALID)
+        return err_move(p->err, &e);
+    inst_move(i, TASK_FAILED, p->now, RPC_INVALID_ARGUMENT, err_text(&e));
+    return 0;
+}
+
 static int start_container(struct pass *p, struct inst *i)
 {
     ERR(e);
@@ -195,7 +224,7 @@ static int begin(struct pass *p, struct inst *i)
     case IR_DAG:
         return open_dag(p, i);
     case IR_CONTAINER:
-        return start_container(p, i);
+        return is_claim_task(i) ? start_claim(p, i) : start_container(p, i);
     case IR_IMPORTER: {
         ERR(e);
         if (import_artifact(i, p->ctx, p->db, &e) == 0) {

@@ -407,7 +407,9 @@ static int make_all(struct scope *sc, struct execution *x, struct err *err)
     x->image = buf_steal(&image, NULL);
     if (str_starts(x->image, "argostub/"))
         return err_set(err, ERR_INVALID,
-                       "image %s stands for a volume claim made or deleted by the engine, which is not served yet", x->image);
+                       "image %s stands for something that the engine does; it knows argostub/createpvc and "
+                       "argostub/deletepvc",
+                       x->image);
     list_outputs(i, &x->task);
     return 0;
 }

@@ -215,6 +215,15 @@ struct art *art_make(struct inst *i, int64_t id, const char *name, const char *t
 
 int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err);
 
+/* ---- claims.c: volume claims that a task makes or deletes ----------------------------------------------------------- */
+
+bool is_claim_task(const struct inst *i);
+/* Asks the cluster, and sets the output. -1 with ERR_INVALID: the task fails with this message; other codes: our own trouble. */
+int claim_task(struct inst *i, const struct ctx *ctx, struct err *err);
+/* Whether the cache may answer for it (its name is given, not made), and whether that claim is there still. */
+bool claim_task_may_reuse(const struct inst *i);
+bool claim_task_is_there(struct inst *i, const struct ctx *ctx);
+
 /* ---- cache.c ------------------------------------------------------------------------------------------------------ */
 
 /* Computes row.cache_key and row.cache_parts (nothing when caching is off for the task). */

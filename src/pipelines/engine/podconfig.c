@@ -169,6 +169,32 @@ static int empty_dir(struct pod_build *b, jval *e)
     return 0;
 }
 
+static int ephemeral(struct pod_build *b, jval *e)
+{
+    const char *name = jv_str(jv_get(e, "volumeName")), *path = jv_str(jv_get(e, "mountPath")), *size = jv_str(jv_get(e, "size"));
+    jval *class = jv_get(e, "storageClassName"), *meta = persistent_volume_claim_template_metadata(e); /* the same name */
+    if (str_empty(name) || str_empty(path) || str_empty(size) || !jv_len(jv_get(e, "accessModes")))
+        return bad(b, "genericEphemeralVolume needs volumeName, mountPath, accessModes and size");
+    jmval *v = pod_volume(b, name);
+    if (v) {
+        jmval *template = ephemeral_volume_source_make_volume_claim_template(b->m, volume_make_ephemeral(b->m, v));
+        jmval *spec = persistent_volume_claim_template_make_spec(b->m, template);
+        persistent_volume_claim_spec_set_access_modes(b->m, spec, jm_val(b->m, jv_get(e, "accessModes")));
+        jmval *resources = persistent_volume_claim_spec_make_resources(b->m, spec);
+        jm_put(b->m, volume_resource_requirements_make_requests(b->m, resources), "storage", jm_str(b->m, size));
+        if (!jv_bool(jv_get(e, "defaultStorageClass"), false) && jv_str(class))
+            persistent_volume_claim_spec_set_storage_class_name(b->m, spec, jv_str(class));
+        if (jv_len(object_meta_labels(meta)))
+            object_meta_set_labels(b->m, persistent_volume_claim_template_make_metadata(b->m, template),
+                                   jm_val(b->m, object_meta_labels(meta)));
+        if (jv_len(object_meta_annotations(meta)))
+            object_meta_set_annotations(b->m, persistent_volume_claim_template_make_metadata(b->m, template),
+                                        jm_val(b->m, object_meta_annotations(meta)));
+    }
+    pod_mount(b, name, path, NULL, false);
+    return 0;
+}
+
 static int shared_memory(struct pod_build *b, jval *e)
 {
     if (!jv_is(e, J_OBJECT))
@@ -295,29 +321,19 @@ static void user_metadata(struct pod_build *b, jval *v)
     }
 }
 
-/* What is not served yet is refused by name, never dropped. */
-static int refuse(struct pod_build *b, jval *config)
-{
-    static const char *const fields[] = {"nodeAffinity", "podAffinity", "genericEphemeralVolume", "initContainers"};
-    for (size_t k = 0; k < ARRAY_LEN(fields); k++)
-        if (jv_len(jv_get(config, fields[k])) > 0)
-            return bad(b, "%s is not served yet", fields[k]);
-    return 0;
-}
-
 int pod_apply_config(struct pod_build *b, jval *config)
 {
-    if (refuse(b, config) < 0)
-        return -1;
     user_metadata(b, jv_get(config, "podMetadata"));
     if (each(b, jv_get(config, "secretAsVolume"), secret_volume) < 0 || each(b, jv_get(config, "secretAsEnv"), secret_env) < 0 ||
         each(b, jv_get(config, "configMapAsVolume"), config_map_volume) < 0 ||
         each(b, jv_get(config, "configMapAsEnv"), config_map_env) < 0 ||
         each(b, jv_get(config, "fieldPathAsEnv"), field_env) < 0 || each(b, jv_get(config, "pvcMount"), claim) < 0 ||
-        each(b, jv_get(config, "emptyDirMounts"), empty_dir) < 0 || shared_memory(b, jv_get(config, "enabledSharedMemory")) < 0 ||
-        node_selector(b, jv_get(config, "nodeSelector")) < 0 || each(b, jv_get(config, "tolerations"), toleration) < 0 ||
+        each(b, jv_get(config, "emptyDirMounts"), empty_dir) < 0 ||
+        each(b, jv_get(config, "genericEphemeralVolume"), ephemeral) < 0 ||
+        shared_memory(b, jv_get(config, "enabledSharedMemory")) < 0 || node_selector(b, jv_get(config, "nodeSelector")) < 0 ||
+        each(b, jv_get(config, "tolerations"), toleration) < 0 || pod_apply_affinity(b, config) < 0 ||
         each(b, jv_get(config, "imagePullSecret"), pull_secret) < 0 || pull_policy(b, jv_get(config, "imagePullPolicy")) < 0 ||
-        security(b, jv_get(config, "securityContext")) < 0)
+        security(b, jv_get(config, "securityContext")) < 0 || pod_apply_init_containers(b, jv_get(config, "initContainers")) < 0)
         return -1;
     return deadline(b, jv_get(config, "activeDeadlineSeconds"));
 }

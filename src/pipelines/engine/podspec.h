@@ -20,5 +20,8 @@ jmval *pod_volume(struct pod_build *b, const char *name);
 void pod_mount(struct pod_build *b, const char *volume, const char *path, const char *sub_path, bool read_only);
 /* Applies the task's KubernetesExecutorConfig (references already replaced by values). */
 int pod_apply_config(struct pod_build *b, jval *config);
+/* podplace.c: parts of it. */
+int pod_apply_affinity(struct pod_build *b, jval *config);
+int pod_apply_init_containers(struct pod_build *b, jval *list);
 
 #endif
