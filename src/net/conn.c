@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "net/internal.h"
+#include "net/h2.h"
 #include "net/tls.h"
 
 static void on_poll(uv_poll_t *h, int status, int events);
@@ -96,7 +96,7 @@ void conn_open(struct loop *l, struct listener *ln, int fd)
 
 static void free_when_done(struct conn *c)
 {
-    if (c->handles || (c->x && exchange_is_away(c->x)))
+    if (c->handles || (c->x && exchange_is_away(c->x)) || !h2_is_gone(c))
         return;
     struct loop *l = c->loop;
     exchange_free(c->x);
@@ -126,6 +126,8 @@ void conn_close(struct conn *c)
         return;
     if (c->x)
         exchange_lost(c->x);
+    if (c->h2 && c->h2->session)
+        h2_lost(c);
     c->state = CONN_CLOSED;
     if (c->is_dirty)
         TAILQ_REMOVE(&c->loop->dirty, c, dirty);
@@ -143,8 +145,10 @@ void conn_close(struct conn *c)
 
 /* Our last byte is out. Closing now, with bytes of the peer unread, would reset the connection, and the peer might lose our
  * answer: so only our side is shut, until the peer has closed its own or enough time is over. */
-static void linger(struct conn *c)
+void conn_linger(struct conn *c)
 {
+    if (c->h2)
+        h2_lost(c);
     io_shutdown(c);
     if (c->peer_eof) {
         conn_close(c);
@@ -171,7 +175,7 @@ void conn_next(struct conn *c)
     struct loop *l = c->loop;
     exchange_free(TAKE(c->x));
     if (c->close_after || l->stopping) {
-        linger(c);
+        conn_linger(c);
         return;
     }
     c->state = CONN_IDLE;
@@ -196,6 +200,9 @@ void conn_stop(struct conn *c)
         if (c->x->phase == X_STREAM)
             stream_stop(&c->x->stream);
         break; /* the request under way is answered */
+    case CONN_MULTI:
+        h2_stop(c);
+        break;
     case CONN_LINGER:
         c->linger_end = uv_now(&c->loop->uv) + LINGER_STOP_MS;
         conn_lingers(c);
@@ -228,6 +235,9 @@ static void timed_out(struct conn *c)
         break;
     case CONN_BODY:
         conn_broken(c, 408, "the body of the request did not arrive in time");
+        break;
+    case CONN_MULTI:
+        h2_timer(c);
         break;
     default:
         conn_close(c);
@@ -289,6 +299,8 @@ static void handshake(struct conn *c)
     tls_peer_names(c->ssl, &c->certs, &c->peer.cert_cn, &c->peer.cert_orgs);
     c->state = CONN_IDLE;
     conn_deadline(c, c->loop->server->limits.idle_timeout_ms);
+    if (tls_chose_h2(c->ssl))
+        h2_start(c);
 }
 
 /* The peer has closed its side (or all of it) while we do not read. A half-closed client still gets its answer; who was
@@ -337,7 +349,7 @@ void conn_dirty(struct conn *c)
 }
 
 /* Sends what the kernel takes. Returns false when the connection was closed. */
-static bool send_queued(struct conn *c)
+bool conn_send(struct conn *c)
 {
     bool progress = false;
     while (c->out.bytes) {
@@ -364,9 +376,11 @@ void conn_flush(struct conn *c)
     if (c->flushing || c->state == CONN_CLOSED)
         return;
     c->flushing = true;
-    if (c->state == CONN_ANSWER && c->x->phase == X_STREAM && c->x->stream.aborted)
+    if (c->state == CONN_MULTI)
+        h2_flush(c);
+    else if (c->state == CONN_ANSWER && c->x->phase == X_STREAM && c->x->stream.aborted)
         conn_close(c);
-    else if (send_queued(c) && c->state == CONN_ANSWER)
+    else if (conn_send(c) && c->state == CONN_ANSWER)
         respond_drained(c->x);
     c->flushing = false;
     /* TLS may hold bytes that the poll does not report: those of the next request. */

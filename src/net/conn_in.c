@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "net/internal.h"
+#include "net/h2.h"
 
 #define READS_PER_TURN 8
 
@@ -116,6 +116,8 @@ bool conn_reads(const struct conn *c)
         return !c->body_full;
     if (c->state == CONN_ANSWER)
         return c->x->phase == X_STREAM && c->x->stream.upgraded && !c->x->stream.paused;
+    if (c->state == CONN_MULTI)
+        return c->out.bytes < H2_OUT_STOP;
     return parses(c) || c->state == CONN_LINGER;
 }
 
@@ -139,10 +141,43 @@ void conn_feed(struct conn *c, const char *p, size_t n)
         buf_add(&c->in, p, n);
 }
 
+/* The first bytes of a plain connection may be the preface of HTTP/2 (prior knowledge, RFC 9113 3.3). False: they are not. */
+static bool preface(struct conn *c, const char *p, size_t n)
+{
+    const size_t all = sizeof H2_PREFACE - 1;
+    if (c->used || c->state != CONN_IDLE || c->ssl)
+        return false;
+    size_t have = c->in.len, cmp = n < all - have ? n : all - have;
+    bool same = memcmp(H2_PREFACE + have, p, cmp) == 0;
+    if (!same && !have)
+        return false;
+    buf_add(&c->in, p, n);
+    if (same && c->in.len < all) {
+        if (!have)
+            conn_deadline(c, c->loop->server->limits.header_timeout_ms);
+        return true;
+    }
+    BUF(in);
+    in = c->in;
+    c->in = BUF_INIT;
+    c->used = true;
+    if (same) {
+        h2_start(c);
+        h2_feed(c, in.data, in.len);
+    } else {
+        conn_feed(c, in.data, in.len);
+    }
+    return true;
+}
+
 static void take(struct conn *c, const char *p, size_t n)
 {
     if (c->state == CONN_LINGER) {
         conn_lingers(c);
+    } else if (c->state == CONN_MULTI) {
+        h2_feed(c, p, n);
+    } else if (preface(c, p, n)) {
+        return;
     } else if (c->state == CONN_ANSWER) {
         size_t used = stream_deliver(c, p, n);
         if (used < n && c->state == CONN_ANSWER)
@@ -156,7 +191,9 @@ static void take(struct conn *c, const char *p, size_t n)
 static void at_eof(struct conn *c)
 {
     c->peer_eof = c->peer_hup = true;
-    if (c->state == CONN_ANSWER) {
+    if (c->state == CONN_MULTI) {
+        h2_eof(c);
+    } else if (c->state == CONN_ANSWER) {
         stream_peer_eof(c->x);
     } else if (c->state == CONN_HEAD || c->state == CONN_BODY) {
         conn_broken(c, 400, "the connection was closed in the middle of the request");

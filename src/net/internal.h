@@ -172,6 +172,8 @@ void conn_deadline(struct conn *c, int64_t ms); /* 0: none */
 void conn_update(struct conn *c);               /* asks libuv for what the state needs */
 void conn_dirty(struct conn *c);                /* flush before the loop sleeps */
 void conn_flush(struct conn *c);
+bool conn_send(struct conn *c);    /* what the kernel takes of c->out; false: the connection was closed */
+void conn_linger(struct conn *c);  /* our last byte is out */
 void conn_lingers(struct conn *c); /* the peer goes on sending what nobody wants */
 void conn_stop(struct conn *c);    /* the server stops */
 

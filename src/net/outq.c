@@ -82,4 +82,16 @@ void outq_consume(struct outq *q, size_t n)
     }
 }
 
+size_t outq_take(struct outq *q, void *p, size_t n)
+{
+    size_t took = 0;
+    while (took < n && q->head) {
+        size_t step = q->head->len < n - took ? q->head->len : n - took;
+        memcpy((char *)p + took, q->head->p, step);
+        took += step;
+        outq_consume(q, step);
+    }
+    return took;
+}
+
 void outq_clear(struct outq *q) { outq_consume(q, q->bytes); }

@@ -17,6 +17,7 @@ void outq_add_shared(struct outq *q, const void *p, size_t n, void (*release)(vo
 /* Views of the first bytes: at most max pieces. Returns their number. */
 int outq_peek(const struct outq *q, struct iovec *iov, int max);
 void outq_consume(struct outq *q, size_t n);
+size_t outq_take(struct outq *q, void *p, size_t n); /* copies at most n bytes out, and consumes them */
 void outq_clear(struct outq *q);
 
 #endif

@@ -148,11 +148,11 @@ static int trust(SSL_CTX *ctx, const char *ca_pem, bool announce, struct err *er
     return rc;
 }
 
-/* HTTP/1.1 is what we speak; a client that offers only something else is answered without ALPN, as most servers do. */
+/* A client that offers only something else is answered without ALPN, as most servers do. */
 static int pick_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len,
                      void *arg)
 {
-    static const unsigned char ours[] = "\x08http/1.1";
+    static const unsigned char ours[] = "\x02h2\x08http/1.1";
     return SSL_select_next_proto((unsigned char **)out, out_len, ours, sizeof ours - 1, in, in_len) == OPENSSL_NPN_NEGOTIATED
                ? SSL_TLSEXT_ERR_OK
                : SSL_TLSEXT_ERR_NOACK;
@@ -192,6 +192,14 @@ SSL_CTX *tls_client_ctx(const struct http_client_config *cfg, struct err *err)
         return NULL;
     }
     return ctx;
+}
+
+bool tls_chose_h2(const SSL *ssl)
+{
+    const unsigned char *name;
+    unsigned n;
+    SSL_get0_alpn_selected(ssl, &name, &n);
+    return n == 2 && memcmp(name, "h2", 2) == 0;
 }
 
 /* ---- who is it ---- */

@@ -18,6 +18,7 @@ SSL_CTX *tls_client_ctx(const struct http_client_config *cfg, struct err *err);
 int tls_attach(SSL *ssl, int fd, struct err *err);
 /* err_set with the reason from OpenSSL's queue, which is emptied. */
 int tls_err(struct err *err, enum err_code code, const char *what);
+bool tls_chose_h2(const SSL *ssl); /* by ALPN */
 /* Common name and organisations of the verified peer; *cn NULL without a certificate. */
 void tls_peer_names(SSL *ssl, struct arena *a, const char **cn, const char *const **orgs);
 
