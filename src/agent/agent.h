@@ -12,6 +12,9 @@
 /* Runs the task in dir and writes its result. Returns the exit code for the process. */
 int agent_launch(const char *dir);
 
+/* Copies this program to dir/tidemill-agent, for an init container whose image has it. Returns the exit code. */
+int agent_install(const char *dir);
+
 /* ---- run.c: one command -------------------------------------------------------------------------------------- */
 
 struct run_outcome {

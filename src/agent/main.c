@@ -6,10 +6,11 @@
 
 static const char usage[] =
     "usage: tidemill-agent launch [--dir DIR]\n"
+    "       tidemill-agent install DIR\n"
     "       tidemill-agent version\n"
     "\n"
     "Runs one step of a pipeline inside its container. The engine leaves the task in DIR (default " LAUNCH_DIR ")\n"
-    "and reads the result from there; nobody needs to call this by hand.\n";
+    "and reads the result from there. install leaves a copy of this program in a volume. Nobody needs to call these by hand.\n";
 
 int main(int argc, char **argv)
 {
@@ -23,6 +24,8 @@ int main(int argc, char **argv)
     }
     if (argc == 2 && strcmp(argv[1], "launch") == 0)
         return agent_launch(LAUNCH_DIR);
+    if (argc == 3 && strcmp(argv[1], "install") == 0)
+        return agent_install(argv[2]);
     if (argc == 4 && strcmp(argv[1], "launch") == 0 && strcmp(argv[2], "--dir") == 0)
         return agent_launch(argv[3]);
     fputs(usage, stderr);

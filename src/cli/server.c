@@ -9,16 +9,13 @@
 #include "base/timefmt.h"
 #include "cli/boot.h"
 #include "cli/describe.h"
+#include "cli/pipelines_part.h"
 #include "cluster/apiserver/apiserver.h"
 #include "cluster/controllers/controllers.h"
 #include "cluster/scheduler/scheduler.h"
 #include "gateway/gateway.h"
 #include "kube/kinds.h"
-#include "metadata/schema.h"
 #include "net/server.h"
-#include "pipelines/api/api.h"
-#include "pipelines/engine/engine.h"
-#include "pipelines/schedule/schedule.h"
 
 #define LOG_ROOM "up"
 #include "base/log.h"
@@ -37,11 +34,7 @@ struct server {
     struct kube *cluster_kube, *pipelines_kube;
     struct http_server *http;
     struct gateway *gateway;
-    struct store store;
-    struct blob_store *blobs;
-    struct engine *engine;
-    struct schedule *schedule;
-    struct pipelines_api *api;
+    struct pipelines_part pipelines;
     struct controllers *controllers;
     struct scheduler *scheduler;
     struct node *node;
@@ -75,28 +68,6 @@ char *server_agent_path(struct err *err)
 
 /* ---- parts ---- */
 
-static int hook_terminate(void *self, const struct ctx *ctx, const char *run_id, const char *user, struct err *err)
-{
-    return engine_terminate(((struct server *)self)->engine, ctx, run_id, user, err);
-}
-static int hook_retry(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
-{
-    return engine_retry(((struct server *)self)->engine, ctx, run_id, err);
-}
-static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
-{
-    return engine_delete(((struct server *)self)->engine, ctx, run_id, err);
-}
-static void hook_notify(void *self, const char *run_id) { engine_notify(((struct server *)self)->engine, run_id); }
-static void hook_recurring(void *self, const char *id) { schedule_notify(((struct server *)self)->schedule, id); }
-static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
-                    struct buf *out, struct err *err)
-{
-    struct server *s = self;
-    struct kube_log_opts lo = {.container = container, .tail_lines = tail_lines};
-    return kube_logs(s->pipelines_kube, ctx, ns, pod, &lo, 64u << 20, out, err);
-}
-
 /* A token that is not the administrator's: asked of the cluster, as any component on a cluster does it. */
 static int review_token(void *self, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
@@ -125,7 +96,7 @@ static int start_apiserver(struct server *s, struct err *err)
                                         "10.96.0.1",
                                         NULL};
     /* What services/{name}/proxy reaches without a pod. */
-    struct apiserver_backend backends[] = {{"kubeflow", "ml-pipeline", pipelines_api_http(s->api)}};
+    struct apiserver_backend backends[] = {{"kubeflow", "ml-pipeline", pipelines_api_http(s->pipelines.api)}};
     struct apiserver_config cfg = {.data_dir = s->o->data_dir,
                                    .clock = &clock_system,
                                    .cert_names = names,
@@ -140,64 +111,14 @@ static int start_apiserver(struct server *s, struct err *err)
     return boot_objects(s->cluster_kube, &ctx, !s->o->no_node, err);
 }
 
-static int start_store(struct server *s, struct err *err)
-{
-    AUTOFREE char *path = fs_join(s->o->data_dir, "tidemill.db");
-    AUTOFREE char *artifacts = fs_join(s->o->data_dir, "artifacts");
-    struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, err);
-    if (!db)
-        return -1;
-    s->store = (struct store){.writer = db_writer_new(db, "tidemill-db"),
-                              .readers = db_readers_new(path, 8),
-                              .clock = &clock_system,
-                              .changes = changes_new()};
-    s->store.ids = md_ids_new(s->store.writer);
-    s->blobs = blob_store_dir(artifacts, err);
-    s->status.store = &s->store;
-    return s->blobs ? 0 : -1;
-}
-
-/* Of cron expressions that name none, as upstream's scheduler has it: empty is the machine's own. */
-static const char *time_zone(void)
-{
-    const char *zone = getenv("CRON_SCHEDULE_TIMEZONE");
-    return !zone ? "UTC" : *zone ? zone : "Local";
-}
-
-static int start_pipelines_api(struct server *s, struct err *err)
-{
-    struct pipelines_api_config cfg = {.store = &s->store,
-                                       .blobs = s->blobs,
-                                       .hooks = {.self = s,
-                                                 .notify = hook_notify,
-                                                 .recurring_changed = hook_recurring,
-                                                 .terminate = hook_terminate,
-                                                 .retry = hook_retry,
-                                                 .remove = hook_remove,
-                                                 .log = hook_log},
-                                       .auth_self = s->gateway,
-                                       .authenticate = gateway_authenticate,
-                                       .authorize = gateway_authorize,
-                                       .run_namespace = "kubeflow",
-                                       .time_zone = time_zone()};
-    s->api = pipelines_api_new(&cfg, err);
-    return s->api ? 0 : -1;
-}
-
 static int start_engine(struct server *s, struct err *err)
 {
-    struct engine_config cfg = {.store = &s->store,
-                                .blobs = s->blobs,
-                                .clock = &clock_system,
-                                .data_dir = s->o->data_dir,
-                                .kube = s->pipelines_kube,
-                                .agent_path = s->agent,
-                                .paused = s->o->no_engine,
-                                .base_delay_ns = NS_PER_MS};
-    s->engine = engine_start(&cfg, err);
-    struct schedule_config times = {
-        .store = &s->store, .time_zone = time_zone(), .self = s, .started = hook_notify, .base_delay_ns = NS_PER_MS};
-    return s->engine && (s->schedule = schedule_start(&times, err)) ? 0 : -1;
+    const struct pipelines_run_config cfg = {.kube = s->pipelines_kube,
+                                             .shared_dir = s->o->data_dir,
+                                             .agent_path = s->agent,
+                                             .paused = s->o->no_engine,
+                                             .base_delay_ns = NS_PER_MS};
+    return pipelines_part_run(&s->pipelines, &cfg, err);
 }
 
 static int listen_all(struct server *s, struct err *err)
@@ -216,10 +137,10 @@ static int listen_all(struct server *s, struct err *err)
                                    .check_browser = true,
                                    .flag = "--kube-listen"};
     struct mount front_mounts[] = {{.prefix = "/", .api = gateway_http(s->gateway)},
-                                   {.prefix = "/apis", .api = pipelines_api_http(s->api)},
-                                   {.prefix = "/metrics", .api = pipelines_api_http(s->api)},
-                                   {.prefix = "/api/tidemill/v1/runs", .api = pipelines_api_http(s->api)},
-                                   {.prefix = "/pipeline", .strip = true, .api = pipelines_api_http(s->api)}};
+                                   {.prefix = "/apis", .api = pipelines_api_http(s->pipelines.api)},
+                                   {.prefix = "/metrics", .api = pipelines_api_http(s->pipelines.api)},
+                                   {.prefix = "/api/tidemill/v1/runs", .api = pipelines_api_http(s->pipelines.api)},
+                                   {.prefix = "/pipeline", .strip = true, .api = pipelines_api_http(s->pipelines.api)}};
     static const char *const front_hosts[] = {"ml-pipeline", "ml-pipeline.kubeflow", "ml-pipeline.kubeflow.svc",
                                               "ml-pipeline.kubeflow.svc.cluster.local", NULL};
     struct listener_config front = {.address = s->o->listen,
@@ -296,7 +217,8 @@ struct server *server_start(const struct server_options *o, struct err *err)
     if (!(s->agent = server_agent_path(err)))
         goto fail;
     start_gateway(s);
-    if (start_store(s, err) < 0 || start_pipelines_api(s, err) < 0 || start_apiserver(s, err) < 0)
+    s->status.store = &s->pipelines.store;
+    if (pipelines_part_open(&s->pipelines, o->data_dir, o->data_dir, s->gateway, err) < 0 || start_apiserver(s, err) < 0)
         goto fail;
     gateway_set_token(s->gateway, apiserver_admin_token(s->apiserver));
     if (listen_all(s, err) < 0 || start_cluster(s, err) < 0 || start_engine(s, err) < 0)
@@ -317,9 +239,7 @@ void server_stop(struct server *s, enum node_stop_mode mode)
     if (!s)
         return;
     /* The engine stops deciding first, so that pods which go away with the node are not taken for failures of their tasks. */
-    schedule_halt(s->schedule);
-    if (s->engine)
-        engine_stop(s->engine);
+    pipelines_part_halt(&s->pipelines);
     s->status.node = NULL;
     if (s->node) {
         apiserver_set_node(s->apiserver, NULL);
@@ -333,20 +253,10 @@ void server_stop(struct server *s, enum node_stop_mode mode)
         controllers_stop(s->controllers);
     if (s->http)
         http_server_stop(s->http, 2000);
-    schedule_stop(s->schedule); /* the API may have told it things until now */
     if (s->apiserver)
         apiserver_stop(s->apiserver);
-    if (s->api)
-        pipelines_api_free(s->api);
+    pipelines_part_close(&s->pipelines);
     gateway_free(s->gateway);
-    if (s->blobs)
-        blob_store_free(s->blobs);
-    md_ids_free(s->store.ids);
-    if (s->store.readers)
-        db_readers_free(s->store.readers);
-    if (s->store.writer)
-        db_writer_stop(s->store.writer);
-    changes_free(s->store.changes);
     free(s->url);
     free(s->kube_url);
     free(s->agent);

@@ -335,6 +335,8 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
     e->cfg = *cfg;
     e->cfg.data_dir = own(e, &n, cfg->data_dir);
     e->cfg.agent_path = own(e, &n, cfg->agent_path);
+    e->cfg.agent_image = own(e, &n, cfg->agent_image);
+    e->cfg.claim = own(e, &n, cfg->claim);
     e->cfg.default_root = own(e, &n, cfg->default_root);
     e->cfg.default_service_account = own(e, &n, cfg->default_service_account);
     e->cfg.final_status = own(e, &n, cfg->final_status);
@@ -353,7 +355,9 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
     if (cfg->runtime) {
         e->rt = *cfg->runtime;
     } else {
-        e->pods = pods_new(cfg->kube, cfg->clock, e->cfg.agent_path);
+        const struct pod_place place = {
+            .agent_path = e->cfg.agent_path, .agent_image = e->cfg.agent_image, .claim = e->cfg.claim, .root = e->cfg.data_dir};
+        e->pods = pods_new(cfg->kube, cfg->clock, &place);
         e->rt = pods_runtime(e->pods);
     }
     AUTOFREE char *dir = fs_join(e->cfg.data_dir, "engine");

@@ -19,9 +19,12 @@ struct engine_config {
     const struct store *store;
     struct blob_store *blobs; /* the embedded artifact store; its URIs are minio://<bucket>/... */
     const struct clock *clock;
-    const char *data_dir;                /* engine/<run>/<task>/<attempt>/ below it are the task directories (0700) */
-    struct kube *kube;                   /* identity of the pipelines' controller; may be NULL when runtime is given */
-    const char *agent_path;              /* tidemill-agent on this machine, mounted into pods; NULL only when runtime is given */
+    const char *data_dir;    /* engine/<run>/<task>/<attempt>/ below it are the task directories (0700) */
+    struct kube *kube;       /* identity of the pipelines' controller; may be NULL when runtime is given */
+    const char *agent_path;  /* tidemill-agent on this machine, mounted into pods; may be NULL, see agent_image */
+    const char *agent_image; /* an image that holds it at /usr/bin, from which pods copy it. With neither, the node has it */
+    const char *claim;       /* the PersistentVolumeClaim that is data_dir here, mounted into pods in parts; NULL: data_dir
+                                is on the machine that runs the pods */
     const struct task_runtime *runtime;  /* NULL: pods through kube */
     const char *default_root;            /* NULL: "minio://mlpipeline/v2/artifacts" */
     const char *default_service_account; /* NULL: "pipeline-runner" */

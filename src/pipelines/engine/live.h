@@ -263,7 +263,7 @@ struct engine {
     struct pods *pods;    /* the runtime through kube; NULL when another one was given */
     struct controller_run *controller;
     struct pool *cleaner; /* removes scratch directories: nobody waits for that */
-    char *own_strings[8];
+    char *own_strings[12];
 };
 /* What a root task is called: a literal in many places otherwise. */
 #define ROOT_NAME        "root"

@@ -11,7 +11,7 @@
 
 struct pods {
     struct kube *kube;
-    const char *agent_path;
+    struct pod_place place;
     struct informer *informer;
 };
 
@@ -29,7 +29,7 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
 {
     struct pods *p = self;
     ERR(e);
-    JSON_REF(pod) = pod_make(t, p->agent_path, err);
+    JSON_REF(pod) = pod_make(t, &p->place, err);
     if (!pod)
         return -1;
     JSON_REF(made) = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), NULL, &e);
@@ -160,11 +160,11 @@ static void map_pod(void *self, struct json *old, struct json *now, struct workq
         workqueue_add(q, run);
 }
 
-struct pods *pods_new(struct kube *kube, const struct clock *clock, const char *agent_path)
+struct pods *pods_new(struct kube *kube, const struct clock *clock, const struct pod_place *place)
 {
     struct pods *p = xcalloc(1, sizeof *p);
     p->kube = kube;
-    p->agent_path = agent_path;
+    p->place = *place;
     const struct informer_config cfg = {.kube = kube, .res = &KUBE_PODS, .label_selector = RUN_LABEL, .clock = clock};
     p->informer = informer_new(&cfg);
     return p;

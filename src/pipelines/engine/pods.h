@@ -7,15 +7,24 @@
 #include "kube/controller.h"
 #include "pipelines/engine/runtime.h"
 
+/* How pods come by what is ours. */
+struct pod_place {
+    /* The agent: a file of the machine that runs the pods, or an image that holds /usr/bin/tidemill-agent, from which an init
+     * container copies it. Both NULL: whatever runs the pods puts it at LAUNCH_AGENT by itself, as our node does. */
+    const char *agent_path, *agent_image;
+    /* Task directories and artifacts: NULL, and they are mounted as paths of the machine; or the PersistentVolumeClaim in the
+     * namespace of the pods whose volume is root here. */
+    const char *claim, *root;
+};
 struct pods;
-/* kube, clock and agent_path must outlive it. */
-struct pods *pods_new(struct kube *kube, const struct clock *clock, const char *agent_path);
+/* kube, clock and what is in place must outlive it. */
+struct pods *pods_new(struct kube *kube, const struct clock *clock, const struct pod_place *place);
 void pods_free(struct pods *p); /* stops the informer */
 struct task_runtime pods_runtime(struct pods *p);
 struct controller_source pods_source(struct pods *p);
 /* Starts the informer and waits for its first list. */
 int pods_start(struct pods *p, const struct ctx *ctx, struct err *err);
 /* The pod of an attempt as an object; the caller unrefs. ERR_INVALID: the configuration cannot be a pod. */
-struct json *pod_make(const struct task_start *t, const char *agent_path, struct err *err);
+struct json *pod_make(const struct task_start *t, const struct pod_place *place, struct err *err);
 
 #endif

@@ -6,6 +6,9 @@
 #include "kube/fields.h"
 #include "pipelines/engine/pods.h"
 
+#define AGENT_IN_IMAGE    "/usr/bin/tidemill-agent"
+#define AGENT_VOLUME_PATH "/tidemill/bin"
+
 jmval *pod_volume(struct pod_build *b, const char *name)
 {
     jmval *list = pod_spec_make_volumes(b->m, b->spec);
@@ -40,6 +43,58 @@ static void host_mount(struct pod_build *b, const char *name, const char *host, 
     pod_mount(b, name, path, NULL, read_only);
 }
 
+/* The part of a path below root; NULL when it is not. */
+static const char *beneath(const char *root, const char *path)
+{
+    size_t n = strlen(root);
+    return strncmp(path, root, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
+}
+
+/* A file or directory of ours: by its path on the machine, or as a part of the claim that both sides see. */
+static int own_mount(struct pod_build *b, const char *name, const char *host, const char *path, const char *type, bool read_only)
+{
+    if (!b->place->claim) {
+        host_mount(b, name, host, path, type, read_only);
+        return 0;
+    }
+    const char *part = beneath(b->place->root, host);
+    if (!part)
+        return err_set(b->err, ERR_INVALID, "%s is not on the volume of claim %s (%s), so that no pod can see it", host,
+                       b->place->claim, b->place->root);
+    jmval *v = pod_volume(b, "tidemill-data");
+    if (v)
+        persistent_volume_claim_volume_source_set_claim_name(b->m, volume_make_persistent_volume_claim(b->m, v), b->place->claim);
+    pod_mount(b, "tidemill-data", path, part, read_only);
+    return 0;
+}
+
+static void drop_privileges(struct jm *m, jmval *c)
+{
+    jmval *sc = container_make_security_context(m, c);
+    security_context_set_allow_privilege_escalation(m, sc, false);
+    jm_push(capabilities_make_drop(m, security_context_make_capabilities(m, sc)), jm_str(m, "ALL"));
+    seccomp_profile_set_type(m, security_context_make_seccomp_profile(m, sc), "RuntimeDefault");
+}
+
+/* An init container leaves the agent in a volume that the main one sees. */
+static void copy_agent(struct pod_build *b)
+{
+    static const char *const command[] = {AGENT_IN_IMAGE, "install", AGENT_VOLUME_PATH};
+    struct jm *m = b->m;
+    jmval *c = jm_obj(m), *mount = jm_obj(m);
+    volume_make_empty_dir(m, pod_volume(b, "tidemill-agent"));
+    container_set_name(m, c, "tidemill-agent");
+    container_set_image(m, c, b->place->agent_image);
+    for (size_t k = 0; k < ARRAY_LEN(command); k++)
+        jm_push(container_make_command(m, c), jm_str(m, command[k]));
+    volume_mount_set_name(m, mount, "tidemill-agent");
+    volume_mount_set_mount_path(m, mount, AGENT_VOLUME_PATH);
+    jm_push(container_make_volume_mounts(m, c), mount);
+    drop_privileges(m, c);
+    jm_push(pod_spec_make_init_containers(m, b->spec), c);
+    pod_mount(b, "tidemill-agent", LAUNCH_AGENT, "tidemill-agent", true);
+}
+
 static void scratch(struct pod_build *b)
 {
     static const char *const dirs[][2] = {
@@ -60,19 +115,25 @@ static int by_path(const void *a, const void *b)
     return strcmp((*(const struct task_mount *const *)a)->container_path, (*(const struct task_mount *const *)b)->container_path);
 }
 
-static void mounts(struct pod_build *b, const char *agent_path)
+static int mounts(struct pod_build *b)
 {
-    host_mount(b, "tidemill-agent", agent_path, LAUNCH_AGENT, "File", true);
-    host_mount(b, "tidemill-task", b->t->task_dir, LAUNCH_DIR, "Directory", false);
+    if (b->place->agent_image)
+        copy_agent(b);
+    else if (b->place->agent_path)
+        host_mount(b, "tidemill-agent", b->place->agent_path, LAUNCH_AGENT, "File", true);
+    if (own_mount(b, "tidemill-task", b->t->task_dir, LAUNCH_DIR, "Directory", false) < 0)
+        return -1;
     AUTOFREE const struct task_mount **order = xcalloc(b->t->n_mounts + 1, sizeof *order);
     for (size_t k = 0; k < b->t->n_mounts; k++)
         order[k] = &b->t->mounts[k];
     qsort(order, b->t->n_mounts, sizeof *order, by_path);
     for (size_t k = 0; k < b->t->n_mounts; k++) {
         AUTOFREE char *name = xasprintf("artifact-%zu", k);
-        host_mount(b, name, order[k]->host_path, order[k]->container_path, order[k]->is_file ? "File" : "Directory",
-                   order[k]->read_only);
+        if (own_mount(b, name, order[k]->host_path, order[k]->container_path, order[k]->is_file ? "File" : "Directory",
+                      order[k]->read_only) < 0)
+            return -1;
     }
+    return 0;
 }
 
 static void field_env(struct pod_build *b, const char *name, const char *path)
@@ -106,14 +167,6 @@ static void env(struct pod_build *b)
     jm_push(container_make_env_from(b->m, b->main), from);
 }
 
-static void security(struct pod_build *b)
-{
-    jmval *sc = container_make_security_context(b->m, b->main);
-    security_context_set_allow_privilege_escalation(b->m, sc, false);
-    jm_push(capabilities_make_drop(b->m, security_context_make_capabilities(b->m, sc)), jm_str(b->m, "ALL"));
-    seccomp_profile_set_type(b->m, security_context_make_seccomp_profile(b->m, sc), "RuntimeDefault");
-}
-
 static void container(struct pod_build *b)
 {
     container_set_name(b->m, b->main, "main");
@@ -124,7 +177,7 @@ static void container(struct pod_build *b)
     if (jv_len(b->t->resources) > 0)
         container_set_resources(b->m, b->main, jm_val(b->m, b->t->resources));
     env(b);
-    security(b);
+    drop_privileges(b->m, b->main);
 }
 
 /* Ours win over the user's. */
@@ -146,10 +199,10 @@ static void system_metadata(struct pod_build *b)
     jm_put(m, notes, "pipelines.kubeflow.org/task_name", jm_str(m, t->task_name));
 }
 
-struct json *pod_make(const struct task_start *t, const char *agent_path, struct err *err)
+struct json *pod_make(const struct task_start *t, const struct pod_place *place, struct err *err)
 {
     JM_NEW(m);
-    struct pod_build b = {.m = m, .t = t, .err = err};
+    struct pod_build b = {.m = m, .t = t, .place = place, .err = err};
     b.pod = jm_obj(m);
     jm_set_root(m, b.pod);
     pod_set_api_version(m, b.pod, "v1");
@@ -163,7 +216,8 @@ struct json *pod_make(const struct task_start *t, const char *agent_path, struct
     pod_spec_set_enable_service_links(m, b.spec, false);
     container(&b);
     scratch(&b);
-    mounts(&b, agent_path);
+    if (mounts(&b) < 0)
+        return NULL;
     if (t->kubernetes && pod_apply_config(&b, t->kubernetes) < 0)
         return NULL;
     system_metadata(&b);

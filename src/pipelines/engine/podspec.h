@@ -2,7 +2,7 @@
 #ifndef TM_PIPELINES_ENGINE_PODSPEC_H
 #define TM_PIPELINES_ENGINE_PODSPEC_H
 
-#include "pipelines/engine/runtime.h"
+#include "pipelines/engine/pods.h"
 
 /* By this label the engine knows its own pods. "pipeline/runid", which clients look for, is on the pods of other engines as well.
  */
@@ -13,6 +13,7 @@ struct pod_build {
     struct jm *m;
     jmval *pod, *spec, *main; /* main: the container */
     const struct task_start *t;
+    const struct pod_place *place;
     struct err *err;
 };
 /* A volume with this name, once; NULL when it is there already. */

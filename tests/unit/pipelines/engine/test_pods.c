@@ -17,7 +17,7 @@ static void pods_of_others(void **state)
         .run_id = RUN, .run_name = "r", .task_name = "t", .ns = "ns", .pod_name = "ours", .image = "i", .task_dir = "/t"};
     json_unref(fake_put(f, &KUBE_PODS,
                         "{\"metadata\":{\"name\":\"theirs\",\"namespace\":\"ns\",\"labels\":{\"pipeline/runid\":\"" RUN "\"}}}"));
-    struct pods *p = pods_new(fake_kube_face(f), &clock_system, "/agent");
+    struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
     struct task_runtime rt = pods_runtime(p);
     assert_int_equal(rt.start(rt.self, &ctx, &t, &e), 0);
     assert_int_equal(pods_start(p, &ctx, &e), 0);
@@ -40,7 +40,7 @@ static void unscheduled(void **state)
         fake_put(f, &KUBE_PODS,
                  "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\"},\"status\":{\"phase\":\"Pending\",\"conditions\":"
                  "[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":\"Unschedulable\",\"message\":\"no GPU\"}]}}"));
-    struct pods *p = pods_new(fake_kube_face(f), &clock_system, "/agent");
+    struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
     struct task_runtime rt = pods_runtime(p);
     struct attempt_view v;
     assert_int_equal(pods_start(p, &ctx, &e), 0);
@@ -54,4 +54,41 @@ static void unscheduled(void **state)
     fake_kube_free(f);
 }
 
-TEST_GROUP(pods, cmocka_unit_test(unscheduled), cmocka_unit_test(pods_of_others))
+/* On a cluster the data are a claim, of which each step sees its own parts, and the agent comes out of an image. */
+static void on_a_claim(void **state)
+{
+    const struct pod_place place = {.agent_image = "tidemill:1", .claim = "data", .root = "/shared"};
+    char host[] = "/shared/artifacts/b/k", path[] = "/minio/b/k";
+    struct task_mount m[] = {{.host_path = host, .container_path = path, .is_file = true, .read_only = true}};
+    struct task_start t = {.run_id = RUN,
+                           .run_name = "r",
+                           .task_name = "t",
+                           .ns = "ns",
+                           .pod_name = "p",
+                           .image = "i",
+                           .task_dir = "/shared/engine/x/0",
+                           .mounts = m,
+                           .n_mounts = 1};
+    ERR(e);
+    JSON_REF(pod) = pod_make(&t, &place, &e);
+    if (!pod)
+        fail_msg("%s", err_text(&e));
+    AUTOFREE char *text = jv_text(json_root(pod), JW_COMPACT);
+    assert_null(strstr(text, "hostPath"));
+    static const char *const parts[] = {
+        "{\"name\":\"tidemill-data\",\"persistentVolumeClaim\":{\"claimName\":\"data\"}}",
+        "{\"name\":\"tidemill-data\",\"mountPath\":\"/tidemill/task\",\"subPath\":\"engine/x/0\"}",
+        "{\"name\":\"tidemill-data\",\"mountPath\":\"/minio/b/k\",\"subPath\":\"artifacts/b/k\",\"readOnly\":true}",
+        "\"initContainers\":[{\"name\":\"tidemill-agent\",\"image\":\"tidemill:1\",\"command\":[\"/usr/bin/"
+        "tidemill-agent\",\"install\",\"/tidemill/bin\"]",
+        "{\"name\":\"tidemill-agent\",\"mountPath\":\"/tidemill/agent\",\"subPath\":\"tidemill-agent\",\"readOnly\":true}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (!strstr(text, parts[i]))
+            fail_msg("%s is not in %s", parts[i], text);
+    t.task_dir = "/elsewhere/x";
+    assert_null(pod_make(&t, &place, &e));
+    assert_non_null(strstr(err_text(&e), "/elsewhere/x is not on the volume of claim data (/shared)"));
+}
+
+TEST_GROUP(pods, cmocka_unit_test(on_a_claim), cmocka_unit_test(unscheduled), cmocka_unit_test(pods_of_others))

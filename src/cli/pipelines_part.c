@@ -1,0 +1,139 @@
+/* pipelines_part.c - see pipelines_part.h. */
+#include "cli/pipelines_part.h"
+
+#include <stdlib.h>
+
+#include "base/fs.h"
+#include "metadata/schema.h"
+
+enum { READERS = 8, LOG_MAX = 64 << 20 };
+
+static struct engine *engine_of(void *self) { return ((struct pipelines_part *)self)->engine; }
+
+/* The API answers before the engine runs, and a little longer. */
+static int no_engine(struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE,
+                   "the pipelines engine does not run here now: try again, or ask the process that holds the lease");
+}
+
+static int hook_terminate(void *self, const struct ctx *ctx, const char *run_id, const char *user, struct err *err)
+{
+    struct engine *e = engine_of(self);
+    return e ? engine_terminate(e, ctx, run_id, user, err) : no_engine(err);
+}
+static int hook_retry(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
+{
+    struct engine *e = engine_of(self);
+    return e ? engine_retry(e, ctx, run_id, err) : no_engine(err);
+}
+static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
+{
+    struct engine *e = engine_of(self);
+    return e ? engine_delete(e, ctx, run_id, err) : no_engine(err);
+}
+static void hook_notify(void *self, const char *run_id) { engine_notify(engine_of(self), run_id); }
+static void hook_recurring(void *self, const char *id)
+{
+    struct pipelines_part *p = self;
+    if (p->schedule)
+        schedule_notify(p->schedule, id);
+}
+static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
+                    struct buf *out, struct err *err)
+{
+    struct pipelines_part *p = self;
+    if (!p->kube)
+        return no_engine(err);
+    struct kube_log_opts lo = {.container = container, .tail_lines = tail_lines};
+    return kube_logs(p->kube, ctx, ns, pod, &lo, LOG_MAX, out, err);
+}
+
+static int open_store(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct err *err)
+{
+    AUTOFREE char *path = fs_join(data_dir, "tidemill.db"), *artifacts = fs_join(shared_dir, "artifacts");
+    struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, err);
+    if (!db)
+        return -1;
+    p->store = (struct store){.writer = db_writer_new(db, "tidemill-db"),
+                              .readers = db_readers_new(path, READERS),
+                              .clock = &clock_system,
+                              .changes = changes_new()};
+    p->store.ids = md_ids_new(p->store.writer);
+    p->blobs = blob_store_dir(artifacts, err);
+    return p->blobs ? 0 : -1;
+}
+
+/* Of cron expressions that name none, as upstream's scheduler has it: empty is the machine's own. */
+static const char *time_zone(void)
+{
+    const char *zone = getenv("CRON_SCHEDULE_TIMEZONE");
+    return !zone ? "UTC" : *zone ? zone : "Local";
+}
+
+int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct gateway *g,
+                        struct err *err)
+{
+    if (open_store(p, data_dir, shared_dir, err) < 0)
+        return -1;
+    struct pipelines_api_config cfg = {.store = &p->store,
+                                       .blobs = p->blobs,
+                                       .hooks = {.self = p,
+                                                 .notify = hook_notify,
+                                                 .recurring_changed = hook_recurring,
+                                                 .terminate = hook_terminate,
+                                                 .retry = hook_retry,
+                                                 .remove = hook_remove,
+                                                 .log = hook_log},
+                                       .auth_self = g,
+                                       .authenticate = gateway_authenticate,
+                                       .authorize = gateway_authorize,
+                                       .run_namespace = "kubeflow",
+                                       .time_zone = time_zone()};
+    p->api = pipelines_api_new(&cfg, err);
+    return p->api ? 0 : -1;
+}
+
+int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_config *cfg, struct err *err)
+{
+    p->kube = cfg->kube;
+    struct engine_config ec = {.store = &p->store,
+                               .blobs = p->blobs,
+                               .clock = &clock_system,
+                               .data_dir = cfg->shared_dir,
+                               .kube = cfg->kube,
+                               .agent_path = cfg->agent_path,
+                               .agent_image = cfg->agent_image,
+                               .claim = cfg->claim,
+                               .paused = cfg->paused,
+                               .base_delay_ns = cfg->base_delay_ns};
+    p->engine = engine_start(&ec, err);
+    const struct schedule_config times = {
+        .store = &p->store, .time_zone = time_zone(), .self = p, .started = hook_notify, .base_delay_ns = cfg->base_delay_ns};
+    return p->engine && (p->schedule = schedule_start(&times, err)) ? 0 : -1;
+}
+
+void pipelines_part_halt(struct pipelines_part *p)
+{
+    schedule_halt(p->schedule);
+    if (p->engine)
+        engine_stop(p->engine);
+    p->engine = NULL;
+}
+
+void pipelines_part_close(struct pipelines_part *p)
+{
+    pipelines_part_halt(p);
+    schedule_stop(p->schedule); /* the API may have told it things until now */
+    if (p->api)
+        pipelines_api_free(p->api);
+    if (p->blobs)
+        blob_store_free(p->blobs);
+    md_ids_free(p->store.ids);
+    if (p->store.readers)
+        db_readers_free(p->store.readers);
+    if (p->store.writer)
+        db_writer_stop(p->store.writer);
+    changes_free(p->store.changes);
+    *p = (struct pipelines_part){0};
+}

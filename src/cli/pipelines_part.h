@@ -1,0 +1,35 @@
+/* pipelines_part.h - the pipelines component put together: its rows, artifacts, REST service and engine. The same for `tidemill
+ * up` and `tidemill serve`; what differs is the `struct kube` and how pods come by their files. Main thread only. */
+#ifndef TM_CLI_PIPELINES_PART_H
+#define TM_CLI_PIPELINES_PART_H
+
+#include "gateway/gateway.h"
+#include "pipelines/api/api.h"
+#include "pipelines/engine/engine.h"
+#include "pipelines/schedule/schedule.h"
+
+struct pipelines_part {
+    struct store store;
+    struct blob_store *blobs;
+    struct pipelines_api *api;
+    struct engine *engine;
+    struct schedule *schedule; /* recurring runs */
+    struct kube *kube;         /* the component's identity; set by pipelines_part_run */
+};
+struct pipelines_run_config {
+    struct kube *kube;
+    const char *shared_dir;                       /* task directories and artifacts: what pods see */
+    const char *agent_path, *agent_image, *claim; /* as in struct engine_config */
+    bool paused;
+    int64_t base_delay_ns;
+};
+/* Rows in data_dir, artifacts in shared_dir/artifacts, and the REST service, whose callers the gateway knows. */
+int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct gateway *g,
+                        struct err *err);
+/* Starts the engine and the recurring runs. */
+int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_config *cfg, struct err *err);
+/* Decides nothing any more; pods stay. Before what the engine talks to goes away. */
+void pipelines_part_halt(struct pipelines_part *p);
+void pipelines_part_close(struct pipelines_part *p); /* after the HTTP server has stopped; a part that was never opened is fine */
+
+#endif
