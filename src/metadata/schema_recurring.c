@@ -2,8 +2,8 @@
  * src/pipelines/store/recurring.h. */
 #include "metadata/schema_sql.h"
 
-/* trigger: 0 none (once), 1 cron, 2 periodic. last_at is the newest slot that was run, 0 for none. A slot is a run: the index makes
- * sure of it. changed_at of runs and tasks grows with every change of a state (store.h row_stamp). */
+/* trigger: 0 none (once), 1 cron, 2 periodic. last_at is the newest slot that was run, 0 for none. A slot is a run: the index
+ * makes sure of it. changed_at of runs and tasks grows with every change of a state (store.h row_stamp). */
 const char schema_recurring_sql[] =
     "CREATE TABLE recurring_runs ("
     " recurring_run_id TEXT PRIMARY KEY, display_name TEXT NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',"

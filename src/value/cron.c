@@ -118,8 +118,8 @@ static int parse_fields(struct cron *c, const char *text, struct err *err)
             field[n] = p;
     }
     if (n < FIELDS - 1 || n > FIELDS)
-        return err_set(err, ERR_INVALID,
-                       "there are %d fields: give 5 or 6, second minute hour day-of-month month [day-of-week]", n);
+        return err_set(err, ERR_INVALID, "there are %d fields: give 5 or 6, second minute hour day-of-month month [day-of-week]",
+                       n);
     char any[] = "*";
     if (n == FIELDS - 1)
         field[WEEKDAY] = any;
@@ -135,8 +135,8 @@ static int parse_descriptor(struct cron *c, const char *text, struct err *err)
     static const struct {
         const char *name, *fields;
     } known[] = {
-        {"@yearly", "0 0 0 1 1 *"},  {"@annually", "0 0 0 1 1 *"}, {"@monthly", "0 0 0 1 * *"}, {"@weekly", "0 0 0 * * 0"},
-        {"@daily", "0 0 0 * * *"},   {"@midnight", "0 0 0 * * *"}, {"@hourly", "0 0 * * * *"},
+        {"@yearly", "0 0 0 1 1 *"}, {"@annually", "0 0 0 1 1 *"}, {"@monthly", "0 0 0 1 * *"}, {"@weekly", "0 0 0 * * 0"},
+        {"@daily", "0 0 0 * * *"},  {"@midnight", "0 0 0 * * *"}, {"@hourly", "0 0 * * * *"},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         if (strcmp(text, known[i].name) == 0)

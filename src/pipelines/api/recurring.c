@@ -123,9 +123,8 @@ static int read_trigger(struct pipelines_api *api, jval *trigger, struct recurri
 static int check_concurrency(int64_t n, struct err *err)
 {
     if (n < 1 || n > CONCURRENCY_MAX)
-        return err_set(err, ERR_INVALID,
-                       "Max concurrency of a recurring run must be at least 1 and at most %d. Received %lld", CONCURRENCY_MAX,
-                       (long long)n);
+        return err_set(err, ERR_INVALID, "Max concurrency of a recurring run must be at least 1 and at most %d. Received %lld",
+                       CONCURRENCY_MAX, (long long)n);
     return 0;
 }
 
@@ -265,8 +264,8 @@ static void tell(struct pipelines_api *api, const char *id)
 
 /* ---- preview ---------------------------------------------------------------------------------------------------------- */
 
-static int add_next(struct pipelines_api *api, const struct ctx *ctx, struct jm *m, jmval *o, const struct recurring *r, int count,
-                    struct err *err)
+static int add_next(struct pipelines_api *api, const struct ctx *ctx, struct jm *m, jmval *o, const struct recurring *r,
+                    int count, struct err *err)
 {
     int64_t slots[PREVIEW_MAX];
     int n = recurring_preview(r, api->time_zone, ctx_now_ns(ctx) / NS_PER_S, slots, count, err);
@@ -277,8 +276,9 @@ static int add_next(struct pipelines_api *api, const struct ctx *ctx, struct jm 
     }
     /* Once a minute is often what "* * * * *" was not meant to be: five fields begin with the second. */
     if (n > 1 && r->trigger == TRIGGER_CRON && slots[1] - slots[0] < 60)
-        jm_put(m, o, "warning", jm_strf(m, "it starts every %lld s: cron expressions here begin with the second",
-                                        (long long)(slots[1] - slots[0])));
+        jm_put(
+            m, o, "warning",
+            jm_strf(m, "it starts every %lld s: cron expressions here begin with the second", (long long)(slots[1] - slots[0])));
     return n < 0 ? -1 : 0;
 }
 
@@ -499,8 +499,8 @@ static int delete_job(struct db *db, void *arg, struct err *err)
 /* Runs keep their rows whatever the policy says; it is checked all the same. */
 static int check_policy(const struct http_req *req, struct err *err)
 {
-    static const char *const words[] = {"DELETE_PROPAGATION_POLICY_UNSPECIFIED", "FOREGROUND", "BACKGROUND", "ORPHAN", "0", "1",
-                                        "2", "3"};
+    static const char *const words[] = {
+        "DELETE_PROPAGATION_POLICY_UNSPECIFIED", "FOREGROUND", "BACKGROUND", "ORPHAN", "0", "1", "2", "3"};
     const char *v;
     if (query_text(req, "propagation_policy", &v, err) < 0)
         return -1;

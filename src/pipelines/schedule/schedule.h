@@ -1,9 +1,9 @@
 /* schedule.h - starts the runs of recurring runs when they are due: a controller keyed by recurring run id.
  *
- * A turn looks at the row and at the clock, starts every slot that is due and allowed (each one transaction with its run), and says
- * when it wants to be called again. Nothing is held that the rows do not hold: after a crash the next start takes up every enabled
- * recurring run. A slot never runs twice. When max_concurrency stands in the way, the turn comes again as soon as one of the active
- * runs changes. Threads: all functions may be called from any thread. Source: pipelines-api spec 7.4. */
+ * A turn looks at the row and at the clock, starts every slot that is due and allowed (each one transaction with its run), and
+ * says when it wants to be called again. Nothing is held that the rows do not hold: after a crash the next start takes up every
+ * enabled recurring run. A slot never runs twice. When max_concurrency stands in the way, the turn comes again as soon as one of
+ * the active runs changes. Threads: all functions may be called from any thread. Source: pipelines-api spec 7.4. */
 #ifndef TM_PIPELINES_SCHEDULE_SCHEDULE_H
 #define TM_PIPELINES_SCHEDULE_SCHEDULE_H
 

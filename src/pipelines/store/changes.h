@@ -1,8 +1,8 @@
 /* changes.h - who wants to know that a run changed.
  *
- * After a transaction that changed a run or its tasks, whoever wrote it tells the run's id; listeners then look at the rows. Nothing
- * is carried and nothing is kept: a listener that comes late reads what is. Listeners are called on the teller's thread, one after
- * the other: they only put the id somewhere. Thread-safe. */
+ * After a transaction that changed a run or its tasks, whoever wrote it tells the run's id; listeners then look at the rows.
+ * Nothing is carried and nothing is kept: a listener that comes late reads what is. Listeners are called on the teller's thread,
+ * one after the other: they only put the id somewhere. Thread-safe. */
 #ifndef TM_PIPELINES_STORE_CHANGES_H
 #define TM_PIPELINES_STORE_CHANGES_H
 

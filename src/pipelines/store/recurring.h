@@ -1,8 +1,8 @@
 /* recurring.h - recurring runs as rows, and when their slots are.
  *
- * A slot is a time at which a run is due. `last` is the newest slot that was run; everything else follows from it, the trigger, and
- * now. A slot and the run that it makes are one transaction (recurring_start), so that a crash leaves either none or both; the
- * table of runs refuses a second run of a slot. Source: pipelines-api spec 7. */
+ * A slot is a time at which a run is due. `last` is the newest slot that was run; everything else follows from it, the trigger,
+ * and now. A slot and the run that it makes are one transaction (recurring_start), so that a crash leaves either none or both;
+ * the table of runs refuses a second run of a slot. Source: pipelines-api spec 7. */
 #ifndef TM_PIPELINES_STORE_RECURRING_H
 #define TM_PIPELINES_STORE_RECURRING_H
 
@@ -54,9 +54,9 @@ int recurring_next(const struct recurring *r, const char *zone, int64_t now_s, i
 /* The next slots, at most max, as they would be run if nothing stood in the way. Returns their number, -1. */
 int recurring_preview(const struct recurring *r, const char *zone, int64_t now_s, int64_t *slots, int max, struct err *err);
 
-/* Inserts the run of a slot and moves the recurring run on, when it is still what it was: enabled, this slot not run yet, fewer runs
- * active than allowed. spec_hash, version_id: what to run. *run_id is the caller's to free, NULL when there was nothing to do. Inside
- * a transaction. */
+/* Inserts the run of a slot and moves the recurring run on, when it is still what it was: enabled, this slot not run yet, fewer
+ * runs active than allowed. spec_hash, version_id: what to run. *run_id is the caller's to free, NULL when there was nothing to
+ * do. Inside a transaction. */
 int recurring_start(struct db *db, const struct recurring *r, int64_t slot_s, const char *spec_hash, const char *version_id,
                     const char *pipeline_name, const struct clock *clock, char **run_id, struct err *err);
 /* Remembers why the due slot cannot be run; NULL clears. */

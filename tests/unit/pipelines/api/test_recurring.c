@@ -49,8 +49,8 @@ static void test_refused(void **state)
          "unknown time zone", 400},
         {"\"display_name\":\"j\",\"max_concurrency\":1,\"trigger\":{\"periodic_schedule\":{\"interval_second\":\"0\"}}",
          "interval 0", 400},
-        {"\"display_name\":\"j\",\"max_concurrency\":1,\"trigger\":{\"periodic_schedule\":{\"interval_second\":-5}}", "interval -5",
-         400},
+        {"\"display_name\":\"j\",\"max_concurrency\":1,\"trigger\":{\"periodic_schedule\":{\"interval_second\":-5}}",
+         "interval -5", 400},
         {"\"display_name\":\"j\",\"max_concurrency\":1,\"trigger\":{\"periodic_schedule\":{}}", "interval 0", 400},
         {"\"display_name\":\"j\",\"max_concurrency\":1,\"trigger\":{\"periodic_schedule\":{\"interval_second\":1},"
          "\"cron_schedule\":{\"cron\":\"@daily\"}}",
@@ -117,22 +117,18 @@ static void test_edit(void **state)
     static const struct {
         const char *body, *member, *want;
     } edits[] = {
-        {"{\"max_concurrency\":3}", "max_concurrency", "3"},
-        {"{\"display_name\":\"k\"}", "display_name", "k"},
+        {"{\"max_concurrency\":3}", "max_concurrency", "3"}, {"{\"display_name\":\"k\"}", "display_name", "k"},
         {"{\"display_name\":\"\"}", "display_name", "k"}, /* empty: unchanged */
-        {"{\"description\":\"d\"}", "description", "d"},
-        {"{\"service_account\":\"robot\"}", "service_account", "robot"},
-        {"{\"mode\":\"DISABLE\"}", "status", "DISABLED"},
-        {"{}", "status", "DISABLED"},
+        {"{\"description\":\"d\"}", "description", "d"},     {"{\"service_account\":\"robot\"}", "service_account", "robot"},
+        {"{\"mode\":\"DISABLE\"}", "status", "DISABLED"},    {"{}", "status", "DISABLED"},
     };
     for (size_t i = 0; i < ARRAY_LEN(edits); i++) {
         JSON_REF(e) = kit_call(k, HTTP_PATCH, path, edits[i].body, 200);
         AUTOFREE char *got = kit_get(e, edits[i].member);
         assert_string_equal(got, edits[i].want);
     }
-    static const char *const bad[] = {
-        "{\"max_concurrency\":0}", "{\"trigger\":{\"cron_schedule\":{\"cron\":\"x\"}}}",
-        "{\"runtime_config\":{\"parameters\":{\"zzz\":1}}}", "{\"mode\":9}", "{\"nonsense\":1}"};
+    static const char *const bad[] = {"{\"max_concurrency\":0}", "{\"trigger\":{\"cron_schedule\":{\"cron\":\"x\"}}}",
+                                      "{\"runtime_config\":{\"parameters\":{\"zzz\":1}}}", "{\"mode\":9}", "{\"nonsense\":1}"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         json_unref(kit_call(k, HTTP_PATCH, path, bad[i], 400));
     json_unref(kit_call(k, HTTP_DELETE, path, NULL, 200));
