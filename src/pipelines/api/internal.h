@@ -29,8 +29,10 @@ struct pipelines_api {
     char *run_namespace, *default_service_account;
     struct pipelines_url_rules urls;
     char *url_domains;
-    char *time_zone;            /* of cron expressions that name none */
-    struct http_client *client; /* for packages by URL */
+    char *time_zone;               /* of cron expressions that name none */
+    struct http_client *client;    /* for packages by URL */
+    unsigned char signing_key[32]; /* of URLs of artifacts */
+    struct watches *watches;       /* watch.c */
     _Atomic int64_t last_created_ns;
     struct http_api http;
 };
@@ -68,6 +70,8 @@ http_handler experiment_create_h, experiment_get_h, experiment_list_h, experimen
 http_handler run_create_h, run_get_h, run_list_h, run_archive_h, run_unarchive_h, run_terminate_h, run_retry_h, run_delete_h;
 http_handler recurring_create_h, recurring_get_h, recurring_list_h, recurring_patch_h, recurring_enable_h, recurring_disable_h,
     recurring_delete_h, recurring_next_h;
+http_handler tasks_list_h, task_get_h, task_find_cached_h, artifacts_list_h, artifact_get_h, artifact_tasks_h,
+    artifact_download_h, artifact_preview_h, artifact_signed_h, run_metrics_h, run_spec_h, run_watch_h;
 http_handler run_log_h, artifact_read_h, run_artifacts_h;
 http_handler healthz_h, healthz_v1_h, auth_v1_h, metrics_h, report_refused_h;
 
@@ -95,6 +99,11 @@ int rule_display_name(const char *what, const char *name, struct err *err);
 int rule_max_bytes(const char *field, const char *value, size_t max, struct err *err);
 /* tags: an object of strings. *text gets its JSON text, NULL when it is empty. */
 int rule_tags(jval *tags, char **text, struct err *err);
+
+/* ---- streams of changes (watch.c) -------------------------------------------------------------------------------- */
+
+struct watches *watches_new(const struct store *store);
+void watches_free(struct watches *w); /* after the server was stopped */
 
 /* ---- packages (package.c, archive.c) --------------------------------------------------------------------------- */
 

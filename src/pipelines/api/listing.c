@@ -204,6 +204,8 @@ int list_parse(const struct row_table *kind, const struct http_req *req, struct 
     if (query_i32(req, "page_size", &size, err) < 0 || query_text(req, "page_token", &token, err) < 0 ||
         query_text(req, "sort_by", &sort, err) < 0 || query_text(req, "filter", &filter, err) < 0)
         return -1;
+    if (!sort && query_text(req, "order_by", &sort, err) < 0)
+        return -1;
     return list_open(kind, size, token, sort, filter, q, err);
 }
 

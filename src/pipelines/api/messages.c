@@ -145,6 +145,9 @@ static const struct pj_field RECURRING_FIELDS[] = {
 };
 MESSAGE(PJ_RECURRING_RUN, "RecurringRun", RECURRING_FIELDS);
 
+static const struct pj_field FIND_CACHED_FIELDS[] = {{"namespace", PJ_STRING}, {"cache_fingerprint", PJ_STRING}};
+MESSAGE(PJ_FIND_CACHED, "FindCachedTaskRequest", FIND_CACHED_FIELDS);
+
 static const struct pj_field INTS_FIELDS[] = {{"values", PJ_INT32, PJ_LIST}};
 static MESSAGE(INTS, "IntValues", INTS_FIELDS);
 static const struct pj_field LONGS_FIELDS[] = {{"values", PJ_INT64, PJ_LIST}};

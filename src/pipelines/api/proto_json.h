@@ -36,6 +36,6 @@ struct json *pj_decode(const struct pj_message *message, const char *text, size_
 
 /* The messages of the API. */
 extern const struct pj_message PJ_PIPELINE, PJ_PIPELINE_VERSION, PJ_CREATE_PIPELINE, PJ_EXPERIMENT, PJ_RUN, PJ_RECURRING_RUN,
-    PJ_FILTER;
+    PJ_FILTER, PJ_FIND_CACHED;
 
 #endif

@@ -6,6 +6,8 @@
 
 #include "pipelines/api/listing.h"
 
+enum { PAGE_ALL_MAX = 100 };
+
 /* ---- a row as JSON -------------------------------------------------------------------------------------------------- */
 
 /* The zero value of an enum is not sent. */
@@ -132,6 +134,8 @@ int resource_list(struct pipelines_api *api, struct http_req *req, struct http_r
     LIST_QUERY(q);
     if (list_parse(r->table, req, &q, err) < 0)
         return api_wrap(err, "%s", r->bad_options);
+    if (view == VIEW_ALL && q.page_size > PAGE_ALL_MAX)
+        q.page_size = PAGE_ALL_MAX;
     READER(rd, api, err);
     JM_NEW(m);
     struct items it = {r, m, jm_arr(m), rd.db, xcalloc(1, r->table->size), view};

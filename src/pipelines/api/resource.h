@@ -16,7 +16,12 @@ struct resource {
     /* Adds what is more than a column. view: the caller's (see below). NULL: nothing. */
     int (*more)(struct db *db, struct jm *m, jmval *obj, const void *row, int view, struct err *err);
 };
-enum { VIEW_LIST, VIEW_ONE, VIEW_FULL }; /* views that handlers ask for; a resource knows what they mean to it */
+enum {
+    VIEW_LIST,
+    VIEW_ONE,
+    VIEW_FULL,
+    VIEW_ALL /* a list with all: shorter pages */
+};           /* views that handlers ask for; a resource knows what they mean to it */
 
 /* The row's members that are shown, then what the resource adds. NULL on error. */
 jmval *resource_out(const struct resource *r, struct db *db, struct jm *m, const void *row, int view, struct err *err);
@@ -39,6 +44,11 @@ int resource_change(struct pipelines_api *api, const struct ctx *ctx, struct htt
 /* tags of a PATCH: absent: unchanged (NULL); {}: removed (""). Caller frees. */
 int patch_tags(jval *body, char **tags, struct err *err);
 
-extern const struct resource PIPELINES, VERSIONS, EXPERIMENTS, RUNS, RECURRING_RUNS;
+extern const struct resource PIPELINES, VERSIONS, EXPERIMENTS, RUNS, RECURRING_RUNS, TASKS, ARTIFACTS;
+extern const struct row_table ARTIFACT_ROWS; /* struct md_artifact */
+/* task_count and tasks. */
+int out_run_tasks(struct db *db, struct jm *m, jmval *run, const char *run_id, struct err *err);
+/* Caller frees. */
+char *signed_artifact_url(struct pipelines_api *api, const struct ctx *ctx, int64_t artifact_id);
 
 #endif

@@ -156,7 +156,9 @@ static int run_more(struct db *db, struct jm *m, jmval *o, const void *row, int 
         return -1;
     out_runtime_config(m, o, r);
     out_error(m, o, r->error_code, r->error_message);
-    return view >= VIEW_ONE ? out_tasks(db, m, o, r->run_id, err) : 0;
+    if ((view == VIEW_FULL || view == VIEW_ALL) && out_run_tasks(db, m, o, r->run_id, err) < 0)
+        return -1;
+    return view == VIEW_ONE || view == VIEW_FULL ? out_tasks(db, m, o, r->run_id, err) : 0;
 }
 
 const struct resource RUNS = {

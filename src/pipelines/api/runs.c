@@ -4,9 +4,22 @@
 
 #include "pipelines/api/resource.h"
 
+/* view=FULL: with the tasks in their own form (spec 8). */
+static int view_full(const struct http_req *req, bool *full, struct err *err)
+{
+    const char *view;
+    if (query_text(req, "view", &view, err) < 0)
+        return -1;
+    *full = str_eq(view, "FULL") || str_eq(view, "2");
+    return 0;
+}
+
 int run_get_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
-    if (resource_get(self, res, &RUNS, http_param(req, "run_id"), VIEW_ONE, err) < 0)
+    bool full;
+    if (view_full(req, &full, err) < 0)
+        return -1;
+    if (resource_get(self, res, &RUNS, http_param(req, "run_id"), full ? VIEW_FULL : VIEW_ONE, err) < 0)
         return api_wrap(err, "Failed to get a run");
     return 0;
 }
@@ -28,9 +41,13 @@ int scope_experiment(struct pipelines_api *api, const struct http_req *req, cons
 int run_list_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     const char *id;
+    bool full;
+    if (view_full(req, &full, err) < 0)
+        return -1;
     if (scope_experiment(self, req, &id, err) < 0)
         return api_wrap(err, "Failed to list runs");
-    return resource_list(self, req, res, &RUNS, id ? "r.experiment_id = ?" : NULL, &id, id != NULL, VIEW_LIST, err);
+    return resource_list(self, req, res, &RUNS, id ? "r.experiment_id = ?" : NULL, &id, id != NULL, full ? VIEW_ALL : VIEW_LIST,
+                         err);
 }
 
 /* ---- archive ------------------------------------------------------------------------------------------------------ */

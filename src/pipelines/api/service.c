@@ -17,6 +17,7 @@ enum { BODY_DEFAULT = 1 << 20, BODY_RUN = PACKAGE_MAX, BODY_UPLOAD = PACKAGE_MAX
 #define MAY_PIPELINES(verb)   PERM(verb, "pipelines.kubeflow.org", "pipelines")
 #define MAY_EXPERIMENTS(verb) PERM(verb, "pipelines.kubeflow.org", "experiments")
 #define MAY_RUNS(verb)        PERM(verb, "pipelines.kubeflow.org", "runs")
+#define MAY_ARTIFACTS(verb)   PERM(verb, "pipelines.kubeflow.org", "artifacts")
 #define MAY_JOBS(verb)        PERM(verb, "pipelines.kubeflow.org", "jobs")
 /* Upload endpoints do not look at the method. */
 #define ANY_METHOD (HTTP_GET | HTTP_POST | HTTP_PUT | HTTP_PATCH | HTTP_DELETE)
@@ -66,6 +67,19 @@ static const struct route ROUTES[] = {
      MAY_RUNS("readArtifact")},
     {HTTP_GET, "/apis/v1beta1/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read", artifact_read_h,
      MAY_RUNS("readArtifact")},
+
+    {HTTP_GET, API_BASE "/runs/{run_id}/tasks", tasks_list_h, MAY_RUNS("get")},
+    {HTTP_GET, API_BASE "/runs/{run_id}/tasks/{task_id}", task_get_h, MAY_RUNS("get")},
+    {HTTP_POST, API_BASE "/tasks:findCached", task_find_cached_h, MAY_RUNS("get")},
+    {HTTP_GET, API_BASE "/runs/{run_id}/metrics", run_metrics_h, MAY_RUNS("get")},
+    {HTTP_GET, API_BASE "/runs/{run_id}/spec", run_spec_h, MAY_RUNS("get")},
+    {HTTP_GET, API_BASE "/runs/{run_id}:watch", run_watch_h, MAY_RUNS("get")},
+    {HTTP_GET, API_BASE "/artifacts", artifacts_list_h, MAY_ARTIFACTS("list")},
+    {HTTP_GET, API_BASE "/artifacts/{artifact_id}", artifact_get_h, MAY_ARTIFACTS("get")},
+    {HTTP_GET, API_BASE "/artifacts/{artifact_id}:download", artifact_download_h, MAY_ARTIFACTS("get")},
+    {HTTP_GET, API_BASE "/artifacts/{artifact_id}:preview", artifact_preview_h, MAY_ARTIFACTS("get")},
+    {HTTP_GET, API_BASE "/artifacts/{artifact_id}:signed", artifact_signed_h, PERM_OPEN}, /* the URL is the permission */
+    {HTTP_GET, API_BASE "/artifact_tasks", artifact_tasks_h, MAY_ARTIFACTS("list")},
 
     {HTTP_POST, API_BASE "/recurringruns", recurring_create_h, MAY_JOBS("create"), BODY_RUN},
     {HTTP_GET, API_BASE "/recurringruns", recurring_list_h, MAY_JOBS("list")},
@@ -136,6 +150,8 @@ struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, 
             },
     };
     api->urls.domains = api->url_domains;
+    random_bytes(api->signing_key, sizeof api->signing_key);
+    api->watches = watches_new(cfg->store);
     struct ctx ctx = ctx_background();
     ctx.clock = cfg->store->clock;
     int64_t now = api_created_now(api);
@@ -153,6 +169,7 @@ void pipelines_api_free(struct pipelines_api *api)
         return;
     if (api->client)
         http_client_free(api->client);
+    watches_free(api->watches);
     free(api->run_namespace);
     free(api->default_service_account);
     free(api->url_domains);

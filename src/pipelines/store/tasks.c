@@ -41,7 +41,7 @@ static const struct row_field FIELDS[] = {
     {"error_code", "t.error_code", ROW_SMALL, F(error_code), ROW_HIDDEN},
     {"error_message", "t.error_message", ROW_OPT, F(error_message), ROW_HIDDEN},
     {"create_time", "t.created_at", ROW_TIME, F(created_ns), ROW_SHOWN | ROW_FIXED},
-    {"created_at", "t.created_at", ROW_TIME, ROW_ALIAS},
+    {"created_at", "t.id", ROW_INT, ROW_ALIAS, ROW_NO_FILTER}, /* tasks are numbered in the order in which they were made */
     {"start_time", "t.started_at", ROW_TIME, F(started_ns), ROW_SHOWN},
     {"end_time", "t.finished_at", ROW_TIME, F(finished_ns), ROW_SHOWN},
     {"attempt", "t.attempt", ROW_SMALL, F(attempt), ROW_HIDDEN},
