@@ -63,7 +63,7 @@ struct rbac;
 struct services;
 struct keys {
     char *ca_cert, *ca_key, *server_cert, *server_key; /* PEM */
-    char *sa_key;                                      /* PEM, ECDSA P-256: signs tokens of service accounts */
+    char *sa_key;                                      /* PEM, RSA 2048: signs tokens of service accounts */
     char *admin_token;
 };
 struct inproc;
@@ -243,6 +243,7 @@ int keys_load(struct apiserver *a, const char *const *cert_names, struct err *er
 void keys_free(struct keys *k);
 struct token_signer *token_signer_new(const char *key_pem, struct err *err);
 void token_signer_free(struct token_signer *t);
+const char *token_jwks(const struct token_signer *t); /* the public key, as /openid/v1/jwks answers it */
 char *token_sign(struct token_signer *t, jmval *claims, struct err *err);
 /* The claims of a token with a good signature that is not expired and meant for audience; ERR_UNAUTHENTICATED else. */
 struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns,

@@ -80,7 +80,7 @@ static int load_server_cert(struct keys *k, const char *dir, const char *const *
 
 static char *make_signing_key(struct err *err)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
+    EVP_PKEY *key = EVP_RSA_gen(2048);
     BIO *bio = BIO_new(BIO_s_mem());
     char *text = NULL, *pem = NULL;
     if (key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1) {
@@ -94,12 +94,24 @@ static char *make_signing_key(struct err *err)
     return pem;
 }
 
+static bool is_rsa(const char *pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+    bool rsa = key && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
+    BIO_free(bio);
+    EVP_PKEY_free(key);
+    return rsa;
+}
+
+/* A key of another kind is that of an earlier tidemill: it is replaced, and its tokens end. The node asks for new ones. */
 static int load_signing_key(struct keys *k, const char *dir, struct err *err)
 {
     if (read_text(dir, "sa.key", &k->sa_key, err) < 0)
         return -1;
-    if (k->sa_key)
+    if (k->sa_key && is_rsa(k->sa_key))
         return 0;
+    free(k->sa_key);
     k->sa_key = make_signing_key(err);
     return k->sa_key ? write_text(dir, "sa.key", k->sa_key, err) : -1;
 }

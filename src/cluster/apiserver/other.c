@@ -3,6 +3,8 @@
 
 #include "cluster/apiserver/face.h"
 
+#define JWKS_PATH "/openid/v1/jwks"
+
 static const char *const checks[] = {"ping", "log", "store"};
 
 static bool check_exists(const char *name)
@@ -69,11 +71,33 @@ static int version(struct http_req *req, struct http_res *res, struct err *err)
 
 static int openid_configuration(struct http_req *req, struct http_res *res, struct err *err)
 {
-    static const char doc[] = "{\"issuer\":\"" TOKEN_ISSUER "\",\"response_types_supported\":[\"id_token\"],"
-                              "\"subject_types_supported\":[\"public\"],\"id_token_signing_alg_values_supported\":[\"ES256\"]}";
+    static const char doc[] = "{\"issuer\":\"" TOKEN_ISSUER "\",\"jwks_uri\":\"" TOKEN_ISSUER JWKS_PATH "\","
+                              "\"response_types_supported\":[\"id_token\"],\"subject_types_supported\":[\"public\"],"
+                              "\"id_token_signing_alg_values_supported\":[\"RS256\"]}";
     if (req->method != HTTP_GET)
         return fail_method(err);
     http_body(res, "application/json", doc, sizeof(doc) - 1);
+    return 0;
+}
+
+/* The key that verifies tokens. Its media type is its own: who asks for plain JSON alone is refused, as by Kubernetes. */
+static int openid_keys(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err)
+{
+    static const char type[] = "application/jwk-set+json";
+    if (req->method != HTTP_GET)
+        return fail_method(err);
+    const char *header = http_header_get(req, "accept");
+    if (!str_empty(header)) {
+        AUTOFREE char *text = xstrdup(header);
+        struct media m[8];
+        size_t n = media_split(text, m, ARRAY_LEN(m)), i = 0;
+        while (i < n && strcmp(m[i].type, type) != 0 && strcmp(m[i].type, "*/*") != 0 && strcmp(m[i].type, "application/*") != 0)
+            i++;
+        if (i == n)
+            return err_set(err, ERR_NOT_ACCEPTABLE, "only the following media types are accepted: %s", type);
+    }
+    const char *keys = token_jwks(a->signer);
+    http_body(res, type, keys, strlen(keys));
     return 0;
 }
 
@@ -101,6 +125,8 @@ int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res
         return handle_openapi_v2(req, res, err);
     if (strcmp(path, "/.well-known/openid-configuration") == 0)
         return openid_configuration(req, res, err);
+    if (strcmp(path, JWKS_PATH) == 0)
+        return openid_keys(a, req, res, err);
     if (below(path, "/api") || below(path, "/apis"))
         return handle_discovery(a, req, res, path, err);
     if (strcmp(path, "/") == 0)

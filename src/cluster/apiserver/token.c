@@ -1,5 +1,6 @@
-/* token.c - JSON Web Tokens of service accounts: ES256 (RFC 7515, 7518 3.4), signed by a key of the data directory. */
-#include <openssl/ecdsa.h>
+/* token.c - JSON Web Tokens of service accounts: RS256 (RFC 7515, 7518 3.3), which every client
+ * and verifier of Kubernetes knows, signed by a key of the data directory; and its public half as verifiers ask for it. */
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -7,12 +8,13 @@
 #include "cluster/apiserver/internal.h"
 
 #define MAX_TOKEN 16384
-#define HALF      32 /* bytes of r and of s */
+#define MAX_SIG   1024 /* bytes: keys of up to 8192 bits */
 
 struct token_signer {
     EVP_PKEY *key;
     char *kid;
     char *header; /* base64url */
+    char *jwks;   /* the public key as a JSON document */
 };
 
 static char *key_id(EVP_PKEY *key)
@@ -27,21 +29,45 @@ static char *key_id(EVP_PKEY *key)
     return id;
 }
 
+/* One of the two numbers of a public key, as RFC 7518 6.3.1 writes it. */
+static char *key_number(EVP_PKEY *key, const char *which)
+{
+    BIGNUM *n = NULL;
+    if (EVP_PKEY_get_bn_param(key, which, &n) != 1)
+        return NULL;
+    unsigned char raw[MAX_SIG];
+    char *text = BN_num_bytes(n) <= (int)sizeof(raw) ? base64url_encode(raw, (size_t)BN_bn2bin(n, raw)) : NULL;
+    BN_free(n);
+    return text;
+}
+
+static char *key_set(EVP_PKEY *key, const char *kid)
+{
+    AUTOFREE char *n = key_number(key, OSSL_PKEY_PARAM_RSA_N), *e = key_number(key, OSSL_PKEY_PARAM_RSA_E);
+    if (!n || !e)
+        return NULL;
+    return xasprintf("{\"keys\":[{\"use\":\"sig\",\"kty\":\"RSA\",\"kid\":\"%s\",\"alg\":\"RS256\",\"n\":\"%s\",\"e\":\"%s\"}]}", kid,
+                     n, e);
+}
+
 struct token_signer *token_signer_new(const char *key_pem, struct err *err)
 {
     struct token_signer *t = xcalloc(1, sizeof(*t));
     BIO *bio = BIO_new_mem_buf(key_pem, -1);
     t->key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
-    if (!t->key || !(t->kid = key_id(t->key))) {
+    bool good = t->key && EVP_PKEY_get_base_id(t->key) == EVP_PKEY_RSA && EVP_PKEY_get_size(t->key) <= MAX_SIG;
+    if (!good || !(t->kid = key_id(t->key)) || !(t->jwks = key_set(t->key, t->kid))) {
         token_signer_free(t);
-        err_set(err, ERR_INTERNAL, "the key that signs tokens (pki/sa.key) cannot be read");
+        err_set(err, ERR_INTERNAL, "the key that signs tokens (pki/sa.key) is no RSA key that can be read");
         return NULL;
     }
-    AUTOFREE char *header = xasprintf("{\"alg\":\"ES256\",\"kid\":\"%s\"}", t->kid);
+    AUTOFREE char *header = xasprintf("{\"alg\":\"RS256\",\"kid\":\"%s\"}", t->kid);
     t->header = base64url_encode(header, strlen(header));
     return t;
 }
+
+const char *token_jwks(const struct token_signer *t) { return t->jwks; }
 
 void token_signer_free(struct token_signer *t)
 {
@@ -50,40 +76,27 @@ void token_signer_free(struct token_signer *t)
     EVP_PKEY_free(t->key);
     free(t->kid);
     free(t->header);
+    free(t->jwks);
     free(t);
 }
 
-/* OpenSSL signs in DER; a token has r and s in 32 bytes each. */
-static bool sign_raw(EVP_PKEY *key, const char *text, size_t len, unsigned char out[2 * HALF])
+/* The length of the signature in out, 0 when it failed. */
+static size_t sign_raw(EVP_PKEY *key, const char *text, size_t len, unsigned char out[MAX_SIG])
 {
     EVP_MD_CTX *c = EVP_MD_CTX_new();
-    unsigned char der[128];
-    size_t n = sizeof(der);
+    size_t n = MAX_SIG;
     bool good = EVP_DigestSignInit(c, NULL, EVP_sha256(), NULL, key) == 1 &&
-                EVP_DigestSign(c, der, &n, (const unsigned char *)text, len) == 1;
+                EVP_DigestSign(c, out, &n, (const unsigned char *)text, len) == 1;
     EVP_MD_CTX_free(c);
-    const unsigned char *p = der;
-    ECDSA_SIG *sig = good ? d2i_ECDSA_SIG(NULL, &p, (long)n) : NULL;
-    good = sig && BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, HALF) == HALF &&
-           BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + HALF, HALF) == HALF;
-    ECDSA_SIG_free(sig);
-    return good;
+    return good ? n : 0;
 }
 
-static bool verify_raw(EVP_PKEY *key, const char *text, size_t len, const unsigned char raw[2 * HALF])
+static bool verify_raw(EVP_PKEY *key, const char *text, size_t len, const unsigned char *sig, size_t n)
 {
-    ECDSA_SIG *sig = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(raw, HALF, NULL), *s = BN_bin2bn(raw + HALF, HALF, NULL);
-    unsigned char *der = NULL;
-    int n = 0;
-    if (ECDSA_SIG_set0(sig, r, s) == 1)
-        n = i2d_ECDSA_SIG(sig, &der);
-    ECDSA_SIG_free(sig);
     EVP_MD_CTX *c = EVP_MD_CTX_new();
-    bool good = n > 0 && EVP_DigestVerifyInit(c, NULL, EVP_sha256(), NULL, key) == 1 &&
-                EVP_DigestVerify(c, der, (size_t)n, (const unsigned char *)text, len) == 1;
+    bool good = EVP_DigestVerifyInit(c, NULL, EVP_sha256(), NULL, key) == 1 &&
+                EVP_DigestVerify(c, sig, n, (const unsigned char *)text, len) == 1;
     EVP_MD_CTX_free(c);
-    OPENSSL_free(der);
     return good;
 }
 
@@ -93,12 +106,13 @@ char *token_sign(struct token_signer *t, jmval *claims, struct err *err)
     jmv_write(claims, JW_COMPACT, &body);
     AUTOFREE char *payload = base64url_encode(body.data, body.len);
     AUTOFREE char *text = xasprintf("%s.%s", t->header, payload);
-    unsigned char raw[2 * HALF];
-    if (!sign_raw(t->key, text, strlen(text), raw)) {
+    unsigned char raw[MAX_SIG];
+    size_t n = sign_raw(t->key, text, strlen(text), raw);
+    if (!n) {
         err_set(err, ERR_INTERNAL, "a token could not be signed");
         return NULL;
     }
-    AUTOFREE char *sig = base64url_encode(raw, sizeof(raw));
+    AUTOFREE char *sig = base64url_encode(raw, n);
     return xasprintf("%s.%s", text, sig);
 }
 
@@ -161,8 +175,8 @@ struct json *token_verify(struct token_signer *t, const char *token, const char 
         return NULL;
     }
     JSON_REF(header) = part(token, (size_t)(dot1 - token));
-    bool good = n == 2 * HALF && str_eq(jv_str(jv_get(json_root(header), "alg")), "ES256") &&
-                verify_raw(t->key, token, (size_t)(dot2 - token), raw);
+    bool good = str_eq(jv_str(jv_get(json_root(header), "alg")), "RS256") &&
+                verify_raw(t->key, token, (size_t)(dot2 - token), raw, n);
     free(raw);
     JSON_REF(claims) = good ? part(dot1 + 1, (size_t)(dot2 - dot1 - 1)) : NULL;
     jval *c = json_root(claims);

@@ -205,6 +205,7 @@ static void test_tokens(void **state)
     JSON_REF(t) = kube_create_sub(s.k, &s.ctx, &KUBE_SERVICEACCOUNTS, "default", "default", json_root(req), &o, &e);
     assert_non_null(t);
     const char *token = jv_str(jv_path(json_root(t), "status", "token", NULL));
+    assert_true(str_starts(token, "eyJhbGciOiJSUzI1NiIs")); /* {"alg":"RS256", */
     struct identity *who = authn_token(s.a, token, &e);
     assert_string_equal(who->user, "system:serviceaccount:default:default");
     assert_true(identity_in_group(who, "system:serviceaccounts:default"));

@@ -137,6 +137,20 @@ static void test_who(void **state)
     RUN_STEPS(steps);
 }
 
+/* What verifiers of tokens read. */
+static void test_openid(void **state)
+{
+    static const struct step steps[] = {
+        {HTTP_GET, "/.well-known/openid-configuration", ADMIN, NULL, NULL, 200, "\"RS256\"", "application/json"},
+        {HTTP_GET, "/openid/v1/jwks", ADMIN, NULL, NULL, 200, "\"kty\":\"RSA\"", "application/jwk-set+json"},
+        {HTTP_GET, "/openid/v1/jwks", ADMIN, "Accept: application/jwk-set+json", NULL, 200, "\"alg\":\"RS256\"", NULL},
+        {HTTP_GET, "/openid/v1/jwks", ADMIN, "Accept: application/json", NULL, 406, NULL, NULL},
+        {HTTP_GET, "/openid/v1/jwks", NULL, NULL, NULL, 403, NULL, NULL},
+        {HTTP_POST, "/openid/v1/jwks", ADMIN, NULL, "{}", 405, NULL, NULL},
+    };
+    RUN_STEPS(steps);
+}
+
 static void test_media_types(void **state)
 {
     static const char *const cms = "/api/v1/namespaces/default/configmaps";
@@ -219,5 +233,5 @@ static void test_watch_over_http(void **state)
     RUN_STEPS(steps);
 }
 
-TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_media_types),
+TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid), cmocka_unit_test(test_media_types),
            cmocka_unit_test(test_patches_and_options), cmocka_unit_test(test_watch_over_http))
