@@ -38,6 +38,11 @@ static void default_subject(struct jm *m, jmval *s)
 
 static void default_token_request(struct jm *m, jmval *s) { DEFAULT_INT(m, s, token_request_spec, expiration_seconds, 3600); }
 
+static void default_priority_class(struct jm *m, jmval *c)
+{
+    DEFAULT_TEXT(m, c, priority_class, preemption_policy, "PreemptLowerPriority");
+}
+
 const struct default_hook defaults_of_objects[] = {
     {CORE "Secret", default_secret},
     {CORE "Namespace", default_namespace},
@@ -46,6 +51,7 @@ const struct default_hook defaults_of_objects[] = {
     {CORE "NodeStatus", default_node_status},
     {RBAC "RoleRef", default_role_ref},
     {RBAC "Subject", default_subject},
+    {"io.k8s.api.scheduling.v1.PriorityClass", default_priority_class},
     {"io.k8s.api.authentication.v1.TokenRequestSpec", default_token_request},
     {NULL, NULL},
 };

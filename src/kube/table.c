@@ -37,6 +37,8 @@ void cell_fmt(struct row *r, const char *fmt, ...)
 
 void cell_i64(struct row *r, int64_t n) { buf_addf(next_cell(r), "%lld", (long long)n); }
 
+void cell_bool(struct row *r, bool b) { buf_adds(next_cell(r), b ? "true" : "false"); }
+
 void cell_null(struct row *r) { buf_adds(next_cell(r), "null"); }
 
 void cell_value(struct row *r, jval *v) { jv_write(v, JW_COMPACT, next_cell(r)); }

@@ -305,6 +305,23 @@ static const struct column storage_class_columns[] = {
     AGE,
 };
 
+static const struct column priority_class_columns[] = {
+    NAME,
+    {"Value", "integer", "", "Priority of pods of this class.", 0},
+    {"Global-Default", "boolean", "", "Whether pods without a class get this one.", 0},
+    AGE,
+    TEXT("PreemptionPolicy", "Whether its pods push others away."),
+};
+
+static void priority_class_row(struct row *r, jval *o)
+{
+    cell_str(r, obj_name(o));
+    cell_i64(r, priority_class_value(o, 0));
+    cell_bool(r, priority_class_global_default(o, false));
+    cell_since_creation(r, o);
+    cell_str(r, priority_class_preemption_policy(o));
+}
+
 #define KIND(group, kind, columns, row)                                                                                          \
     {                                                                                                                            \
         group, kind, { columns, ARRAY_LEN(columns), row, NULL, NULL, NULL }                                                      \
@@ -325,6 +342,7 @@ const struct table_kind table_kinds[] = {
     KIND("", "PersistentVolume", volume_columns, table_volume_row),
     KIND("storage.k8s.io", "StorageClass", storage_class_columns, table_storage_class_row),
     KIND("coordination.k8s.io", "Lease", lease_columns, lease_row),
+    KIND("scheduling.k8s.io", "PriorityClass", priority_class_columns, priority_class_row),
     KIND("rbac.authorization.k8s.io", "RoleBinding", binding_columns, binding_row),
     KIND("rbac.authorization.k8s.io", "ClusterRoleBinding", binding_columns, binding_row),
 };

@@ -17,6 +17,7 @@ void cell_str(struct row *r, const char *s);     /* NULL: "" */
 void cell_or_none(struct row *r, const char *s); /* "<none>" when empty */
 void cell_fmt(struct row *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cell_i64(struct row *r, int64_t n);
+void cell_bool(struct row *r, bool b);
 void cell_null(struct row *r);
 void cell_value(struct row *r, jval *v);
 void cell_age(struct row *r, const char *rfc3339); /* "<unknown>" when absent */

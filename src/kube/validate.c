@@ -263,6 +263,49 @@ static void check_new_event(struct faults *f, jval *o)
         fault_invalid_str(f, "type", "", "has invalid value: %s", type);
 }
 
+#define MAX_USER_PRIORITY 1000000000
+
+/* NULL, or why a class may not have a name of the system's own. */
+static char *bad_system_class(jval *o)
+{
+    static const struct {
+        const char *name;
+        int64_t value;
+    } known[] = {{"system-node-critical", 2000001000}, {"system-cluster-critical", 2000000000}};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (!str_eq(obj_name(o), known[i].name))
+            continue;
+        if (priority_class_value(o, 0) != known[i].value)
+            return xasprintf("value of %s PriorityClass must be %lld", known[i].name, (long long)known[i].value);
+        return priority_class_global_default(o, false)
+                   ? xasprintf("globalDefault of %s PriorityClass must be false", known[i].name)
+                   : NULL;
+    }
+    return xasprintf("%s is not a known system priority class", obj_name(o));
+}
+
+static void check_priority_class(struct faults *f, jval *o)
+{
+    static const char *const policies[] = {"PreemptLowerPriority", "Never", NULL};
+    if (str_starts(obj_name(o), "system-")) {
+        AUTOFREE char *why = bad_system_class(o);
+        if (why)
+            fault_forbidden(f, "metadata.name",
+                            "priority class names with 'system-' prefix are reserved for system use only. error: %s", why);
+    } else if (priority_class_value(o, 0) > MAX_USER_PRIORITY) {
+        fault_forbidden(f, "value", "maximum allowed value of a user defined priority is %d", MAX_USER_PRIORITY);
+    }
+    if (priority_class_preemption_policy(o))
+        validate_enum(f, "preemptionPolicy", priority_class_preemption_policy(o), policies);
+}
+
+static void check_priority_class_update(struct faults *f, jval *old, jval *now)
+{
+    if (priority_class_value(old, 0) != priority_class_value(now, 0))
+        fault_forbidden(f, "value", "may not be changed in an update.");
+    validate_immutable(f, "preemptionPolicy", jv_get(old, "preemptionPolicy"), jv_get(now, "preemptionPolicy"));
+}
+
 /* ---- dispatch
  * ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -292,6 +335,7 @@ static const struct rules {
     {"", "Service", validate_service, validate_service_update},
     {"", "Endpoints", validate_endpoints, NULL},
     {"discovery.k8s.io", "EndpointSlice", validate_endpoint_slice, validate_endpoint_slice_update},
+    {"scheduling.k8s.io", "PriorityClass", check_priority_class, check_priority_class_update},
     {"rbac.authorization.k8s.io", "Role", validate_rbac, NULL},
     {"rbac.authorization.k8s.io", "ClusterRole", validate_rbac, NULL},
     {"rbac.authorization.k8s.io", "RoleBinding", validate_rbac, validate_role_ref_update},

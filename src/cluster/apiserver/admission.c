@@ -122,7 +122,7 @@ static int admit_service_account(struct op *op, struct jm *m, struct err *err)
     return 0;
 }
 
-/* ---- tolerations and priority ------------------------------------------------------------------------------------------- */
+/* ---- tolerations ------------------------------------------------------------------------------------------- */
 
 static bool tolerates(jval *spec, const char *key)
 {
@@ -150,53 +150,6 @@ static void add_tolerations(struct jm *m)
         toleration_set_effect(m, t, "NoExecute");
         toleration_set_toleration_seconds(m, t, 300);
     }
-}
-
-struct priority {
-    int64_t value;
-    const char *preemption;
-};
-
-static int find_priority(struct op *op, jval *pod, const char *name, struct priority *out, struct err *err)
-{
-    *out = (struct priority){0, "PreemptLowerPriority"};
-    if (str_empty(name))
-        return 0;
-    if (strcmp(name, "system-node-critical") == 0)
-        out->value = 2000001000;
-    else if (strcmp(name, "system-cluster-critical") == 0)
-        out->value = 2000000000;
-    else
-        return fail_forbidden(err, op->res, obj_name(pod), "no PriorityClass with name %s was found", name);
-    return 0;
-}
-
-static int admit_priority(struct op *op, struct jm *m, struct err *err)
-{
-    JSON_REF(was) = jm_freeze(m);
-    jval *spec = pod_spec(json_root(was));
-    struct priority p;
-    if (find_priority(op, json_root(was), pod_spec_priority_class_name(spec), &p, err) < 0)
-        return -1;
-    int64_t given = pod_spec_priority(spec, p.value);
-    if (given != p.value)
-        return fail_forbidden(
-            err, op->res, obj_name(json_root(was)),
-            "the integer value of priority (%lld) must not be provided in pod spec; priority admission controller computed "
-            "%lld from the given PriorityClass name",
-            (long long)given, (long long)p.value);
-    jmval *to = pod_make_spec(m, jm_root(m));
-    pod_spec_set_priority(m, to, p.value);
-    const char *preemption = pod_spec_preemption_policy(spec);
-    if (!preemption)
-        pod_spec_set_preemption_policy(m, to, p.preemption);
-    else if (strcmp(preemption, p.preemption) != 0)
-        return fail_forbidden(
-            err, op->res, obj_name(json_root(was)),
-            "the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed "
-            "%s from the given PriorityClass name",
-            preemption, p.preemption);
-    return 0;
 }
 
 /* There are no RuntimeClasses here, so a pod that asks for one is refused. */
@@ -326,6 +279,10 @@ int admit_create(struct op *op, struct jm *m, struct err *err)
     if (op->res->coll == op->a->secrets && fill_token_secret(op, m, err) < 0)
         return -1;
     JSON_REF(now) = jm_freeze(m);
+    if (op->res->coll == op->a->priority_classes && admit_priority_class(op, NULL, json_root(now), err) < 0)
+        return -1;
+    if (admit_pod_security(op, NULL, json_root(now), err) < 0)
+        return -1;
     return rbac_check_escalation(op, NULL, json_root(now), err);
 }
 
@@ -337,6 +294,10 @@ int admit_update(struct op *op, jval *old, struct jm *m, struct err *err)
     if (jv_equal(old, json_root(now)))
         return 0;
     if (storage_admit_update(op, old, json_root(now), err) < 0)
+        return -1;
+    if (op->res->coll == op->a->priority_classes && admit_priority_class(op, old, json_root(now), err) < 0)
+        return -1;
+    if (admit_pod_security(op, old, json_root(now), err) < 0)
         return -1;
     return rbac_check_escalation(op, old, json_root(now), err);
 }

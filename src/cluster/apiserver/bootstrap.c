@@ -1,4 +1,4 @@
-/* bootstrap.c - what a server has from its first start: namespaces, and the roles that everybody counts on. */
+/* bootstrap.c - what a server has from its first start: namespaces, roles that everybody counts on, the system's priorities. */
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
@@ -60,8 +60,28 @@ static int roles(struct apiserver *a, const struct resources *table, struct err 
     return 0;
 }
 
+static int priority_classes(struct apiserver *a, const struct resources *table, struct err *err)
+{
+    static const struct {
+        const char *name, *about;
+        int64_t value;
+    } classes[] = {{"system-cluster-critical", "For pods that the cluster cannot do without, on whichever node.", 2000000000},
+                   {"system-node-critical", "For pods that their node cannot do without.", 2000001000}};
+    for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
+        JM_NEW(m);
+        jm_set_root(m, jm_obj(m));
+        object_meta_set_name(m, priority_class_make_metadata(m, jm_root(m)), classes[i].name);
+        priority_class_set_value(m, jm_root(m), classes[i].value);
+        priority_class_set_description(m, jm_root(m), classes[i].about);
+        JSON_REF(d) = jm_freeze(m);
+        if (ensure(a, table, &KUBE_PRIORITYCLASSES, json_root(d), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int bootstrap(struct apiserver *a, struct err *err)
 {
     RESOURCES(table, a);
-    return namespaces(a, table, err) < 0 || roles(a, table, err) < 0 ? -1 : 0;
+    return namespaces(a, table, err) < 0 || roles(a, table, err) < 0 || priority_classes(a, table, err) < 0 ? -1 : 0;
 }

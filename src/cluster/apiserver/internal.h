@@ -208,6 +208,11 @@ bool kind_has_generation(const struct resource *r);
 int admit_create(struct op *op, struct jm *m, struct err *err);
 int admit_update(struct op *op, jval *old, struct jm *m, struct err *err);
 int admit_delete(struct op *op, jval *old, struct err *err);
+/* priority.c: pods get the number of their class; one class is the default. */
+int admit_priority(struct op *op, struct jm *m, struct err *err);
+int admit_priority_class(struct op *op, jval *old, jval *now, struct err *err);
+/* podsec.c: what a namespace's labels ask of its pods. old NULL: create */
+int admit_pod_security(struct op *op, jval *old, jval *now, struct err *err);
 
 /* services.c: addresses and node ports. */
 struct services *services_new(void);

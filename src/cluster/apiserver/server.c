@@ -25,6 +25,7 @@ static void find_colls(struct apiserver *a)
     a->role_bindings = coll(a, &KUBE_ROLEBINDINGS);
     a->cluster_role_bindings = coll(a, &KUBE_CLUSTERROLEBINDINGS);
     a->storage_classes = coll(a, &KUBE_STORAGECLASSES);
+    a->priority_classes = coll(a, &KUBE_PRIORITYCLASSES);
 }
 
 static int start(struct apiserver *a, const struct apiserver_config *cfg, struct err *err)

@@ -151,6 +151,47 @@ static void test_openid(void **state)
     RUN_STEPS(steps);
 }
 
+/* What namespaces ask of pods, and what classes make of them. */
+#define NS     "/api/v1/namespaces"
+#define PC     "/apis/scheduling.k8s.io/v1/priorityclasses"
+#define PODS   NS "/default/pods?dryRun=All"
+#define BARE   "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]"
+#define MERGE  "Content-Type: application/merge-patch+json"
+#define LABELS(x) "{\"metadata\":{\"labels\":{" x "}}}"
+static void test_admission(void **state)
+{
+    static const struct step steps[] = {
+        {HTTP_POST, NS "/default/serviceaccounts", ADMIN, NULL, "{\"metadata\":{\"name\":\"default\"}}", 201, NULL, NULL},
+        {HTTP_PATCH, NS "/default", ADMIN, MERGE, LABELS("\"pod-security.kubernetes.io/enforce\":\"x\""), 422,
+         "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \\\"x\\\": must be one of privileged", NULL},
+        {HTTP_PATCH, NS "/default", ADMIN, MERGE, LABELS("\"pod-security.kubernetes.io/enforce\":\"baseline\""), 200, NULL,
+         NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE "}}", 201, NULL, NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"hostPID\":true}}", 403,
+         "pods \\\"p\\\" is forbidden: violates PodSecurity \\\"baseline:latest\\\": host namespaces (hostPID=true)", NULL},
+        {HTTP_PATCH, NS "/default", ADMIN, MERGE, LABELS("\"pod-security.kubernetes.io/enforce\":null"), 200, NULL, NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"hostPID\":true}}", 201, "\"preemptionPolicy\":\"PreemptLowerPriority\"", NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"priorityClassName\":\"high\"}}", 403, "no PriorityClass with name high was found",
+         NULL},
+        {HTTP_POST, PC, ADMIN, NULL, "{\"metadata\":{\"name\":\"high\"},\"value\":7,\"preemptionPolicy\":\"Never\"}", 201,
+         NULL, NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"priorityClassName\":\"high\"}}", 201, "\"priority\":7", NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"priorityClassName\":\"high\",\"priority\":8}}", 403,
+         "the integer value of priority (8) must not be provided", NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"priorityClassName\":\"system-node-critical\"}}", 201, "2000001000", NULL},
+        {HTTP_POST, PC, ADMIN, NULL, "{\"metadata\":{\"name\":\"d\"},\"value\":3,\"globalDefault\":true}", 201, NULL, NULL},
+        {HTTP_POST, PC, ADMIN, NULL, "{\"metadata\":{\"name\":\"e\"},\"value\":4,\"globalDefault\":true}", 403,
+         "PriorityClass d is already marked as default. Only one default can exist", NULL},
+        {HTTP_POST, PODS, ADMIN, NULL, BARE "}}", 201, "\"priorityClassName\":\"d\"", NULL},
+        {HTTP_PATCH, PC "/high", ADMIN, MERGE, "{\"value\":9}", 422, "value: Forbidden: may not be changed in an update.", NULL},
+        {HTTP_POST, PC, ADMIN, NULL, "{\"metadata\":{\"name\":\"system-x\"},\"value\":3}", 422,
+         "system-x is not a known system priority class", NULL},
+        {HTTP_POST, PC, ADMIN, NULL, "{\"metadata\":{\"name\":\"x\"},\"value\":1000000001}", 422,
+         "maximum allowed value of a user defined priority is 1000000000", NULL},
+    };
+    RUN_STEPS(steps);
+}
+
 static void test_media_types(void **state)
 {
     static const char *const cms = "/api/v1/namespaces/default/configmaps";
@@ -233,5 +274,5 @@ static void test_watch_over_http(void **state)
     RUN_STEPS(steps);
 }
 
-TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid), cmocka_unit_test(test_media_types),
+TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid), cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types),
            cmocka_unit_test(test_patches_and_options), cmocka_unit_test(test_watch_over_http))
