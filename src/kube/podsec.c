@@ -14,24 +14,15 @@ static const struct check {
     int since;          /* the first minor version that has it */
     int replaced_since; /* under restricted, a stricter check stands for it from this version on; 0: none does */
 } checks[] = {
-    {podsec_app_armor, PODSEC_BASELINE, 0, 0},
-    {podsec_capabilities, PODSEC_BASELINE, 0, 22},
-    {podsec_host_namespaces, PODSEC_BASELINE, 0, 0},
-    {podsec_host_paths, PODSEC_BASELINE, 0, -1},
-    {podsec_host_ports, PODSEC_BASELINE, 0, 0},
-    {podsec_probe_hosts, PODSEC_BASELINE, 34, 0},
-    {podsec_privileged, PODSEC_BASELINE, 0, 0},
-    {podsec_proc_mount, PODSEC_BASELINE, 0, 0},
-    {podsec_se_linux, PODSEC_BASELINE, 0, 0},
-    {podsec_seccomp, PODSEC_BASELINE, 0, 19},
-    {podsec_sysctls, PODSEC_BASELINE, 0, 0},
-    {podsec_host_process, PODSEC_BASELINE, 0, 0},
-    {podsec_escalation, PODSEC_RESTRICTED, 8, 0},
-    {podsec_drop_all, PODSEC_RESTRICTED, 22, 0},
-    {podsec_volumes, PODSEC_RESTRICTED, 0, 0},
-    {podsec_non_root, PODSEC_RESTRICTED, 0, 0},
-    {podsec_run_as_user, PODSEC_RESTRICTED, 23, 0},
-    {podsec_seccomp_set, PODSEC_RESTRICTED, 19, 0},
+    {podsec_app_armor, PODSEC_BASELINE, 0, 0},       {podsec_capabilities, PODSEC_BASELINE, 0, 22},
+    {podsec_host_namespaces, PODSEC_BASELINE, 0, 0}, {podsec_host_paths, PODSEC_BASELINE, 0, -1},
+    {podsec_host_ports, PODSEC_BASELINE, 0, 0},      {podsec_probe_hosts, PODSEC_BASELINE, 34, 0},
+    {podsec_privileged, PODSEC_BASELINE, 0, 0},      {podsec_proc_mount, PODSEC_BASELINE, 0, 0},
+    {podsec_se_linux, PODSEC_BASELINE, 0, 0},        {podsec_seccomp, PODSEC_BASELINE, 0, 19},
+    {podsec_sysctls, PODSEC_BASELINE, 0, 0},         {podsec_host_process, PODSEC_BASELINE, 0, 0},
+    {podsec_escalation, PODSEC_RESTRICTED, 8, 0},    {podsec_drop_all, PODSEC_RESTRICTED, 22, 0},
+    {podsec_volumes, PODSEC_RESTRICTED, 0, 0},       {podsec_non_root, PODSEC_RESTRICTED, 0, 0},
+    {podsec_run_as_user, PODSEC_RESTRICTED, 23, 0},  {podsec_seccomp_set, PODSEC_RESTRICTED, 19, 0},
 };
 
 static bool applies(const struct check *c, const struct podsec_rule *r)
@@ -80,7 +71,8 @@ bool podsec_check(const struct podsec_rule *r, jval *metadata, jval *spec, struc
     return good;
 }
 
-/* ---- what the checks share --------------------------------------------------------------------------------------------------- */
+/* ---- what the checks share ---------------------------------------------------------------------------------------------------
+ */
 
 const char *podsec_plural(const char *one, const char *many, size_t n) { return n == 1 ? one : many; }
 
@@ -106,7 +98,8 @@ void podsec_set_add(struct strlist *l, const char *s)
         strlist_add(l, s);
 }
 
-/* ---- labels ------------------------------------------------------------------------------------------------------------------ */
+/* ---- labels ------------------------------------------------------------------------------------------------------------------
+ */
 
 static const char *const level_names[] = {"privileged", "baseline", "restricted"};
 

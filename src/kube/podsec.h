@@ -1,9 +1,9 @@
 /* podsec.h - the Pod Security Standards: what of a pod goes beyond a level.
  *
  * A namespace says in its labels (pod-security.kubernetes.io/enforce, -version, and the same for audit and warn) which level its
- * pods must keep to, and as of which version of Kubernetes. podsec_policy_of reads them, podsec_check looks at a pod. Nothing here
- * knows a server; what follows from a finding is its business. Pure functions, any thread. Source: specs kube.md 11.1 (7), and the
- * texts of Kubernetes 1.34. */
+ * pods must keep to, and as of which version of Kubernetes. podsec_policy_of reads them, podsec_check looks at a pod. Nothing
+ * here knows a server; what follows from a finding is its business. Pure functions, any thread. Source: specs kube.md 11.1 (7),
+ * and the texts of Kubernetes 1.34. */
 #ifndef TM_KUBE_PODSEC_H
 #define TM_KUBE_PODSEC_H
 

@@ -21,7 +21,8 @@ static bool in_list(const char *s, const char *const *list, size_t n)
     return false;
 }
 
-/* ---- AppArmor ---------------------------------------------------------------------------------------------------------------- */
+/* ---- AppArmor ----------------------------------------------------------------------------------------------------------------
+ */
 
 static bool bad_armor(jval *profile, struct strlist *values)
 {
@@ -73,12 +74,14 @@ bool podsec_app_armor(const struct podsec_pod *p, const char **reason, struct bu
     return false;
 }
 
-/* ---- capabilities -------------------------------------------------------------------------------------------------------------- */
+/* ---- capabilities
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static bool adds_capability(jval *c, void *arg)
 {
-    static const char *const allowed[] = {"AUDIT_WRITE", "CHOWN",  "DAC_OVERRIDE", "FOWNER",  "FSETID", "KILL",      "MKNOD",
-                                          "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"};
+    static const char *const allowed[] = {"AUDIT_WRITE", "CHOWN",  "DAC_OVERRIDE",     "FOWNER",  "FSETID",
+                                          "KILL",        "MKNOD",  "NET_BIND_SERVICE", "SETFCAP", "SETGID",
+                                          "SETPCAP",     "SETUID", "SYS_CHROOT"};
     bool bad = false;
     struct jiter it = jv_iter(capabilities_add(security_context_capabilities(container_security_context(c))));
     jval *v;
@@ -106,7 +109,8 @@ bool podsec_capabilities(const struct podsec_pod *p, const char **reason, struct
     return false;
 }
 
-/* ---- the host: namespaces, paths, ports, probes ----------------------------------------------------------------------------------- */
+/* ---- the host: namespaces, paths, ports, probes
+ * ----------------------------------------------------------------------------------- */
 
 bool podsec_host_namespaces(const struct podsec_pod *p, const char **reason, struct buf *detail)
 {
@@ -205,7 +209,8 @@ bool podsec_probe_hosts(const struct podsec_pod *p, const char **reason, struct 
     return false;
 }
 
-/* ---- privileges ------------------------------------------------------------------------------------------------------------------- */
+/* ---- privileges
+ * ------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_privileged(jval *c, void *arg)
 {
@@ -264,7 +269,8 @@ bool podsec_host_process(const struct podsec_pod *p, const char **reason, struct
     return !pod && !bad.n;
 }
 
-/* ---- SELinux, seccomp, sysctls ------------------------------------------------------------------------------------------------------ */
+/* ---- SELinux, seccomp, sysctls
+ * ------------------------------------------------------------------------------------------------------ */
 
 struct se_linux {
     struct strlist types;

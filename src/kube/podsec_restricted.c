@@ -71,17 +71,35 @@ bool podsec_drop_all(const struct podsec_pod *p, const char **reason, struct buf
     return !missing.n && !adding.n;
 }
 
-/* ---- volumes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- volumes ------------------------------------------------------------------------------------------------------------------
+ */
 
 /* The member of a volume that says its type; NULL when it is one that is allowed. */
 static const char *restricted_type(jval *volume)
 {
-    static const char *const allowed[] = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image",
-                                          "persistentVolumeClaim", "projected", "secret"};
-    static const char *const known[] = {"hostPath", "gcePersistentDisk", "awsElasticBlockStore", "gitRepo", "nfs", "iscsi",
-                                        "glusterfs", "rbd", "flexVolume", "cinder", "cephfs", "flocker", "fc", "azureFile",
-                                        "vsphereVolume", "quobyte", "azureDisk", "photonPersistentDisk", "portworxVolume",
-                                        "scaleIO", "storageos"};
+    static const char *const allowed[] = {
+        "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"};
+    static const char *const known[] = {"hostPath",
+                                        "gcePersistentDisk",
+                                        "awsElasticBlockStore",
+                                        "gitRepo",
+                                        "nfs",
+                                        "iscsi",
+                                        "glusterfs",
+                                        "rbd",
+                                        "flexVolume",
+                                        "cinder",
+                                        "cephfs",
+                                        "flocker",
+                                        "fc",
+                                        "azureFile",
+                                        "vsphereVolume",
+                                        "quobyte",
+                                        "azureDisk",
+                                        "photonPersistentDisk",
+                                        "portworxVolume",
+                                        "scaleIO",
+                                        "storageos"};
     for (size_t i = 0; i < ARRAY_LEN(allowed); i++)
         if (jv_present(jv_get(volume, allowed[i])))
             return NULL;
@@ -114,12 +132,13 @@ bool podsec_volumes(const struct podsec_pod *p, const char **reason, struct buf 
     return !bad.n;
 }
 
-/* ---- users ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- users
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 bool podsec_non_root(const struct podsec_pod *p, const char **reason, struct buf *detail)
 {
-    STRLIST(said);    /* containers that say false */
-    STRLIST(missing); /* that say nothing, nor does the pod */
+    STRLIST(said);                                     /* containers that say false */
+    STRLIST(missing);                                  /* that say nothing, nor does the pod */
     jval *of_pod = jv_get(p->context, "runAsNonRoot"); /* fields: absent and false are two things */
     bool pod_false = jv_present(of_pod) && !jv_bool(of_pod, false), pod_true = jv_bool(of_pod, false);
     for (size_t i = 0; i < p->n; i++) {
@@ -152,7 +171,8 @@ bool podsec_run_as_user(const struct podsec_pod *p, const char **reason, struct 
     return !pod && !bad.n;
 }
 
-/* ---- seccomp --------------------------------------------------------------------------------------------------------------------- */
+/* ---- seccomp
+ * --------------------------------------------------------------------------------------------------------------------- */
 
 bool podsec_seccomp_set(const struct podsec_pod *p, const char **reason, struct buf *detail)
 {

@@ -216,11 +216,68 @@ def test_apply_of_a_pod(each):
     each('delete', 'pod', 'p', '--now')
 
 
-def test_apply_server_side_is_refused_clearly(each):
-    """Not served yet: an error that says so, and nothing is changed."""
-    r = each('apply', '--server-side', '-f', '-', stdin=config('ssa', a='1'), check=False)
-    assert r.returncode == 1 and 'Server-side apply not available on the server' in r.stderr
-    assert each('get', 'cm', 'ssa', check=False).returncode == 1
+def test_apply_server_side(each):
+    """Owners of fields, a conflict that names the other one, force, and what is no longer said goes."""
+    def ssa(who, *args, check=True, **data):
+        return each('apply', '--server-side', '--field-manager', who, *args, '-f', '-', stdin=config('ssa', **data), check=check)
+
+    assert 'serverside-applied' in ssa('one', a='1', b='1').stdout
+    refused = ssa('two', check=False, a='2')
+    assert refused.returncode == 1 and 'conflict with "one": .data.a' in refused.stderr
+    ssa('two', '--force-conflicts', a='2')
+    assert json.loads(each('get', 'cm', 'ssa', '-o', 'json').stdout)['data'] == {'a': '2', 'b': '1'}
+    ssa('one')
+    assert json.loads(each('get', 'cm', 'ssa', '-o', 'json').stdout)['data'] == {'a': '2'}
+    shown = json.loads(each('get', 'cm', 'ssa', '-o', 'json', '--show-managed-fields').stdout)
+    assert {e['manager']: e['operation'] for e in shown['metadata']['managedFields']} == {'one': 'Apply', 'two': 'Apply'}
+
+
+def test_apply_server_side_after_client_side(each):
+    """kubectl takes over what it applied on its own side before."""
+    each('apply', '-f', '-', stdin=config('moved', a='1', b='1'))
+    each('apply', '--server-side', '-f', '-', stdin=config('moved', a='2'))
+    assert json.loads(each('get', 'cm', 'moved', '-o', 'json').stdout)['data'] == {'a': '2'}
+
+
+def test_apply_server_side_of_a_pod(each):
+    pod = {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'ssa'},
+           'spec': {'schedulerName': 'none', 'containers': [{'name': 'c', 'image': 'x:1'}]}}
+    for _ in range(2):
+        assert 'serverside-applied' in each('apply', '--server-side', '-f', '-', stdin=json.dumps(pod)).stdout
+    pod['spec']['containers'][0]['image'] = 'x:2'
+    each('apply', '--server-side', '-f', '-', stdin=json.dumps(pod))
+    assert each('get', 'pod', 'ssa', '-o', 'jsonpath={.spec.containers[0].image}').stdout == 'x:2'
+    each('delete', 'pod', 'ssa', '--now')
+
+
+def test_pod_security(each, namespace, tidemill):
+    """What the labels of a namespace ask for is obeyed, and told."""
+    told = each('label', 'namespace', namespace, 'pod-security.kubernetes.io/enforce=baseline',
+                'pod-security.kubernetes.io/warn=restricted')
+    assert 'labeled' in told.stdout
+    bad = {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'bad'},
+           'spec': {'schedulerName': 'none', 'hostNetwork': True, 'containers': [{'name': 'c', 'image': 'x:1'}]}}
+    refused = each('create', '-f', '-', stdin=json.dumps(bad), check=False)
+    assert refused.returncode == 1
+    assert 'violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)' in refused.stderr
+    del bad['spec']['hostNetwork']
+    warned = each('create', '-f', '-', stdin=json.dumps(bad))
+    assert 'Warning: would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false' in warned.stderr
+    each('delete', 'pod', 'bad', '--now')
+
+
+def test_priority_classes(each):
+    assert 'system-node-critical' in each('get', 'priorityclasses').stdout
+    name = 'high-' + uuid.uuid4().hex[:6]
+    each('create', 'priorityclass', name, '--value=1000')
+    try:
+        pod = {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'p'},
+               'spec': {'schedulerName': 'none', 'priorityClassName': name, 'containers': [{'name': 'c', 'image': 'x:1'}]}}
+        each('create', '-f', '-', stdin=json.dumps(pod))
+        assert each('get', 'pod', 'p', '-o', 'jsonpath={.spec.priority}').stdout == '1000'
+        each('delete', 'pod', 'p', '--now')
+    finally:
+        each('delete', 'pc', name)
 
 
 def test_diff(each):

@@ -71,7 +71,8 @@ static void check_manager(struct faults *f, const char *manager)
         fault_too_long(f, "fieldManager", MAX_MANAGER);
     for (const char *p = manager; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f) {
-            fault_invalid_str(f, "fieldManager", manager, "should only contain printable characters");
+            fault_invalid_str(f, "fieldManager", manager, "invalid character U+%04X (at position %zu)", (unsigned char)*p,
+                              (size_t)(p - manager));
             return;
         }
 }
@@ -83,6 +84,19 @@ static void check_validation(struct faults *f, const char *v)
         if (str_empty(v) || strcmp(v, known[i]) == 0)
             return;
     fault_unsupported(f, "fieldValidation", v, known);
+}
+
+/* Who writes when no fieldManager is given: what stands before the first slash of the client's name for itself. */
+static const char *agent_name(struct http_req *req)
+{
+    const char *agent = http_header_get(req, "user-agent");
+    size_t n = 0;
+    char *name = http_alloc(req, MAX_MANAGER + 1);
+    for (const char *p = agent ? agent : ""; *p && *p != '/' && n < MAX_MANAGER; p++)
+        if ((unsigned char)*p >= 0x20 && (unsigned char)*p < 0x7f)
+            name[n++] = *p;
+    name[n] = '\0';
+    return name;
 }
 
 static int write_options(struct op *op, struct http_req *req, struct options *out, struct err *err)
@@ -98,7 +112,12 @@ static int write_options(struct op *op, struct http_req *req, struct options *ou
     o->field_manager = http_query(req, "fieldManager");
     o->field_validation = http_query(req, "fieldValidation");
     o->force = http_query(req, "force") && http_query_bool(req, "force");
-    if (strcmp(op->verb, "patch") == 0 && http_query(req, "force"))
+    enum kube_patch type = KUBE_PATCH_JSON;
+    bool applies = strcmp(op->verb, "patch") == 0 && patch_type(req, &type, NULL) == 0 && type == KUBE_PATCH_APPLY;
+    op->manager = agent_name(req);
+    if (applies && str_empty(o->field_manager))
+        fault_required(&f, "fieldManager", "is required for apply patch");
+    if (!applies && strcmp(op->verb, "patch") == 0 && http_query(req, "force"))
         fault_forbidden(&f, "force", "may not be specified for non-apply patch");
     check_manager(&f, o->field_manager);
     check_validation(&f, o->field_validation);
@@ -257,6 +276,23 @@ static int do_update(struct op *op, struct http_req *req, struct http_res *res, 
     return 0;
 }
 
+static int do_apply(struct op *op, struct http_req *req, struct http_res *res, const struct accept *acc, struct err *err)
+{
+    STRLIST(dups);
+    ERR(e);
+    JSON_REF(config) = decode_parse(DECODE_YAML, req->body, req->body_len, &dups, &e);
+    if (!config)
+        return err_set(err, ERR_BAD_REQUEST, "error decoding YAML: %s", err_text(&e));
+    if (report_unknown(op, &dups, err) < 0)
+        return -1;
+    bool created;
+    OBJ_REF(o) = verb_apply(op, json_root(config), &created, err);
+    if (!o)
+        return -1;
+    answer_object(res, op, acc, o, created ? 201 : 200);
+    return 0;
+}
+
 static int do_patch(struct op *op, struct http_req *req, struct http_res *res, const struct accept *acc, struct err *err)
 {
     enum kube_patch type;
@@ -264,6 +300,8 @@ static int do_patch(struct op *op, struct http_req *req, struct http_res *res, c
         return -1;
     STRLIST(dups);
     ERR(e);
+    if (type == KUBE_PATCH_APPLY)
+        return do_apply(op, req, res, acc, err);
     JSON_REF(patch) = decode_parse(DECODE_JSON, req->body, req->body_len, &dups, &e);
     if (!patch)
         return err_set(err, ERR_BAD_REQUEST, "error decoding patch: %s", err_text(&e));

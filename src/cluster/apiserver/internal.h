@@ -107,6 +107,8 @@ struct op {
     const char *ns, *name, *sub; /* NULL when absent */
     const struct kube_opts *o;   /* never NULL */
     struct strlist *warnings;    /* may be NULL */
+    const char *manager;         /* who writes, as the client says; NULL: this process */
+    jval *applying;              /* the configuration of a server-side apply; else NULL */
     bool initial_events_given;   /* sendInitialEvents was said, be it false */
     bool orphan_refused;         /* orphanDependents=false: what is still there is answered with 202 */
 };
@@ -127,6 +129,12 @@ struct store_obj *verb_get(struct op *op, struct err *err);
 int verb_list(struct op *op, struct listing *out, struct err *err);
 struct store_obj *verb_create(struct op *op, jval *obj, struct err *err);
 struct store_obj *verb_update(struct op *op, jval *obj, bool *created, struct err *err);
+/* type: not an apply. Makes the wanted state from the present one; called again when somebody else was faster. */
+typedef struct json *transform_fn(struct op *op, void *arg, jval *old, struct err *err);
+struct store_obj *update_loop(struct op *op, transform_fn *fn, void *arg, struct err *err);
+int op_check_identity(const struct op *op, jval *now,
+                      struct err *err); /* the object's name and namespace are those of the path */
+struct store_obj *verb_apply(struct op *op, jval *config, bool *created, struct err *err); /* verbs_apply.c */
 struct store_obj *verb_patch(struct op *op, enum kube_patch type, jval *patch, struct err *err);
 /* The object when it is (or was, for kinds that answer so) the answer; else NULL with *status filled. accepted: 202. */
 struct deletion {

@@ -162,7 +162,8 @@ int patch_type(const struct http_req *req, enum kube_patch *out, struct err *err
         enum kube_patch patch;
     } types[] = {{"application/json-patch+json", KUBE_PATCH_JSON},
                  {"application/merge-patch+json", KUBE_PATCH_MERGE},
-                 {"application/strategic-merge-patch+json", KUBE_PATCH_STRATEGIC}};
+                 {"application/strategic-merge-patch+json", KUBE_PATCH_STRATEGIC},
+                 {"application/apply-patch+yaml", KUBE_PATCH_APPLY}};
     char type[128];
     if (content_type(req, type))
         for (size_t i = 0; i < ARRAY_LEN(types); i++)

@@ -98,7 +98,8 @@ static int admit_template(struct op *op, jval *now, struct err *err)
     return evaluate(op, &p, false, obj_name(now), pod_template_spec_metadata(t), pod_template_spec_spec(t), err);
 }
 
-/* ---- namespaces -------------------------------------------------------------------------------------------------------------- */
+/* ---- namespaces --------------------------------------------------------------------------------------------------------------
+ */
 
 /* How many pods have one and the same list of reasons, and the first of their names. */
 struct finding {
@@ -174,7 +175,8 @@ static int admit_labels(struct op *op, jval *old, jval *now, struct err *err)
     return 0;
 }
 
-/* ---- door -------------------------------------------------------------------------------------------------------------------- */
+/* ---- door --------------------------------------------------------------------------------------------------------------------
+ */
 
 int admit_pod_security(struct op *op, jval *old, jval *now, struct err *err)
 {

@@ -4,7 +4,7 @@
 
 #include "base/id.h"
 #include "base/timefmt.h"
-#include "cluster/apiserver/internal.h"
+#include "cluster/apiserver/managed.h"
 #include "kube/fields.h"
 #include "value/quantity.h"
 
@@ -89,7 +89,6 @@ static void order_metadata(struct jm *m)
 static void metadata_of_new(struct op *op, struct jm *m)
 {
     jmval *meta = jm_obj_at(m, jm_root(m), "metadata");
-    object_meta_del_managed_fields(meta);
     object_meta_del_self_link(meta);
     object_meta_del_deletion_timestamp(meta);
     object_meta_del_deletion_grace_period_seconds(meta);
@@ -111,7 +110,6 @@ static void metadata_of_changed(struct op *op, jval *old, struct jm *m)
 {
     jmval *meta = jm_obj_at(m, jm_root(m), "metadata");
     jval *was = obj_meta(old);
-    object_meta_del_managed_fields(meta);
     object_meta_del_self_link(meta);
     if (res_of(op->res)->namespaced)
         object_meta_set_namespace(m, meta, op->ns ? op->ns : "");
@@ -288,6 +286,7 @@ int prepare_create(struct op *op, struct jm *m, struct err *err)
         label_namespace(m);
     }
     services_normalize(op, NULL, m);
+    managed_create(op, m);
     return 0;
 }
 
@@ -386,5 +385,6 @@ int prepare_update(struct op *op, jval *old, struct jm *m, struct err *err)
     }
     services_normalize(op, old, m);
     bump_generation(op, old, m);
+    managed_update(op, old, m);
     return 0;
 }

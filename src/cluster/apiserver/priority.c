@@ -61,6 +61,6 @@ int admit_priority_class(struct op *op, jval *old, jval *now, struct err *err)
     OBJ_REF(there) = default_class(op->a);
     if (!there || (old && str_eq(obj_name(obj_root(there)), obj_name(now))))
         return 0;
-    return fail_forbidden(err, op->res, obj_name(now), "PriorityClass %s is already marked as default. Only one default can exist",
-                          obj_name(obj_root(there)));
+    return fail_forbidden(err, op->res, obj_name(now),
+                          "PriorityClass %s is already marked as default. Only one default can exist", obj_name(obj_root(there)));
 }

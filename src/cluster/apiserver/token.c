@@ -46,8 +46,8 @@ static char *key_set(EVP_PKEY *key, const char *kid)
     AUTOFREE char *n = key_number(key, OSSL_PKEY_PARAM_RSA_N), *e = key_number(key, OSSL_PKEY_PARAM_RSA_E);
     if (!n || !e)
         return NULL;
-    return xasprintf("{\"keys\":[{\"use\":\"sig\",\"kty\":\"RSA\",\"kid\":\"%s\",\"alg\":\"RS256\",\"n\":\"%s\",\"e\":\"%s\"}]}", kid,
-                     n, e);
+    return xasprintf("{\"keys\":[{\"use\":\"sig\",\"kty\":\"RSA\",\"kid\":\"%s\",\"alg\":\"RS256\",\"n\":\"%s\",\"e\":\"%s\"}]}",
+                     kid, n, e);
 }
 
 struct token_signer *token_signer_new(const char *key_pem, struct err *err)
@@ -175,8 +175,8 @@ struct json *token_verify(struct token_signer *t, const char *token, const char 
         return NULL;
     }
     JSON_REF(header) = part(token, (size_t)(dot1 - token));
-    bool good = str_eq(jv_str(jv_get(json_root(header), "alg")), "RS256") &&
-                verify_raw(t->key, token, (size_t)(dot2 - token), raw, n);
+    bool good =
+        str_eq(jv_str(jv_get(json_root(header), "alg")), "RS256") && verify_raw(t->key, token, (size_t)(dot2 - token), raw, n);
     free(raw);
     JSON_REF(claims) = good ? part(dot1 + 1, (size_t)(dot2 - dot1 - 1)) : NULL;
     jval *c = json_root(claims);

@@ -17,7 +17,8 @@ static void test_checks(void **state)
     } t[] = {
         {PODSEC_PRIVILEGED, PODSEC_LATEST, POD("\"hostNetwork\":true"), NULL},
         {PODSEC_BASELINE, PODSEC_LATEST, POD("\"hostNetwork\":false"), NULL},
-        {PODSEC_BASELINE, PODSEC_LATEST, POD("\"hostPID\":true,\"hostIPC\":true"), "host namespaces (hostPID=true, hostIPC=true)"},
+        {PODSEC_BASELINE, PODSEC_LATEST, POD("\"hostPID\":true,\"hostIPC\":true"),
+         "host namespaces (hostPID=true, hostIPC=true)"},
         {PODSEC_BASELINE, PODSEC_LATEST, WITH("\"securityContext\":{\"capabilities\":{\"add\":[\"CHOWN\",\"KILL\"]}}"), NULL},
         {PODSEC_BASELINE, PODSEC_LATEST, WITH("\"securityContext\":{\"capabilities\":{\"add\":[\"SYS_TIME\",\"NET_RAW\"]}}"),
          "non-default capabilities (container \"c\" must not include \"NET_RAW\", \"SYS_TIME\" in "
@@ -64,7 +65,8 @@ static void test_checks(void **state)
         {PODSEC_RESTRICTED, 7, WITH("\"securityContext\":{\"runAsNonRoot\":false}"),
          "runAsNonRoot != true (container \"c\" must not set securityContext.runAsNonRoot=false)"},
         {PODSEC_RESTRICTED, PODSEC_LATEST,
-         "{\"spec\":{\"os\":{\"name\":\"windows\"},\"containers\":[{\"name\":\"c\",\"securityContext\":{\"runAsNonRoot\":true}}]}}",
+         "{\"spec\":{\"os\":{\"name\":\"windows\"},\"containers\":[{\"name\":\"c\",\"securityContext\":{\"runAsNonRoot\":true}}]}"
+         "}",
          NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {

@@ -152,11 +152,11 @@ static void test_openid(void **state)
 }
 
 /* What namespaces ask of pods, and what classes make of them. */
-#define NS     "/api/v1/namespaces"
-#define PC     "/apis/scheduling.k8s.io/v1/priorityclasses"
-#define PODS   NS "/default/pods?dryRun=All"
-#define BARE   "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]"
-#define MERGE  "Content-Type: application/merge-patch+json"
+#define NS        "/api/v1/namespaces"
+#define PC        "/apis/scheduling.k8s.io/v1/priorityclasses"
+#define PODS      NS "/default/pods?dryRun=All"
+#define BARE      "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]"
+#define MERGE     "Content-Type: application/merge-patch+json"
 #define LABELS(x) "{\"metadata\":{\"labels\":{" x "}}}"
 static void test_admission(void **state)
 {
@@ -164,8 +164,7 @@ static void test_admission(void **state)
         {HTTP_POST, NS "/default/serviceaccounts", ADMIN, NULL, "{\"metadata\":{\"name\":\"default\"}}", 201, NULL, NULL},
         {HTTP_PATCH, NS "/default", ADMIN, MERGE, LABELS("\"pod-security.kubernetes.io/enforce\":\"x\""), 422,
          "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \\\"x\\\": must be one of privileged", NULL},
-        {HTTP_PATCH, NS "/default", ADMIN, MERGE, LABELS("\"pod-security.kubernetes.io/enforce\":\"baseline\""), 200, NULL,
-         NULL},
+        {HTTP_PATCH, NS "/default", ADMIN, MERGE, LABELS("\"pod-security.kubernetes.io/enforce\":\"baseline\""), 200, NULL, NULL},
         {HTTP_POST, PODS, ADMIN, NULL, BARE "}}", 201, NULL, NULL},
         {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"hostPID\":true}}", 403,
          "pods \\\"p\\\" is forbidden: violates PodSecurity \\\"baseline:latest\\\": host namespaces (hostPID=true)", NULL},
@@ -173,8 +172,8 @@ static void test_admission(void **state)
         {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"hostPID\":true}}", 201, "\"preemptionPolicy\":\"PreemptLowerPriority\"", NULL},
         {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"priorityClassName\":\"high\"}}", 403, "no PriorityClass with name high was found",
          NULL},
-        {HTTP_POST, PC, ADMIN, NULL, "{\"metadata\":{\"name\":\"high\"},\"value\":7,\"preemptionPolicy\":\"Never\"}", 201,
-         NULL, NULL},
+        {HTTP_POST, PC, ADMIN, NULL, "{\"metadata\":{\"name\":\"high\"},\"value\":7,\"preemptionPolicy\":\"Never\"}", 201, NULL,
+         NULL},
         {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"priorityClassName\":\"high\"}}", 201, "\"priority\":7", NULL},
         {HTTP_POST, PODS, ADMIN, NULL, BARE ",\"priorityClassName\":\"high\",\"priority\":8}}", 403,
          "the integer value of priority (8) must not be provided", NULL},
@@ -227,7 +226,7 @@ static void test_patches_and_options(void **state)
     static const char merge[] = "Content-Type: application/merge-patch+json",
                       json[] = "Content-Type: application/json-patch+json",
                       smp[] = "Content-Type: application/strategic-merge-patch+json",
-                      apply[] = "Content-Type: application/apply-patch+yaml";
+                      apply[] = "Content-Type: application/apply-patch+cbor";
     const struct step steps[] = {
         {HTTP_POST, "/api/v1/namespaces/default/configmaps?dryRun=All", ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"}}", 201, NULL,
          NULL},
@@ -259,6 +258,43 @@ static void test_patches_and_options(void **state)
     RUN_STEPS(steps);
 }
 
+/* Server-side apply: who owns what, conflicts, force, removal, and what an apply must carry. */
+static void test_apply(void **state)
+{
+    static const char *cm = NS "/default/configmaps/a", *yaml = "Content-Type: application/apply-patch+yaml";
+    static const char merge[] = "Content-Type: application/merge-patch+json\nUser-Agent: tool/1.2 (linux)";
+#define CM(x) "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"}," x "}"
+#define AS(m) NS "/default/configmaps/a?fieldManager=" m
+    const struct step steps[] = {
+        {HTTP_PATCH, cm, ADMIN, yaml, CM("\"data\":{}"), 422, "fieldManager: Required value: is required for apply patch", NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, "x: [", 400, "BadRequest", NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, "[]", 400, NULL, NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, "kind: ConfigMap", 400, "invalid object type: /, Kind=ConfigMap", NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, CM("\"data\":{\"x\":5}"), 500,
+         "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .data.x: expected string, got", NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml,
+         "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, managedFields: []}}", 400, "metadata.managedFields must be nil", NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, "{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}", 400,
+         "does not match the name on the URL", NULL},
+        {HTTP_PATCH, AS("one") "&dryRun=All", ADMIN, yaml, CM("\"data\":{\"x\":\"1\"}"), 201, NULL, NULL},
+        {HTTP_GET, cm, ADMIN, NULL, NULL, 404, NULL, NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, CM("\"data\":{\"x\":\"1\",\"y\":\"1\"}"), 201,
+         "\"fieldsV1\":{\"f:data\":{\"f:x\":{},\"f:y\":{}}}", NULL},
+        {HTTP_PATCH, AS("two"), ADMIN, yaml, CM("\"data\":{\"x\":\"2\"}"), 409,
+         "Apply failed with 1 conflict: conflict with \\\"one\\\": .data.x", NULL},
+        {HTTP_PATCH, AS("two") "&force=true", ADMIN, yaml, CM("\"data\":{\"x\":\"2\"}"), 200, "\"data\":{\"x\":\"2\",\"y\":\"1\"}",
+         NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, CM("\"data\":{}"), 200, "\"data\":{\"x\":\"2\"}", NULL}, /* y was one's alone */
+        {HTTP_PATCH, cm, ADMIN, merge, "{\"data\":{\"z\":\"1\"}}", 200, "\"manager\":\"tool\",\"operation\":\"Update\"", NULL},
+        {HTTP_PATCH, AS("two"), ADMIN, yaml, CM("\"data\":{\"z\":\"2\"}"), 409, "conflict with \\\"tool\\\" using v1: .data.z", NULL},
+        {HTTP_PATCH, AS("m") "&force=1", ADMIN, merge, "{}", 422, "force: Forbidden: may not be specified for non-apply patch", NULL},
+        {HTTP_PATCH, cm, ADMIN, merge, "{\"metadata\":{\"managedFields\":[{}]}}", 200, "\"data\":{\"x\":\"2\",\"z\":\"1\"}", NULL},
+        {HTTP_PATCH, AS("new"), ADMIN, yaml, CM("\"data\":{\"z\":\"2\"}"), 409,
+         "conflict with \\\"before-first-apply\\\" using v1: .data.z", NULL},
+    };
+    RUN_STEPS(steps);
+}
+
 static void test_watch_over_http(void **state)
 {
     const struct step steps[] = {
@@ -274,5 +310,6 @@ static void test_watch_over_http(void **state)
     RUN_STEPS(steps);
 }
 
-TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid), cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types),
-           cmocka_unit_test(test_patches_and_options), cmocka_unit_test(test_watch_over_http))
+TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid),
+           cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types), cmocka_unit_test(test_patches_and_options), cmocka_unit_test(test_apply),
+           cmocka_unit_test(test_watch_over_http))
