@@ -1,4 +1,5 @@
-/* An object and what is applied to it, as a kind or as anything: no crash, what is applied is there, and applied again changes nothing. */
+/* An object and what is applied to it, as a kind or as anything: no crash, what is applied is there, and applied again changes
+ * nothing. */
 #include <string.h>
 
 #include "kube/apply.h"

@@ -272,8 +272,8 @@ static void test_apply(void **state)
         {HTTP_PATCH, AS("one"), ADMIN, yaml, "kind: ConfigMap", 400, "invalid object type: /, Kind=ConfigMap", NULL},
         {HTTP_PATCH, AS("one"), ADMIN, yaml, CM("\"data\":{\"x\":5}"), 500,
          "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .data.x: expected string, got", NULL},
-        {HTTP_PATCH, AS("one"), ADMIN, yaml,
-         "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, managedFields: []}}", 400, "metadata.managedFields must be nil", NULL},
+        {HTTP_PATCH, AS("one"), ADMIN, yaml, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, managedFields: []}}", 400,
+         "metadata.managedFields must be nil", NULL},
         {HTTP_PATCH, AS("one"), ADMIN, yaml, "{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}", 400,
          "does not match the name on the URL", NULL},
         {HTTP_PATCH, AS("one") "&dryRun=All", ADMIN, yaml, CM("\"data\":{\"x\":\"1\"}"), 201, NULL, NULL},
@@ -282,13 +282,16 @@ static void test_apply(void **state)
          "\"fieldsV1\":{\"f:data\":{\"f:x\":{},\"f:y\":{}}}", NULL},
         {HTTP_PATCH, AS("two"), ADMIN, yaml, CM("\"data\":{\"x\":\"2\"}"), 409,
          "Apply failed with 1 conflict: conflict with \\\"one\\\": .data.x", NULL},
-        {HTTP_PATCH, AS("two") "&force=true", ADMIN, yaml, CM("\"data\":{\"x\":\"2\"}"), 200, "\"data\":{\"x\":\"2\",\"y\":\"1\"}",
-         NULL},
+        {HTTP_PATCH, AS("two") "&force=true", ADMIN, yaml, CM("\"data\":{\"x\":\"2\"}"), 200,
+         "\"data\":{\"x\":\"2\",\"y\":\"1\"}", NULL},
         {HTTP_PATCH, AS("one"), ADMIN, yaml, CM("\"data\":{}"), 200, "\"data\":{\"x\":\"2\"}", NULL}, /* y was one's alone */
         {HTTP_PATCH, cm, ADMIN, merge, "{\"data\":{\"z\":\"1\"}}", 200, "\"manager\":\"tool\",\"operation\":\"Update\"", NULL},
-        {HTTP_PATCH, AS("two"), ADMIN, yaml, CM("\"data\":{\"z\":\"2\"}"), 409, "conflict with \\\"tool\\\" using v1: .data.z", NULL},
-        {HTTP_PATCH, AS("m") "&force=1", ADMIN, merge, "{}", 422, "force: Forbidden: may not be specified for non-apply patch", NULL},
-        {HTTP_PATCH, cm, ADMIN, merge, "{\"metadata\":{\"managedFields\":[{}]}}", 200, "\"data\":{\"x\":\"2\",\"z\":\"1\"}", NULL},
+        {HTTP_PATCH, AS("two"), ADMIN, yaml, CM("\"data\":{\"z\":\"2\"}"), 409, "conflict with \\\"tool\\\" using v1: .data.z",
+         NULL},
+        {HTTP_PATCH, AS("m") "&force=1", ADMIN, merge, "{}", 422, "force: Forbidden: may not be specified for non-apply patch",
+         NULL},
+        {HTTP_PATCH, cm, ADMIN, merge, "{\"metadata\":{\"managedFields\":[{}]}}", 200, "\"data\":{\"x\":\"2\",\"z\":\"1\"}",
+         NULL},
         {HTTP_PATCH, AS("new"), ADMIN, yaml, CM("\"data\":{\"z\":\"2\"}"), 409,
          "conflict with \\\"before-first-apply\\\" using v1: .data.z", NULL},
     };
@@ -311,5 +314,5 @@ static void test_watch_over_http(void **state)
 }
 
 TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid),
-           cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types), cmocka_unit_test(test_patches_and_options), cmocka_unit_test(test_apply),
-           cmocka_unit_test(test_watch_over_http))
+           cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types), cmocka_unit_test(test_patches_and_options),
+           cmocka_unit_test(test_apply), cmocka_unit_test(test_watch_over_http))
