@@ -135,7 +135,7 @@ static void safe_headers(struct http_res *res, const struct place *p)
 static int send_bytes(struct pipelines_api *api, const struct ctx *ctx, struct http_res *res, const struct place *p, int64_t from,
                       int64_t n, struct err *err)
 {
-    AUTOFREE char *path = blob_as_path(api->blobs, p->bucket, p->key, false, err);
+    AUTOFREE char *path = blob_as_path(api->blobs, ctx, p->bucket, p->key, false, err);
     if (path) {
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
