@@ -128,10 +128,10 @@ static void test_lists(void **state)
         {BASE "/runs/" RUN_ID "/tasks?parent_id=t-root", "tasks", "task_id", "t-train"},
         {BASE "/runs/" RUN_ID "/tasks?parent_id=none", "tasks", "task_id", ""},
         {BASE "/runs/" RUN_ID "/tasks?filter=%7B%22predicates%22:%5B%7B%22key%22:%22state%22,%22operation%22:1,%22stringValue%22:"
-                              "%22RUNNING%22%7D%5D%7D",
+              "%22RUNNING%22%7D%5D%7D",
          "tasks", "task_id", "t-root"},
         {BASE "/runs/" RUN_ID "/tasks?filter=%7B%22predicates%22:%5B%7B%22key%22:%22state%22,%22operation%22:2,%22stringValue%22:"
-                              "%22RUNNING%22%7D%5D%7D",
+              "%22RUNNING%22%7D%5D%7D",
          "tasks", "state", "CACHED"},
         {BASE "/runs/" RUN_ID "?view=FULL", "tasks", "type", "ROOT,RUNTIME"},
         {BASE "/artifacts", "artifacts", "artifact_id", "1,2,3"},
