@@ -19,7 +19,7 @@ struct command {
     bool hidden;
 };
 extern const struct command cmd_up, cmd_down, cmd_status, cmd_run, cmd_runs, cmd_logs, cmd_artifacts, cmd_kubeconfig, cmd_doctor,
-    cmd_version, cmd_node_helper;
+    cmd_version, cmd_node_helper, cmd_image, cmd_image_unpack;
 
 enum opt_kind { OPT_FLAG /* bool */, OPT_TEXT /* const char * */, OPT_LIST /* struct strlist */ };
 struct opt {

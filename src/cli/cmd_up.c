@@ -20,7 +20,8 @@ struct up {
     const struct command *self;
     const char *data, *listen, *kube_listen, *ready_file, *pod_cidr, *log_level;
     bool detach, no_node, no_engine;
-    struct strlist host_images, host_envs, host_paths;
+    const char *registries, *docker_config;
+    struct strlist host_images, host_envs, host_paths, mirrors, insecure;
     struct caller caller;
     char *data_dir;
     FILE *say; /* where the person reads: the terminal, or through the pipe of --detach */
@@ -103,7 +104,11 @@ static int serve(struct up *u)
                                .caller = &u->caller,
                                .host_images = (const char *const *)u->host_images.v,
                                .host_envs = (const char *const *)u->host_envs.v,
-                               .host_paths = (const char *const *)u->host_paths.v};
+                               .host_paths = (const char *const *)u->host_paths.v,
+                               .image_mirrors = (const char *const *)u->mirrors.v,
+                               .insecure_registries = (const char *const *)u->insecure.v,
+                               .registries_file = u->registries,
+                               .docker_config = u->docker_config};
     struct server *s = server_start(&o, &e);
     if (!s)
         return cli_fail(u->self, &e);
@@ -208,6 +213,8 @@ static int run_up(struct up *u)
     strlist_take(&u->host_images, NULL);
     strlist_take(&u->host_envs, NULL);
     strlist_take(&u->host_paths, NULL);
+    strlist_take(&u->mirrors, NULL);
+    strlist_take(&u->insecure, NULL);
     block_signals();
     return u->detach ? detach(u) : serve(u);
 }
@@ -224,6 +231,14 @@ static int up_main(const struct command *self, int argc, char **argv)
          "images that this machine's own file system stands in for, e.g. 'python:*'"},
         {"host-env", 0, OPT_LIST, &u.host_envs, "PREFIX", "a venv, conda or pyenv prefix that such pods see and use"},
         {"host-path", 0, OPT_LIST, &u.host_paths, "DIR", "a directory that such pods see, read-only"},
+        {"image-mirror", 0, OPT_LIST, &u.mirrors, "DOMAIN=URL",
+         "ask there first for images, e.g. docker.io=https://mirror.example.com"},
+        {"insecure-registry", 0, OPT_LIST, &u.insecure, "HOST:PORT",
+         "a registry with plain HTTP or a certificate that nobody vouches for"},
+        {"registries", 0, OPT_TEXT, &u.registries, "FILE",
+         "mirrors, insecure registries and certificates, one a line [DIR/registries]"},
+        {"docker-config", 0, OPT_TEXT, &u.docker_config, "FILE",
+         "credentials for registries beside pull secrets, e.g. ~/.docker/config.json"},
         {"pod-cidr", 0, OPT_TEXT, &u.pod_cidr, "CIDR", "addresses of pods [chosen so that it does not collide]"},
         {"no-node", 0, OPT_FLAG, &u.no_node, NULL, "serve the APIs only: pods stay Pending"},
         {"no-engine", 0, OPT_FLAG, &u.no_engine, NULL, "accept runs and leave them PENDING"},
@@ -240,6 +255,8 @@ static int up_main(const struct command *self, int argc, char **argv)
     strlist_free(&u.host_images);
     strlist_free(&u.host_envs);
     strlist_free(&u.host_paths);
+    strlist_free(&u.mirrors);
+    strlist_free(&u.insecure);
     caller_clear(&u.caller);
     free(u.data_dir);
     return code;

@@ -198,6 +198,10 @@ static int start_cluster(struct server *s, struct err *err)
                              .host_images = s->o->host_images,
                              .host_paths = s->o->host_paths,
                              .host_envs = s->o->host_envs,
+                             .image_mirrors = s->o->image_mirrors,
+                             .insecure_registries = s->o->insecure_registries,
+                             .registries_file = s->o->registries_file,
+                             .docker_config = s->o->docker_config,
                              .kube_addr = s->kube_addr,
                              .front_addr = s->front_addr,
                              .pod_cidr = s->o->pod_cidr};

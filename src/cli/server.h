@@ -15,6 +15,8 @@ struct server_options {
     const char *listen, *kube_listen;
     bool no_node, no_engine;
     const char *const *host_images, *const *host_envs, *const *host_paths; /* NULL-terminated */
+    const char *const *image_mirrors, *const *insecure_registries;         /* NULL-terminated */
+    const char *registries_file, *docker_config;                           /* NULL: the usual one; none */
     const char *pod_cidr;
     const struct caller *caller;
 };

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "cluster/node/images/images.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
@@ -183,13 +184,20 @@ static struct node_log *log_open(void *self, const struct ctx *ctx, jval *pod, c
     return logs_open(((struct node *)self)->logs, ctx, pod, opts, notify, arg, err);
 }
 
+/* Fetches of images end before what unpacks them does. */
+static void free_pods(struct node *n)
+{
+    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e))
+        pod_free(e->value);
+    strmap_free(&n->records);
+    images_close(n->images);
+    n->images = NULL;
+}
+
 static void node_free(struct node *n)
 {
     logs_free(n->logs);
     nodedb_close(n->db);
-    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e))
-        pod_free(e->value);
-    strmap_free(&n->records);
     strmap_free(&n->by_key);
     strmap_free(&n->by_cid);
     strmap_free(&n->refresh);
@@ -223,6 +231,7 @@ static void fill_host(struct node *n, const struct node_config *cfg)
     n->host = (struct pod_host){
         .kube = n->kube,
         .runtime = n->runtime,
+        .images = n->images,
         .db = n->db,
         .events = n->events,
         .clock = n->clock,
@@ -241,6 +250,56 @@ static void fill_host(struct node *n, const struct node_config *cfg)
         .running = running,
         .self = n,
     };
+}
+
+/* From the images: a fetch that a pod waits for is over. */
+static void image_ended(void *self, const char *key)
+{
+    struct node *n = self;
+    LOCK_GUARD(&n->lock);
+    if (n->run && !n->stopping)
+        workqueue_add(controller_queue(n->run), key);
+}
+
+static void images_changed(void *self)
+{
+    struct node *n = self;
+    LOCK_GUARD(&n->lock);
+    n->images_changed = true;
+    pthread_cond_broadcast(&n->changed);
+}
+
+static int unpack(void *self, int fd, const char *dir, struct unpack_result *out, struct err *err)
+{
+    struct node *n = self;
+    AUTOFREE char *said = NULL;
+    return n->runtime->ops->unpack(n->runtime, fd, dir, &said, err) < 0 ? -1 : unpack_result_parse(said, out, err);
+}
+
+static int open_images(struct node *n, const struct node_config *cfg, struct err *err)
+{
+    KEYRING(keys);
+    struct registries *r =
+        images_registries(cfg->data_dir, cfg->registries_file, cfg->image_mirrors, cfg->insecure_registries, err);
+    if (!r)
+        return -1;
+    if (cfg->docker_config && images_credentials(cfg->docker_config, &keys, err) < 0) {
+        registries_free(r);
+        return -1;
+    }
+    n->images = images_open(&(struct images_config){.data_dir = cfg->data_dir,
+                                                    .registries = r,
+                                                    .keys = &keys,
+                                                    .unpack = unpack,
+                                                    .unpack_self = n,
+                                                    .clock = n->clock,
+                                                    .gc_high = cfg->image_gc_high,
+                                                    .gc_low = cfg->image_gc_low,
+                                                    .ended = image_ended,
+                                                    .changed = images_changed,
+                                                    .self = n},
+                            err);
+    return n->images ? 0 : -1;
 }
 
 static int open_parts(struct node *n, const struct node_config *cfg, struct err *err)
@@ -266,6 +325,8 @@ static int open_parts(struct node *n, const struct node_config *cfg, struct err 
                                              .reopen = reopen_log,
                                              .self = n});
     n->events = event_recorder_new(n->kube, "kubelet", n->name, n->clock);
+    if (!cfg->runtime && open_images(n, cfg, err) < 0)
+        return -1;
     fill_host(n, cfg);
     return node_load(n, err);
 }
@@ -312,6 +373,7 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->api = (struct node_api){.self = n, .log_open = log_open};
     if (open_parts(n, cfg, err) < 0) {
         event_recorder_free(n->events);
+        free_pods(n);
         if (n->runtime && n->runtime != cfg->runtime)
             n->runtime->ops->stop(n->runtime, false);
         node_free(n);
@@ -379,6 +441,7 @@ void node_stop(struct node *n, enum node_stop_mode mode)
         end_pods(n);
     event_recorder_flush(n->events, 500);
     event_recorder_free(n->events);
+    free_pods(n);
     n->runtime->ops->stop(n->runtime, mode == NODE_REMOVE);
     node_free(n);
 }

@@ -25,12 +25,17 @@ struct runtime;
 
 /* Strings are copied by node_start; lists are NULL-terminated and may be NULL. */
 struct node_config {
-    const char *data_dir;           /* absolute path without ':' ',' or '\'; <data>/node and <data>/logs are the node's */
-    const char *node_name;          /* NULL: the host name in lower case */
-    const char *agent_path;         /* tidemill-agent, seen read-only at /tidemill/agent in every container; NULL: none */
-    const char *const *host_images; /* globs of image names that image `host` stands in for ("python:*") */
-    const char *const *host_paths;  /* more of the machine, read-only, seen by image `host` at the same path */
-    const char *const *host_envs;   /* prefixes (venv, conda, pyenv) seen copy-on-write, their bin first in PATH */
+    const char *data_dir;                   /* absolute path without ':' ',' or '\'; <data>/node and <data>/logs are the node's */
+    const char *node_name;                  /* NULL: the host name in lower case */
+    const char *agent_path;                 /* tidemill-agent, seen read-only at /tidemill/agent in every container; NULL: none */
+    const char *const *host_images;         /* globs of image names that image `host` stands in for ("python:*") */
+    const char *const *host_paths;          /* more of the machine, read-only, seen by image `host` at the same path */
+    const char *const *image_mirrors;       /* "docker.io=https://mirror.example.com" */
+    const char *const *insecure_registries; /* "registry.local:5000" */
+    const char *registries_file;            /* NULL: <data>/registries; see images/registries.h */
+    const char *docker_config;              /* a file of credentials like ~/.docker/config.json; NULL: none */
+    unsigned image_gc_high, image_gc_low;   /* percent of the disk; 0: 85 and 80 */
+    const char *const *host_envs;           /* prefixes (venv, conda, pyenv) seen copy-on-write, their bin first in PATH */
     const char *kube_addr;          /* where the Kubernetes API listens ("127.0.0.1:6443"); reached by pods as 10.96.0.1:443 */
     const char *front_addr;         /* the front door; reached by pods as <bridge address>:<its port>. May be NULL */
     const char *pod_cidr;           /* a /16 or smaller; NULL: derived from the instance id, avoiding the machine's routes */

@@ -18,6 +18,7 @@ struct node {
     unsigned max_pods;
     struct machine machine;
     struct runtime *runtime;
+    struct images *images; /* NULL with the runtime of a test */
     struct nodedb *db;
     struct logs *logs;
     struct event_recorder *events;
@@ -31,6 +32,7 @@ struct node {
     pthread_mutex_t lock; /* all below; never held while a pod is synced */
     pthread_cond_t changed;
     bool ready, decided, stopping;
+    bool images_changed;   /* the Node's list of images is to be written */
     char *why;             /* not ready: the cure */
     struct strmap records; /* uid -> struct pod; a pod itself belongs to the worker that has its key */
     struct strmap by_key;  /* key -> struct pod, further ones of the same key behind it */

@@ -137,6 +137,7 @@ void pod_free(struct pod *p)
         free(b->image_id);
         free(b->wait_reason);
         free(b->wait_message);
+        box_drop_pull(b);
     }
     free(p->boxes);
     free(p->key);
@@ -350,10 +351,13 @@ static int step_setup(const struct pod_host *h, const struct ctx *ctx, struct po
 /* Starts a waiting container if it may be started now. */
 static int go_on(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, int64_t *wake, struct err *err)
 {
-    if (b->state == BOX_WAITING && b->retry_mono_ns <= h->clock->mono_ns(h->clock) && box_start(h, ctx, p, b, err) < 0)
+    bool now = b->pull ? box_pull_is_over(b) || b->tell_mono_ns <= h->clock->mono_ns(h->clock)
+                       : b->retry_mono_ns <= h->clock->mono_ns(h->clock);
+    if (b->state == BOX_WAITING && now && box_start(h, ctx, p, b, err) < 0)
         return -1;
-    if (b->state == BOX_WAITING && b->retry_mono_ns)
-        wake_at(h, wake, b->retry_mono_ns);
+    int64_t next = b->state == BOX_WAITING ? box_image_wake(h, p, b) : 0;
+    if (next)
+        wake_at(h, wake, next);
     return 0;
 }
 
@@ -405,7 +409,8 @@ static int kill_all(const struct pod_host *h, struct pod *p, int sig, struct err
         struct container_ref ref = {.id = b->cid, .bundle = bundle};
         if ((b->state != BOX_RUNNING && b->state != BOX_PREPARED) || !b->cid)
             continue;
-        if (h->runtime->ops->signal(h->runtime, &ref, sig, err) < 0)
+        int own = sig == SIGTERM && b->stop_signal ? b->stop_signal : sig;
+        if (h->runtime->ops->signal(h->runtime, &ref, own, err) < 0)
             return -1;
     }
     return 0;
@@ -470,6 +475,7 @@ static int take_back(const struct pod_host *h, struct pod *p, struct err *err)
     for (size_t i = 0; i < p->n_boxes; i++) {
         AUTOFREE char *bundle = pod_bundle(h, p, &p->boxes[i]);
         struct container_ref ref = {.id = p->boxes[i].cid, .bundle = bundle};
+        box_drop_pull(&p->boxes[i]);
         if (!ref.id)
             continue;
         if (h->runtime->ops->remove(h->runtime, &ref, err) < 0)

@@ -36,6 +36,9 @@
 enum pod_state { POD_NEW, POD_SETUP, POD_INIT, POD_RUN, POD_STOPPING, POD_ENDED, POD_GONE };
 enum box_state { BOX_WAITING, BOX_PREPARED, BOX_RUNNING, BOX_EXITED };
 
+struct image_job;
+struct images;
+
 /* One container of a pod, in its current attempt. */
 struct box {
     char *name;
@@ -53,6 +56,9 @@ struct box {
     int64_t retry_mono_ns;            /* not before this; 0: now */
     int64_t retry_wait_ns;            /* doubles with each failure of ours */
     bool created_event;
+    int stop_signal;                    /* of the image; 0: SIGTERM */
+    struct image_job *pull;             /* its image is being fetched; NULL: no */
+    int64_t tell_mono_ns, tell_wait_ns; /* when a long fetch is spoken of next */
 };
 
 struct pod {
@@ -79,6 +85,7 @@ struct pod {
 struct pod_host {
     struct kube *kube;
     struct runtime *runtime;
+    struct images *images; /* NULL: only what the runtime has itself */
     struct nodedb *db;
     struct event_recorder *events;
     const struct clock *clock;
@@ -132,6 +139,25 @@ int box_observe(const struct pod_host *h, struct pod *p, struct box *b, struct e
 int box_restart(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, struct err *err);
 int box_save(const struct pod_host *h, const struct pod *p, const struct box *b, struct err *err);
 int box_remove(const struct pod_host *h, struct pod *p, struct box *b, struct err *err);
+
+/* An event about a container. */
+void box_event(const struct pod_host *h, const struct pod *p, const struct box *b, const char *type, const char *reason,
+               const char *text);
+void box_set_waiting(struct box *b, const char *reason, const char *message);
+/* The next attempt waits, twice as long with each failure in a row. */
+void box_wait(const struct pod_host *h, struct box *b, const char *reason, const char *message, int64_t first, int64_t max);
+void box_set_image(struct box *b, const struct image_info *image);
+
+/* pod_image.c: the image of a container. False when it is not here now: it is being fetched, or the container waits with a
+ * reason. */
+bool box_have_image(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, jval *c,
+                    struct image_info *image);
+/* After a restart of ours: what image a container that is there has. */
+void box_recall_image(const struct pod_host *h, const struct pod *p, struct box *b);
+bool box_pull_is_over(const struct box *b);
+void box_drop_pull(struct box *b);
+/* When a waiting container is to be looked at next (monotonic); 0: no time is known. */
+int64_t box_image_wake(const struct pod_host *h, struct pod *p, struct box *b);
 
 /* pod_status.c: the status subresource. */
 int pod_write_status(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct err *err);

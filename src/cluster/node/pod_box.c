@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/timefmt.h"
+#include "cluster/node/images/images.h"
 #include "cluster/node/logs.h"
 #include "cluster/node/pod.h"
 #include "kube/fields.h"
@@ -24,7 +25,6 @@ enum { MESSAGE_MAX = 4096, LOG_TAIL_BYTES = 2048, LOG_TAIL_LINES = 80, EXIT_LOST
 #define BACKOFF_FORGIVEN (600 * NS_PER_S) /* who ran this long starts over with a short wait */
 #define OWN_RETRY_FIRST  (1 * NS_PER_S)
 #define OWN_RETRY_MAX    (120 * NS_PER_S)
-#define PULL_RETRY_FIRST (10 * NS_PER_S)
 
 static void set_text(char **at, const char *text)
 {
@@ -33,12 +33,18 @@ static void set_text(char **at, const char *text)
     *at = copy;
 }
 
+void box_event(const struct pod_host *h, const struct pod *p, const struct box *b, const char *type, const char *reason,
+               const char *text)
+{
+    AUTOFREE char *field = xasprintf("spec.%s{%s}", b->init ? "initContainers" : "containers", b->name);
+    event_record_field(h->events, json_root(p->obj), &KUBE_PODS, field, type, reason, "%s", text);
+}
+
 static void about(const struct pod_host *h, const struct pod *p, const struct box *b, const char *type, const char *reason,
                   const char *fmt, const char *arg)
 {
-    AUTOFREE char *field = xasprintf("spec.%s{%s}", b->init ? "initContainers" : "containers", b->name);
     AUTOFREE char *text = xasprintf(fmt, arg);
-    event_record_field(h->events, json_root(p->obj), &KUBE_PODS, field, type, reason, "%s", text);
+    box_event(h, p, b, type, reason, text);
 }
 
 int box_save(const struct pod_host *h, const struct pod *p, const struct box *b, struct err *err)
@@ -147,6 +153,8 @@ int box_observe(const struct pod_host *h, struct pod *p, struct box *b, struct e
     AUTOFREE char *bundle = pod_bundle(h, p, b);
     struct container_ref ref = {.id = b->cid, .bundle = bundle};
     struct container_state st;
+    if (p->adopted && !b->image_id && p->obj)
+        box_recall_image(h, p, b);
     if (h->runtime->ops->state(h->runtime, &ref, &st, err) < 0)
         return -1;
     switch (st.run) {
@@ -177,47 +185,25 @@ int box_observe(const struct pod_host *h, struct pod *p, struct box *b, struct e
 
 /* ---- start ----------------------------------------------------------------------------------------------------------------- */
 
-static void wait_for(const struct pod_host *h, struct box *b, const char *reason, const char *message, int64_t first, int64_t max)
+void box_set_waiting(struct box *b, const char *reason, const char *message)
+{
+    set_text(&b->wait_reason, reason);
+    set_text(&b->wait_message, message);
+}
+
+void box_set_image(struct box *b, const struct image_info *image)
+{
+    set_text(&b->image_id, image->id);
+    b->stop_signal = image->stop_signal;
+}
+
+void box_wait(const struct pod_host *h, struct box *b, const char *reason, const char *message, int64_t first, int64_t max)
 {
     b->retry_wait_ns = b->retry_wait_ns ? b->retry_wait_ns * 2 : first;
     if (b->retry_wait_ns > max)
         b->retry_wait_ns = max;
     b->retry_mono_ns = h->clock->mono_ns(h->clock) + b->retry_wait_ns;
-    set_text(&b->wait_reason, reason);
-    set_text(&b->wait_message, message);
-}
-
-/* False when the image cannot be had now; the container waits then, with the reason. */
-static bool have_image(const struct pod_host *h, struct pod *p, struct box *b, jval *c, struct image_info *image)
-{
-    const char *name = container_image(c);
-    ERR(e);
-    if (h->runtime->ops->image(h->runtime, name ? name : "", image, &e) == 0) {
-        about(h, p, b, "Normal", "Pulled", "Container image \"%s\" already present on machine", name);
-        set_text(&b->image_id, image->id);
-        return true;
-    }
-    if (e.code == ERR_BAD_REQUEST) {
-        about(h, p, b, "Warning", "InspectFailed", "%s", err_text(&e));
-        wait_for(h, b, "InvalidImageName", err_text(&e), PULL_RETRY_FIRST, BACKOFF_MAX);
-        return false;
-    }
-    if (str_eq(container_image_pull_policy(c), "Never")) {
-        AUTOFREE char *text = xasprintf("Container image \"%s\" is not present with pull policy of Never", name);
-        about(h, p, b, "Warning", "ErrImageNeverPull", "%s", text);
-        wait_for(h, b, "ErrImageNeverPull", text, PULL_RETRY_FIRST, BACKOFF_MAX);
-        return false;
-    }
-    /* The first failure shows as ErrImagePull; while it waits for the next try, as ImagePullBackOff. */
-    bool first = !str_eq(b->wait_reason, "ErrImagePull") && !str_eq(b->wait_reason, "ImagePullBackOff");
-    AUTOFREE char *failed = xasprintf("Failed to pull image \"%s\": %s", name, err_text(&e));
-    AUTOFREE char *backoff = xasprintf("Back-off pulling image \"%s\": ErrImagePull: %s", name, err_text(&e));
-    about(h, p, b, "Warning", "Failed", "%s", failed);
-    about(h, p, b, "Warning", "Failed", "Error: %s", first ? "ErrImagePull" : "ImagePullBackOff");
-    if (!first)
-        about(h, p, b, "Normal", "BackOff", "Back-off pulling image \"%s\"", name);
-    wait_for(h, b, first ? "ErrImagePull" : "ImagePullBackOff", first ? err_text(&e) : backoff, PULL_RETRY_FIRST, BACKOFF_MAX);
-    return false;
+    box_set_waiting(b, reason, message);
 }
 
 static int prepare(const struct pod_host *h, const struct pod *p, struct box *b, const char *bundle, const char *log_dir,
@@ -245,7 +231,7 @@ static int not_started(const struct pod_host *h, struct pod *p, struct box *b, s
     log_warn("container %s of pod %s: %s", b->name, p->key, err_text(e));
     if (box_remove(h, p, b, err) < 0)
         return -1;
-    wait_for(h, b, "CreateContainerError", err_text(e), OWN_RETRY_FIRST, OWN_RETRY_MAX);
+    box_wait(h, b, "CreateContainerError", err_text(e), OWN_RETRY_FIRST, OWN_RETRY_MAX);
     return move_to(h, p, b, BOX_WAITING, err);
 }
 
@@ -258,7 +244,7 @@ int box_start(const struct pod_host *h, const struct ctx *ctx, struct pod *p, st
     AUTOFREE char *log = xasprintf("%s/%d.log", log_dir, b->attempt), *shown = xasprintf("%s/%s/%s", p->ns, p->name, b->name);
     struct container_ref ref;
     ERR(e);
-    if (!have_image(h, p, b, c, &image))
+    if (!box_have_image(h, ctx, p, b, c, &image))
         return 0;
     spec.bundle = bundle;
     if ((fs_exists(bundle) && h->runtime->ops->remove_tree(h->runtime, bundle, err) < 0) ||
@@ -267,9 +253,15 @@ int box_start(const struct pod_host *h, const struct ctx *ctx, struct pod *p, st
     spec.id = b->cid;
     spec.name = shown;
     spec.log_path = log;
+    /* Noted down before anything is mounted; an image that was removed this instant is fetched at the next turn. */
+    if (image.image && images_use(h->images, image.image, bundle, &e) < 0) {
+        box_wait(h, b, "CreateContainerError", err_text(&e), OWN_RETRY_FIRST, OWN_RETRY_MAX);
+        h->untrack(h->self, b->cid);
+        return move_to(h, p, b, BOX_WAITING, err);
+    }
     if (pod_container_spec(h, ctx, p, b, &image, &spec, &e) < 0) {
         about(h, p, b, "Warning", "Failed", "Error: %s", err_text(&e));
-        wait_for(h, b, "CreateContainerConfigError", err_text(&e), OWN_RETRY_FIRST, OWN_RETRY_MAX);
+        box_wait(h, b, "CreateContainerConfigError", err_text(&e), OWN_RETRY_FIRST, OWN_RETRY_MAX);
         h->untrack(h->self, b->cid);
         return move_to(h, p, b, BOX_WAITING, err);
     }

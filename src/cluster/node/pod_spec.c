@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "cluster/node/images/user.h"
 #include "cluster/node/network/podnet.h"
 #include "cluster/node/pod.h"
 #include "cluster/node/runtime/oci.h"
@@ -212,19 +213,55 @@ static void set_resources(const struct pod_host *h, const struct pod *p, jval *c
 /* ---- security
  * -------------------------------------------------------------------------------------------------------------------- */
 
-static int set_user(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s, char **home,
-                    struct err *err)
+/* The image's user, unless the pod says who; group and home of whoever it is. */
+static int image_user(const struct pod_host *h, const struct pod *p, jval *container, const struct image_info *image,
+                      int64_t asked, struct container_spec *s, int64_t *gid, char **home, struct err *err)
+{
+    CLEANUP(image_user_free) struct image_user u = {0};
+    AUTOFREE char *number = asked >= 0 ? xasprintf("%lld", (long long)asked) : NULL;
+    if (image_user_find(&image->layers, number ? number : image->user, &u, err) < 0)
+        return -1;
+    s->uid = u.uid;
+    *gid = u.gid;
+    *home = TAKE(u.home);
+    for (size_t i = 0; i < u.groups.n; i++)
+        strlist_add(&s->groups, u.groups.v[i]);
+    return 0;
+}
+
+/* What cannot be proved not to be root is not run: a name is whatever the image's own file makes of it. */
+static int check_non_root(const struct pod *p, jval *container, const struct image_info *image, int64_t asked, int64_t uid,
+                          struct err *err)
+{
+    AUTOFREE char *of = xasprintf("(pod: \"%s_%s(%s)\", container: %s)", p->name, p->ns, p->uid, container_name(container));
+    if (asked == 0)
+        return err_set(err, ERR_PRECONDITION, "container's runAsUser breaks non-root policy %s", of);
+    if (uid == 0)
+        return err_set(err, ERR_PRECONDITION, "container has runAsNonRoot and image will run as root %s", of);
+    if (asked < 0 && !str_empty(image->user) && (image->user[0] < '0' || image->user[0] > '9'))
+        return err_set(err, ERR_PRECONDITION,
+                       "container has runAsNonRoot and image has non-numeric user (%.*s), cannot verify user is non-root %s",
+                       (int)strcspn(image->user, ":"), image->user, of);
+    return 0;
+}
+
+static int set_user(const struct pod_host *h, const struct pod *p, jval *container, const struct image_info *image,
+                    struct container_spec *s, char **home, struct err *err)
 {
     jval *psc = pod_spec_security_context(pod_spec(json_root(p->obj))), *sc = container_security_context(container);
     jval *groups = pod_security_context_supplemental_groups(psc);
     int64_t gid, fs_group = pod_security_context_fs_group(psc, -1);
-    s->uid = security_context_run_as_user(sc, pod_security_context_run_as_user(psc, 0));
-    h->runtime->ops->user(h->runtime, container_image(container), s->uid, home, &gid);
+    int64_t asked = security_context_run_as_user(sc, pod_security_context_run_as_user(psc, -1));
+    if (!image->image) {
+        s->uid = asked < 0 ? 0 : asked;
+        h->runtime->ops->user(h->runtime, container_image(container), s->uid, home, &gid);
+    } else if (image_user(h, p, container, image, asked, s, &gid, home, err) < 0) {
+        return -1;
+    }
     s->gid = security_context_run_as_group(sc, pod_security_context_run_as_group(psc, gid));
-    if (security_context_run_as_non_root(sc, pod_security_context_run_as_non_root(psc, false)) && s->uid == 0)
-        return err_set(err, ERR_PRECONDITION,
-                       "container has runAsNonRoot and image will run as root (pod: \"%s_%s(%s)\", container: %s)", p->name,
-                       p->ns, p->uid, container_name(container));
+    if (security_context_run_as_non_root(sc, pod_security_context_run_as_non_root(psc, false)) &&
+        check_non_root(p, container, image, asked, s->uid, err) < 0)
+        return -1;
     for (size_t i = 0; i < jv_len(groups); i++)
         strlist_addf(&s->groups, "%lld", (long long)jv_i64_or(jv_at(groups, i), 0));
     if (fs_group >= 0)
@@ -375,11 +412,16 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
     CLEANUP(strmap_free) struct strmap vars = STRMAP_INIT(free);
     STRLIST(skipped);
     s->hostname = pod_hostname(h, p);
+    s->own_image = image->image != NULL;
+    for (size_t i = 0; i < image->layers.n; i++)
+        strlist_add(&s->layers, image->layers.v[i]);
+    for (size_t i = 0; i < image->volumes.n; i++)
+        strlist_add(&s->volumes, image->volumes.v[i]);
     s->sandbox = &p->sandbox;
     s->host_network = pod_spec_host_network(spec, false);
     s->tty = container_tty(c, false);
     s->stdin_open = container_stdin(c, false);
-    if (check_served(p, c, b->init, err) < 0 || set_user(h, p, c, s, &home, err) < 0 || set_security(p, c, s, err) < 0 ||
+    if (check_served(p, c, b->init, err) < 0 || set_user(h, p, c, image, s, &home, err) < 0 || set_security(p, c, s, err) < 0 ||
         env_build(h->kube, ctx, &facts, c, image, s->hostname, home, &vars, &skipped, err) < 0 ||
         env_command(c, image, &vars, &s->args, err) < 0)
         return -1;

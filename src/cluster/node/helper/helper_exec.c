@@ -91,7 +91,7 @@ int helper_run(struct helper_state *s, const struct helper_packet *p, struct err
     }
     if (pid == 0) {
         step_back();
-        child_exec(-1, output, NULL, 0, argv, envp);
+        child_exec(-1, output, p->fds, p->n_fds, argv, envp);
     }
     child_add(s, p->h.id, pid, output);
     return 0;

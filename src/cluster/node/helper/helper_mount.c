@@ -120,6 +120,44 @@ int mount_sub(const char *base, const char *sub, const char *target, struct err 
                : 0;
 }
 
+/* mount(2) takes one page of options: layers are named by descriptors, which are short. */
+static int layer_options(const char *const *layers, size_t n, int *fds, struct buf *out, struct err *err)
+{
+    buf_adds(out, "userxattr,volatile,lowerdir=");
+    for (size_t i = 0; i < n; i++) {
+        fds[i] = open(layers[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fds[i] < 0)
+            return err_errno(err, "opening layer %s", layers[i]);
+        buf_addf(out, "%s/proc/self/fd/%d", i ? ":" : "", fds[i]);
+    }
+    return 0;
+}
+
+int mount_overlay(const char *bundle, const char *const *layers, size_t n, struct err *err)
+{
+    AUTOFREE char *root = fs_join(bundle, "rootfs"), *upper = fs_join(bundle, "upper"), *work = fs_join(bundle, "work");
+    AUTOFREE int *fds = xcalloc(n, sizeof *fds);
+    struct stat st;
+    BUF(options);
+    if (n == 0 || stat(layers[0], &st) < 0)
+        return err_errno(err, "looking at the layers of %s", bundle);
+    memset(fds, -1, n * sizeof *fds);
+    /* The root directory has the upper one's owner and mode. */
+    if (mkdir(root, 0755) < 0 || mkdir(upper, 0755) < 0 || mkdir(work, 0700) < 0 || chmod(upper, st.st_mode & 07777) < 0 ||
+        chown(upper, st.st_uid, st.st_gid) < 0)
+        return err_errno(err, "making a container's root in %s", bundle);
+    int rc = layer_options(layers, n, fds, &options, err);
+    buf_addf(&options, ",upperdir=%s,workdir=%s", upper, work);
+    if (rc == 0 && options.len >= 4096)
+        rc = err_set(err, ERR_TOO_LARGE, "an image of %zu layers cannot be mounted", n);
+    if (rc == 0 && mount("overlay", root, "overlay", 0, buf_str(&options)) < 0)
+        rc = err_errno(err, "mounting the image at %s", root);
+    for (size_t i = 0; i < n; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    return rc;
+}
+
 static bool is_nsfs(const char *path)
 {
     struct statfs s;

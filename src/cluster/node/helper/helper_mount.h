@@ -16,6 +16,9 @@ int mount_tmpfs(const char *path, const char *options, struct err *err);
 /* Mounts what sub names inside the directory base at target. Links are followed inside of base only, missing directories are
  * made. The name is looked at once: what it becomes later does not matter. */
 int mount_sub(const char *base, const char *sub, const char *target, struct err *err);
+/* Mounts an overlay of these directories (the top first) at <bundle>/rootfs, with an upper directory in the bundle, all made
+ * here. The form of its whiteouts is images/unpack.h's. */
+int mount_overlay(const char *bundle, const char *const *layers, size_t n, struct err *err);
 /* Unmounts path and everything below it in this namespace. Nothing there is fine. */
 int unmount_below(const char *path, struct err *err);
 

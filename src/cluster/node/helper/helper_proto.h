@@ -18,9 +18,10 @@ enum helper_op {
     HELPER_NETNS_DEL,   /* name */
     HELPER_TMPFS,       /* path, mount options -> directory fd; fine when it is mounted already */
     HELPER_BIND_SUB,    /* base directory, name inside it, target: see mount_sub */
+    HELPER_OVERLAY,     /* bundle, layers from the top: see mount_overlay */
     HELPER_UNMOUNT,     /* path: everything mounted at it or below */
     HELPER_SPAWN,       /* one environment string or "", a file for its stderr, argv; fds become 3, 4 ... of the child -> pid */
-    HELPER_RUN,         /* argv -> exit code and what it wrote to stderr; answered when it ends */
+    HELPER_RUN,         /* argv; fds become 3, 4 ... -> exit code and what it wrote to stderr; answered when it ends */
     HELPER_REMOVE,      /* path: unmount below and remove the tree; answered when done */
     HELPER_KILL,        /* pid, start time, signal */
     HELPER_CGROUP_RM,   /* path below the root of each hierarchy, removed with what is below it */

@@ -29,6 +29,7 @@
 #include "base/id.h"
 #include "base/thread.h"
 #include "cluster/node/helper/proc.h"
+#include "cluster/node/images/ref.h"
 #include "cluster/node/node.h"
 #include "cluster/node/runtime/crun_priv.h"
 #include "cluster/node/runtime/rootstock.h"
@@ -393,33 +394,17 @@ static bool is_host_image(const char *name)
     return false;
 }
 
-/* What a reference may consist of; the exact grammar matters once there is a registry to ask. */
-static bool is_image_name(const char *name)
-{
-    return *name && strlen(name) <= 512 && !strpbrk(name, " \t\n\\\"'$") && name[0] != '-' && name[0] != ':' && name[0] != '/';
-}
-
 static int image(struct runtime *r, const char *name, struct image_info *out, struct err *err)
 {
     struct crun *c = crun_of(r);
-    if (!is_image_name(name))
-        return err_set(err, ERR_BAD_REQUEST,
-                       "Failed to apply default image tag \"%s\": couldn't parse image name \"%s\": invalid reference format",
-                       name, name);
+    IMAGE_REF(ref);
+    if (image_ref_parse(name, &ref, err) < 0)
+        return -1;
     bool host = is_host_image(name);
     for (size_t i = 0; i < c->host_images.n && !host; i++)
         host = str_glob(c->host_images.v[i], name);
-    if (!host) {
-        AUTOFREE char *pattern = xstrdup(name);
-        char *tag = strrchr(pattern, ':');
-        if (tag && !strchr(tag, '/'))
-            tag[1] = 0;
-        return err_set(
-            err, ERR_NOT_FOUND,
-            "images are not pulled from registries yet: \"%s\" is not on this machine. To run it on the machine's own root "
-            "file system (image \"host\"), start tidemill with --host-image '%s%s'",
-            name, pattern, "*");
-    }
+    if (!host)
+        return err_set(err, ERR_NOT_FOUND, "\"%s\" is not image host", name);
     hostroot_image(c->root, out);
     return 0;
 }
@@ -467,6 +452,18 @@ static int bind_sub(struct runtime *r, const char *base, const char *sub, const 
     return helper_ask(crun_of(r)->helper, HELPER_BIND_SUB, NULL, err, base, sub, target, NULL);
 }
 
+static int unpack(struct runtime *r, int fd, const char *dir, char **said, struct err *err)
+{
+    const char *const argv[] = {"/proc/self/exe", "image-unpack", dir, NULL};
+    HELPER_ANSWER(a);
+    if (helper_call(crun_of(r)->helper, HELPER_RUN, argv, &fd, 1, &a, err) < 0)
+        return -1;
+    if (a.rc != 0)
+        return err_set(err, ERR_BAD_REQUEST, "%s", *a.text ? a.text : "unpacking a layer was interrupted");
+    *said = TAKE(a.text);
+    return 0;
+}
+
 static int remove_tree(struct runtime *r, const char *path, struct err *err)
 {
     return helper_ask(crun_of(r)->helper, HELPER_REMOVE, NULL, err, path, NULL);
@@ -509,5 +506,6 @@ static const struct runtime_ops crun_ops = {
     .tmpfs = tmpfs,
     .bind_sub = bind_sub,
     .remove_tree = remove_tree,
+    .unpack = unpack,
     .stop = stop,
 };

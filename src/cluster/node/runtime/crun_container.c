@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "cluster/node/helper/proc.h"
 #include "cluster/node/runtime/crun_priv.h"
+#include "cluster/node/runtime/imageroot.h"
 
 enum { SYNC_TIMEOUT_MS = 60000, SYNC_MAX = 65536, STIR_EVERY_NS = 10000000 };
 
@@ -159,7 +160,7 @@ int crun_create(struct runtime *r, const struct container_spec *spec, struct err
 {
     struct crun *c = crun_of(r);
     crun_stir(c);
-    if (oci_write(&c->machine, spec, err) < 0)
+    if ((spec->own_image && imageroot_make(c->helper, spec, err) < 0) || oci_write(&c->machine, spec, err) < 0)
         return -1;
     int p[2];
     if (pipe2(p, O_CLOEXEC) < 0)

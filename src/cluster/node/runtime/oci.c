@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "cluster/node/runtime/imageroot.h"
 
 enum { CPU_PERIOD_US = 100000, NOFILE_SOFT = 65536, NOFILE_HARD = 1048576 };
 
@@ -205,12 +206,23 @@ static void kernel_mounts(const struct oci_machine *machine, const struct contai
         add_mount(m, arr, "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid noexec nodev relatime ro");
 }
 
+/* Volumes of the image need a mount only where the root is not written. */
+static void image_volumes(const struct container_spec *spec, struct jm *m, jmval *arr)
+{
+    for (size_t i = 0; spec->readonly_root && i < spec->volumes.n; i++) {
+        AUTOFREE char *source = imageroot_volume(spec, i);
+        if (!imageroot_volume_is_taken(spec, spec->volumes.v[i]))
+            add_mount(m, arr, spec->volumes.v[i], "bind", source, "rbind rw rprivate");
+    }
+}
+
 static jmval *mounts(const struct oci_machine *machine, const struct container_spec *spec, struct jm *m, struct err *err)
 {
     jmval *arr = jm_arr(m);
-    if (hostroot_make(machine->root, machine->stock, spec, m, arr, err) < 0)
+    if (!spec->own_image && hostroot_make(machine->root, machine->stock, spec, m, arr, err) < 0)
         return NULL;
     kernel_mounts(machine, spec, m, arr);
+    image_volumes(spec, m, arr);
     for (size_t i = 0; i < spec->n_mounts; i++) {
         const struct container_mount *c = &spec->mounts[i];
         if (c->kind == MOUNT_BIND) {

@@ -16,6 +16,10 @@ void image_info_free(struct image_info *i)
 {
     free(i->id);
     free(i->cwd);
+    free(i->image);
+    free(i->user);
+    strlist_free(&i->volumes);
+    strlist_free(&i->layers);
     strlist_free(&i->env);
     strlist_free(&i->entrypoint);
     strlist_free(&i->cmd);
@@ -35,6 +39,8 @@ void container_spec_free(struct container_spec *s)
     strlist_free(&s->env);
     strlist_free(&s->groups);
     strlist_free(&s->caps);
+    strlist_free(&s->layers);
+    strlist_free(&s->volumes);
     free(s->cwd);
     free(s->hostname);
     for (size_t i = 0; i < s->n_mounts; i++) {

@@ -56,6 +56,9 @@ struct container_spec {
     int oom_score_adj;
     const struct sandbox *sandbox;
     bool host_network;
+    bool own_image; /* its root is made of these layers, bottom first; else the machine's own (image `host`) */
+    struct strlist layers;
+    struct strlist volumes; /* of the image: stay writable when the root is not */
 };
 void container_spec_free(struct container_spec *s);
 void container_spec_mount(struct container_spec *s, enum mount_kind kind, const char *source, const char *target, bool readonly);
@@ -74,9 +77,16 @@ struct container_state {
 
 /* Defaults that an image gives to its containers. */
 struct image_info {
-    char *id; /* "host@..." */
+    char *id; /* for the status: "host@...", "docker.io/library/busybox@sha256:..." */
     struct strlist env, entrypoint, cmd;
     char *cwd;
+    /* Of an image from a registry or an archive; of image `host` image is NULL and nothing else is set. */
+    char *image;            /* its id in the store */
+    char *user;             /* as the image says it: "", "1000", "name:group" */
+    int stop_signal;        /* 0: the usual */
+    struct strlist volumes; /* paths that are written even when the root is read-only */
+    struct strlist layers;  /* directories, bottom first */
+    int64_t size;
 };
 void image_info_free(struct image_info *i);
 
@@ -115,6 +125,8 @@ struct runtime_ops {
      * target takes it back. */
     int (*bind_sub)(struct runtime *, const char *base, const char *sub, const char *target, struct err *err);
     int (*remove_tree)(struct runtime *, const char *path, struct err *err); /* unmounts below, removes files of any owner */
+    /* Runs `tidemill image-unpack dir` with fd as the layer's stream; *said is what it said (malloc'd), also when it failed. */
+    int (*unpack)(struct runtime *, int fd, const char *dir, char **said, struct err *err);
     /* The last call; frees. remove takes back bridge, rules, namespaces, control groups. */
     void (*stop)(struct runtime *, bool remove);
 };

@@ -311,8 +311,6 @@ static void images(void **state)
         int rc = w.rt->ops->image(w.rt, cases[i].name, &info, &e);
         assert_int_equal(e.code, cases[i].code);
         assert_int_equal(rc, cases[i].code == ERR_OK ? 0 : -1);
-        if (cases[i].code == ERR_NOT_FOUND)
-            assert_non_null(strstr(err_text(&e), "--host-image 'busybox:*'"));
         image_info_free(&info);
     }
     world_close(&w);
