@@ -12,7 +12,7 @@
 #include "base/fs.h"
 #include "cluster/node/images/manifest.h"
 #include "cluster/node/images/pull.h"
-#include "kube/object.h"
+#include "kube/fields.h"
 
 enum { CHUNK = 128 << 10, IMAGES_MAX = 1000, INDEX_DEPTH = 3 };
 

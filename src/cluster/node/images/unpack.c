@@ -36,6 +36,7 @@ struct stream {
     EVP_MD_CTX *hash;
     int64_t in, out, since_disk;
     int root;
+    bool is_empty;
     char *buffer;
     struct err *err; /* of the callbacks */
 };
@@ -82,6 +83,8 @@ static la_ssize_t next_piece(struct stream *s, const void **p)
     size_t n = 0;
     la_int64_t offset;
     int rc;
+    if (s->is_empty)
+        return 0;
     do
         rc = archive_read_data_block(s->outer, p, &n, &offset);
     while (rc == ARCHIVE_OK && n == 0);
@@ -120,6 +123,7 @@ static int open_stream(struct stream *s, struct err *err)
         rc = archive_read_next_header(s->outer, &e);
     if (rc != ARCHIVE_OK && rc != ARCHIVE_EOF)
         return err_set(err, ERR_BAD_REQUEST, "the layer cannot be decompressed: %s", archive_error_string(s->outer));
+    s->is_empty = rc == ARCHIVE_EOF;
     if (archive_read_open(s->inner, s, NULL, read_outer, NULL) != ARCHIVE_OK)
         return err_set(err, ERR_BAD_REQUEST, "the layer is no tar archive: %s", archive_error_string(s->inner));
     return 0;
