@@ -6,6 +6,7 @@
   pod      a pod of image host, create to the workload's first instruction, against conmon + crun started by hand
   chain    20 no-op container steps one after the other, per step
   python   lightweight Python components one after the other, against kfp.local's SubprocessRunner with and without venv, and the floor
+  soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
   engine   the engine alone on its scripted runtime: durable task transitions a second (a fan-out of 1,000)
 
 Results go to standard output as a table and, with TIDEMILL_BENCH_JSON=FILE, as JSON.
@@ -284,6 +285,10 @@ def bench_engine():
 
 
 def main():
+    if sys.argv[1:2] == ['soak']:
+        import soak
+        sys.modules['run'] = sys.modules['__main__']
+        return soak.soak(float(sys.argv[2]) if len(sys.argv) > 2 else 60, note)
     names = [n[6:] for n in globals() if n.startswith('bench_')]
     wanted = sys.argv[1:] or names
     for n in wanted:
