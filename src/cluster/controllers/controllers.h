@@ -17,6 +17,7 @@ struct controllers_config {
     void (*each_kind)(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg);
     void *self;
     int64_t event_ttl_ns; /* 0: one hour */
+    size_t events_max;    /* 0: 10,000 */
     const char
         *volumes_dir; /* where volumes of class `standard` are made, as directories; NULL: they are made elsewhere. Borrowed */
 };

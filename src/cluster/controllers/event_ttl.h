@@ -1,4 +1,5 @@
-/* event_ttl.h - Events live for an hour after they were last written. Source: kube.md 13.12. */
+/* event_ttl.h - Events live for an hour after they were last written, and at most 10,000 live at once: a busy
+ * hour would otherwise fill memory with what nobody reads. The oldest go first. Source: kube.md 13.12. */
 #ifndef TM_CLUSTER_CONTROLLERS_EVENT_TTL_H
 #define TM_CLUSTER_CONTROLLERS_EVENT_TTL_H
 

@@ -18,6 +18,8 @@ static void each_kind(void *self, void (*fn)(void *arg, const struct kube_res *r
         fn(arg, all[i]);
 }
 
+enum { EVENTS_MAX = 40 };
+
 struct fixture {
     struct fake_kube *fake;
     struct controllers *c;
@@ -27,8 +29,11 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     f->fake = fake_kube_new();
-    struct controllers_config cfg = {
-        .kube = fake_kube_face(f->fake), .clock = &clock_system, .ca_pem = "PEM", .each_kind = each_kind};
+    struct controllers_config cfg = {.kube = fake_kube_face(f->fake),
+                                     .clock = &clock_system,
+                                     .ca_pem = "PEM",
+                                     .each_kind = each_kind,
+                                     .events_max = EVENTS_MAX};
     struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
     ERR(e);
     f->c = controllers_start(&cfg, &ctx, &e);
@@ -246,6 +251,25 @@ static void test_event_ttl(void **state)
     expect(f, there, &KUBE_EVENTS, "s", "new", NULL);
 }
 
+/* Five more than the limit: the oldest make room. */
+static void test_event_limit(void **state)
+{
+    struct fixture *f = *state;
+    int64_t now = clock_system.wall_ns(&clock_system);
+    for (int i = 0; i < EVENTS_MAX + 5; i++) {
+        char at[TIME_TEXT_MAX];
+        time_format(at, now - (EVENTS_MAX + 5 - i) * NS_PER_S, TIME_SECONDS);
+        json_unref(fake_put(f->fake, &KUBE_EVENTS,
+                            "{\"metadata\":{\"name\":\"e%d\",\"namespace\":\"s\",\"creationTimestamp\":\"%s\"}}", i, at));
+    }
+    expect(f, gone, &KUBE_EVENTS, "s", "e0", NULL);
+    expect(f, gone, &KUBE_EVENTS, "s", "e2", NULL);
+    expect(f, there, &KUBE_EVENTS, "s", "e10", NULL);
+    char last[16];
+    snprintf(last, sizeof last, "e%d", EVENTS_MAX + 4);
+    expect(f, there, &KUBE_EVENTS, "s", last, NULL);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 TEST_GROUP(controllers, TEST(test_namespace), TEST(test_definition), TEST(test_gc_background), TEST(test_gc_foreground),
-           TEST(test_gc_orphan), TEST(test_event_ttl))
+           TEST(test_gc_orphan), TEST(test_event_ttl), TEST(test_event_limit))
