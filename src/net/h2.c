@@ -204,6 +204,19 @@ static int64_t next_due(const struct conn *c)
     return due;
 }
 
+/* Unless the timer goes early enough for whatever may have begun. */
+static void arm(struct conn *c)
+{
+    const struct server_limits *l = &c->loop->server->limits;
+    int64_t least = l->body_idle_timeout_ms < l->write_timeout_ms ? l->body_idle_timeout_ms : l->write_timeout_ms;
+    uint64_t now = uv_now(&c->loop->uv);
+    if (c->deadline && c->deadline <= now + (uint64_t)least)
+        return;
+    int64_t due = next_due(c);
+    if (due && (!c->deadline || c->deadline > now + (uint64_t)due))
+        conn_deadline(c, due);
+}
+
 static void ended(struct conn *c)
 {
     struct h2 *h2 = c->h2;
@@ -235,8 +248,8 @@ void h2_flush(struct conn *c)
     if (h2->n_dirty && !c->out.bytes)
         conn_dirty(c);
     ended(c);
-    if (c->state == CONN_MULTI && !c->deadline)
-        conn_deadline(c, next_due(c));
+    if (c->state == CONN_MULTI)
+        arm(c);
 }
 
 /* ---- time ---- */

@@ -43,6 +43,7 @@ struct h2_stream {
     struct buf text; /* the head while it comes: names and values, each with its NUL */
     struct h2_field *fields;
     size_t n_fields, cap_fields, head_bytes;
+    bool too_large; /* the head, which was not kept in whole */
     bool is_dirty;
     bool receiving; /* the client has not ended its side */
     bool deferred;  /* nghttp2 waits to be told that there are bytes again */

@@ -72,7 +72,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     }
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) /* trailers are counted and dropped */
         return 0;
-    if (s->head_bytes > l->max_header_bytes || s->n_fields >= l->max_headers + 4)
+    s->too_large |= s->head_bytes > l->max_header_bytes || s->n_fields >= l->max_headers + 4; /* 4 pseudo fields */
+    if (s->too_large)
         return 0; /* answered with 431 once it is there */
     add_field(s, name, name_len, value, value_len);
     return 0;
@@ -102,18 +103,16 @@ static void collect(struct h2_stream *s, struct head *head, struct http_header *
 static void take_head(struct h2_stream *s)
 {
     struct exchange *x = s->x;
-    const struct server_limits *l = &x->server->limits;
     AUTOFREE struct http_header *fields = xcalloc(s->n_fields + 2, sizeof *fields);
     BUF(cookie);
     struct head head = {.method = "", .target = "", .headers = fields, .keep_alive = true};
     collect(s, &head, fields, &cookie);
     ERR(e);
     int rc = exchange_set_head(x, &head, &e);
-    bool too_large = s->head_bytes > l->max_header_bytes || head.n_headers > l->max_headers;
     buf_free(&s->text);
     free(TAKE(s->fields));
     s->n_fields = s->cap_fields = 0;
-    if (too_large) {
+    if (s->too_large) {
         respond_plain(x, 431, "the header fields are too large, or too many");
         return;
     }

@@ -73,6 +73,7 @@ static struct peer *open_peer(int port, uint32_t window)
     nghttp2_session_callbacks_new(&cb);
     nghttp2_option_new(&option);
     nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_max_send_header_block_length(option, 16 << 20);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_chunk);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
