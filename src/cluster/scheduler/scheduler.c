@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/thread.h"
+#include "cluster/scheduler/affinity.h"
 #include "cluster/scheduler/claims.h"
 #include "cluster/scheduler/fit.h"
 #include "kube/controller.h"
@@ -21,20 +22,22 @@ enum { WORKERS = 4, CONFLICT_TRIES = 5 };
 /* What one pod takes on its node. Made when it is bound (or about to be), gone when it ended or went. */
 struct charge {
     char *node;
+    struct json *pod; /* a reference: who else is there, for affinities */
     struct amounts need;
     struct strlist ports;
+    bool looks; /* it has rules about other pods */
 };
 
 struct scheduler {
     struct kube *kube;
     const struct clock *clock;
     struct event_recorder *events;
-    struct informer *pods, *nodes, *claims;
+    struct informer *pods, *nodes, *claims, *namespaces;
     struct controller_run *run;
     pthread_mutex_t lock;  /* all below */
     struct strmap charges; /* pod uid -> struct charge */
     struct strmap usage;   /* node name -> struct usage */
-    struct strmap waiting; /* keys of pods that did not fit */
+    struct strmap waiting; /* keys of pods that did not fit -> anything; &others_matter when a pod that comes can help too */
 };
 
 /* ---- sums ------------------------------------------------------------------------------------------------------------------ */
@@ -43,6 +46,7 @@ static void charge_free(void *p)
 {
     struct charge *c = p;
     free(c->node);
+    json_unref(c->pod);
     amounts_free(&c->need);
     strlist_free(&c->ports);
     free(c);
@@ -67,13 +71,20 @@ static struct usage *usage_of(struct scheduler *s, const char *node)
 }
 
 /* Lock held. */
-static void put_charge(struct scheduler *s, jval *pod, const char *node)
+static void put_charge(struct scheduler *s, struct json *doc, const char *node)
 {
-    if (strmap_has(&s->charges, obj_uid(pod)))
+    jval *pod = json_root(doc);
+    struct charge *there = strmap_get(&s->charges, obj_uid(pod));
+    if (there) { /* its labels may be others */
+        json_unref(there->pod);
+        there->pod = json_ref(doc);
         return;
+    }
     struct charge *c = xcalloc(1, sizeof *c);
     struct usage *u = usage_of(s, node);
     c->node = xstrdup(node);
+    c->pod = json_ref(doc);
+    c->looks = pod_looks_at_others(pod);
     pod_requests(pod, &c->need);
     pod_host_ports(pod, &c->ports);
     amounts_add(&u->used, &c->need, 1);
@@ -114,11 +125,21 @@ static bool is_over(jval *pod)
 
 static bool is_bound(jval *pod) { return !str_empty(pod_spec_node_name(pod_spec(pod))); }
 
+static char others_matter; /* see scheduler.waiting */
+
 /* Lock held. */
 static void retry_waiting(struct scheduler *s, struct workqueue *q)
 {
     for (struct strmap_entry *e = strmap_first(&s->waiting); e; e = strmap_next(e))
         workqueue_add(q, e->key);
+}
+
+/* Lock held. A pod has come to a node, or has other labels: who wants to be beside such a one is looked at again. */
+static void retry_those_who_look(struct scheduler *s, struct workqueue *q)
+{
+    for (struct strmap_entry *e = strmap_first(&s->waiting); e; e = strmap_next(e))
+        if (e->value == &others_matter)
+            workqueue_add(q, e->key);
 }
 
 /* Sums follow the cache; a pod without a node is a key. */
@@ -142,8 +163,11 @@ static void pod_changed(void *self, struct json *old, struct json *now, struct w
         return;
     }
     if (is_bound(pod)) {
-        put_charge(s, pod, pod_spec_node_name(pod_spec(pod)));
+        put_charge(s, now, pod_spec_node_name(pod_spec(pod)));
         strmap_del(&s->waiting, key);
+        if (!same || !is_bound(before) || !jv_equal(obj_labels(before), obj_labels(pod)) ||
+            obj_deleting(before) != obj_deleting(pod))
+            retry_those_who_look(s, q);
         return;
     }
     workqueue_add(q, key);
@@ -176,7 +200,7 @@ static void claim_changed(void *self, struct json *old, struct json *now, struct
  * -------------------------------------------------------------------------------------------------------------------- */
 
 /* Counts equal reasons over nodes: "1 Insufficient cpu, 2 node(s) were unschedulable". */
-static char *reasons_text(size_t nodes, struct strlist *why, bool helps)
+static char *reasons_text(size_t nodes, struct strlist *why, bool helps, bool never)
 {
     BUF(b);
     if (!nodes)
@@ -190,34 +214,93 @@ static char *reasons_text(size_t nodes, struct strlist *why, bool helps)
         buf_addf(&b, "%s%zu %s", i ? ", " : "", same - i, why->v[i]);
         i = same;
     }
+    if (never) {
+        buf_adds(&b, ". no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.");
+        return buf_steal(&b, NULL);
+    }
     buf_addf(&b, ". no new claims to deallocate, preemption: 0/%zu nodes are available: %zu %s.", nodes, nodes,
              helps ? "No preemption victims found for incoming pod" : "Preemption is not helpful for scheduling");
     return buf_steal(&b, NULL);
 }
 
+/* Labels of a namespace, which live as long as the surroundings do. */
+struct namespaces {
+    struct informer *informer;
+    struct json **seen;
+    size_t n;
+};
+
+static jval *namespace_labels(void *arg, const char *name)
+{
+    struct namespaces *n = arg;
+    for (size_t i = 0; i < n->n; i++)
+        if (strcmp(obj_name(json_root(n->seen[i])), name) == 0)
+            return obj_labels(json_root(n->seen[i]));
+    struct json *d = informer_get(n->informer, name);
+    if (!d)
+        return NULL;
+    n->seen = xreallocarray(n->seen, n->n + 1, sizeof(*n->seen));
+    n->seen[n->n++] = d;
+    return obj_labels(json_root(d));
+}
+
+static jval *node_named(struct json **nodes, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(obj_name(json_root(nodes[i])), name) == 0)
+            return json_root(nodes[i]);
+    return NULL;
+}
+
+/* Who is where. Lock held, as long as it is used. Pods that nobody keeps away, and that keep nobody away, need not be asked. */
+static void look_around(struct scheduler *s, jval *pod, struct json **nodes, size_t n, struct surroundings *out)
+{
+    bool all = pod_looks_at_others(pod);
+    out->nodes = xcalloc(n + 1, sizeof(*out->nodes));
+    for (size_t i = 0; i < n; i++)
+        out->nodes[out->n_nodes++] = json_root(nodes[i]);
+    out->peers = xcalloc(strmap_count(&s->charges) + 1, sizeof(*out->peers));
+    for (struct strmap_entry *e = strmap_first(&s->charges); e; e = strmap_next(e)) {
+        struct charge *c = e->value;
+        if (all || c->looks)
+            out->peers[out->n_peers++] = (struct peer){json_root(c->pod), node_named(nodes, n, c->node)};
+    }
+}
+
 /* Finds a node and charges it, or says why there is none. The caller frees *node. */
-static bool choose(struct scheduler *s, jval *pod, const struct pod_claims *claims, char **node, char **text)
+static bool choose(struct scheduler *s, struct json *doc, const struct pod_claims *claims, char **node, char **text)
 {
     STRLIST(why);
     bool helps = false;
     size_t n;
+    jval *pod = json_root(doc);
     struct json **nodes = informer_list(s->nodes, &n);
     *node = NULL;
     LOCK_GUARD(&s->lock);
+    struct namespaces namespaces = {.informer = s->namespaces};
+    struct surroundings around = {.namespace_labels = namespace_labels, .arg = &namespaces};
+    look_around(s, pod, nodes, n, &around);
     for (size_t i = 0; i < n; i++) {
         jval *o = json_root(nodes[i]);
-        if (!*node && node_fits(pod, o, usage_of(s, obj_name(o)), &why, &helps) && pod_claims_fit(claims, o, &why)) {
+        if (!*node && node_fits(pod, o, usage_of(s, obj_name(o)), &why, &helps) && pod_claims_fit(claims, o, &why) &&
+            pod_affinity_fits(pod, o, &around, &why, &helps))
             *node = xstrdup(obj_name(o));
-            put_charge(s, pod, *node);
-        }
-        json_unref(nodes[i]);
     }
+    if (*node)
+        put_charge(s, doc, *node);
+    free(around.nodes);
+    free(around.peers);
+    for (size_t i = 0; i < namespaces.n; i++)
+        json_unref(namespaces.seen[i]);
+    free(namespaces.seen);
+    for (size_t i = 0; i < n; i++)
+        json_unref(nodes[i]);
     free(nodes);
     AUTOFREE char *key = obj_key(pod);
     if (*node)
         return true;
-    strmap_put(&s->waiting, key, s);
-    *text = reasons_text(n, &why, helps);
+    strmap_put(&s->waiting, key, pod_looks_at_others(pod) ? (void *)&others_matter : s);
+    *text = reasons_text(n, &why, helps, str_eq(pod_spec_preemption_policy(pod_spec(pod)), "Never"));
     return false;
 }
 
@@ -288,12 +371,6 @@ static char *no_node(struct scheduler *s, const char *key, const char *why)
     return xasprintf("0/%zu nodes are available: %s. not found", n, why);
 }
 
-static bool asks_anti_affinity(jval *pod)
-{
-    jval *anti = affinity_pod_anti_affinity(pod_spec_affinity(pod_spec(pod)));
-    return jv_len(pod_anti_affinity_required_during_scheduling_ignored_during_execution(anti)) > 0;
-}
-
 static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
 {
     struct scheduler *s = self;
@@ -303,11 +380,6 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
         return 0;
     if (jv_len(pod_spec_scheduling_gates(pod_spec(pod))))
         return say_why(s, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", err);
-    if (asks_anti_affinity(pod)) {
-        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling",
-                     "required podAntiAffinity is not served by this scheduler yet");
-        return say_why(s, ctx, obj, "Unschedulable", "required podAntiAffinity is not served by this scheduler yet", err);
-    }
     AUTOFREE char *node = NULL, *text = NULL;
     POD_CLAIMS(claims);
     if (pod_claims_find(s->kube, ctx, s->claims, s->pods, pod, &claims, err) < 0)
@@ -317,7 +389,7 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
         event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
         return say_why(s, ctx, obj, "Unschedulable", text, err);
     }
-    if (!choose(s, pod, &claims, &node, &text)) {
+    if (!choose(s, obj, &claims, &node, &text)) {
         event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
         return say_why(s, ctx, obj, "Unschedulable", text, err);
     }
@@ -358,6 +430,7 @@ struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, 
     s->pods = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PODS, .clock = s->clock});
     s->nodes = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_NODES, .clock = s->clock});
     s->claims = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PERSISTENTVOLUMECLAIMS, .clock = s->clock});
+    s->namespaces = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_NAMESPACES, .clock = s->clock});
     struct controller_source sources[] = {{.informer = s->pods, .map = pod_changed},
                                           {.informer = s->nodes, .map = node_changed},
                                           {.informer = s->claims, .map = claim_changed}};
@@ -366,6 +439,7 @@ struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, 
     s->run = controller_start(&c, s, s->clock, RETRY_BASE);
     informer_start(s->nodes);
     informer_start(s->claims);
+    informer_start(s->namespaces);
     /* Nodes first: a pod that is looked at before its node is known would be told a lie. */
     struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 10 * NS_PER_S);
     if (informer_wait_synced(s->nodes, &ctx, err) < 0 || informer_wait_synced(s->claims, &ctx, err) < 0)
@@ -381,6 +455,7 @@ void scheduler_stop(struct scheduler *s)
     informer_stop(s->pods);
     informer_stop(s->nodes);
     informer_stop(s->claims);
+    informer_stop(s->namespaces);
     event_recorder_flush(s->events, 200);
     event_recorder_free(s->events);
     strmap_free(&s->charges);

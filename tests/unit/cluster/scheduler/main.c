@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(fit), RUN_GROUP(scheduler))
+UNIT_MAIN(RUN_GROUP(affinity), RUN_GROUP(fit), RUN_GROUP(scheduler))
