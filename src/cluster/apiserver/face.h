@@ -57,8 +57,9 @@ void answer_json(struct http_res *res, const struct accept *acc, jval *v, int st
 
 int handle_resource(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, struct reqinfo *ri,
                     struct err *err);
-int handle_watch(struct op *op, struct http_req *req, struct http_res *res, struct err *err); /* watch_stream.c */
-int handle_log(struct op *op, struct http_req *req, struct http_res *res, struct err *err);   /* log_stream.c */
+int handle_watch(struct op *op, struct http_req *req, struct http_res *res, struct err *err);   /* watch_stream.c */
+int handle_log(struct op *op, struct http_req *req, struct http_res *res, struct err *err);     /* log_stream.c */
+int handle_connect(struct op *op, struct http_req *req, struct http_res *res, struct err *err); /* connect.c */
 int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
                  struct err *err);
 int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);

@@ -365,6 +365,8 @@ static int run(struct op *op, struct options *opts, struct http_req *req, struct
     bool deletes = strncmp(op->verb, "delete", 6) == 0;
     bool reads = strcmp(op->verb, "get") == 0 || strcmp(op->verb, "list") == 0 || strcmp(op->verb, "watch") == 0;
     enum kube_patch type;
+    if (is_connect(op->sub))
+        return handle_connect(op, req, res, err);
     if (accept_parse(req, &acc, err) < 0 || (strcmp(op->verb, "patch") == 0 && patch_type(req, &type, err) < 0))
         return -1;
     if ((strcmp(op->verb, "get") == 0 || strcmp(op->verb, "list") == 0) && check_form(op, &acc, err) < 0)

@@ -85,7 +85,7 @@ struct apiserver {
     struct services *services;
     struct token_signer *signer;
 
-    pthread_rwlock_t node_lock; /* held for reading while a log is opened */
+    pthread_rwlock_t node_lock; /* held for reading while the node is asked */
     const struct node_api *node;
     struct pool *log_pool;
 
@@ -152,6 +152,13 @@ struct store_obj *sub_create(struct op *op, jval *body, struct err *err);
 char *token_for_secret(struct op *op, struct jm *m, jval *account, jval *secret, struct err *err);
 int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod,
                     char **container, struct err *err);
+/* The object whose subresource it is. */
+struct store_obj *sub_parent(struct op *op, struct err *err);
+/* The container that is meant; a pod with several needs a word. */
+int sub_container(struct op *op, jval *pod, const char *asked, char **out, struct err *err);
+/* connect.c: a program in a container; o->container may be empty. */
+bool is_connect(const char *sub);
+int sub_process_open(struct op *op, const struct node_process_opts *o, struct node_process *out, struct err *err);
 int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, struct buf *out, struct err *err);
 struct store_obj *review_create(struct op *op, jval *obj, struct err *err);
 

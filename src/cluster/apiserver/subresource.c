@@ -15,7 +15,7 @@
 #define TOKEN_WARN_AGE 3607 /* what the projected volume asks for: valid for a year, to be renewed after this */
 #define SECONDS_A_YEAR (365LL * 24 * 3600)
 
-static struct store_obj *get_parent(struct op *op, struct err *err)
+struct store_obj *sub_parent(struct op *op, struct err *err)
 {
     AUTOFREE char *key = op_key(op);
     struct store_obj *o = store_get(op->res->coll, key);
@@ -85,7 +85,7 @@ static struct store_obj *sub_binding(struct op *op, jval *binding, struct err *e
     if (faults_done(&f, "", "Binding", op->name, err) < 0)
         return NULL;
     for (int i = 0; i < BIND_TRIES; i++) {
-        OBJ_REF(cur) = get_parent(op, err);
+        OBJ_REF(cur) = sub_parent(op, err);
         if (!cur || may_bind(op, obj_root(cur), err) < 0)
             return NULL;
         const char *uid = obj_uid(binding);
@@ -209,7 +209,7 @@ static void put_claims(struct op *op, struct jm *m, jmval *claims, int64_t now, 
 
 static struct store_obj *sub_token(struct op *op, jval *request, struct err *err)
 {
-    OBJ_REF(account) = get_parent(op, err);
+    OBJ_REF(account) = sub_parent(op, err);
     jval *spec = token_request_spec(request);
     int64_t seconds, now = ctx_now_ns(op->ctx) / NS_PER_S;
     if (!account || check_token_request(spec, &seconds, err) < 0 || check_token_name(op, request, err) < 0)
@@ -289,8 +289,7 @@ static void list_names(jval *containers, struct strlist *out)
         strlist_add(out, container_name(c) ? container_name(c) : "");
 }
 
-/* The container whose log is meant; a pod with several needs a word. */
-static int log_container(struct op *op, jval *pod, const char *asked, char **out, struct err *err)
+int sub_container(struct op *op, jval *pod, const char *asked, char **out, struct err *err)
 {
     jval *spec = pod_spec(pod);
     STRLIST(init);
@@ -323,8 +322,8 @@ static int log_container(struct op *op, jval *pod, const char *asked, char **out
 int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod,
                     char **container, struct err *err)
 {
-    OBJ_REF(p) = get_parent(op, err);
-    if (!p || log_container(op, obj_root(p), in->container, container, err) < 0)
+    OBJ_REF(p) = sub_parent(op, err);
+    if (!p || sub_container(op, obj_root(p), in->container, container, err) < 0)
         return -1;
     *out = *in;
     out->container = *container;

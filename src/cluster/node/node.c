@@ -48,6 +48,7 @@ static void running(void *self, const struct pod *p, const struct box *b, bool r
     AUTOFREE char *dir = pod_log_dir(&n->host, p, b->name), *path = xasprintf("%s/%d.log", dir, b->attempt);
     AUTOFREE char *bundle = pod_bundle(&n->host, p, b);
     logs_running(n->logs, p->uid, b->name, path, b->cid, bundle, runs);
+    node_live(n, p, b, runs);
     if (!runs)
         return;
     LOCK_GUARD(&n->lock);
@@ -201,6 +202,7 @@ static void node_free(struct node *n)
     strmap_free(&n->by_key);
     strmap_free(&n->by_cid);
     strmap_free(&n->refresh);
+    strmap_free(&n->live);
     machine_free(&n->machine);
     if (n->host.mem_fd >= 0)
         close(n->host.mem_fd);
@@ -363,6 +365,7 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->by_key = STRMAP_INIT(NULL);
     n->by_cid = STRMAP_INIT(free);
     n->refresh = STRMAP_INIT(NULL);
+    n->live = STRMAP_INIT(node_live_free);
     pthread_mutex_init(&n->lock, NULL);
     thread_cond_init(&n->changed);
     machine_read(&n->machine, cfg->data_dir);
@@ -370,7 +373,7 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->node_dir = fs_join(cfg->data_dir, "node");
     n->log_dir = fs_join(cfg->data_dir, "logs");
     n->agent_path = xstrdup(cfg->agent_path);
-    n->api = (struct node_api){.self = n, .log_open = log_open};
+    n->api = (struct node_api){.self = n, .log_open = log_open, .process_open = node_process_open, .dial = node_dial};
     if (open_parts(n, cfg, err) < 0) {
         event_recorder_free(n->events);
         free_pods(n);

@@ -11,6 +11,12 @@
 #include "kube/controller.h"
 #include "kube/events.h"
 
+/* What programs and connections from outside need of a container that runs. */
+struct live_box {
+    char *cid, *bundle;
+    struct sandbox sandbox;
+};
+
 struct node {
     char *name, *node_dir, *log_dir, *agent_path, *gateway;
     struct kube *kube;
@@ -37,6 +43,7 @@ struct node {
     struct strmap records; /* uid -> struct pod; a pod itself belongs to the worker that has its key */
     struct strmap by_key;  /* key -> struct pod, further ones of the same key behind it */
     struct strmap by_cid;  /* container id -> key, owned */
+    struct strmap live;    /* "uid/container" -> struct live_box, of containers that run */
     struct strmap refresh; /* keys of pods one of whose ConfigMaps or Secrets has changed */
     size_t n_running;
 };
@@ -50,5 +57,12 @@ int node_sync_pod(struct node *n, const struct ctx *ctx, struct pod **at, struct
 /* Records from the rows of an earlier life, and the sandboxes that they use. */
 int node_load(struct node *n, struct err *err);
 int node_adopt_sandboxes(struct node *n, struct err *err);
+
+/* node_exec.c: programs in containers and connections into pods, as node_api.h says. */
+void node_live(struct node *n, const struct pod *p, const struct box *b, bool runs);
+void node_live_free(void *live_box);
+int node_process_open(void *self, const struct ctx *ctx, jval *pod, const struct node_process_opts *opts,
+                      struct node_process *out, struct err *err);
+int node_dial(void *self, const struct ctx *ctx, jval *pod, int port, int *fd, struct err *err);
 
 #endif

@@ -421,6 +421,7 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
     s->host_network = pod_spec_host_network(spec, false);
     s->tty = container_tty(c, false);
     s->stdin_open = container_stdin(c, false);
+    s->stdin_once = container_stdin_once(c, false);
     if (check_served(p, c, b->init, err) < 0 || set_user(h, p, c, image, s, &home, err) < 0 || set_security(p, c, s, err) < 0 ||
         env_build(h->kube, ctx, &facts, c, image, s->hostname, home, &vars, &skipped, err) < 0 ||
         env_command(c, image, &vars, &s->args, err) < 0)

@@ -70,7 +70,7 @@ static void test_patch_operation(void **state)
     assert_null(jv_path(paths, "/api/v1/namespaces", "delete", NULL));
     assert_non_null(jv_path(paths, "/api/v1/namespaces/{namespace}/pods/{name}/log", "get", NULL));
     assert_non_null(jv_path(paths, "/api/v1/namespaces/{namespace}/pods/{name}/binding", "post", NULL));
-    assert_null(jv_get(paths, "/api/v1/namespaces/{namespace}/pods/{name}/exec"));
+    assert_null(jv_get(paths, "/api/v1/namespaces/{namespace}/pods/{name}/resize"));
     openapi_free(o);
 }
 

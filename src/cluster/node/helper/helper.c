@@ -196,6 +196,20 @@ static int op_kill(struct helper_state *s, const struct helper_packet *p, struct
     return proc_kill((pid_t)pid, start, (int)sig, err);
 }
 
+static int op_exec(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+{
+    return helper_exec(s, p, err);
+}
+
+static int op_dial(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+{
+    int64_t port;
+    if (!str_to_i64(p->v[1], &port) || port < 1 || port > 65535)
+        return err_set(err, ERR_BAD_REQUEST, "dial needs a port");
+    r->fd = net_dial_loopback(p->v[0], (int)port, str_eq(p->v[2], "6"), err);
+    return r->fd < 0 ? -1 : 0;
+}
+
 static int op_cgroup_rm(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
 {
     return cgroup_remove(p->v[0], err);
@@ -224,6 +238,7 @@ static const struct {
     [HELPER_NETNS_ADD] = {op_netns_add, 6}, [HELPER_NETNS_DEL] = {op_netns_del, 1}, [HELPER_TMPFS] = {op_tmpfs, 2},
     [HELPER_UNMOUNT] = {op_unmount, 1},     [HELPER_SPAWN] = {op_spawn, 3},         [HELPER_RUN] = {op_run, 1},
     [HELPER_REMOVE] = {op_remove, 1},       [HELPER_KILL] = {op_kill, 3},           [HELPER_CGROUP_RM] = {op_cgroup_rm, 1},
+    [HELPER_EXEC] = {op_exec, 6},           [HELPER_DIAL] = {op_dial, 3},
     [HELPER_SWEEP] = {op_sweep, 0},         [HELPER_BIND_SUB] = {op_bind_sub, 3},   [HELPER_CGROUP_STIR] = {op_cgroup_stir, 0},
     [HELPER_OVERLAY] = {op_overlay, 2},
 };

@@ -33,8 +33,12 @@ typedef int helper_fn(struct helper_state *s, const struct helper_packet *p, str
 int helper_child(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err);
 /* The same for what nobody waits for. */
 int helper_aside(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err);
+/* helper_minder.c: a program in a container, with a process that minds it. */
+int helper_exec(struct helper_state *s, const struct helper_packet *p, struct err *err);
 /* Runs a program with text as its standard input and waits; its stderr is in the error. */
 int helper_feed(const char *const *argv, const char *text, struct err *err);
+/* Its end is waited for, and nobody told. */
+void helper_child_add(struct helper_state *s, pid_t pid);
 void helper_reap(struct helper_state *s);
 
 #endif

@@ -55,6 +55,8 @@ static void child_add(struct helper_state *s, uint64_t id, pid_t pid, int output
     s->children[s->n_children++] = (struct helper_child){.id = id, .pid = pid, .output = output};
 }
 
+void helper_child_add(struct helper_state *s, pid_t pid) { child_add(s, 0, pid, -1); }
+
 int helper_spawn(struct helper_state *s, const struct helper_packet *p, struct err *err)
 {
     if (p->h.n < 3)

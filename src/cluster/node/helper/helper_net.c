@@ -224,3 +224,33 @@ int net_link_delete(const char *name, struct err *err)
     mnl_attr_put_strz(h, IFLA_IFNAME, name);
     return nl_talk(&nl, h) < 0 && errno != ENODEV ? err_errno(err, "deleting link %s", name) : 0;
 }
+
+/* A socket belongs for good to the namespace in which it was made. */
+static int socket_in(const char *net_path, int family, struct err *err)
+{
+    if (!*net_path)
+        return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    AUTOCLOSE int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    AUTOCLOSE int theirs = open(net_path, O_RDONLY | O_CLOEXEC);
+    if (own < 0 || theirs < 0 || setns(theirs, CLONE_NEWNET) < 0)
+        return err_errno(err, "entering the network namespace %s", net_path);
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), why = errno;
+    ASSERT(setns(own, CLONE_NEWNET) == 0);
+    errno = why;
+    return fd;
+}
+
+int net_dial_loopback(const char *net_path, int port, bool v6, struct err *err)
+{
+    struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket_in(net_path, v6 ? AF_INET6 : AF_INET, err);
+    if (fd < 0)
+        return err && err->code ? -1 : err_errno(err, "making a socket");
+    int rc = v6 ? connect(fd, (struct sockaddr *)&a6, sizeof a6) : connect(fd, (struct sockaddr *)&a4, sizeof a4);
+    if (rc == 0 || errno == EINPROGRESS)
+        return fd;
+    err_errno(err, "connecting to port %d of %s", port, v6 ? "[::1]" : "127.0.0.1");
+    close(fd);
+    return -1;
+}

@@ -14,6 +14,9 @@ struct net_pod {
     int prefix, mtu;
 };
 int net_pod_up(const struct net_pod *p, struct err *err);
+/* A socket of that network namespace (path "": ours) on its way to a port of its loopback: non-blocking, maybe not connected yet.
+ * The file descriptor or -1. */
+int net_dial_loopback(const char *net_path, int port, bool v6, struct err *err);
 int net_link_delete(const char *name, struct err *err);
 
 #endif

@@ -24,6 +24,9 @@ enum helper_op {
     HELPER_RUN,         /* argv; fds become 3, 4 ... -> exit code and what it wrote to stderr; answered when it ends */
     HELPER_REMOVE,      /* path: unmount below and remove the tree; answered when done */
     HELPER_KILL,        /* pid, start time, signal */
+    HELPER_EXEC,        /* crun, its --root, its cgroup option, container id, a directory with process.json, which of the three
+                         * streams are asked for ("i-e") or "tty"; the status socket and those descriptors: helper_minder.c */
+    HELPER_DIAL,        /* path of a network namespace or "", port, "4" or "6" -> a socket on its way to that port of its loopback */
     HELPER_CGROUP_RM,   /* path below the root of each hierarchy, removed with what is below it */
     HELPER_CGROUP_STIR, /* see cgroup_stir; answered before it is done */
     HELPER_SWEEP,       /* what HELPER_INIT made: the pinned mount namespace */

@@ -15,7 +15,7 @@
 
 enum { SYNC_TIMEOUT_MS = 60000, SYNC_MAX = 65536, STIR_EVERY_NS = 10000000 };
 
-static const char *cgroup_arg(const struct crun *c)
+const char *crun_cgroup_arg(const struct crun *c)
 {
     return c->machine.cgroup.mode == CGROUP_NONE ? "--cgroup-manager=disabled" : "--cgroup-manager=cgroupfs";
 }
@@ -138,10 +138,11 @@ static int spawn_conmon(struct crun *c, const struct container_spec *spec, int s
                        "--runtime-arg",
                        c->root_arg,
                        "--runtime-arg",
-                       cgroup_arg(c),
+                       crun_cgroup_arg(c),
                        spec->tty          ? "-t"
                        : spec->stdin_open ? "-i"
                                           : NULL,
+                       spec->stdin_open && !spec->stdin_once ? "--leave-stdin-open" : NULL,
                        NULL};
     return helper_call(c->helper, HELPER_SPAWN, v, &sync, 1, NULL, err);
 }
@@ -208,7 +209,7 @@ int crun_start(struct runtime *r, const struct container_ref *ref, struct err *e
     HELPER_ANSWER(a);
     if (start_by_fifo(fifo))
         return 0;
-    if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun_run, c->root_arg, cgroup_arg(c), "start", ref->id, NULL) < 0)
+    if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun_run, c->root_arg, crun_cgroup_arg(c), "start", ref->id, NULL) < 0)
         return -1;
     return a.rc == 0 ? 0 : create_failed(a.text, err);
 }
@@ -276,7 +277,7 @@ int crun_remove(struct runtime *r, const struct container_ref *ref, struct err *
     AUTOFREE char *exit_path = fs_join(c->exits, ref->id), *own = fs_join(c->crun_root, ref->id);
     HELPER_ANSWER(a);
     if (fs_exists(own)) {
-        if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun_run, c->root_arg, cgroup_arg(c), "delete", "--force", ref->id,
+        if (helper_ask(c->helper, HELPER_RUN, &a, err, c->crun_run, c->root_arg, crun_cgroup_arg(c), "delete", "--force", ref->id,
                        NULL) < 0)
             return -1;
         if (a.rc != 0 && !strstr(a.text, "does not exist"))

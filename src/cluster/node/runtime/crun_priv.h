@@ -42,4 +42,13 @@ int crun_state(struct runtime *r, const struct container_ref *ref, struct contai
 int crun_remove(struct runtime *r, const struct container_ref *ref, struct err *err);
 int crun_reopen_log(struct runtime *r, const struct container_ref *ref, struct err *err);
 
+const char *crun_cgroup_arg(const struct crun *c);
+
+/* crun_exec.c */
+int crun_exec(struct runtime *r, const struct container_ref *ref, const struct exec_spec *spec, struct node_process *out,
+              struct err *err);
+int crun_attach(struct runtime *r, const struct container_ref *ref, const struct exec_spec *spec, struct node_process *out,
+                struct err *err);
+int crun_dial(struct runtime *r, const struct sandbox *s, int port, int *fd, struct err *err);
+
 #endif

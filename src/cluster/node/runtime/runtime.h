@@ -12,6 +12,7 @@
 
 #include "base/ctx.h"
 #include "base/str.h"
+#include "kube/node_api.h"
 #include "value/json.h"
 
 struct runtime;
@@ -47,7 +48,7 @@ struct container_spec {
     int64_t uid, gid;
     struct strlist groups; /* supplementary, decimal */
     struct strlist caps;   /* "CAP_CHOWN" ...: what it may have at most */
-    bool privileged, no_new_privs, readonly_root, seccomp_default, tty, stdin_open;
+    bool privileged, no_new_privs, readonly_root, seccomp_default, tty, stdin_open, stdin_once;
     struct container_mount *mounts; /* in the order of mounting */
     size_t n_mounts;
     int64_t cpu_shares, cpu_quota_us; /* 0: none; the period is 100 ms */
@@ -90,6 +91,12 @@ struct image_info {
 };
 void image_info_free(struct image_info *i);
 
+/* A program to be run beside a container's own, in what it sees and as who it is. */
+struct exec_spec {
+    const char *const *args; /* NULL-terminated; NULL for attach */
+    bool in, out, err, tty;
+};
+
 struct runtime_ops {
     /* One line for Node.status.nodeInfo.containerRuntimeVersion. 0 when pods can be run; else -1 with the cure: the Node is
      * NotReady. Called again until it succeeds. */
@@ -116,6 +123,15 @@ struct runtime_ops {
     int (*remove)(struct runtime *, const struct container_ref *,
                   struct err *err); /* ends it if it runs; keeps the bundle directory */
     int (*reopen_log)(struct runtime *, const struct container_ref *, struct err *err); /* after its log was renamed */
+
+    /* A program in a running container, and the container's own program by what it reads and writes: see struct node_process.
+     * ERR_NOT_FOUND when it does not run (any more). */
+    int (*exec)(struct runtime *, const struct container_ref *, const struct exec_spec *, struct node_process *out,
+                struct err *err);
+    int (*attach)(struct runtime *, const struct container_ref *, const struct exec_spec *, struct node_process *out,
+                  struct err *err);
+    /* A connection to a port of a pod's loopback: see struct node_api. */
+    int (*dial)(struct runtime *, const struct sandbox *, int port, int *fd, struct err *err);
 
     /* A tmpfs for secrets and memory volumes. fd is a directory of it for *at() calls: it may not be visible at path to this
      * process. */
@@ -159,5 +175,9 @@ struct script {
 /* decide may be NULL: everything ends at once with 0. It is called from worker threads. Every image name is known but those that
  * begin with "missing". */
 struct runtime *runtime_scripted_new(void (*decide)(void *self, const struct container_spec *, struct script *out), void *self);
+
+/* What a program started by exec does: writes to out and gives its exit code; < 0: goes on until it is closed. */
+typedef int script_exec(void *self, const char *const *args, struct buf *out);
+void runtime_scripted_exec(struct runtime *r, script_exec *fn);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -24,12 +25,15 @@ struct scripted {
     struct runtime base;
     void (*decide)(void *self, const struct container_spec *, struct script *out);
     void *self;
+    script_exec *exec;
     pthread_mutex_t lock; /* all below */
     pthread_cond_t changed;
     struct strmap acts; /* id -> struct act */
     unsigned next_ip;
     bool stopping, started;
     pthread_t clock;
+    int *held; /* far ends of programs that go on */
+    size_t n_held;
 };
 
 static struct scripted *of(struct runtime *r) { return CONTAINER_OF(r, struct scripted, base); }
@@ -228,6 +232,47 @@ static int remove_container(struct runtime *r, const struct container_ref *ref, 
 
 static int reopen_log(struct runtime *r, const struct container_ref *ref, struct err *err) { return 0; }
 
+void runtime_scripted_exec(struct runtime *r, script_exec *fn) { of(r)->exec = fn; }
+
+static int exec_script(struct runtime *r, const struct container_ref *ref, const struct exec_spec *spec, struct node_process *out,
+                       struct err *err)
+{
+    struct scripted *s = of(r);
+    int status[2], p[2];
+    BUF(text);
+    *out = (struct node_process)NODE_PROCESS_NONE;
+    int code = s->exec ? s->exec(s->self, spec->args, &text) : 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) < 0)
+        return err_errno(err, "socketpair");
+    out->status = status[0];
+    if (spec->out && pipe2(p, O_CLOEXEC | O_NONBLOCK) == 0) {
+        fs_write(p[1], buf_str(&text), text.len, NULL);
+        close(p[1]);
+        out->out = p[0];
+    }
+    if (code >= 0) {
+        AUTOFREE char *line = xasprintf("exit %d", code);
+        send(status[1], line, strlen(line), MSG_NOSIGNAL);
+        close(status[1]);
+        return 0;
+    }
+    LOCK_GUARD(&s->lock);
+    s->held = xreallocarray(s->held, s->n_held + 1, sizeof *s->held);
+    s->held[s->n_held++] = status[1];
+    return 0;
+}
+
+static int attach(struct runtime *r, const struct container_ref *ref, const struct exec_spec *spec, struct node_process *out,
+                  struct err *err)
+{
+    return err_set(err, ERR_NOT_FOUND, "nothing runs here");
+}
+
+static int dial(struct runtime *r, const struct sandbox *sandbox, int port, int *fd, struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE, "nothing listens here");
+}
+
 static int tmpfs(struct runtime *r, const char *path, const char *options, int *fd, struct err *err)
 {
     if (fs_mkdir_p(path, 0755, err) < 0)
@@ -254,6 +299,9 @@ static void stop(struct runtime *r, bool remove)
     if (s->started)
         pthread_join(s->clock, NULL);
     strmap_free(&s->acts);
+    for (size_t i = 0; i < s->n_held; i++)
+        close(s->held[i]);
+    free(s->held);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -274,6 +322,9 @@ static const struct runtime_ops scripted_ops = {
     .state = state,
     .remove = remove_container,
     .reopen_log = reopen_log,
+    .exec = exec_script,
+    .attach = attach,
+    .dial = dial,
     .tmpfs = tmpfs,
     .bind_sub = bind_sub,
     .remove_tree = remove_tree,

@@ -1,0 +1,51 @@
+/* streaming.h - exec, attach and port-forward over HTTP: what a node's descriptors become for kubectl and other clients.
+ *
+ * Used by the API server, and by whatever else serves a node over HTTP (a kubelet's face). A handler asks streaming_negotiate
+ * what the client speaks, opens the process (or makes sure that there is a pod), and hands over:
+ *
+ *     if (streaming_negotiate(req, STREAMING_PROCESS, &how, err) < 0 || node->process_open(..., &process, err) < 0)
+ *         return -1;                                  // an ordinary Status, before the upgrade
+ *     streaming_process(req, res, &how, &opts, &process);
+ *
+ * From there on it is a stream on the connection's loop: bytes go between the socket and the descriptors without a thread, and
+ * who is slow on one side stops the other. When the client goes away the process is closed, which ends the program.
+ *
+ *   exec, attach    WebSocket v5.channel.k8s.io, v4.channel.k8s.io; SPDY/3.1 with v5 or v4
+ *   port-forward    WebSocket SPDY/3.1+portforward.k8s.io (SPDY in it), v4.channel.k8s.io with ?ports=; SPDY/3.1
+ *
+ * Source: kube.md 9.3 to 9.5; k8s.io/apimachinery remotecommand. */
+#ifndef TM_KUBE_STREAMING_H
+#define TM_KUBE_STREAMING_H
+
+#include "base/thread.h"
+#include "kube/node_api.h"
+#include "net/http.h"
+
+enum streaming_kind { STREAMING_PROCESS, STREAMING_FORWARD };
+struct streaming_how {
+    bool websocket;
+    const char *protocol; /* static */
+};
+/* ERR_BAD_REQUEST when the request asks for no upgrade, or for a protocol that is not spoken here. */
+int streaming_negotiate(const struct http_req *req, enum streaming_kind kind, struct streaming_how *how, struct err *err);
+
+/* What of the query of exec and attach is asked: stdin, stdout, stderr, tty, container, command. ERR_BAD_REQUEST when nothing
+ * is. The strings live with the request. */
+int streaming_process_opts(struct http_req *req, bool exec, struct node_process_opts *out, struct err *err);
+/* Takes the process. */
+void streaming_process(struct http_req *req, struct http_res *res, const struct streaming_how *how,
+                       const struct node_process_opts *opts, struct node_process *take);
+
+/* How a port of the pod is reached. dial is called on a thread of the pool and may block; release comes last. */
+struct streaming_dial {
+    int (*dial)(void *arg, int port, int *fd, struct err *err);
+    void (*release)(void *arg);
+    void *arg;
+    struct pool *pool; /* outlives every server that a stream of ours is on */
+    char *pod;         /* its name, for messages; taken */
+};
+/* Takes *dial, also when it fails: ERR_BAD_REQUEST for ports that are none. */
+int streaming_forward(struct http_req *req, struct http_res *res, const struct streaming_how *how, struct streaming_dial *dial,
+                      struct err *err);
+
+#endif

@@ -1,0 +1,216 @@
+"""exec, attach, cp and port-forward with the real clients: kubectl of every version that is here, and the Python client."""
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+import urllib.request
+
+import pytest
+
+from conftest import KUBECTL, needs_node
+from test_kubectl import binaries
+
+pytestmark = [needs_node, pytest.mark.skipif(not KUBECTL, reason='there is no kubectl: `./dev test` installs one')]
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: %s}
+spec:
+  terminationGracePeriodSeconds: 1
+  restartPolicy: Never
+  containers: [{name: main, image: host, command: [sh, -c, %s], %s}]
+"""
+
+
+@pytest.fixture(scope='module')
+def pod(tidemill):
+    """A pod that sleeps, with a web server on its own loopback."""
+    return make(tidemill, 'p', 'cd /etc && python3 -m http.server 8000 --bind 127.0.0.1 & sleep 3600')
+
+
+def make(tidemill, name, script, more='stdin: false'):
+    import json
+    tidemill.kubectl('apply', '-f', '-', stdin=POD % (name, json.dumps(script), more))
+    tidemill.kubectl('wait', '--for=condition=Ready', 'pod/' + name, '--timeout=60s')
+    return name
+
+
+def popen(tidemill, *args, binary=None, **kw):
+    return subprocess.Popen([binary or KUBECTL, *args], env={**os.environ, 'KUBECONFIG': tidemill.kubeconfig}, **kw)
+
+
+def in_terminal(tidemill, args, keys, rows=40, columns=120, wait=30):
+    """Runs kubectl in a terminal of that size and types when it falls silent; what it showed, and its exit code."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
+    p = popen(tidemill, *args, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown, keys, until = b'', list(keys), time.monotonic() + wait
+    while time.monotonic() < until:
+        if select.select([ours], [], [], 0.7)[0]:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+        elif keys:
+            os.write(ours, keys.pop(0))
+    os.close(ours)
+    return shown.decode(), p.wait(10)
+
+
+@pytest.mark.parametrize('binary', binaries())
+def test_exec(tidemill, pod, binary):
+    r = tidemill.kubectl('exec', '-i', pod, '--', 'sh', '-c', 'cat; echo wrong >&2; exit 5', stdin='text', check=False, binary=binary)
+    assert (r.returncode, r.stdout) == (5, 'text')
+    assert r.stderr == 'wrong\ncommand terminated with exit code 5\n'
+    assert tidemill.kubectl('exec', pod, '--', 'hostname', binary=binary).stdout == 'p\n'
+
+
+@pytest.mark.parametrize('binary', binaries())
+def test_cp_and_port_forward(tidemill, pod, binary, tmp_path):
+    (tmp_path / 'a').write_bytes(os.urandom(5_000_000))
+    tidemill.kubectl('cp', str(tmp_path / 'a'), f'{pod}:/tmp/a', binary=binary)
+    tidemill.kubectl('cp', f'{pod}:/tmp/a', str(tmp_path / 'b'), binary=binary)
+    assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes()
+    with popen(tidemill, 'port-forward', pod, ':8000', binary=binary, stdout=subprocess.PIPE, text=True) as p:
+        try:
+            port = int(p.stdout.readline().split('127.0.0.1:')[1].split()[0])
+            for _ in range(20):
+                assert urllib.request.urlopen(f'http://127.0.0.1:{port}/hostname', timeout=20).read() == b'p\n'
+        finally:
+            p.kill()
+
+
+@pytest.mark.parametrize('command,code,text', [
+    (['nosuch'], 127, 'not found'),
+    (['/etc/passwd'], 126, 'ermission denied'),
+    (['sh', '-c', 'kill -9 $$'], 137, 'exit code 137'),
+])
+def test_exit_codes(tidemill, pod, command, code, text):
+    r = tidemill.kubectl('exec', pod, '--', *command, check=False)
+    assert r.returncode == code and text in r.stderr
+
+
+def test_refusals(tidemill, pod):
+    for args, text in ((['exec', pod, '-c', 'nope', '--', 'ls'], 'container nope is not valid for pod p'),
+                       (['exec', 'nopod', '--', 'ls'], 'pods "nopod" not found')):
+        r = tidemill.kubectl(*args, check=False)
+        assert r.returncode == 1 and text in r.stderr
+    tidemill.kubectl('apply', '-f', '-', stdin=POD % ('over', 'true', 'stdin: false'))
+    tidemill.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/over', '--timeout=60s')
+    r = tidemill.kubectl('get', '--raw', '/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=1', check=False)
+    assert 'Upgrade request required' in r.stderr
+
+
+def test_terminal(tidemill, pod):
+    shown, code = in_terminal(tidemill, ['exec', '-it', pod, '--', 'sh'], [b'stty size; tty\n', b'sleep 100\n', b'\x03', b'exit 3\n'])
+    assert code == 3 and '40 120' in shown and '/dev/pts/0' in shown, shown
+
+
+def test_attach(tidemill):
+    make(tidemill, 'once', 'cat; echo bye', 'stdin: true, stdinOnce: true')
+    r = tidemill.kubectl('attach', '-i', 'once', stdin='hello\n')
+    assert r.stdout == 'hello\nbye\n'
+    make(tidemill, 'many', 'while read x; do echo got $x; done', 'stdin: true')
+    for word in ('a', 'b'):
+        p = popen(tidemill, 'attach', '-i', 'many', stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
+        p.stdin.write(word + '\n')
+        p.stdin.flush()
+        assert p.stdout.readline() == f'got {word}\n'
+        p.kill()
+        p.wait()
+    make(tidemill, 'term', 'exec sh', 'stdin: true, tty: true')
+    shown, code = in_terminal(tidemill, ['attach', '-it', 'term'], [b'stty size\n', b'exit 0\n'])
+    assert code == 0 and '40 120' in shown, shown
+
+
+def test_gigabyte(tidemill, pod):
+    p = popen(tidemill, 'exec', pod, '--', 'head', '-c', '1000000000', '/dev/zero', stdout=subprocess.PIPE)
+    n = 0
+    while piece := p.stdout.read(1 << 20):
+        assert not piece.strip(b'\0')
+        n += len(piece)
+    assert n == 1_000_000_000 and p.wait() == 0
+
+
+def test_many_at_once(tidemill, pod):
+    procs = [popen(tidemill, 'exec', pod, '--', 'echo', str(i), stdout=subprocess.PIPE, text=True) for i in range(100)]
+    assert [p.communicate(timeout=120)[0] for p in procs] == [f'{i}\n' for i in range(100)]
+
+
+def alive(text):
+    return subprocess.run(['pgrep', '-f', text], capture_output=True).returncode == 0
+
+
+def gone(text, wait=15):
+    until = time.monotonic() + wait
+    while alive(text) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not alive(text)
+
+
+def test_cut(tidemill, pod):
+    """Neither a client that is killed nor a tidemill that is leaves the program behind."""
+    for tty in (False, True):
+        p = popen(tidemill, 'exec', pod, '-it' if tty else '-i', '--', 'sh', '-c', 'sleep 98765 & sleep 98765', stdin=subprocess.PIPE,
+                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 15
+        while not alive('^sleep 98765') and time.monotonic() < until:
+            time.sleep(0.05)
+        assert alive('^sleep 98765')
+        p.kill()
+        p.wait()
+        assert gone('^sleep 98765')
+
+
+def test_slow_reader(tidemill, pod):
+    """Who does not read stops the program; the server holds no more than its bound meanwhile."""
+    p = popen(tidemill, 'exec', pod, '--', 'sh', '-c', 'head -c 200000000 /dev/zero; echo end >&2', stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(2)
+    rss = int(next(line for line in open(f'/proc/{tidemill.process.pid}/status') if line.startswith('RssAnon')).split()[1])
+    assert rss < 150_000
+    out, err = p.communicate(timeout=120)
+    assert len(out) == 200_000_000 and err == b'end\n'
+
+
+def test_python_client(tidemill, pod):
+    from kubernetes import client, config, stream
+    config.load_kube_config(tidemill.kubeconfig)
+    core = client.CoreV1Api()
+    out = stream.stream(core.connect_get_namespaced_pod_exec, pod, 'default', command=['sh', '-c', 'echo out; echo err >&2'], stderr=True,
+                        stdin=False, stdout=True, tty=False)
+    assert sorted(out.split()) == ['err', 'out']
+    ws = stream.stream(client.CoreV1Api().connect_get_namespaced_pod_exec, pod, 'default', command=['sh', '-c', 'read x; echo $x; exit 9'],
+                       stderr=True, stdin=True, stdout=True, tty=False, _preload_content=False)
+    ws.write_stdin('typed\n')
+    ws.run_forever(timeout=20)
+    assert ws.read_stdout() == 'typed\n' and ws.returncode == 9
+    forward = stream.portforward(client.CoreV1Api().connect_get_namespaced_pod_portforward, pod, 'default', ports='8000')
+    s = forward.socket(8000)
+    s.setblocking(True)
+    s.sendall(b'GET /hostname HTTP/1.0\r\n\r\n')
+    got = b''
+    while piece := s.recv(65536):
+        got += piece
+    assert got.endswith(b'\r\n\r\np\n')
+    s.close()
+
+
+def test_rights(tidemill, pod):
+    """exec needs "create" on pods/exec, by whichever method; who may only read pods may not."""
+    tidemill.kubectl('create', 'serviceaccount', 'reader')
+    tidemill.kubectl('create', 'rolebinding', 'reader', '--clusterrole=view', '--serviceaccount=default:reader')
+    r = tidemill.kubectl('exec', pod, '--as=system:serviceaccount:default:reader', '--', 'ls', check=False)
+    assert r.returncode == 1 and 'cannot create resource "pods/exec"' in r.stderr
+    tidemill.kubectl('create', 'role', 'runner', '--verb=create', '--resource=pods/exec')
+    tidemill.kubectl('create', 'rolebinding', 'runner', '--role=runner', '--serviceaccount=default:reader')
+    assert tidemill.kubectl('exec', pod, '--as=system:serviceaccount:default:reader', '--', 'hostname').stdout == 'p\n'
