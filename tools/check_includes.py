@@ -11,8 +11,8 @@ FLOORS = {
     'pipelines': 7, 'training': 7, 'tuning': 7, 'serving': 7, 'notebooks': 7, 'registry': 7, 'tracking': 7, 'spark': 7, 'tenancy': 7,
     'gateway': 8, 'cli': 9,
 }
-# The agent stands outside the floors: it may see only these.
-AGENT = {'base', 'value', 'launch'}
+# The agent stands outside the floors: it may see only these. Of net/ it takes the client's face, the parser and URLs; of data/ the blobs.
+AGENT = {'base', 'value', 'launch', 'data', 'net'}
 # Headers that a room keeps for itself: never included from another room.
 PRIVATE = re.compile(r'(_priv|_internal|/internal)\.h$')
 

@@ -1,9 +1,9 @@
 /* agent.h - the parts of tidemill-agent, the program that runs inside pods.
  *
  * `tidemill-agent launch` reads the task that the engine left in LAUNCH_DIR (launch/task.h says what it holds and in what order
- * things are done), runs the command and leaves a result. The program is static and single-threaded, uses no name service and
- * loads nothing, so that it works in any image; it runs as the container's user, often as process 1. Source: pipelines-runtime
- * spec 12-14, 21.6. */
+ * things are done), runs the command and leaves a result. The program is static, loads nothing (names are looked up in /etc/hosts
+ * and by DNS), and has threads only while it moves artifacts, so that it works in any image; it runs as the container's user,
+ * often as process 1. Source: pipelines-runtime spec 12-14, 21.6. */
 #ifndef TM_AGENT_AGENT_H
 #define TM_AGENT_AGENT_H
 
@@ -21,6 +21,8 @@ struct run_outcome {
     bool started; /* false: could not be executed; exec_errno says why */
     int exec_errno;
     int wait_status; /* as waitpid gives it */
+    int log_fd;      /* > 0: in: the output is written there as well */
+    bool log_ended;  /* it could not take all of it */
     struct buf tail; /* last LAUNCH_TAIL_LINES lines of the output, at most LAUNCH_TAIL_MAX bytes */
     int64_t started_ns, finished_ns;
 };
@@ -45,5 +47,14 @@ bool agent_python_dirs(const char *python, struct strlist *dirs, char version[16
 
 /* Reads output parameters, the executor output, and looks at the artifacts. -1: an output that is there could not be read. */
 int agent_collect(const struct launch_task *t, struct launch_result *r, struct err *err);
+
+/* ---- transfer.c: stores that are not mounted ------------------------------------------------------------------- */
+
+/* Each of downloads[]; what is not there is fine. */
+int agent_bring_inputs(const struct launch_task *t, struct err *err);
+/* Each output artifact that has a URI and exists. */
+int agent_send_outputs(const struct launch_task *t, const struct launch_result *r, struct err *err);
+int agent_send_log(const struct launch_task *t, struct err *err);
+int agent_send_result(const struct launch_task *t, const char *path, struct err *err);
 
 #endif

@@ -154,12 +154,45 @@ static void failed_before(struct launch_result *r, enum launch_outcome outcome, 
     r->message = xstrdup(err_text(e));
 }
 
+/* A copy of the output where the task wants one. A log that cannot be kept is no reason to fail: 0. */
+static int open_log(const struct launch_task *t)
+{
+    if (!t->log_path)
+        return 0;
+    const char *slash = strrchr(t->log_path, '/');
+    AUTOFREE char *dir = xstrndup(t->log_path, slash ? (size_t)(slash - t->log_path) : 0);
+    if (*dir && make_dir(dir, NULL) < 0)
+        return 0;
+    int fd = open(t->log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    return fd > 0 ? fd : 0;
+}
+
+/* Closes the log and sends it where it belongs. */
+static void keep_log(const struct launch_task *t, struct run_outcome *o, struct launch_result *r)
+{
+    struct stat st;
+    ERR(e);
+    if (o->log_fd <= 0)
+        return;
+    bool ok = !o->log_ended && fstat(o->log_fd, &st) == 0;
+    close(o->log_fd);
+    o->log_fd = 0;
+    if (ok && t->log_uri && agent_send_log(t, &e) < 0) {
+        fprintf(stderr, "tidemill-agent: %s\n", err_text(&e));
+        ok = false;
+    }
+    r->has_log = ok;
+    r->log_size = ok ? st.st_size : 0;
+}
+
 static void run_and_collect(struct launch_task *t, struct launch_result *r)
 {
     ERR(e);
-    struct run_outcome o = {0};
+    struct run_outcome o = {.log_fd = open_log(t)};
     AUTOFREE char **argv = choose_argv(t, &r->prelude_skipped);
-    if (agent_run(argv, &o, &e) < 0) {
+    int rc = agent_run(argv, &o, &e);
+    keep_log(t, &o, r);
+    if (rc < 0) {
         failed_before(r, LAUNCH_SETUP, &e);
         return;
     }
@@ -169,7 +202,8 @@ static void run_and_collect(struct launch_task *t, struct launch_result *r)
     if (o.tail.len)
         r->log_tail = utf8_clean(&o.tail);
     buf_free(&o.tail);
-    if (r->outcome == LAUNCH_EXITED && r->exit_code == 0 && agent_collect(t, r, &e) < 0)
+    if (r->outcome == LAUNCH_EXITED && r->exit_code == 0 &&
+        (agent_collect(t, r, &e) < 0 || (t->n_stores > 0 && agent_send_outputs(t, r, &e) < 0)))
         failed_before(r, LAUNCH_COLLECT, &e);
 }
 
@@ -193,7 +227,7 @@ int agent_launch(const char *dir)
     }
     r.attempt = t.attempt;
     r.started_ns = r.finished_ns = clock_system.wall_ns(&clock_system);
-    if (prepare(&t, &e) < 0)
+    if (prepare(&t, &e) < 0 || (t.n_downloads > 0 && agent_bring_inputs(&t, &e) < 0))
         failed_before(&r, LAUNCH_SETUP, &e);
     else
         run_and_collect(&t, &r);
@@ -205,6 +239,12 @@ int agent_launch(const char *dir)
     if (launch_result_write(&r, dir, &e) < 0) {
         fprintf(stderr, "tidemill-agent: writing the result: %s\n", err_text(&e));
         code = code ? code : 1;
+    } else if (t.result_uri) {
+        AUTOFREE char *path = fs_join(dir, LAUNCH_RESULT);
+        if (agent_send_result(&t, path, &e) < 0) {
+            fprintf(stderr, "tidemill-agent: %s\n", err_text(&e));
+            code = code ? code : 1;
+        }
     }
 out:
     launch_result_clear(&r);

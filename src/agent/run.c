@@ -55,7 +55,7 @@ NORETURN static void child(char *const *argv, int out, int report, const sigset_
 }
 
 /* Reads once; returns false at the end of the output. */
-static bool relay(int from, struct buf *tail, bool *sink_broken)
+static bool relay(int from, struct run_outcome *o, bool *sink_broken)
 {
     static char chunk[65536];
     ssize_t n = read(from, chunk, sizeof chunk);
@@ -63,7 +63,9 @@ static bool relay(int from, struct buf *tail, bool *sink_broken)
         return errno == EINTR || errno == EAGAIN;
     if (n == 0)
         return false;
-    keep_tail(tail, chunk, (size_t)n);
+    keep_tail(&o->tail, chunk, (size_t)n);
+    if (o->log_fd > 0 && !o->log_ended && fs_write(o->log_fd, chunk, (size_t)n, NULL) < 0)
+        o->log_ended = true;
     /* When nobody takes the log any more the command still goes on to its end. */
     if (!*sink_broken && fs_write(STDOUT_FILENO, chunk, (size_t)n, NULL) < 0)
         *sink_broken = true;
@@ -101,13 +103,13 @@ static void follow(int out, int sfd, pid_t pid, struct run_outcome *o)
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             break;
         if (fds[1].revents)
-            open = relay(out, &o->tail, &sink_broken);
+            open = relay(out, o, &sink_broken);
         if (fds[0].revents)
             ended = take_signals(sfd, pid, &o->wait_status);
     }
     struct pollfd rest = {.fd = out, .events = POLLIN};
     while (open && poll(&rest, 1, 0) > 0 && (rest.revents & POLLIN))
-        open = relay(out, &o->tail, &sink_broken);
+        open = relay(out, o, &sink_broken);
 }
 
 int agent_run(char *const *argv, struct run_outcome *o, struct err *err)

@@ -20,8 +20,25 @@ static void outputs_free(struct launch_output *v, size_t n)
     for (size_t i = 0; i < n; i++) {
         free(v[i].key);
         free(v[i].path);
+        free(v[i].uri);
     }
     free(v);
+}
+
+static void stores_free(struct launch_task *t)
+{
+    for (size_t i = 0; i < t->n_stores; i++) {
+        json_unref(t->stores[i].settings);
+        free(t->stores[i].access_key_file);
+        free(t->stores[i].secret_key_file);
+        free(t->stores[i].token_file);
+    }
+    free(t->stores);
+    for (size_t i = 0; i < t->n_downloads; i++) {
+        free(t->downloads[i].uri);
+        free(t->downloads[i].path);
+    }
+    free(t->downloads);
 }
 
 void launch_task_clear(struct launch_task *t)
@@ -36,6 +53,10 @@ void launch_task_clear(struct launch_task *t)
     free(t->executor_output_path);
     outputs_free(t->params, t->n_params);
     outputs_free(t->artifacts, t->n_artifacts);
+    stores_free(t);
+    free(t->log_path);
+    free(t->log_uri);
+    free(t->result_uri);
     launch_task_init(t);
 }
 
@@ -55,12 +76,44 @@ void launch_task_add_artifact(struct launch_task *t, const char *key, const char
     add_output(&t->artifacts, &t->n_artifacts, key, path);
 }
 
+void launch_task_send_artifact(struct launch_task *t, const char *uri, int store)
+{
+    struct launch_output *o = &t->artifacts[t->n_artifacts - 1];
+    free(o->uri);
+    o->uri = xstrdup(uri);
+    o->store = store;
+}
+
+int launch_task_add_store(struct launch_task *t, jval *settings, const char *access_key_file, const char *secret_key_file,
+                          const char *token_file)
+{
+    t->stores = xreallocarray(t->stores, t->n_stores + 1, sizeof *t->stores);
+    t->stores[t->n_stores] =
+        (struct launch_store){json_from(settings), xstrdup(access_key_file), xstrdup(secret_key_file), xstrdup(token_file)};
+    return (int)t->n_stores++;
+}
+
+void launch_task_add_download(struct launch_task *t, const char *uri, const char *path, int store)
+{
+    t->downloads = xreallocarray(t->downloads, t->n_downloads + 1, sizeof *t->downloads);
+    t->downloads[t->n_downloads++] = (struct launch_download){xstrdup(uri), xstrdup(path), store};
+}
+
 static void put_list(struct jm *m, jmval *obj, const char *field, const struct strlist *l)
 {
     jmval *a = jm_arr(m);
     for (size_t i = 0; i < l->n; i++)
         jm_push(a, jm_str(m, l->v[i]));
     jm_put(m, obj, field, a);
+}
+
+/* A URI and the number of its store; nothing when there is no URI. */
+static void put_place(struct jm *m, jmval *o, const char *name, const char *uri, const char *store_name, int store)
+{
+    if (!uri)
+        return;
+    jm_put(m, o, name, jm_str(m, uri));
+    jm_put(m, o, store_name, jm_i64(m, store));
 }
 
 static void put_outputs(struct jm *m, jmval *obj, const char *field, const struct launch_output *v, size_t n)
@@ -70,9 +123,40 @@ static void put_outputs(struct jm *m, jmval *obj, const char *field, const struc
         jmval *o = jm_obj(m);
         jm_put(m, o, "key", jm_str(m, v[i].key));
         jm_put(m, o, "path", jm_str(m, v[i].path));
+        put_place(m, o, "uri", v[i].uri, "store", v[i].store);
         jm_push(a, o);
     }
     jm_put(m, obj, field, a);
+}
+
+static void put_text(struct jm *m, jmval *o, const char *field, const char *text)
+{
+    if (text)
+        jm_put(m, o, field, jm_str(m, text));
+}
+
+static void put_stores(struct jm *m, jmval *obj, const struct launch_task *t)
+{
+    jmval *stores = jm_arr(m), *downloads = jm_arr(m);
+    for (size_t i = 0; i < t->n_stores; i++) {
+        jmval *o = jm_obj(m);
+        jm_put(m, o, "settings", jm_val(m, json_root(t->stores[i].settings)));
+        put_text(m, o, "accessKeyFile", t->stores[i].access_key_file);
+        put_text(m, o, "secretKeyFile", t->stores[i].secret_key_file);
+        put_text(m, o, "tokenFile", t->stores[i].token_file);
+        jm_push(stores, o);
+    }
+    for (size_t i = 0; i < t->n_downloads; i++) {
+        jmval *o = jm_obj(m);
+        put_place(m, o, "uri", t->downloads[i].uri, "store", t->downloads[i].store);
+        jm_put(m, o, "path", jm_str(m, t->downloads[i].path));
+        jm_push(downloads, o);
+    }
+    jm_put(m, obj, "stores", stores);
+    jm_put(m, obj, "downloads", downloads);
+    put_text(m, obj, "logPath", t->log_path);
+    put_place(m, obj, "logUri", t->log_uri, "logStore", t->log_store);
+    put_place(m, obj, "resultUri", t->result_uri, "resultStore", t->result_store);
 }
 
 void launch_task_text(const struct launch_task *t, struct buf *out)
@@ -97,6 +181,8 @@ void launch_task_text(const struct launch_task *t, struct buf *out)
         jm_put(m, o, "executorOutputPath", jm_str(m, t->executor_output_path));
     put_outputs(m, o, "outputParameters", t->params, t->n_params);
     put_outputs(m, o, "outputArtifacts", t->artifacts, t->n_artifacts);
+    if (t->n_stores > 0 || t->log_path)
+        put_stores(m, o, t);
     jmv_write(o, JW_COMPACT, out);
 }
 
@@ -117,7 +203,21 @@ static int get_list(jval *v, const char *field, struct strlist *out, struct err 
     return 0;
 }
 
-static int get_outputs(jval *v, const char *field, struct launch_output **out, size_t *n, struct err *err)
+/* The counterpart of put_place; the stores are known already. */
+static int get_place(jval *v, const char *name, const char *store_name, const struct launch_task *t, char **uri, int *store,
+                     struct err *err)
+{
+    *uri = xstrdup(jv_str(jv_get(v, name)));
+    int64_t n = jv_i64_or(jv_get(v, store_name), -1);
+    if (*uri && (n < 0 || n >= (int64_t)t->n_stores))
+        return err_set(err, ERR_BAD_REQUEST, "task file: %s %lld is none of the %zu stores", store_name, (long long)n,
+                       t->n_stores);
+    *store = *uri ? (int)n : 0;
+    return 0;
+}
+
+static int get_outputs(jval *v, const char *field, const struct launch_task *t, struct launch_output **out, size_t *n,
+                       struct err *err)
 {
     jval *a = jv_get(v, field);
     if (a && (!jv_is(a, J_ARRAY) || jv_len(a) > MAX_ITEMS))
@@ -129,8 +229,40 @@ static int get_outputs(jval *v, const char *field, struct launch_output **out, s
         if (!key || !path)
             return err_set(err, ERR_BAD_REQUEST, "task file: an element of %s lacks key or path", field);
         add_output(out, n, key, path);
+        struct launch_output *o = &(*out)[*n - 1];
+        if (get_place(x, "uri", "store", t, &o->uri, &o->store, err) < 0)
+            return -1;
     }
     return 0;
+}
+
+static int get_stores(jval *v, struct launch_task *t, struct err *err)
+{
+    jval *stores = jv_get(v, "stores"), *downloads = jv_get(v, "downloads"), *x;
+    if (jv_len(stores) > MAX_ITEMS || jv_len(downloads) > MAX_ITEMS)
+        return err_set(err, ERR_BAD_REQUEST, "task file: more than %d stores or downloads", MAX_ITEMS);
+    for (struct jiter it = jv_iter(stores); jv_is(stores, J_ARRAY) && jv_next(&it, NULL, &x);) {
+        if (!jv_is(jv_get(x, "settings"), J_OBJECT))
+            return err_set(err, ERR_BAD_REQUEST, "task file: a store without settings");
+        launch_task_add_store(t, jv_get(x, "settings"), jv_str(jv_get(x, "accessKeyFile")), jv_str(jv_get(x, "secretKeyFile")),
+                              jv_str(jv_get(x, "tokenFile")));
+    }
+    for (struct jiter it = jv_iter(downloads); jv_is(downloads, J_ARRAY) && jv_next(&it, NULL, &x);) {
+        const char *path = jv_str(jv_get(x, "path"));
+        char *uri = NULL;
+        int store, rc = get_place(x, "uri", "store", t, &uri, &store, err);
+        if (rc == 0 && (!uri || !path))
+            rc = err_set(err, ERR_BAD_REQUEST, "task file: a download lacks uri or path");
+        if (rc == 0)
+            launch_task_add_download(t, uri, path, store);
+        free(uri);
+        if (rc < 0)
+            return -1;
+    }
+    t->log_path = xstrdup(jv_str(jv_get(v, "logPath")));
+    if (get_place(v, "logUri", "logStore", t, &t->log_uri, &t->log_store, err) < 0)
+        return -1;
+    return get_place(v, "resultUri", "resultStore", t, &t->result_uri, &t->result_store, err);
 }
 
 static int task_from(jval *v, struct launch_task *t, struct err *err)
@@ -158,9 +290,9 @@ static int task_from(jval *v, struct launch_task *t, struct err *err)
     t->prelude_at = (int)prelude;
     t->big_input = jv_bool(jv_get(v, "bigInput"), false);
     t->executor_output_path = xstrdup(jv_str(jv_get(v, "executorOutputPath")));
-    if (get_outputs(v, "outputParameters", &t->params, &t->n_params, err) < 0)
+    if (get_stores(v, t, err) < 0 || get_outputs(v, "outputParameters", t, &t->params, &t->n_params, err) < 0)
         return -1;
-    return get_outputs(v, "outputArtifacts", &t->artifacts, &t->n_artifacts, err);
+    return get_outputs(v, "outputArtifacts", t, &t->artifacts, &t->n_artifacts, err);
 }
 
 static int task_from_doc(struct json *doc, struct launch_task *out, struct err *err)

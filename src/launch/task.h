@@ -19,13 +19,19 @@
  *  2. removes each of clean[] (trees; a missing one is fine), then makes each of dirs[] with parents, mode 0755
  *  3. when executor_input_at >= 0: argv[executor_input_at] (empty in the file) becomes the executor input's text; when big_input
  * is set it becomes unfit for argv: the text goes to LAUNCH_INPUT_FILE and argv keeps working through a shim (see big_input)
- *  4. when prelude_at > 0: the shortcut below
- *  5. runs argv with the pod's environment and the image's working directory, stdin from /dev/null, stdout and stderr to the
+ *  4. brings each of downloads[] from its store to its path
+ *  5. when prelude_at > 0: the shortcut below
+ *  6. runs argv with the pod's environment and the image's working directory, stdin from /dev/null, stdout and stderr to the
  * pod's log, keeping the last LAUNCH_TAIL_LINES lines; forwards SIGTERM and SIGINT
- *  6. on exit code 0 collects: the text of each output parameter file, the executor output file, and what lies at each output
+ *  7. on exit code 0 collects: the text of each output parameter file, the executor output file, and what lies at each output
  *     artifact's path. The executor output's artifacts.<key>.artifacts[0].custom_path (or customPath) moves an artifact's bytes:
  * they are brought from there to `path` first (rename, else copy)
- *  7. writes result.json
+ *  8. sends output artifacts that have a store, and the log, to where they belong
+ *  9. writes result.json, and sends it, too, when it has a place in a store
+ *
+ * Where the artifacts' store is mounted (the embedded store, a volume claim), nothing has a store and nothing is moved. Where it
+ * is not, `stores` says how each is reached: settings without secrets, and where the keys are (files of a mounted Secret, or the
+ * pod's environment).
  *
  * Ownership: structs own everything they point to; *_clear frees. Not thread-safe. Source: pipelines-runtime spec, sections
  * 12-14, 21. */
@@ -53,6 +59,20 @@
 struct launch_output {
     char *key;
     char *path;
+    char *uri; /* "uri": of an artifact that is sent to a store; NULL: its bytes stay at path */
+    int store; /* "store": index into stores; counts only with uri */
+};
+
+/* An object store that is not mounted. */
+struct launch_store {
+    struct json *settings; /* "settings": blob_settings of data/blob.h as JSON, without keys */
+    /* "accessKeyFile", "secretKeyFile", "tokenFile": files with the keys; NULL: none, settings say fromEnv or anonymous */
+    char *access_key_file, *secret_key_file, *token_file;
+};
+/* An object or a prefix that is wanted at a path. That there is nothing is fine: an artifact may be its metadata. */
+struct launch_download {
+    char *uri, *path;
+    int store;
 };
 
 struct launch_task {
@@ -79,8 +99,17 @@ struct launch_task {
     char *executor_output_path;   /* "executorOutputPath": file that the command may leave; NULL: none */
     struct launch_output *params; /* "outputParameters": [{key, path}] */
     size_t n_params;
-    struct launch_output *artifacts; /* "outputArtifacts": [{key, path}]; path is where the bytes must end up */
+    struct launch_output *artifacts; /* "outputArtifacts": [{key, path, uri?, store?}]; path is where the bytes must end up */
     size_t n_artifacts;
+    struct launch_store *stores; /* "stores" */
+    size_t n_stores;
+    struct launch_download *downloads; /* "downloads": [{uri, path, store}] */
+    size_t n_downloads;
+    char *log_path; /* "logPath": a copy of the command's output is left there; NULL: none */
+    /* "logUri", "logStore": where that copy is sent, also when the command failed; "resultUri", "resultStore": the same for the
+     * result, which is there as a file in any case. NULL: nowhere. */
+    char *log_uri, *result_uri;
+    int log_store, result_store;
 };
 
 enum launch_outcome {
@@ -88,7 +117,7 @@ enum launch_outcome {
     LAUNCH_SIGNALED,  /* "signaled": signal */
     LAUNCH_NOT_FOUND, /* "notFound": argv[0] is no program of this image; message says which and where it was looked for */
     LAUNCH_SETUP,     /* "setup": directories, task file or inputs could not be prepared; message */
-    LAUNCH_COLLECT,   /* "collect": the command succeeded but an output could not be read (too big, permission); message */
+    LAUNCH_COLLECT, /* "collect": the command succeeded but an output could not be read (too big, permission) or sent; message */
 };
 
 struct launch_result_param {
@@ -114,6 +143,8 @@ struct launch_result {
     char *log_tail; /* "logTail": last lines of the merged output; bytes that are no UTF-8 are replaced; may be NULL */
     int64_t started_ns, finished_ns;    /* "startedNs", "finishedNs": Unix time of the command */
     bool prelude_skipped;               /* "preludeSkipped" */
+    bool has_log;                       /* "hasLog": log_path was written and, if it has a store, is there */
+    int64_t log_size;                   /* "logSize" */
     char *executor_output;              /* "executorOutput": text of the file, NULL when there was none */
     struct launch_result_param *params; /* "outputParameters": [{key, text | tooBig, len}] : one for each of the task's */
     size_t n_params;
@@ -125,6 +156,12 @@ void launch_task_init(struct launch_task *t);
 void launch_task_clear(struct launch_task *t);
 void launch_task_add_param(struct launch_task *t, const char *key, const char *path);
 void launch_task_add_artifact(struct launch_task *t, const char *key, const char *path);
+/* The artifact added last is sent to uri. */
+void launch_task_send_artifact(struct launch_task *t, const char *uri, int store);
+/* Returns the index of the new store; settings is copied, file names may be NULL. */
+int launch_task_add_store(struct launch_task *t, jval *settings, const char *access_key_file, const char *secret_key_file,
+                          const char *token_file);
+void launch_task_add_download(struct launch_task *t, const char *uri, const char *path, int store);
 /* Writes dir/task.json (0644, so that any container user can read it): the old content or the new one, not synced. */
 int launch_task_write(const struct launch_task *t, const char *dir, struct err *err);
 /* Reads dir/task.json. ERR_NOT_FOUND when there is none, ERR_BAD_REQUEST when it is not a task. */

@@ -5,14 +5,18 @@ import os
 import pathlib
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ACCESS, SECRET, BUCKET = 'tidemill-key', 'tidemill-secret', 'artifacts'
+
+filers = {}  # endpoint of S3 -> URL of the same server's file face, for looking from another side
 
 
 def free_ports(n):
@@ -87,7 +91,10 @@ def seaweed(host='127.0.0.1'):
                f'-master.port={master}', f'-volume.port={volume}', f'-filer.port={filer}', '-volume.max=20', '-master.volumeSizeLimitMB=64']
     with config, started(command, f'http://{host}:{s3}/'):
         wait_for_filer(f'http://{host}:{filer}/buckets/{BUCKET}/')
-        yield f'http://{host}:{s3}'
+        endpoint = f'http://{host}:{s3}'
+        filers[endpoint] = f'http://{host}:{filer}'
+        yield endpoint
+        del filers[endpoint]
 
 
 def wait_for_filer(url, seconds=60):
@@ -112,3 +119,55 @@ def google():
         urllib.request.urlopen(urllib.request.Request(f'http://127.0.0.1:{port}/storage/v1/b?project=p', data=body, method='POST',
                                                       headers={'content-type': 'application/json'})).read()
         yield f'http://127.0.0.1:{port}'
+
+
+@contextlib.contextmanager
+def tls_in_front(endpoint, name='store.test'):
+    """A TLS end that hands on to a plain server; yields its URL and the certificate of its authority."""
+    directory = tempfile.mkdtemp(prefix='tidemill-tls-')
+    make_certificates(directory, name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f'{directory}/cert.pem', f'{directory}/key.pem')
+    listener = socket.create_server(('127.0.0.1', 0))
+    port = int(endpoint.rsplit(':', 1)[1])
+
+    def pump(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+    def serve():
+        while True:
+            try:
+                raw, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                client = context.wrap_socket(raw, server_side=True)
+            except OSError:
+                continue
+            server = socket.create_connection(('127.0.0.1', port))
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f'https://{name}:{listener.getsockname()[1]}', pathlib.Path(directory, 'ca.pem').read_text()
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        shutil.rmtree(directory)
+
+
+def make_certificates(directory, name):
+    def openssl(*args):
+        subprocess.run(['openssl', *args], cwd=directory, check=True, capture_output=True)
+    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=test authority')
+    openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'key.pem', '-out', 'req.pem', '-subj', f'/CN={name}')
+    pathlib.Path(directory, 'ext').write_text(f'subjectAltName=DNS:{name}\n')
+    openssl('x509', '-req', '-in', 'req.pem', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-out', 'cert.pem', '-days', '2', '-extfile', 'ext')

@@ -25,6 +25,15 @@ static void task_round_trip(void **state)
     t.executor_output_path = xstrdup("/o");
     launch_task_add_param(&t, "p", "/p");
     launch_task_add_artifact(&t, "a", "/a");
+    JSON_REF(settings) = json_parse_str("{\"provider\": \"s3\", \"region\": \"eu\"}", NULL);
+    assert_int_equal(launch_task_add_store(&t, json_root(settings), "/keys/a", "/keys/s", NULL), 0);
+    assert_int_equal(launch_task_add_store(&t, json_root(settings), NULL, NULL, "/keys/t"), 1);
+    launch_task_send_artifact(&t, "s3://b/a", 1);
+    launch_task_add_download(&t, "s3://b/in", "/s3/b/in", 0);
+    t.log_path = xstrdup("/s3/b/log");
+    t.log_uri = xstrdup("s3://b/log");
+    t.log_store = 1;
+    t.result_uri = xstrdup("s3://b/result");
     BUF(b);
     ERR(e);
     launch_task_text(&t, &b);
@@ -34,6 +43,14 @@ static void task_round_trip(void **state)
     assert_string_equal(buf_str(&b), buf_str(&again));
     assert_string_equal(back.executor_input, t.executor_input);
     assert_int_equal(back.argv.n, 2);
+    assert_int_equal(back.n_stores, 2);
+    assert_string_equal(back.stores[0].secret_key_file, "/keys/s");
+    assert_null(back.stores[1].access_key_file);
+    assert_string_equal(back.artifacts[0].uri, "s3://b/a");
+    assert_int_equal(back.artifacts[0].store, 1);
+    assert_string_equal(back.downloads[0].path, "/s3/b/in");
+    assert_int_equal(back.log_store, 1);
+    assert_int_equal(back.result_store, 0);
     launch_task_clear(&t);
     launch_task_clear(&back);
 }
@@ -53,6 +70,12 @@ static void task_refused(void **state)
         "{\"version\": 1, \"argv\": [\"a\"], \"executorInputAt\": 0}",
         "{\"version\": 1, \"argv\": [\"a\"], \"preludeAt\": 7}",
         "{\"version\": 1, \"argv\": [\"a\"], \"outputParameters\": [{\"key\": \"k\"}]}",
+        "{\"version\": 1, \"argv\": [\"a\"], \"stores\": [{}]}",
+        "{\"version\": 1, \"argv\": [\"a\"], \"logUri\": \"s3://b/l\", \"logStore\": 0}",
+        "{\"version\": 1, \"argv\": [\"a\"], \"stores\": [{\"settings\": {}}], \"downloads\": [{\"uri\": \"s3://b/l\", "
+        "\"store\": 0}]}",
+        "{\"version\": 1, \"argv\": [\"a\"], \"outputArtifacts\": [{\"key\": \"k\", \"path\": \"/p\", \"uri\": \"s3://b\", "
+        "\"store\": -1}]}",
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         ERR(e);
