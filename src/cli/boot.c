@@ -10,6 +10,9 @@
 /* deploy/base, made by tools/embed.py. */
 extern const char deploy_base_yaml[];
 extern const size_t deploy_base_yaml_len;
+/* crds/kubeflow.yaml */
+extern const char crds_kubeflow_yaml[];
+extern const size_t crds_kubeflow_yaml_len;
 /* deploy/embedded */
 extern const char deploy_embedded_yaml[];
 extern const size_t deploy_embedded_yaml_len;
@@ -58,6 +61,8 @@ int boot_objects(struct kube *k, const struct ctx *ctx, bool own_node, struct er
 {
     if (ensure_all(k, ctx, deploy_base_yaml, deploy_base_yaml_len, false, err) < 0)
         return err_wrap(err, "deploy/base");
+    if (ensure_all(k, ctx, crds_kubeflow_yaml, crds_kubeflow_yaml_len, false, err) < 0)
+        return err_wrap(err, "crds");
     if (own_node && ensure_all(k, ctx, deploy_embedded_yaml, deploy_embedded_yaml_len, true, err) < 0)
         return err_wrap(err, "deploy/embedded");
     return 0;

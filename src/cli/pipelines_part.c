@@ -36,9 +36,10 @@ static void hook_notify(void *self, const char *run_id) { engine_notify(engine_o
 static void hook_recurring(void *self, const char *id)
 {
     struct pipelines_part *p = self;
-    if (p->schedule)
-        schedule_notify(p->schedule, id);
+    schedule_notify(p->schedule, id);
+    mirror_notify(p->mirror, id);
 }
+static void hook_moved(void *self, const char *id) { mirror_notify(((struct pipelines_part *)self)->mirror, id); }
 static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
                     struct buf *out, struct err *err)
 {
@@ -108,14 +109,21 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                .paused = cfg->paused,
                                .base_delay_ns = cfg->base_delay_ns};
     p->engine = engine_start(&ec, err);
-    const struct schedule_config times = {
-        .store = &p->store, .time_zone = time_zone(), .self = p, .started = hook_notify, .base_delay_ns = cfg->base_delay_ns};
-    return p->engine && (p->schedule = schedule_start(&times, err)) ? 0 : -1;
+    const struct schedule_config times = {.store = &p->store,
+                                          .time_zone = time_zone(),
+                                          .self = p,
+                                          .started = hook_notify,
+                                          .moved = hook_moved,
+                                          .base_delay_ns = cfg->base_delay_ns};
+    const struct mirror_config objects = {
+        .kube = cfg->kube, .api = p->api, .store = &p->store, .base_delay_ns = cfg->base_delay_ns};
+    return p->engine && (p->mirror = mirror_start(&objects, err)) && (p->schedule = schedule_start(&times, err)) ? 0 : -1;
 }
 
 void pipelines_part_halt(struct pipelines_part *p)
 {
     schedule_halt(p->schedule);
+    mirror_halt(p->mirror);
     if (p->engine)
         engine_stop(p->engine);
     p->engine = NULL;
@@ -124,6 +132,7 @@ void pipelines_part_halt(struct pipelines_part *p)
 void pipelines_part_close(struct pipelines_part *p)
 {
     pipelines_part_halt(p);
+    mirror_stop(p->mirror);
     schedule_stop(p->schedule); /* the API may have told it things until now */
     if (p->api)
         pipelines_api_free(p->api);

@@ -6,6 +6,7 @@
 #include "gateway/gateway.h"
 #include "pipelines/api/api.h"
 #include "pipelines/engine/engine.h"
+#include "pipelines/mirror/mirror.h"
 #include "pipelines/schedule/schedule.h"
 
 struct pipelines_part {
@@ -14,6 +15,7 @@ struct pipelines_part {
     struct pipelines_api *api;
     struct engine *engine;
     struct schedule *schedule; /* recurring runs */
+    struct mirror *mirror;     /* and their Kubernetes objects */
     struct kube *kube;         /* the component's identity; set by pipelines_part_run */
 };
 struct pipelines_run_config {

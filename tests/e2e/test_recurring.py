@@ -151,3 +151,96 @@ def test_client_and_macros():
 def call_text(t, path):
     with urllib.request.urlopen(t.url + path, timeout=10) as r:
         return r.read().decode()
+
+
+# ---- as objects ----------------------------------------------------------------------------------------------------------------
+
+def eventually(what, check, wait=15):
+    until = time.monotonic() + wait
+    while True:
+        try:
+            got = check()
+        except urllib.error.HTTPError as e:
+            got = e.code
+        if got or time.monotonic() > until:
+            assert got, what
+            return got
+        time.sleep(0.05)
+
+
+def swf(t, name):
+    r = t.kubectl('get', 'swf', '-n', 'kubeflow', name, '-o', 'json', check=False)
+    return json.loads(r.stdout) if r.stdout else None
+
+
+def by_name(t, name):
+    return next((r for r in call(t, 'GET', PATH).get('recurringRuns', []) if r['display_name'] == name), None)
+
+
+def manifest(**spec):
+    spec = {'enabled': False, 'maxConcurrency': 1, 'trigger': {'cronSchedule': {'cron': '0 0 3 * * *'}},
+            'workflow': {'spec': HELLO}, **spec}
+    return json.dumps({'apiVersion': 'kubeflow.org/v2beta1', 'kind': 'ScheduledWorkflow',
+                       'metadata': {'name': 'mine', 'namespace': 'kubeflow'}, 'spec': spec})
+
+
+def test_objects_of_rows():
+    t = Tidemill('--no-node', '--no-engine').start()
+    try:
+        i = call(t, 'POST', PATH, {'display_name': 'Nightly One!', 'pipeline_spec': HELLO, 'max_concurrency': 2, 'mode': 'ENABLE',
+                                   'trigger': {'periodic_schedule': {'interval_second': 1}}})['recurring_run_id']
+        items = eventually('the object', lambda: json.loads(t.kubectl('get', 'swf', '-A', '-o', 'json').stdout)['items'])
+        name = items[0]['metadata']['name']
+        assert name.startswith('nightlyone') and items[0]['metadata']['namespace'] == 'kubeflow'
+        eventually('the starts in the status', lambda: swf(t, name)['status']['trigger'].get('lastWorkflowIndex', 0) >= 2)
+        assert swf(t, name)['status']['trigger']['nextTriggeredTime']
+        call(t, 'PATCH', f'{PATH}/{i}', {'max_concurrency': 5, 'mode': 'DISABLE'})
+        eventually('the edit', lambda: swf(t, name)['spec']['maxConcurrency'] == 5)
+        assert swf(t, name)['status']['conditions'][0]['type'] == 'Disabled'
+        assert swf(t, name)['metadata']['labels']['scheduledworkflows.kubeflow.org/enabled'] == 'false'
+        # An object that went while nobody looked is made again.
+        t.kill()
+        t.start()
+        assert swf(t, name)
+        call(t, 'DELETE', f'{PATH}/{i}')
+        eventually('the object to go', lambda: not swf(t, name))
+    finally:
+        t.purge()
+
+
+def test_rows_of_objects():
+    t = Tidemill('--no-node', '--no-engine').start()
+    try:
+        t.kubectl('apply', '-f', '-', stdin=manifest())
+        row = eventually('the row', lambda: by_name(t, 'mine'))
+        assert row['recurring_run_id'] == swf(t, 'mine')['metadata']['uid']
+        assert row['status'] == 'DISABLED' and row['trigger'] == {'cron_schedule': {'cron': '0 0 3 * * *'}}
+        t.kubectl('apply', '-f', '-', stdin=manifest(maxConcurrency=7, displayName='Mine',
+                                                     trigger={'cronSchedule': {'cron': '0 0 4 * * *', 'timeZone': 'Asia/Tokyo'}}))
+        row = eventually('the edit', lambda: by_name(t, 'Mine'))
+        assert row['max_concurrency'] == '7'
+        assert row['trigger'] == {'cron_schedule': {'cron': '0 0 4 * * *', 'time_zone': 'Asia/Tokyo'}}
+        # What cannot be taken over is told, and the row stays.
+        t.kubectl('apply', '-f', '-', stdin=manifest(displayName='Mine', trigger={'cronSchedule': {'cron': 'often'}}))
+        said = eventually('the error', lambda: [c for c in swf(t, 'mine')['status']['conditions'] if c['type'] == 'Error'])
+        assert '1 fields' in said[0]['message'], said
+        assert by_name(t, 'Mine')['trigger']['cron_schedule']['cron'] == '0 0 4 * * *'
+        t.kubectl('apply', '-f', '-', stdin=manifest(displayName='Mine'))
+        eventually('the way back', lambda: by_name(t, 'Mine')['trigger']['cron_schedule']['cron'] == '0 0 3 * * *')
+        # The schema refuses what no row could be.
+        assert 'maxConcurrency' in t.kubectl('apply', '-f', '-', stdin=manifest(maxConcurrency=11), check=False).stderr
+        # An edit through REST is seen by kubectl, and neither side fights the other.
+        call(t, 'PATCH', f'{PATH}/{row["recurring_run_id"]}', {'description': 'over REST'})
+        eventually('the description', lambda: swf(t, 'mine')['spec'].get('description') == 'over REST')
+        time.sleep(0.5)
+        version = swf(t, 'mine')['metadata']['resourceVersion']
+        time.sleep(1)
+        assert swf(t, 'mine')['metadata']['resourceVersion'] == version
+        t.kubectl('delete', 'swf', '-n', 'kubeflow', 'mine')
+        eventually('the row to go', lambda: not by_name(t, 'Mine'))
+        # A faulty one never becomes a row, and says why.
+        t.kubectl('apply', '-f', '-', stdin=manifest(trigger={'cronSchedule': {'cron': 'x'}}))
+        eventually('the error', lambda: swf(t, 'mine').get('status', {}).get('conditions', [{}])[0].get('type') == 'Error')
+        assert not by_name(t, 'mine')
+    finally:
+        t.purge()

@@ -58,6 +58,13 @@ struct pipelines_api;
 /* Makes the default experiment when there is none. The config's strings are copied. */
 struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, struct err *err);
 void pipelines_api_free(struct pipelines_api *api);
+/* For the mirror of rows in Kubernetes: makes a recurring run with this id, or edits it, as POST and PATCH with this body would.
+ * name, ns: of its object. */
+int pipelines_recurring_apply(struct pipelines_api *api, const struct ctx *ctx, const char *id, const char *name, const char *ns,
+                              const char *body, struct err *err);
+/* Missing is fine. */
+int pipelines_recurring_delete(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct err *err);
+const char *pipelines_time_zone(const struct pipelines_api *api); /* of cron expressions that name none */
 /* Its routes, for a mount. Lives as long as the API does. */
 const struct http_api *pipelines_api_http(struct pipelines_api *api);
 

@@ -199,7 +199,7 @@ static int read_body(struct pipelines_api *api, jval *body, struct recurring *r,
     set(&r->service_account, *account || src->latest ? account : api->default_service_account);
     set(&r->description, jv_str(jv_get(body, "description")));
     set(&r->experiment_id, jv_str(jv_get(body, "experiment_id")));
-    set(&r->ns, api->run_namespace);
+    set(&r->ns, str_empty(r->ns) ? api->run_namespace : r->ns);
     return 0;
 }
 
@@ -316,7 +316,8 @@ static int create(struct pipelines_api *api, const struct ctx *ctx, jval *body, 
     char id[UUID_TEXT];
     if (read_body(api, body, r, src, err) < 0)
         return -1;
-    r->id = xstrdup(uuid4(id));
+    if (!r->id)
+        r->id = xstrdup(uuid4(id));
     r->created_ns = r->updated_ns = api_created_now(api);
     struct store_job job = {.r = r, .src = src, .insert = true};
     return dry_run ? 0 : api_write(api, ctx, insert_job, &job, err);
@@ -523,3 +524,54 @@ int recurring_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct
     tell(self, id);
     return 0;
 }
+
+/* ---- for the mirror ------------------------------------------------------------------------------------------------------ */
+
+static int is_there(struct pipelines_api *api, const char *id, bool *there, struct err *err)
+{
+    RECURRING(r);
+    READER(rd, api, err);
+    int rc = rd.db ? row_find(&RECURRING_ROWS, rd.db, id, &r, err) : -1;
+    *there = rc == 1;
+    return rc < 0 ? -1 : 0;
+}
+
+int pipelines_recurring_apply(struct pipelines_api *api, const struct ctx *ctx, const char *id, const char *name, const char *ns,
+                              const char *text, struct err *err)
+{
+    RECURRING(r);
+    SOURCE(src);
+    bool there;
+    JSON_REF(body) = pj_decode(&PJ_RECURRING_RUN, text, strlen(text), err);
+    if (!body || is_there(api, id, &there, err) < 0)
+        return -1;
+    if (!there) {
+        r.id = xstrdup(id);
+        r.name = xstrdup(name);
+        r.ns = xstrdup(ns);
+    }
+    if ((there ? update(api, ctx, id, json_root(body), &r, false, err)
+               : create(api, ctx, json_root(body), &r, &src, false, err)) < 0)
+        return -1;
+    tell(api, id);
+    return 0;
+}
+
+static int delete_there_job(struct db *db, void *arg, struct err *err)
+{
+    ERR(e);
+    if (recurring_delete(db, ((const struct change *)arg)->id, &e) == 0 || e.code == ERR_NOT_FOUND)
+        return 0;
+    return err_move(err, &e);
+}
+
+int pipelines_recurring_delete(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct err *err)
+{
+    struct change c = {id, ctx_now_ns(ctx)};
+    if (api_write(api, ctx, delete_there_job, &c, err) < 0)
+        return -1;
+    tell(api, id);
+    return 0;
+}
+
+const char *pipelines_time_zone(const struct pipelines_api *api) { return api->time_zone; }

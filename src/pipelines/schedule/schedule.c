@@ -155,6 +155,8 @@ static int start_slot(struct schedule *s, const struct ctx *ctx, const struct re
         return 0;
     log_info("recurring run %s (%s) starts run %s", r->id, r->display_name, st.run_id);
     s->cfg.started(s->cfg.self, st.run_id);
+    if (s->cfg.moved)
+        s->cfg.moved(s->cfg.self, r->id);
     free(st.run_id);
     return 1;
 }

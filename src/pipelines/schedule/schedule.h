@@ -14,8 +14,9 @@ struct schedule_config {
     const struct store *store; /* with changes */
     const char *time_zone;     /* of cron expressions that name none; NULL: UTC */
     void *self;
-    void (*started)(void *self, const char *run_id); /* a run was inserted */
-    int64_t base_delay_ns;                           /* of retried turns; 0: 5 ms */
+    void (*started)(void *self, const char *run_id);         /* a run was inserted */
+    void (*moved)(void *self, const char *recurring_run_id); /* its row was changed by that; may be NULL */
+    int64_t base_delay_ns;                                   /* of retried turns; 0: 5 ms */
 };
 /* Starts the controller and takes up every enabled recurring run. What the config points to must outlive it. */
 struct schedule *schedule_start(const struct schedule_config *cfg, struct err *err);
