@@ -333,7 +333,9 @@ int pod_apply_config(struct pod_build *b, jval *config)
         shared_memory(b, jv_get(config, "enabledSharedMemory")) < 0 || node_selector(b, jv_get(config, "nodeSelector")) < 0 ||
         each(b, jv_get(config, "tolerations"), toleration) < 0 || pod_apply_affinity(b, config) < 0 ||
         each(b, jv_get(config, "imagePullSecret"), pull_secret) < 0 || pull_policy(b, jv_get(config, "imagePullPolicy")) < 0 ||
-        security(b, jv_get(config, "securityContext")) < 0 || pod_apply_init_containers(b, jv_get(config, "initContainers")) < 0)
+        security(b, jv_get(config, "securityContext")) < 0)
+        return -1;
+    if (pod_apply_init_containers(b, jv_get(config, "initContainers")) < 0) /* fields: any kind: this is the platform spec's */
         return -1;
     return deadline(b, jv_get(config, "activeDeadlineSeconds"));
 }
