@@ -103,6 +103,8 @@ static struct json *custom_body(struct op *op, enum decode_format format, const 
 
 struct json *decode_request(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err)
 {
+    if (op_is_scale(op))
+        return decode_body(kind_by_gvk("autoscaling", "v1", "Scale"), format, strictness(op), body, len, NULL, err);
     if (op->res->cv)
         return custom_body(op, format, body, len, err);
     STRLIST(warnings);
@@ -114,6 +116,8 @@ struct json *decode_request(struct op *op, enum decode_format format, const char
 
 struct json *decode_inproc(struct op *op, jval *obj, struct err *err)
 {
+    if (op_is_scale(op))
+        return json_from(obj);
     if (op->res->cv)
         return custom_normal(op, obj, NULL, err);
     CLEANUP(jm_freep) struct jm *m = object_ordered(obj);

@@ -148,6 +148,7 @@ int verb_delete_collection(struct op *op, struct listing *out, struct err *err);
 
 /* Subresources that are created (binding, token), logs (subresource.c), and reviews (reviews.c). */
 struct store_obj *sub_create(struct op *op, jval *body, struct err *err);
+struct store_obj *binding_create(struct op *op, jval *binding, struct err *err); /* the collection bindings */
 /* A token of the account that is bound to the secret. m: an empty object to put the claims into. */
 char *token_for_secret(struct op *op, struct jm *m, jval *account, jval *secret, struct err *err);
 int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod,
@@ -161,6 +162,12 @@ bool is_connect(const char *sub);
 int sub_process_open(struct op *op, const struct node_process_opts *o, struct node_process *out, struct err *err);
 int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, struct buf *out, struct err *err);
 struct store_obj *review_create(struct op *op, jval *obj, struct err *err);
+
+/* scale.c: the subresource scale of custom kinds. Answers are Scales. */
+static inline bool op_is_scale(const struct op *op) { return op->res->cv && op->sub && strcmp(op->sub, "scale") == 0; }
+struct store_obj *scale_get(struct op *op, struct err *err);
+struct store_obj *scale_update(struct op *op, jval *scale, struct err *err);
+struct store_obj *scale_patch(struct op *op, enum kube_patch type, jval *patch, struct err *err);
 
 /* Watches: the store's, with selectors. */
 struct watch {

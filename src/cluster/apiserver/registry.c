@@ -53,7 +53,7 @@ static struct kube_sub *custom_subs(const struct crd_version *v, size_t *n)
     if (v->status_subresource)
         subs[(*n)++] = (struct kube_sub){"status", NULL, "", NULL, KVERB_GET | KVERB_PATCH | KVERB_UPDATE, true};
     if (v->scale_subresource)
-        subs[(*n)++] = (struct kube_sub){"scale", "autoscaling", "v1", "Scale", KVERB_GET | KVERB_PATCH | KVERB_UPDATE, false};
+        subs[(*n)++] = (struct kube_sub){"scale", "autoscaling", "v1", "Scale", KVERB_GET | KVERB_PATCH | KVERB_UPDATE, true};
     return subs;
 }
 

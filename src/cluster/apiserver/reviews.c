@@ -175,6 +175,8 @@ static struct store_obj *rules_review(struct op *op, jval *request, struct err *
 struct store_obj *review_create(struct op *op, jval *obj, struct err *err)
 {
     const char *kind = res_of(op->res)->kind;
+    if (strcmp(kind, "Binding") == 0)
+        return binding_create(op, obj, err);
     if (strcmp(kind, "SelfSubjectReview") == 0)
         return self_subject(op, obj);
     if (strcmp(kind, "TokenReview") == 0)

@@ -82,8 +82,11 @@ static struct store_obj *sub_binding(struct op *op, jval *binding, struct err *e
         fault_unsupported(&f, "target.kind", kind, kinds);
     if (str_empty(node))
         fault_required(&f, "target.name", NULL);
-    if (faults_done(&f, "", "Binding", op->name, err) < 0)
+    if (faults_any(&f)) { /* as it is in Kubernetes: no 422 */
+        AUTOFREE char *all = strlist_join(&f.texts, ", ");
+        fail_internal(err, f.texts.n > 1 ? "[%s]" : "%s", all);
         return NULL;
+    }
     for (int i = 0; i < BIND_TRIES; i++) {
         OBJ_REF(cur) = sub_parent(op, err);
         if (!cur || may_bind(op, obj_root(cur), err) < 0)
@@ -106,6 +109,16 @@ static struct store_obj *sub_binding(struct op *op, jval *binding, struct err *e
     }
     fail_conflict(err, op->res, op->name, MODIFIED_TEXT);
     return NULL;
+}
+
+struct store_obj *binding_create(struct op *op, jval *binding, struct err *err)
+{
+    RESOURCES(table, op->a);
+    struct op of_pod = *op;
+    of_pod.res = resource_find(table, "", "v1", "pods");
+    of_pod.name = obj_name(binding);
+    of_pod.sub = "binding";
+    return sub_binding(&of_pod, binding, err);
 }
 
 /* ---- tokens of service accounts --------------------------------------------------------------------------------------- */

@@ -62,6 +62,8 @@ struct store_obj *verb_get(struct op *op, struct err *err)
         if (not_older_than(op, rv, err) < 0)
             return NULL;
     }
+    if (op_is_scale(op))
+        return scale_get(op, err);
     AUTOFREE char *key = op_key(op);
     OBJ_REF(o) = store_get(op->res->coll, key);
     if (!o) {

@@ -301,6 +301,8 @@ static bool lacks_revision(const struct op *op, jval *obj) { return op->res->cv 
 struct store_obj *verb_update(struct op *op, jval *obj, bool *created, struct err *err)
 {
     *created = false;
+    if (op_is_scale(op))
+        return scale_update(op, obj, err);
     if (op_check_identity(op, obj, err) < 0)
         return NULL;
     AUTOFREE char *key = op_key(op);
@@ -406,6 +408,8 @@ struct store_obj *verb_patch(struct op *op, enum kube_patch type, jval *patch, s
         return NULL;
     }
     bool created;
+    if (op_is_scale(op))
+        return scale_patch(op, type, patch, err);
     if (type == KUBE_PATCH_APPLY)
         return verb_apply(op, patch, &created, err);
     struct patching p = {type, patch};

@@ -414,6 +414,8 @@ struct store *store_open(const char *path, const struct clock *clock, const stru
         s->limits.log_entries = 100000;
     if (!s->limits.log_age_ns)
         s->limits.log_age_ns = 600 * NS_PER_S;
+    if (!s->limits.soft)
+        s->limits.soft = 10000;
     if (!s->limits.log_bytes)
         s->limits.log_bytes = 64u << 20;
     if (!s->limits.queue)

@@ -91,8 +91,9 @@ static void judge(struct store *s, struct batch *b)
             continue;
         r->change = make_change(s, r->w, cur);
         b->changes[b->n++] = r->change;
-        /* A revision above the mark must not be seen before a higher mark is durable. */
-        if (!r->w->soft || r->change->rv > s->high_mark)
+        /* A revision above the mark must not be seen before a higher mark is durable. And where the disk takes nothing, the list
+         * of what waits for it ends: then soft writes fail too, as all others do. */
+        if (!r->w->soft || r->change->rv > s->high_mark || s->n_soft + b->n > s->limits.soft)
             b->durable = true;
     }
     if (s->next_rv + MARK_MARGIN > s->high_mark)

@@ -298,6 +298,47 @@ static void test_apply(void **state)
     RUN_STEPS(steps);
 }
 
+/* The collection of bindings, and replicas of a custom kind at the places that its definition names. */
+static void test_bindings_and_scale(void **state)
+{
+    static const char crd[] =
+        "{\"metadata\":{\"name\":\"ws.e.com\"},\"spec\":{\"group\":\"e.com\",\"scope\":\"Namespaced\",\"names\":{\"plural\":"
+        "\"ws\",\"kind\":"
+        "\"W\"},\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":"
+        "\"object\","
+        "\"x-kubernetes-preserve-unknown-fields\":true}},\"subresources\":{\"scale\":{\"specReplicasPath\":\".spec.a.n\","
+        "\"statusReplicasPath\":\".status.n\",\"labelSelectorPath\":\".status.sel\"}}}]}}";
+#define WS "/apis/e.com/v1/namespaces/default/ws"
+#define SCALE(n)                                                                                                                 \
+    "{\"kind\":\"Scale\",\"apiVersion\":\"autoscaling/v1\",\"metadata\":{\"name\":\"w\"},\"spec\":{\"replicas\":" n "}}"
+    static const struct step steps[] = {
+        {HTTP_POST, NS "/default/serviceaccounts", ADMIN, NULL, "{\"metadata\":{\"name\":\"default\"}}", 201, NULL, NULL},
+        {HTTP_POST, NS "/default/pods", ADMIN, NULL, BARE "}}", 201, NULL, NULL},
+        {HTTP_POST, NS "/default/bindings", ADMIN, NULL,
+         "{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Pod\",\"name\":\"n\"}}", 500, "target.kind: Unsupported value",
+         NULL},
+        {HTTP_POST, NS "/default/bindings", ADMIN, NULL, "{\"metadata\":{\"name\":\"q\"},\"target\":{\"name\":\"n\"}}", 404,
+         "pods \\\"q\\\"", NULL},
+        {HTTP_POST, NS "/default/bindings", ADMIN, NULL, "{\"metadata\":{\"name\":\"p\"},\"target\":{\"name\":\"n\"}}", 201,
+         "Success", NULL},
+        {HTTP_GET, NS "/default/pods/p", ADMIN, NULL, NULL, 200, "\"nodeName\":\"n\"", NULL},
+        {HTTP_GET, NS "/default/bindings", ADMIN, NULL, NULL, 405, NULL, NULL},
+        {HTTP_POST, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", ADMIN, NULL, crd, 201, NULL, NULL},
+        {HTTP_POST, WS, ADMIN, NULL,
+         "{\"kind\":\"W\",\"apiVersion\":\"e.com/v1\",\"metadata\":{\"name\":\"w\"},\"status\":{\"n\":2,\"sel\":\"a=b\"}}", 201,
+         NULL, NULL},
+        {HTTP_GET, WS "/w/scale", ADMIN, NULL, NULL, 500, "the spec replicas field \\\".spec.a.n\\\" does not exist", NULL},
+        {HTTP_PATCH, WS "/w/scale", ADMIN, MERGE, "{\"spec\":{\"replicas\":3}}", 200, "\"spec\":{\"replicas\":3}", NULL},
+        {HTTP_GET, WS "/w/scale", ADMIN, NULL, NULL, 200, "\"status\":{\"replicas\":2,\"selector\":\"a=b\"}", NULL},
+        {HTTP_PUT, WS "/w/scale", ADMIN, NULL, SCALE("5"), 200, "\"replicas\":5", NULL},
+        {HTTP_PUT, WS "/w/scale", ADMIN, NULL, SCALE("-1"), 422, ".spec.a.n: Invalid value: -1: should be a non-negative integer",
+         NULL},
+        {HTTP_GET, WS "/w", ADMIN, NULL, NULL, 200, "\"a\":{\"n\":5}", NULL},
+        {HTTP_GET, WS "/none/scale", ADMIN, NULL, NULL, 404, "ws.e.com \\\"none\\\" not found", NULL},
+    };
+    RUN_STEPS(steps);
+}
+
 static void test_watch_over_http(void **state)
 {
     const struct step steps[] = {
@@ -315,4 +356,4 @@ static void test_watch_over_http(void **state)
 
 TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid),
            cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types), cmocka_unit_test(test_patches_and_options),
-           cmocka_unit_test(test_apply), cmocka_unit_test(test_watch_over_http))
+           cmocka_unit_test(test_apply), cmocka_unit_test(test_bindings_and_scale), cmocka_unit_test(test_watch_over_http))

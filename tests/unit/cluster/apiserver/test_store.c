@@ -1,6 +1,7 @@
 /* The store: compare-and-swap, lists at a revision, watches, restarts, crashes, compaction. */
 #include <inttypes.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -367,6 +368,34 @@ static void test_clean_restart(void **state)
     fix_done(&f);
 }
 
+/* A disk that takes nothing: soft changes wait for it, but not more of them than the limit; then they fail as all others do, and
+ * go on once it takes them again. */
+static void test_soft_changes_are_bounded(void **state)
+{
+    struct fix f;
+    struct rlimit was, none = {0};
+    fix_init(&f, &(struct store_limits){.soft = 4});
+    put(&f, "n/a", "1", 0);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    none.rlim_max = was.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    size_t taken = 0;
+    ERR(e);
+    for (int i = 0; i < 50; i++) {
+        AUTOFREE char *key = xasprintf("n/s%d", i);
+        if (write_full(&f, key, "1", NULL, 0, false, true, NULL, &e) < 0)
+            break;
+        taken++;
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    assert_int_equal(taken, 4);
+    assert_true(e.code != ERR_OK);
+    put(&f, "n/b", "1", 0);
+    assert_int_equal(write_full(&f, "n/t", "1", NULL, 0, false, true, NULL, NULL), 0);
+    fix_done(&f);
+}
+
 /* Runs store_crash_child in a process that dies by the fault; the parent looks at what is left. */
 static void crash_in_child(struct fix *f, const char *fault)
 {
@@ -535,7 +564,8 @@ static void test_compaction(void **state)
     fix_done(&f);
 }
 
-TEST_GROUP(store, cmocka_unit_test(test_map_against_flags), cmocka_unit_test(test_compare_and_swap), cmocka_unit_test(test_lists),
-           cmocka_unit_test(test_watch_selectors), cmocka_unit_test(test_slow_watch_is_ended),
-           cmocka_unit_test(test_log_is_bounded), cmocka_unit_test(test_clean_restart), cmocka_unit_test(test_crashes),
-           cmocka_unit_test(test_concurrent_counters), cmocka_unit_test(test_compaction))
+TEST_GROUP(store, cmocka_unit_test(test_soft_changes_are_bounded), cmocka_unit_test(test_map_against_flags),
+           cmocka_unit_test(test_compare_and_swap), cmocka_unit_test(test_lists), cmocka_unit_test(test_watch_selectors),
+           cmocka_unit_test(test_slow_watch_is_ended), cmocka_unit_test(test_log_is_bounded),
+           cmocka_unit_test(test_clean_restart), cmocka_unit_test(test_crashes), cmocka_unit_test(test_concurrent_counters),
+           cmocka_unit_test(test_compaction))
