@@ -134,12 +134,33 @@ static bool try_ready(struct node *n, const struct ctx *ctx)
 static void keeper_wait(struct node *n, int64_t ns)
 {
     LOCK_GUARD(&n->lock);
-    if (n->stopping)
+    if (n->stopping || (n->ready && n->images_changed))
         return;
     if (ns)
         thread_cond_wait_until(&n->changed, &n->lock, clock_system.mono_ns(&clock_system) + ns);
     else if (!n->n_running)
         pthread_cond_wait(&n->changed, &n->lock);
+}
+
+/* When the list of images is another one: the Node's status has it, too. */
+static void write_images(struct node *n, const struct ctx *ctx)
+{
+    CLEANUP(image_list_free) struct image_list list = {0};
+    ERR(e);
+    {
+        LOCK_GUARD(&n->lock);
+        if (!n->images_changed)
+            return;
+        n->images_changed = false;
+    }
+    if (image_store_list(images_store(n->images), &list, &e) == 0) {
+        AUTOFREE struct node_image *v = xcalloc(list.n + 1, sizeof *v);
+        for (size_t i = 0; i < list.n; i++)
+            v[i] = (struct node_image){.names = &list.v[i].names, .digests = &list.v[i].digests, .size = list.v[i].size};
+        node_write_images(n->kube, ctx, n->name, v, list.n, &e);
+    }
+    if (e.code)
+        log_warn("writing the Node's images: %s", err_text(&e));
 }
 
 static void *keeper_main(void *arg)
@@ -171,6 +192,7 @@ static void *keeper_main(void *arg)
             LOCK_GUARD(&n->lock);
             n->n_running = 0;
         }
+        write_images(n, &ctx);
         keeper_wait(n, logs_rotate(n->logs));
     }
 }
@@ -289,6 +311,7 @@ static int open_images(struct node *n, const struct node_config *cfg, struct err
         registries_free(r);
         return -1;
     }
+    n->images_changed = true; /* those of an earlier life */
     n->images = images_open(&(struct images_config){.data_dir = cfg->data_dir,
                                                     .registries = r,
                                                     .keys = &keys,

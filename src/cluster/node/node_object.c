@@ -256,3 +256,41 @@ int node_register(struct kube *kube, const struct ctx *ctx, const struct node_fa
         }
     }
 }
+
+/* ---- images ------------------------------------------------------------------------------------------------------------- */
+
+enum { IMAGES_SHOWN = 50, NAMES_SHOWN = 5 };
+
+static int largest_first(const void *a, const void *b)
+{
+    int64_t x = ((const struct node_image *)a)->size, y = ((const struct node_image *)b)->size;
+    return x > y ? -1 : x < y;
+}
+
+static jmval *images_value(struct jm *m, const struct node_image *v, size_t n)
+{
+    jmval *list = jm_arr(m);
+    for (size_t i = 0; i < n && i < IMAGES_SHOWN; i++) {
+        const struct strlist *const from[] = {v[i].digests, v[i].names};
+        jmval *image = jm_obj(m), *names = container_image_make_names(m, image);
+        for (size_t k = 0; k < ARRAY_LEN(from); k++)
+            for (size_t j = 0; j < from[k]->n && jmv_len(names) < NAMES_SHOWN; j++)
+                jm_push(names, jm_str(m, from[k]->v[j]));
+        container_image_set_size_bytes(m, image, v[i].size);
+        jm_push(list, image);
+    }
+    return list;
+}
+
+int node_write_images(struct kube *kube, const struct ctx *ctx, const char *name, struct node_image *v, size_t n, struct err *err)
+{
+    struct kube_opts status = {.subresource = "status"};
+    if (n)
+        qsort(v, n, sizeof *v, largest_first);
+    JM_NEW(m);
+    jm_set_root(m, jm_obj(m));
+    node_status_set_images(m, node_make_status(m, jm_root(m)), images_value(m, v, n));
+    JSON_REF(patch) = jm_freeze(m);
+    JSON_REF(now) = kube_patch(kube, ctx, &KUBE_NODES, NULL, name, KUBE_PATCH_MERGE, json_root(patch), &status, err);
+    return now ? 0 : -1;
+}

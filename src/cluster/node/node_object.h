@@ -2,6 +2,7 @@
 #ifndef TM_NODE_NODE_OBJECT_H
 #define TM_NODE_NODE_OBJECT_H
 
+#include "base/str.h"
 #include "kube/kube.h"
 
 struct machine {
@@ -20,5 +21,14 @@ struct node_facts {
 };
 /* Creates the Node or brings it up to date. No heartbeats: it is written when something changed. */
 int node_register(struct kube *kube, const struct ctx *ctx, const struct node_facts *f, struct err *err);
+
+/* An image as the Node's status names it: up to five names, the bytes that were fetched. */
+struct node_image {
+    const struct strlist *names, *digests;
+    int64_t size;
+};
+/* Writes status.images: the 50 largest, as a kubelet does. */
+int node_write_images(struct kube *kube, const struct ctx *ctx, const char *name, struct node_image *v, size_t n,
+                      struct err *err);
 
 #endif
