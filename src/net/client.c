@@ -8,6 +8,7 @@
 
 #include "base/thread.h"
 #include "net/dial.h"
+#include "net/h2_link.h"
 #include "net/parse.h"
 #include "net/proxy.h"
 #include "net/tls.h"
@@ -24,13 +25,20 @@ struct http_client {
     char *server_name, *user_agent;
     struct proxy *proxy; /* NULL: none */
     size_t max_response;
-    pthread_mutex_t lock; /* guards kept, n_kept */
+    pthread_mutex_t lock; /* guards kept, n_kept, links */
     struct wire *kept;
     size_t n_kept;
+    struct link *links; /* HTTP/2; under lock, and the links have locks of their own, taken behind it */
+};
+
+struct link {
+    struct h2_link *h2;
+    struct link *next;
 };
 
 struct http_body {
     struct http_client *client;
+    struct h2_call *h2; /* HTTP/2: the rest is unused */
     struct wire *wire;
     struct h1 *h1;
     struct http_answer *head; /* only while the head is read */
@@ -70,6 +78,12 @@ void http_client_free(struct http_client *c)
         struct wire *w = c->kept;
         c->kept = w->next;
         wire_free(w);
+    }
+    while (c->links) {
+        struct link *l = c->links;
+        c->links = l->next;
+        h2_link_free(l->h2);
+        free(l);
     }
     SSL_CTX_free(c->tls);
     if (c->proxy)
@@ -124,6 +138,44 @@ static void kept_give(struct http_client *c, struct wire *w, int64_t now)
         }
     }
     wire_free(drop);
+}
+
+/* ---- HTTP/2 connections: shared by all calls to one server ---- */
+
+/* One with a place reserved for a call, or NULL. Throws away those that are over. */
+static struct h2_link *link_find(struct http_client *c, const char *key)
+{
+    LOCK_GUARD(&c->lock);
+    struct h2_link *found = NULL;
+    for (struct link **at = &c->links; *at;) {
+        struct link *l = *at;
+        if (h2_link_is_over(l->h2)) {
+            *at = l->next;
+            h2_link_free(l->h2);
+            free(l);
+            continue;
+        }
+        if (!found && strcmp(h2_link_key(l->h2), key) == 0 && h2_link_reserve(l->h2))
+            found = l->h2;
+        at = &l->next;
+    }
+    return found;
+}
+
+/* Takes w. When somebody else was faster, theirs is used. */
+static struct h2_link *link_add(struct http_client *c, struct wire *w)
+{
+    struct h2_link *found = link_find(c, w->key);
+    if (found) {
+        wire_free(w);
+        return found;
+    }
+    struct link *l = xcalloc(1, sizeof *l);
+    l->h2 = h2_link_new(w);
+    LOCK_GUARD(&c->lock);
+    l->next = c->links;
+    c->links = l;
+    return l->h2;
 }
 
 /* ---- the request ---- */
@@ -343,6 +395,8 @@ static int exchange(struct http_body *b, const struct url *u, const struct http_
 
 static void body_free(struct http_body *b)
 {
+    if (b->h2)
+        h2_call_close(b->h2);
     wire_free(b->wire);
     h1_free(b->h1);
     buf_free(&b->raw);
@@ -352,33 +406,69 @@ static void body_free(struct http_body *b)
 
 static const struct h1_ops answer_ops = {.on_head = on_head, .on_body = on_body};
 
-/* One try. *again: a kept connection turned out to be closed before anything came back on it. */
-static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, const struct url *u, const struct http_call *call,
-                                  struct http_answer *head, bool fresh, bool *again, struct err *err)
+/* What a try came to, and what may be done about it. */
+struct attempt {
+    bool fresh;   /* on a new connection */
+    bool h1_only; /* the server, or the call, wants HTTP/1.1 */
+    bool again;   /* nothing came back: an idempotent call may be sent again */
+    bool any;     /* the server has done nothing with it: whatever it was */
+};
+
+static struct http_body *open_h2(struct http_body *b, struct h2_link *l, const struct ctx *ctx, const struct url *u,
+                                 const struct http_call *call, struct attempt *t, struct err *err)
+{
+    enum h2_verdict verdict;
+    b->h2 = h2_call_open(l, u, call, b->client->user_agent, ctx, b->head, &verdict, &b->took_pieces, err);
+    if (b->h2)
+        return b;
+    t->any = !b->took_pieces && (verdict == H2_RETRY || verdict == H2_USE_H1);
+    t->again = t->any || (!b->took_pieces && verdict == H2_LOST && ctx_check(ctx, NULL) == 0);
+    t->h1_only |= verdict == H2_USE_H1;
+    body_free(b);
+    return NULL;
+}
+
+static struct http_body *open_h1(struct http_body *b, bool reused, const struct ctx *ctx, const struct url *u,
+                                 const struct http_call *call, struct attempt *t, struct err *err)
 {
     static const struct h1_limits limits = {.max_bytes = MAX_HEAD, .max_url = 0, .max_fields = MAX_FIELDS};
+    b->h1 = h1_response_new(&limits, &answer_ops, b);
+    h1_reset(b->h1, b->no_body);
+    if (exchange(b, u, call, ctx, err) == 0)
+        return b;
+    t->again = reused && !b->got_bytes && !b->took_pieces && ctx_check(ctx, NULL) == 0;
+    body_free(b);
+    return NULL;
+}
+
+static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, const struct url *u, const struct http_call *call,
+                                  struct http_answer *head, struct attempt *t, struct err *err)
+{
     struct http_body *b = xcalloc(1, sizeof *b);
     AUTOFREE char *key = key_of(u);
     b->client = c;
     b->head = head;
     b->no_body = call->method == HTTP_HEAD;
     b->may_upgrade = has_header(call, "upgrade");
-    b->h1 = h1_response_new(&limits, &answer_ops, b);
-    h1_reset(b->h1, b->no_body);
-    b->wire = fresh ? NULL : kept_take(c, key, ctx_mono_ns(ctx));
+    t->again = t->any = false;
+    bool h2 = u->tls && !b->may_upgrade && !t->h1_only;
+    struct h2_link *l = h2 && !t->fresh ? link_find(c, key) : NULL;
+    if (l)
+        return open_h2(b, l, ctx, u, call, t, err);
+    b->wire = t->fresh ? NULL : kept_take(c, key, ctx_mono_ns(ctx));
     bool reused = b->wire;
-    if (!b->wire && !(b->wire = wire_dial(u, c->tls, c->server_name, c->proxy, ctx, err))) {
+    if (!b->wire && !(b->wire = wire_dial(u, c->tls, c->server_name, c->proxy, h2, ctx, err))) {
         body_free(b);
         return NULL;
     }
     if (!b->wire->key)
         b->wire->key = TAKE(key);
-    if (exchange(b, u, call, ctx, err) == 0)
-        return b;
-    *again = reused && !b->got_bytes && !b->took_pieces && ctx_check(ctx, NULL) == 0;
-    body_free(b);
-    return NULL;
+    if (h2 && !reused && tls_chose_h2(b->wire->ssl))
+        return open_h2(b, link_add(c, TAKE(b->wire)), ctx, u, call, t, err);
+    return open_h1(b, reused, ctx, u, call, t, err);
 }
+
+#define MAX_ATTEMPTS 4
 
 struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const struct http_call *call, struct http_answer *head,
                             struct err *err)
@@ -391,27 +481,34 @@ struct http_body *http_open(struct http_client *c, const struct ctx *ctx, const 
         err_set(err, ERR_BAD_REQUEST, "a request needs a method that has a name");
         return NULL;
     }
+    BUF(checked); /* whether it can be sent is known before anything is */
+    if (request_head(c, &u, call, &checked, err) < 0)
+        return NULL;
     off_t start = call->body_fd > 0 ? lseek(call->body_fd, 0, SEEK_CUR) : 0;
-    ERR(e);
-    bool again = false;
-    struct http_body *b = try_open(c, ctx, &u, call, head, false, &again, &e);
     bool idempotent = !(call->method & (HTTP_POST | HTTP_PATCH));
-    if (!b && again && idempotent && (call->body_fd <= 0 || lseek(call->body_fd, start, SEEK_SET) == start)) {
+    struct attempt t = {0};
+    struct http_body *b = NULL;
+    for (int i = 0; i < MAX_ATTEMPTS; i++) {
+        err_clear(err);
+        b = try_open(c, ctx, &u, call, head, &t, err);
+        if (b)
+            return b;
         http_answer_free(head);
-        err_clear(&e);
-        b = try_open(c, ctx, &u, call, head, true, &again, &e);
+        if (!(t.any || (t.again && idempotent && !t.fresh)) || ctx_check(ctx, NULL) < 0)
+            break;
+        if (call->body_fd > 0 && lseek(call->body_fd, start, SEEK_SET) != start)
+            break;
+        t.fresh = !t.any;
     }
-    if (!b) {
-        http_answer_free(head);
-        err_move(err, &e);
-        err_wrap(err, "%s %s", http_method_name(call->method), call->url);
-    }
-    return b;
+    err_wrap(err, "%s %s", http_method_name(call->method), call->url);
+    return NULL;
 }
 
 ssize_t http_body_read(struct http_body *b, const struct ctx *ctx, void *p, size_t n, struct err *err)
 {
     ASSERT(n > 0);
+    if (b->h2)
+        return h2_call_read(b->h2, ctx, p, n, err);
     if (b->upgraded && !b->raw.len)
         return wire_read(b->wire, p, n, ctx, err);
     if (b->upgraded) {

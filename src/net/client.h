@@ -1,5 +1,6 @@
 /* client.h - the HTTP client: blocking, with deadline and cancel from the context, TLS, keep-alive, and bodies that can be read
- * in pieces (watches, logs). Used by the CLI, by the proxy and (later) by the remote Kubernetes API. */
+ * in pieces (watches, logs). An https server that has HTTP/2 is spoken to on one connection, shared by all calls of all threads;
+ * else each call has a connection, kept for the next. Used by the CLI, by the proxy and (later) by the remote Kubernetes API. */
 #ifndef TM_NET_CLIENT_H
 #define TM_NET_CLIENT_H
 

@@ -21,7 +21,7 @@
 #define CANCEL_POLL_MS 100 /* for a cancel without a descriptor */
 
 /* Waits for the socket, the deadline or the cancel. Returns the events, or -1. */
-static int wait_for(int fd, short events, const struct ctx *ctx, struct err *err)
+int fd_wait(int fd, short events, const struct ctx *ctx, struct err *err)
 {
     for (;;) {
         if (ctx_check(ctx, err) < 0)
@@ -48,7 +48,7 @@ static int connect_one(int family, const struct sockaddr *sa, socklen_t len, con
         return err_errno(err, "making a socket");
     if (connect(fd, sa, len) < 0) {
         if (errno == EINPROGRESS) {
-            if (wait_for(fd, POLLOUT, ctx, err) < 0)
+            if (fd_wait(fd, POLLOUT, ctx, err) < 0)
                 return -1;
             int e = 0;
             socklen_t n = sizeof e;
@@ -120,7 +120,7 @@ static int handshake_failed(SSL *ssl, struct err *err)
     return tls_err(err, ERR_UNAVAILABLE, "TLS handshake");
 }
 
-static int start_tls(struct wire *w, SSL_CTX *tls, const char *name, const struct ctx *ctx, struct err *err)
+static int start_tls(struct wire *w, SSL_CTX *tls, const char *name, bool h2, const struct ctx *ctx, struct err *err)
 {
     ERR_clear_error();
     w->ssl = SSL_new(tls);
@@ -130,6 +130,8 @@ static int start_tls(struct wire *w, SSL_CTX *tls, const char *name, const struc
         return -1;
     bool ok = is_ip(name) ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(w->ssl), name) == 1
                           : SSL_set1_host(w->ssl, name) == 1 && SSL_set_tlsext_host_name(w->ssl, name) == 1;
+    if (h2)
+        tls_offer_h2(w->ssl);
     if (!ok)
         return tls_err(err, ERR_BAD_REQUEST, "setting the name that the certificate must have");
     for (;;) {
@@ -140,12 +142,12 @@ static int start_tls(struct wire *w, SSL_CTX *tls, const char *name, const struc
         int why = SSL_get_error(w->ssl, rc);
         if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE)
             return handshake_failed(w->ssl, err);
-        if (wait_for(w->fd, why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, ctx, err) < 0)
+        if (fd_wait(w->fd, why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, ctx, err) < 0)
             return -1;
     }
 }
 
-struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy,
+struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy, bool h2,
                        const struct ctx *ctx, struct err *err)
 {
     if (u->socket)
@@ -157,7 +159,7 @@ struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_nam
         w->fd = fd;
         pthread_mutex_init(&w->lock, NULL);
         if ((!proxy || proxy_tunnel(proxy, w, u, ctx, err) == 0) &&
-            (!u->tls || start_tls(w, tls, verify_name ? verify_name : u->host, ctx, err) == 0))
+            (!u->tls || start_tls(w, tls, verify_name ? verify_name : u->host, h2, ctx, err) == 0))
             return w;
         wire_free(w);
     }
@@ -235,7 +237,7 @@ ssize_t wire_read(struct wire *w, void *p, size_t n, const struct ctx *ctx, stru
             if (errno != EAGAIN && errno != EINTR)
                 return err_errno(err, "reading an answer");
         }
-        if (wait_for(w->fd, (short)events, ctx, err) < 0)
+        if (fd_wait(w->fd, (short)events, ctx, err) < 0)
             return -1;
     }
 }
@@ -274,7 +276,7 @@ int wire_write(struct wire *w, const void *p, size_t n, bool *early, const struc
             n -= (size_t)done;
             continue;
         }
-        int ready = wait_for(w->fd, (short)events, ctx, err);
+        int ready = fd_wait(w->fd, (short)events, ctx, err);
         if (ready < 0)
             return -1;
         if (early && !w->ssl && ready & POLLIN) {
@@ -283,4 +285,31 @@ int wire_write(struct wire *w, const void *p, size_t n, bool *early, const struc
         }
     }
     return 0;
+}
+
+ssize_t wire_try_read(struct wire *w, void *p, size_t n, bool *end, struct err *err)
+{
+    if (w->ssl) {
+        int events = 0;
+        ssize_t got = tls_read(w, p, n, &events, err);
+        *end = got == 0 && !events;
+        return got;
+    }
+    ssize_t got = recv(w->fd, p, n, 0);
+    *end = got == 0;
+    if (got < 0 && errno != EAGAIN && errno != EINTR)
+        return err_errno(err, "reading an answer");
+    return got < 0 ? 0 : got;
+}
+
+ssize_t wire_try_write(struct wire *w, const void *p, size_t n, struct err *err)
+{
+    if (w->ssl) {
+        int events;
+        return tls_write(w, p, n, &events, err);
+    }
+    ssize_t done = send(w->fd, p, n, MSG_NOSIGNAL);
+    if (done < 0 && errno != EAGAIN && errno != EINTR)
+        return err_errno(err, "sending a request");
+    return done < 0 ? 0 : done;
 }

@@ -19,8 +19,8 @@ struct wire {
     struct wire *next;
 };
 struct proxy;
-/* tls and verify_name (NULL: the URL's host) are used for https only; proxy may be NULL. */
-struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy,
+/* tls and verify_name (NULL: the URL's host) are used for https only; proxy may be NULL; h2: offered by ALPN. */
+struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy, bool h2,
                        const struct ctx *ctx, struct err *err);
 void wire_free(struct wire *w);
 /* Has the peer closed it, or said something that nobody asked for? */
@@ -30,5 +30,11 @@ ssize_t wire_read(struct wire *w, void *p, size_t n, const struct ctx *ctx, stru
 /* All of it. On a plain connection *early is set, and writing ends, when the peer answers before it has everything. early NULL:
  * the peer may say what it likes meanwhile. */
 int wire_write(struct wire *w, const void *p, size_t n, bool *early, const struct ctx *ctx, struct err *err);
+
+/* Without waiting: > 0, 0 when nothing can be done now (*end: ever), -1. */
+ssize_t wire_try_read(struct wire *w, void *p, size_t n, bool *end, struct err *err);
+ssize_t wire_try_write(struct wire *w, const void *p, size_t n, struct err *err);
+/* Waits for a descriptor (POLLIN, POLLOUT), the deadline or the cancel. The events, or -1. */
+int fd_wait(int fd, short events, const struct ctx *ctx, struct err *err);
 
 #endif

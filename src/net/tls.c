@@ -202,6 +202,12 @@ bool tls_chose_h2(const SSL *ssl)
     return n == 2 && memcmp(name, "h2", 2) == 0;
 }
 
+void tls_offer_h2(SSL *ssl)
+{
+    static const unsigned char offers[] = "\x02h2\x08http/1.1";
+    SSL_set_alpn_protos(ssl, offers, sizeof offers - 1);
+}
+
 /* ---- who is it ---- */
 
 static const char *entry_text(const X509_NAME *name, int at, struct arena *a)

@@ -19,6 +19,7 @@ int tls_attach(SSL *ssl, int fd, struct err *err);
 /* err_set with the reason from OpenSSL's queue, which is emptied. */
 int tls_err(struct err *err, enum err_code code, const char *what);
 bool tls_chose_h2(const SSL *ssl); /* by ALPN */
+void tls_offer_h2(SSL *ssl);       /* a client, before the handshake: h2, else http/1.1 */
 /* Common name and organisations of the verified peer; *cn NULL without a certificate. */
 void tls_peer_names(SSL *ssl, struct arena *a, const char **cn, const char *const **orgs);
 
