@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 #include "base/ctx.h"
 #include "base/fs.h"
+#include "value/json.h"
 
 #define SHIM_DIR  "/tmp/kfp/shim"
 #define INPUT_ARG "@" LAUNCH_INPUT_FILE
@@ -86,6 +87,38 @@ static int prepare(struct launch_task *t, struct err *err)
         return -1;
     free(t->argv.v[at]);
     t->argv.v[at] = xstrdup(t->big_input ? INPUT_ARG : t->executor_input);
+    return 0;
+}
+
+/* The image's own entry point before argv, its own arguments when there are none. The node has left them beside the task. */
+static int add_image_command(struct launch_task *t, const char *dir, struct err *err)
+{
+    static const char *const parts[] = {"entrypoint", "cmd"};
+    AUTOFREE char *path = xasprintf("%s/../" LAUNCH_IMAGE, dir);
+    BUF(text);
+    STRLIST(argv);
+    ERR(e);
+    if (fs_read(path, LAUNCH_OUTPUT_MAX, &text, &e) < 0)
+        return err_set(
+            err, ERR_PRECONDITION,
+            "the component has no command, and what its image runs by itself is not known here (%s); give the component a "
+            "command",
+            err_text(&e));
+    JSON_REF(image) = json_parse(buf_str(&text), text.len, NULL, err);
+    if (!image)
+        return err_wrap(err, "the image's command");
+    for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
+        jval *list = jv_get(json_root(image), parts[p]);
+        for (size_t i = 0; i < jv_len(list) && (p == 0 || t->argv.n == 0); i++)
+            strlist_add(&argv, jv_str_or(jv_at(list, i), ""));
+    }
+    for (size_t i = 0; i < t->argv.n; i++)
+        strlist_add(&argv, t->argv.v[i]);
+    if (!argv.n)
+        return err_set(err, ERR_PRECONDITION, "neither the component nor its image has a command");
+    struct strlist had = t->argv;
+    t->argv = argv;
+    argv = had;
     return 0;
 }
 
@@ -227,7 +260,8 @@ int agent_launch(const char *dir)
     }
     r.attempt = t.attempt;
     r.started_ns = r.finished_ns = clock_system.wall_ns(&clock_system);
-    if (prepare(&t, &e) < 0 || (t.n_downloads > 0 && agent_bring_inputs(&t, &e) < 0))
+    if (prepare(&t, &e) < 0 || (t.image_command && add_image_command(&t, dir, &e) < 0) ||
+        (t.n_downloads > 0 && agent_bring_inputs(&t, &e) < 0))
         failed_before(&r, LAUNCH_SETUP, &e);
     else
         run_and_collect(&t, &r);

@@ -169,6 +169,8 @@ void launch_task_text(const struct launch_task *t, struct buf *out)
     jm_put(m, o, "taskId", jm_str(m, t->task_id));
     jm_put(m, o, "attempt", jm_i64(m, t->attempt));
     put_list(m, o, "argv", &t->argv);
+    if (t->image_command)
+        jm_put(m, o, "imageCommand", jm_bool(m, true));
     put_list(m, o, "clean", &t->clean);
     put_list(m, o, "dirs", &t->dirs);
     if (t->executor_input)
@@ -278,13 +280,14 @@ static int task_from(jval *v, struct launch_task *t, struct err *err)
     if (get_list(v, "argv", &t->argv, err) < 0 || get_list(v, "clean", &t->clean, err) < 0 ||
         get_list(v, "dirs", &t->dirs, err) < 0 || get_list(v, "requirements", &t->requirements, err) < 0)
         return -1;
-    if (t->argv.n == 0)
+    t->image_command = jv_bool(jv_get(v, "imageCommand"), false);
+    if (t->argv.n == 0 && !t->image_command)
         return err_set(err, ERR_BAD_REQUEST, "task file: argv is empty");
     t->executor_input = xstrdup(jv_str(jv_get(v, "executorInput")));
     int64_t at = jv_i64_or(jv_get(v, "executorInputAt"), -1), prelude = jv_i64_or(jv_get(v, "preludeAt"), 0);
     if (at < -1 || at >= (int64_t)t->argv.n || (at >= 0 && !t->executor_input))
         return err_set(err, ERR_BAD_REQUEST, "task file: executorInputAt %lld points nowhere", (long long)at);
-    if (prelude < 0 || prelude >= (int64_t)t->argv.n)
+    if (prelude < 0 || (prelude > 0 && prelude >= (int64_t)t->argv.n))
         return err_set(err, ERR_BAD_REQUEST, "task file: preludeAt %lld points nowhere", (long long)prelude);
     t->executor_input_at = (int)at;
     t->prelude_at = (int)prelude;

@@ -47,6 +47,7 @@
 #define LAUNCH_STARTED    "started"
 #define LAUNCH_RESULT     "result.json"
 #define LAUNCH_INPUT_FILE "/tmp/kfp/executor_input.json"
+#define LAUNCH_IMAGE      "image.json"      /* beside LAUNCH_DIR: what the image runs by itself; see image_command */
 #define LAUNCH_AGENT      "/tidemill/agent" /* where the agent's binary is mounted, read-only */
 #define LAUNCH_TAIL_LINES 20
 #define LAUNCH_TAIL_MAX   (16u << 10) /* bytes of log_tail */
@@ -79,12 +80,16 @@ struct launch_task {
     int version;            /* "version": 1 */
     char *run_id, *task_id; /* for messages */
     int attempt;            /* 0-based */
-    struct strlist argv;    /* "argv": at least one element; argv[0] is looked up in PATH */
-    struct strlist clean;   /* "clean": absolute paths removed before the command runs (leftovers of an earlier attempt) */
-    struct strlist dirs;    /* "dirs": absolute paths to make */
-    char *executor_input;   /* "executorInput": the JSON text, at most 16 MiB; NULL when no argv element wants it */
-    int executor_input_at;  /* "executorInputAt": the argv element that is exactly this text; -1: none (placed inside others
-                               already) */
+    struct strlist argv;    /* "argv": at least one element, unless image_command; argv[0] is looked up in PATH */
+    /* "imageCommand": the component names no command: the image's own entry point comes before argv, and when argv is empty the
+     * image's own arguments after it. A node that knows the image's configuration has put it where the agent finds it, at
+     * /tidemill/image.json: {"entrypoint": [...], "cmd": [...]}; elsewhere such a task fails, and says so. */
+    bool image_command;
+    struct strlist clean;  /* "clean": absolute paths removed before the command runs (leftovers of an earlier attempt) */
+    struct strlist dirs;   /* "dirs": absolute paths to make */
+    char *executor_input;  /* "executorInput": the JSON text, at most 16 MiB; NULL when no argv element wants it */
+    int executor_input_at; /* "executorInputAt": the argv element that is exactly this text; -1: none (placed inside others
+                              already) */
     /* "bigInput": the text is longer than an argv element may be (120 KiB). argv[executor_input_at - 1] is "--executor_input" and
      * the command is the Python executor: the agent writes the text to LAUNCH_INPUT_FILE, and hands the module
      * kfp.dsl.executor_main its arguments from there (for instance by a sitecustomize directory put before PYTHONPATH that

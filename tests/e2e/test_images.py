@@ -770,3 +770,42 @@ def test_python_image(node, registry):
     _, out = output(node, 'python', ref, {'args': ['-c', 'import json, os; print(json.dumps({"pid": os.getpid(), "root": sorted(os.listdir("/"))}))']})
     said = json.loads(out)
     assert said['pid'] == 1 and 'usr' in said['root'] and 'home' not in said['root']
+
+
+@needs_node
+@pytest.mark.parametrize('args,expected', [([], 'entry by image'), (['by', 'pipeline'], 'entry by pipeline')])
+def test_pipeline_runs_entry_point(node, registry, args, expected):
+    """A component without a command runs its image's own, with its own arguments or the image's."""
+    from kfp import dsl
+    ref = registry.push('pods/entry', '1', Image([busybox_layer()], {'Entrypoint': ['/bin/echo', 'entry'], 'Cmd': ['by', 'image'], 'User': 'app', 'Env': ['PATH=/bin']}))
+
+    @dsl.container_component
+    def entry():
+        return dsl.ContainerSpec(image=ref, args=args) if args else dsl.ContainerSpec(image=ref)
+
+    @dsl.pipeline(name='entry')
+    def p():
+        entry()
+    client = node.kfp()
+    made = client.create_run_from_pipeline_func(p, enable_caching=False)
+    r = client.wait_for_run_completion(made.run_id, timeout=60, sleep_duration=0.1)
+    assert r.state == 'SUCCEEDED', node.cli('runs', made.run_id, check=False).stdout + node.tail()
+    assert expected in node.cli('logs', made.run_id, 'entry').stdout
+
+
+@needs_node
+def test_pipeline_without_any_command(node, registry):
+    from kfp import dsl
+    ref = registry.push('pods/nothing', '1', Image([busybox_layer()], {'Env': ['PATH=/bin']}))
+
+    @dsl.container_component
+    def nothing():
+        return dsl.ContainerSpec(image=ref)
+
+    @dsl.pipeline(name='nothing')
+    def p():
+        nothing()
+    client = node.kfp()
+    made = client.create_run_from_pipeline_func(p, enable_caching=False)
+    r = client.wait_for_run_completion(made.run_id, timeout=60, sleep_duration=0.1)
+    assert r.state == 'FAILED' and 'neither the component nor its image has a command' in node.cli('runs', made.run_id).stdout

@@ -21,6 +21,8 @@
 
 enum { SHARES_MIN = 2, SHARES_MAX = 262144, OOM_GUARANTEED = -997, OOM_BEST_EFFORT = 1000, HOSTNAME_MAX = 63 };
 
+#define AGENT "/tidemill/agent"
+
 struct pod_facts pod_facts(const struct pod_host *h, const struct pod *p)
 {
     return (struct pod_facts){.pod = json_root(p->obj),
@@ -334,6 +336,30 @@ static int add_termination_log(jval *container, struct container_spec *s, struct
     return 0;
 }
 
+/* The agent runs what the image would run, if its task says so; only we know what that is (launch/task.h). */
+static int add_image_command(jval *container, const struct image_info *image, struct container_spec *s, struct err *err)
+{
+    const struct {
+        const char *name;
+        const struct strlist *list;
+    } parts[] = {{"entrypoint", &image->entrypoint}, {"cmd", &image->cmd}};
+    if (!str_eq(jv_str(jv_at(container_command(container), 0)), AGENT))
+        return 0;
+    JM_NEW(m);
+    jmval *root = jm_obj(m);
+    for (size_t p = 0; p < ARRAY_LEN(parts); p++)
+        for (size_t i = 0; i < parts[p].list->n; i++)
+            jm_push(jm_arr_at(m, root, parts[p].name), jm_str(m, parts[p].list->v[i]));
+    BUF(text);
+    AUTOFREE char *path = fs_join(s->bundle, "image.json");
+    jmv_write(root, JW_COMPACT, &text);
+    AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0 || fchmod(fd, 0644) < 0)
+        return err_errno(err, "making %s", path);
+    container_spec_mount(s, MOUNT_BIND, path, "/tidemill/image.json", true);
+    return fs_write(fd, text.data, text.len, err);
+}
+
 static int add_volumes(const struct volumes_at *at, jval *container, const struct strmap *vars, struct container_spec *s,
                        struct err *err)
 {
@@ -437,7 +463,9 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
     set_resources(h, p, c, s);
     add_etc(h, p, s);
     if (h->agent_path)
-        container_spec_mount(s, MOUNT_BIND, h->agent_path, "/tidemill/agent", true);
+        container_spec_mount(s, MOUNT_BIND, h->agent_path, AGENT, true);
+    if (add_image_command(c, image, s, err) < 0)
+        return -1;
     if (add_shm(h, p, s, err) < 0 || add_termination_log(c, s, err) < 0 || add_volumes(&at, c, &vars, s, err) < 0)
         return -1;
     qsort(s->mounts, s->n_mounts, sizeof *s->mounts, by_depth);

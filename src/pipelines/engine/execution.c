@@ -213,12 +213,10 @@ static int make_argv(struct scope *sc, const struct tmpl_scope *ts, struct launc
     const struct ir_container *k = sc->i->c->container;
     if (add_args(sc, ts, k->command, k->n_command, t, err) < 0 || add_args(sc, ts, k->args, k->n_args, t, err) < 0)
         return -1;
-    if (k->n_command == 0 || t->argv.n == 0)
-        return err_set(err, ERR_INVALID,
-                       "the component has no command; running an image's own entry point is not served yet, give the "
-                       "component a command");
+    t->image_command = k->n_command == 0;
     t->executor_input = t->executor_input_at >= 0 ? xstrdup(sc->input) : NULL;
-    t->prelude_at = prelude_find(&t->argv, &t->requirements);
+    if (!t->image_command)
+        t->prelude_at = prelude_find(&t->argv, &t->requirements);
     return check_sizes(sc, t, err);
 }
 

@@ -183,6 +183,42 @@ static void test_executor_input(void **state)
     assert_string_equal(b->r.log_tail, "13\n\xef\xbf\xbd\n");
 }
 
+/* The image's own entry point and arguments, as the node leaves them beside the task. */
+static void test_image_command(void **state)
+{
+    static const char image[] = "{\"entrypoint\":[\"echo\",\"entry\"],\"cmd\":[\"by\",\"image\"]}";
+    static const struct {
+        const char *image, *arg, *tail, *error;
+    } cases[] = {{image, NULL, "entry by image\n", NULL},
+                 {image, "mine", "entry mine\n", NULL},
+                 {"{\"cmd\":[\"echo\",\"only\"]}", NULL, "only\n", NULL},
+                 {"{}", NULL, NULL, "neither the component nor its image"},
+                 {"[", NULL, NULL, "the image's command"},
+                 {NULL, "x", NULL, "not known here"}};
+    struct bench *b = *state;
+    char top[64];
+    strcpy(top, b->dir);
+    AUTOFREE char *path = fs_join(top, "image.json");
+    b->t.image_command = true;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        snprintf(b->dir, sizeof b->dir, "%.40s/%zu", top, i);
+        assert_int_equal(fs_mkdir_p(b->dir, 0755, NULL), 0);
+        unlink(path);
+        if (cases[i].image)
+            assert_int_equal(fs_write_atomic(path, cases[i].image, strlen(cases[i].image), 0644, NULL), 0);
+        strlist_free(&b->t.argv);
+        if (cases[i].arg)
+            strlist_add(&b->t.argv, cases[i].arg);
+        assert_int_equal(go(b), cases[i].error ? 1 : 0);
+        result(b);
+        if (cases[i].tail)
+            assert_string_equal(b->r.log_tail, cases[i].tail);
+        else
+            assert_non_null(strstr(b->r.message, cases[i].error));
+    }
+    strcpy(b->dir, top);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 TEST_GROUP(launch, T(test_outputs), T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path),
-           T(test_hostile_output), T(test_left_over_process), T(test_executor_input))
+           T(test_hostile_output), T(test_left_over_process), T(test_executor_input), T(test_image_command))
