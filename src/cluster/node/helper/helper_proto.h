@@ -11,22 +11,22 @@
 #include "base/err.h"
 
 enum helper_op {
-    HELPER_INIT = 1,    /* node dir, instance id -> "MODE SWAP CONTROLLERS DETAIL" of struct cgroup_info */
-    HELPER_NET_UP,      /* bridge, address, prefix length, MTU, nftables script */
-    HELPER_NET_DOWN,    /* bridge, nftables table, "1" to turn ip_forward off again */
-    HELPER_NETNS_ADD,   /* name, address, prefix length, gateway, bridge, MTU */
-    HELPER_NETNS_DEL,   /* name */
-    HELPER_TMPFS,       /* path, mount options -> directory fd; fine when it is mounted already */
-    HELPER_BIND_SUB,    /* base directory, name inside it, target: see mount_sub */
-    HELPER_OVERLAY,     /* bundle, layers from the top: see mount_overlay */
-    HELPER_UNMOUNT,     /* path: everything mounted at it or below */
-    HELPER_SPAWN,       /* one environment string or "", a file for its stderr, argv; fds become 3, 4 ... of the child -> pid */
-    HELPER_RUN,         /* argv; fds become 3, 4 ... -> exit code and what it wrote to stderr; answered when it ends */
-    HELPER_REMOVE,      /* path: unmount below and remove the tree; answered when done */
-    HELPER_KILL,        /* pid, start time, signal */
-    HELPER_EXEC,        /* crun, its --root, its cgroup option, container id, a directory with process.json, which of the three
-                         * streams are asked for ("i-e") or "tty"; the status socket and those descriptors: helper_minder.c */
-    HELPER_DIAL,        /* path of a network namespace or "", port, "4" or "6" -> a socket on its way to that port of its loopback */
+    HELPER_INIT = 1,  /* node dir, instance id -> "MODE SWAP CONTROLLERS DETAIL" of struct cgroup_info */
+    HELPER_NET_UP,    /* bridge, address, prefix length, MTU, nftables script */
+    HELPER_NET_DOWN,  /* bridge, nftables table, "1" to turn ip_forward off again */
+    HELPER_NETNS_ADD, /* name, address, prefix length, gateway, bridge, MTU */
+    HELPER_NETNS_DEL, /* name */
+    HELPER_TMPFS,     /* path, mount options -> directory fd; fine when it is mounted already */
+    HELPER_BIND_SUB,  /* base directory, name inside it, target: see mount_sub */
+    HELPER_OVERLAY,   /* bundle, layers from the top: see mount_overlay */
+    HELPER_UNMOUNT,   /* path: everything mounted at it or below */
+    HELPER_SPAWN,     /* one environment string or "", a file for its stderr, argv; fds become 3, 4 ... of the child -> pid */
+    HELPER_RUN,       /* argv; fds become 3, 4 ... -> exit code and what it wrote to stderr; answered when it ends */
+    HELPER_REMOVE,    /* path: unmount below and remove the tree; answered when done */
+    HELPER_KILL,      /* pid, start time, signal */
+    HELPER_EXEC,      /* crun, its --root, its cgroup option, container id, a directory with process.json, which of the three
+                       * streams are asked for ("i-e") or "tty"; the status socket and those descriptors: helper_minder.c */
+    HELPER_DIAL, /* path of a network namespace or "", port, "4" or "6" -> a socket on its way to that port of its loopback */
     HELPER_CGROUP_RM,   /* path below the root of each hierarchy, removed with what is below it */
     HELPER_CGROUP_STIR, /* see cgroup_stir; answered before it is done */
     HELPER_SWEEP,       /* what HELPER_INIT made: the pinned mount namespace */
