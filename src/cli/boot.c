@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kube/kind.h"
+#include "kube/kinds.h"
 #include "kube/object.h"
 #include "value/yaml.h"
 
@@ -90,7 +91,7 @@ static const char *const *copy_list(struct http_req *req, jval *list)
     return out;
 }
 
-int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct err *err)
+static int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct err *err)
 {
     jval *status = jv_get(review, "status"), *user = jv_get(status, "user");
     if (!jv_bool(jv_get(status, "authenticated"), false) || !jv_str(jv_get(user, "username")))
@@ -102,4 +103,17 @@ int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct 
     who->groups = copy_list(req, jv_get(user, "groups"));
     ctx->who = who;
     return 0;
+}
+
+int boot_review_token(struct kube *k, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
+{
+    JM_NEW(m);
+    jmval *o = jm_obj(m);
+    jm_set_root(m, o);
+    jm_put(m, o, "apiVersion", jm_str(m, "authentication.k8s.io/v1"));
+    jm_put(m, o, "kind", jm_str(m, "TokenReview"));
+    jm_put(m, jm_obj_at(m, o, "spec"), "token", jm_str(m, token));
+    JSON_REF(ask) = jm_freeze(m);
+    JSON_REF(answer) = kube_create(k, ctx, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
+    return answer ? review_identity(json_root(answer), ctx, req, err) : -1;
 }

@@ -12,7 +12,8 @@ int boot_objects(struct kube *k, const struct ctx *ctx, bool own_node, struct er
 /* "127.0.0.1:0" and 8080 give "127.0.0.1:8080". Caller frees. */
 char *address_with_port(const char *address, int port);
 bool address_is_loopback(const char *address);
-/* Fills ctx->who from a TokenReview's answer with memory of the request; ERR_UNAUTHENTICATED when it says no. */
-int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct err *err);
+/* A token that is not the administrator's: asked of the cluster, as any component on a cluster does it. Fills ctx->who with
+ * memory of the request; ERR_UNAUTHENTICATED when it is none. */
+int boot_review_token(struct kube *k, struct ctx *ctx, struct http_req *req, const char *token, struct err *err);
 
 #endif

@@ -18,8 +18,8 @@ struct command {
     int (*main)(const struct command *self, int argc, char **argv); /* argv[0] is the command's name */
     bool hidden;
 };
-extern const struct command cmd_up, cmd_down, cmd_status, cmd_run, cmd_runs, cmd_logs, cmd_artifacts, cmd_kubeconfig, cmd_doctor,
-    cmd_version, cmd_node_helper, cmd_image, cmd_image_unpack;
+extern const struct command cmd_up, cmd_serve, cmd_down, cmd_status, cmd_run, cmd_runs, cmd_logs, cmd_artifacts, cmd_kubeconfig,
+    cmd_doctor, cmd_version, cmd_node_helper, cmd_image, cmd_image_unpack;
 
 enum opt_kind { OPT_FLAG /* bool */, OPT_TEXT /* const char * */, OPT_LIST /* struct strlist */ };
 struct opt {
@@ -35,6 +35,10 @@ struct opt {
 int cli_options(const struct command *cmd, int argc, char **argv, const struct opt *opts, size_t n_opts,
                 struct strlist *positional, size_t min_positional, size_t max_positional, int *code);
 void cli_help(const struct command *cmd, const struct opt *opts, size_t n_opts);
+/* Sets the log's threshold: debug, info, warn or error. */
+int cli_log_level(const char *text, struct err *err);
+/* Each connection, watch and log needs a descriptor: as many as the system lets us have. */
+void cli_raise_open_files(void);
 /* Prints "tidemill <cmd>: <error>" and returns EXIT_FAILED. */
 int cli_fail(const struct command *cmd, const struct err *e);
 

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,17 +38,12 @@ static int prepare_data_dir(struct up *u, struct err *err)
 
 static int check_options(struct up *u, struct err *err)
 {
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
-    size_t i = 0;
-    while (i < ARRAY_LEN(levels) && strcmp(levels[i], u->log_level) != 0)
-        i++;
-    if (i == ARRAY_LEN(levels))
-        return err_set(err, ERR_BAD_REQUEST, "--log-level %s: use debug, info, warn or error", u->log_level);
-    log_threshold = (enum log_level)i;
+    if (cli_log_level(u->log_level, err) < 0)
+        return -1;
     const struct {
         const char *flag, *value;
     } addresses[] = {{"--listen", u->listen}, {"--kube-listen", u->kube_listen}};
-    for (i = 0; i < ARRAY_LEN(addresses); i++)
+    for (size_t i = 0; i < ARRAY_LEN(addresses); i++)
         if (!strchr(addresses[i].value, ':'))
             return err_set(err, ERR_BAD_REQUEST, "%s %s: give an address and a port, as in 127.0.0.1:8080", addresses[i].flag,
                            addresses[i].value);
@@ -192,20 +186,10 @@ static void block_signals(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-/* Each connection, watch and log needs an fd: as many as the system lets us have. */
-static void raise_open_files(void)
-{
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
-}
-
 static int run_up(struct up *u)
 {
     ERR(e);
-    raise_open_files();
+    cli_raise_open_files();
     caller_find(&u->caller);
     if (check_options(u, &e) < 0 || prepare_data_dir(u, &e) < 0)
         return cli_fail(u->self, &e);

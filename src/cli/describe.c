@@ -72,7 +72,7 @@ void describe_status(const struct status_source *s, struct jm *m, jmval *o)
         AUTOFREE char *why = NULL;
         bool ready = node_ready(s->node, &why);
         part(m, parts, "Node", ready, ready ? "Ready" : "NotReady", ready ? node_name(s->node) : why);
-    } else {
+    } else if (!s->remote) {
         part(m, parts, "Node", false, "off", "--no-node: pods stay Pending");
     }
     part(m, parts, "Pipelines", true, "serving", "/apis/v2beta1");

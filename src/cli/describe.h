@@ -10,7 +10,7 @@
 struct status_source {
     const char *data_dir, *url, *kube_url, *kubeconfig;
     int64_t started_ns;
-    bool no_engine;
+    bool no_engine, remote; /* remote: of a Kubernetes that is not ours */
     const struct store *store;
     struct node *node;
 };

@@ -4,9 +4,9 @@
 
 #include "cli/cli.h"
 
-static const struct command *const commands[] = {&cmd_up,      &cmd_down,        &cmd_status,      &cmd_run,   &cmd_runs,
-                                                 &cmd_logs,    &cmd_artifacts,   &cmd_kubeconfig,  &cmd_image, &cmd_doctor,
-                                                 &cmd_version, &cmd_node_helper, &cmd_image_unpack};
+static const struct command *const commands[] = {&cmd_up,     &cmd_serve,   &cmd_down,        &cmd_status,      &cmd_run,
+                                                 &cmd_runs,   &cmd_logs,    &cmd_artifacts,   &cmd_kubeconfig,  &cmd_image,
+                                                 &cmd_doctor, &cmd_version, &cmd_node_helper, &cmd_image_unpack};
 
 static void usage(FILE *f)
 {

@@ -1,6 +1,9 @@
 /* options.c - option tables; see cli.h. */
 #include <stdio.h>
 
+#include <sys/resource.h>
+
+#include "base/log.h"
 #include "cli/cli.h"
 
 void cli_help(const struct command *cmd, const struct opt *opts, size_t n)
@@ -18,6 +21,26 @@ void cli_help(const struct command *cmd, const struct opt *opts, size_t n)
     printf("  %-28s %s\n", "-h, --help", "this text");
     if (cmd->help)
         printf("\n%s\n", cmd->help);
+}
+
+int cli_log_level(const char *text, struct err *err)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
+        if (strcmp(levels[i], text) == 0) {
+            log_threshold = (enum log_level)i;
+            return 0;
+        }
+    return err_set(err, ERR_BAD_REQUEST, "--log-level %s: use debug, info, warn or error", text);
+}
+
+void cli_raise_open_files(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
 }
 
 int cli_fail(const struct command *cmd, const struct err *e)

@@ -146,3 +146,17 @@ void pipelines_part_close(struct pipelines_part *p)
     changes_free(p->store.changes);
     *p = (struct pipelines_part){0};
 }
+
+const char *const pipelines_hosts[] = {"ml-pipeline", "ml-pipeline.kubeflow", "ml-pipeline.kubeflow.svc",
+                                       "ml-pipeline.kubeflow.svc.cluster.local", NULL};
+
+void pipelines_part_mounts(const struct pipelines_part *p, struct gateway *g, struct mount *mounts)
+{
+    const struct http_api *api = pipelines_api_http(p->api);
+    const struct mount all[PIPELINES_MOUNTS] = {{.prefix = "/", .api = gateway_http(g)},
+                                                {.prefix = "/apis", .api = api},
+                                                {.prefix = "/metrics", .api = api},
+                                                {.prefix = "/api/tidemill/v1/runs", .api = api},
+                                                {.prefix = "/pipeline", .strip = true, .api = api}};
+    memcpy(mounts, all, sizeof all);
+}

@@ -4,6 +4,7 @@
 #define TM_CLI_PIPELINES_PART_H
 
 #include "gateway/gateway.h"
+#include "net/server.h"
 #include "pipelines/api/api.h"
 #include "pipelines/engine/engine.h"
 #include "pipelines/mirror/mirror.h"
@@ -32,6 +33,10 @@ int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const ch
 int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_config *cfg, struct err *err);
 /* Decides nothing any more; pods stay. Before what the engine talks to goes away. */
 void pipelines_part_halt(struct pipelines_part *p);
+/* What the front door serves: the gateway's own routes and the component's. mounts has room for PIPELINES_MOUNTS. */
+enum { PIPELINES_MOUNTS = 5 };
+void pipelines_part_mounts(const struct pipelines_part *p, struct gateway *g, struct mount *mounts);
+extern const char *const pipelines_hosts[];          /* names that clients on the cluster use for it; NULL-terminated */
 void pipelines_part_close(struct pipelines_part *p); /* after the HTTP server has stopped; a part that was never opened is fine */
 
 #endif

@@ -132,18 +132,21 @@ int place_publish(const char *data_dir, const struct caller *who, pid_t pid, con
                   const char *kubeconfig_text, const char *extra, char **kubeconfig_path, struct err *err)
 {
     AUTOFREE char *own = caller_dir(who, NULL);
-    if (put_file(data_dir, KUBECONFIG_FILE, kubeconfig_text, NULL, err) < 0)
-        return -1;
-    if (own && put_file(own, KUBECONFIG_FILE, kubeconfig_text, who, err) < 0)
-        return -1;
-    *kubeconfig_path = fs_join(own ? own : data_dir, KUBECONFIG_FILE);
+    if (kubeconfig_text) {
+        if (put_file(data_dir, KUBECONFIG_FILE, kubeconfig_text, NULL, err) < 0)
+            return -1;
+        if (own && put_file(own, KUBECONFIG_FILE, kubeconfig_text, who, err) < 0)
+            return -1;
+        *kubeconfig_path = fs_join(own ? own : data_dir, KUBECONFIG_FILE);
+    }
     JM_NEW(m);
     jmval *o = jm_obj(m);
     jm_set_root(m, o);
     jm_put(m, o, "pid", jm_i64(m, pid));
     jm_put(m, o, "url", jm_str(m, url));
     jm_put(m, o, "kubernetes", jm_str(m, kubernetes));
-    jm_put(m, o, "kubeconfig", jm_str(m, *kubeconfig_path));
+    if (kubeconfig_text)
+        jm_put(m, o, "kubeconfig", jm_str(m, *kubeconfig_path));
     jm_put(m, o, "data", jm_str(m, data_dir));
     BUF(text);
     jmv_write(o, JW_COMPACT, &text);

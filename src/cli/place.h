@@ -25,8 +25,8 @@ char *place_data_dir(const char *given, struct err *err);
 /* The run file of the tidemill to talk to: of the data directory when given, else the first of ~/.tidemill, the default data
  * directory and /var/lib/tidemill that has one whose process is alive. ERR_NOT_FOUND tells what to do. */
 struct json *place_run_file(const char *data_dir, struct err *err);
-/* Writes the run file, by rename, where it belongs; extra (may be NULL) is the --ready-file. Kubeconfig text is put beside it;
- * the path that the caller can read is returned in *kubeconfig_path (caller frees). */
+/* Writes the run file, by rename, where it belongs; extra (may be NULL) is the --ready-file. Kubeconfig text (NULL:
+ * none) is put beside it; the path that the caller can read is returned in *kubeconfig_path (caller frees). */
 int place_publish(const char *data_dir, const struct caller *who, pid_t pid, const char *url, const char *kubernetes,
                   const char *kubeconfig_text, const char *extra, char **kubeconfig_path, struct err *err);
 void place_unpublish(const char *data_dir, const struct caller *who, pid_t pid);

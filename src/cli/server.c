@@ -68,21 +68,9 @@ char *server_agent_path(struct err *err)
 
 /* ---- parts ---- */
 
-/* A token that is not the administrator's: asked of the cluster, as any component on a cluster does it. */
 static int review_token(void *self, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
-    struct server *s = self;
-    JM_NEW(m);
-    jmval *o = jm_obj(m);
-    jm_set_root(m, o);
-    jm_put(m, o, "apiVersion", jm_str(m, "authentication.k8s.io/v1"));
-    jm_put(m, o, "kind", jm_str(m, "TokenReview"));
-    jm_put(m, jm_obj_at(m, o, "spec"), "token", jm_str(m, token));
-    JSON_REF(ask) = jm_freeze(m);
-    JSON_REF(answer) = kube_create(s->cluster_kube, ctx, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
-    if (!answer)
-        return -1;
-    return review_identity(json_root(answer), ctx, req, err);
+    return boot_review_token(((struct server *)self)->cluster_kube, ctx, req, token, err);
 }
 
 static int start_apiserver(struct server *s, struct err *err)
@@ -136,17 +124,12 @@ static int listen_all(struct server *s, struct err *err)
                                    .extra_hosts = kube_hosts,
                                    .check_browser = true,
                                    .flag = "--kube-listen"};
-    struct mount front_mounts[] = {{.prefix = "/", .api = gateway_http(s->gateway)},
-                                   {.prefix = "/apis", .api = pipelines_api_http(s->pipelines.api)},
-                                   {.prefix = "/metrics", .api = pipelines_api_http(s->pipelines.api)},
-                                   {.prefix = "/api/tidemill/v1/runs", .api = pipelines_api_http(s->pipelines.api)},
-                                   {.prefix = "/pipeline", .strip = true, .api = pipelines_api_http(s->pipelines.api)}};
-    static const char *const front_hosts[] = {"ml-pipeline", "ml-pipeline.kubeflow", "ml-pipeline.kubeflow.svc",
-                                              "ml-pipeline.kubeflow.svc.cluster.local", NULL};
+    struct mount front_mounts[PIPELINES_MOUNTS];
+    pipelines_part_mounts(&s->pipelines, s->gateway, front_mounts);
     struct listener_config front = {.address = s->o->listen,
                                     .mounts = front_mounts,
                                     .n_mounts = ARRAY_LEN(front_mounts),
-                                    .extra_hosts = front_hosts,
+                                    .extra_hosts = pipelines_hosts,
                                     .check_browser = true,
                                     .flag = "--listen"};
     int kube_port, front_port;
