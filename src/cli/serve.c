@@ -172,7 +172,8 @@ static int start_node(struct serving *s, const struct ctx *ctx, struct err *err)
                                    .host_paths = o->host_paths,
                                    .host_envs = o->host_envs,
                                    .kube_addr = api,
-                                   .pod_cidr = o->pod_cidr};
+                                   .pod_cidr = o->pod_cidr,
+                                   .heartbeats = true};
     s->node = node_start(&nc, s->node_kube, err);
     s->status.node = s->node;
     return s->node ? 0 : -1;

@@ -102,6 +102,25 @@ static int make_ready(struct node *n, char **version, struct err *err)
     return node_adopt_sandboxes(n, err);
 }
 
+static struct node_facts facts_of(const struct node *n, const char *not_ready)
+{
+    return (struct node_facts){.machine = &n->machine,
+                               .name = n->name,
+                               .runtime_version = n->version ? n->version : "",
+                               .max_pods = n->max_pods,
+                               .not_ready = not_ready,
+                               .kubelet_port = n->kubelet_port,
+                               .cgroups = n->limits};
+}
+
+/* From the heart's thread, which is started once all that it reads stays as it is. */
+static int refresh(void *self, const struct ctx *ctx, struct err *err)
+{
+    struct node *n = self;
+    struct node_facts f = facts_of(n, NULL);
+    return node_register(n->kube, ctx, &f, err);
+}
+
 /* One try. The Node object says how it went. */
 static bool try_ready(struct node *n, const struct ctx *ctx)
 {
@@ -109,13 +128,11 @@ static bool try_ready(struct node *n, const struct ctx *ctx)
     ERR(e);
     ERR(reg);
     bool ok = make_ready(n, &version, &e) == 0;
-    struct node_facts f = {.machine = &n->machine,
-                           .name = n->name,
-                           .runtime_version = version ? version : "",
-                           .max_pods = n->max_pods,
-                           .not_ready = ok ? NULL : err_text(&e)};
-    AUTOFREE char *limits = ok ? n->runtime->ops->limits(n->runtime) : NULL;
-    f.cgroups = limits;
+    free(n->version);
+    free(n->limits);
+    n->version = TAKE(version);
+    n->limits = ok ? n->runtime->ops->limits(n->runtime) : NULL;
+    struct node_facts f = facts_of(n, ok ? NULL : err_text(&e));
     bool registered = node_register(n->kube, ctx, &f, &reg) == 0;
     if (!registered)
         log_warn("%s", err_text(&reg));
@@ -182,6 +199,8 @@ static void *keeper_main(void *arg)
         }
         if (!ready) {
             ready = try_ready(n, &ctx);
+            if (ready && n->heartbeats)
+                n->heartbeat = heartbeat_start(n->kube, n->name, n->clock, refresh, n);
             if (ready)
                 enqueue_all(n);
             else
@@ -237,6 +256,8 @@ static void node_free(struct node *n)
     free(n->agent_path);
     free(n->gateway);
     free(n->why);
+    free(n->version);
+    free(n->limits);
     free(n);
 }
 
@@ -383,6 +404,8 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->kube = kube;
     n->clock = cfg->clock ? cfg->clock : &clock_system;
     n->max_pods = cfg->max_pods ? cfg->max_pods : MAX_PODS;
+    n->heartbeats = cfg->heartbeats;
+    n->kubelet_port = cfg->kubelet_port;
     n->host.mem_fd = -1;
     n->records = STRMAP_INIT(NULL);
     n->by_key = STRMAP_INIT(NULL);
@@ -459,6 +482,7 @@ void node_stop(struct node *n, enum node_stop_mode mode)
     }
     cancel_raise(&n->cancel);
     pthread_join(n->keeper, NULL);
+    heartbeat_stop(n->heartbeat);
     controller_stop(n->run);
     informer_stop(n->pods);
     informer_stop(n->config_maps);

@@ -192,6 +192,10 @@ static void set_status(struct jm *m, jmval *status, jval *old, const struct node
     set_address(m, addresses, "InternalIP", f->machine->ip);
     set_address(m, addresses, "Hostname", f->machine->host_name);
     node_status_set_addresses(m, status, addresses);
+    if (f->kubelet_port) {
+        jmval *face = node_daemon_endpoints_make_kubelet_endpoint(m, node_status_make_daemon_endpoints(m, status));
+        daemon_endpoint_set_port(m, face, f->kubelet_port);
+    }
     set_info(m, status, f);
 }
 

@@ -17,6 +17,7 @@ struct node_facts {
     const char *name, *runtime_version; /* "" while unknown */
     unsigned max_pods;
     const char *not_ready; /* NULL: ready; else the cure */
+    int kubelet_port;      /* 0: none */
     const char *cgroups;   /* annotation: how limits are applied; NULL: unknown */
 };
 /* Creates the Node or brings it up to date. No heartbeats: it is written when something changed. */

@@ -3,6 +3,7 @@
 #define TM_NODE_NODE_PRIV_H
 
 #include "base/thread.h"
+#include "cluster/node/heartbeat.h"
 #include "cluster/node/logs.h"
 #include "cluster/node/node.h"
 #include "cluster/node/node_object.h"
@@ -34,6 +35,10 @@ struct node {
     struct node_api api;
     struct cancel cancel;
     pthread_t keeper;
+    struct heartbeat *heartbeat; /* NULL: none is asked for */
+    bool heartbeats;
+    int kubelet_port;
+    char *version, *limits; /* what the runtime said when it was ready; the keeper's, then constant */
 
     pthread_mutex_t lock; /* all below; never held while a pod is synced */
     pthread_cond_t changed;
