@@ -49,8 +49,11 @@ static void running(void *self, const struct pod *p, const struct box *b, bool r
     AUTOFREE char *bundle = pod_bundle(&n->host, p, b);
     logs_running(n->logs, p->uid, b->name, path, b->cid, bundle, runs);
     node_live(n, p, b, runs);
-    if (!runs)
+    if (!runs) {
+        if (b->cid)
+            checks_forget(n->checks, b->cid);
         return;
+    }
     LOCK_GUARD(&n->lock);
     n->n_running++;
     pthread_cond_broadcast(&n->changed); /* logs are to be looked after */
@@ -64,6 +67,15 @@ static void exited(void *self, const char *cid)
     LOCK_GUARD(&n->lock);
     const char *key = strmap_get(&n->by_cid, cid);
     if (key && n->run && !n->stopping)
+        workqueue_add(controller_queue(n->run), key);
+}
+
+/* A probe or a hook has something to say. */
+static void pod_changed(void *self, const char *key)
+{
+    struct node *n = self;
+    LOCK_GUARD(&n->lock);
+    if (n->run && !n->stopping)
         workqueue_add(controller_queue(n->run), key);
 }
 
@@ -279,6 +291,7 @@ static void fill_host(struct node *n, const struct node_config *cfg)
         .images = n->images,
         .db = n->db,
         .events = n->events,
+        .checks = n->checks,
         .clock = n->clock,
         .node_name = n->name,
         .node_dir = n->node_dir,
@@ -373,6 +386,8 @@ static int open_parts(struct node *n, const struct node_config *cfg, struct err 
     n->events = event_recorder_new(n->kube, "kubelet", n->name, n->clock);
     if (!cfg->runtime && open_images(n, cfg, err) < 0)
         return -1;
+    n->checks = checks_new(&(struct checks_config){
+        .runtime = n->runtime, .events = n->events, .clock = n->clock, .changed = pod_changed, .self = n});
     fill_host(n, cfg);
     return node_load(n, err);
 }
@@ -421,6 +436,7 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->agent_path = xstrdup(cfg->agent_path);
     n->api = (struct node_api){.self = n, .log_open = log_open, .process_open = node_process_open, .dial = node_dial};
     if (open_parts(n, cfg, err) < 0) {
+        checks_free(n->checks);
         event_recorder_free(n->events);
         free_pods(n);
         if (n->runtime && n->runtime != cfg->runtime)
@@ -489,6 +505,7 @@ void node_stop(struct node *n, enum node_stop_mode mode)
     informer_stop(n->secrets);
     if (mode == NODE_REMOVE && n->ready)
         end_pods(n);
+    checks_free(n->checks);
     event_recorder_flush(n->events, 500);
     event_recorder_free(n->events);
     free_pods(n);

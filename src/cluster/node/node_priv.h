@@ -29,6 +29,7 @@ struct node {
     struct nodedb *db;
     struct logs *logs;
     struct event_recorder *events;
+    struct checks *checks;
     struct informer *pods, *config_maps, *secrets;
     struct controller_run *run;
     struct pod_host host;

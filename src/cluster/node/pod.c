@@ -117,6 +117,7 @@ void pod_add_row(const struct pod_host *h, struct pod *p, const struct container
     b->message = xstrdup(r->message);
     b->last = xstrdup(r->last);
     b->backoff_ns = r->backoff_ns;
+    b->adopted = b->hooked = b->state == BOX_RUNNING;
     if (b->cid && (b->state == BOX_PREPARED || b->state == BOX_RUNNING)) {
         h->track(h->self, b->cid, p->key);
         h->running(h->self, p, b, b->state == BOX_RUNNING);
@@ -235,7 +236,7 @@ static void check_deadline(const struct pod_host *h, struct pod *p, int64_t *wak
     pod_evict(p, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 }
 
-static void wake_at(const struct pod_host *h, int64_t *wake, int64_t mono)
+void pod_wake_at(const struct pod_host *h, int64_t *wake, int64_t mono)
 {
     int64_t left = mono - h->clock->mono_ns(h->clock);
     if (left < 1)
@@ -247,9 +248,11 @@ static void wake_at(const struct pod_host *h, int64_t *wake, int64_t mono)
 static bool restarts(const struct pod *p, const struct box *b)
 {
     const char *policy = pod_spec_restart_policy(pod_spec(json_root(p->obj)));
+    if (box_is_sidecar(p, b))
+        return true;
     if (str_eq(policy, "Never"))
         return false;
-    return b->init || str_eq(policy, "OnFailure") ? b->exit_code != 0 : true;
+    return b->must_restart ? true : b->init || str_eq(policy, "OnFailure") ? b->exit_code != 0 : true;
 }
 
 /* ---- steps: each does what it can and returns the next state, or its own to wait; -1 is an error
@@ -281,7 +284,7 @@ static void check_sizes(const struct pod_host *h, const struct ctx *ctx, struct 
         }
     }
     if (p->measure_mono_ns != INT64_MAX)
-        wake_at(h, wake, p->measure_mono_ns);
+        pod_wake_at(h, wake, p->measure_mono_ns);
 }
 
 /* Said once a pod, when its first sandbox is made. */
@@ -332,7 +335,7 @@ static int step_setup(const struct pod_host *h, const struct ctx *ctx, struct po
     if (asked_to_end(p))
         return POD_ENDED;
     if (p->setup_retry_mono_ns > h->clock->mono_ns(h->clock)) {
-        wake_at(h, wake, p->setup_retry_mono_ns);
+        pod_wake_at(h, wake, p->setup_retry_mono_ns);
         return POD_SETUP;
     }
     if (make_pod(h, ctx, p, &e) == 0)
@@ -344,7 +347,7 @@ static int step_setup(const struct pod_host *h, const struct ctx *ctx, struct po
     if (p->setup_wait_ns > SETUP_RETRY_MAX)
         p->setup_wait_ns = SETUP_RETRY_MAX;
     p->setup_retry_mono_ns = h->clock->mono_ns(h->clock) + p->setup_wait_ns;
-    wake_at(h, wake, p->setup_retry_mono_ns);
+    pod_wake_at(h, wake, p->setup_retry_mono_ns);
     return POD_SETUP;
 }
 
@@ -357,7 +360,24 @@ static int go_on(const struct pod_host *h, const struct ctx *ctx, struct pod *p,
         return -1;
     int64_t next = b->state == BOX_WAITING ? box_image_wake(h, p, b) : 0;
     if (next)
-        wake_at(h, wake, next);
+        pod_wake_at(h, wake, next);
+    return 0;
+}
+
+/* Brings one container on: what has ended and restarts is restarted, what waits is started, what its probes or hook condemned
+ * is ended. */
+static int bring_on(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, int64_t *wake, struct err *err)
+{
+    if (b->state == BOX_EXITED && restarts(p, b) && box_restart(h, ctx, p, b, err) < 0)
+        return -1;
+    if (go_on(h, ctx, p, b, wake, err) < 0)
+        return -1;
+    box_look(h, p, b);
+    if (b->end_why && box_end(h, p, b, b->end_why, b->kill_mono_ns, wake, err) < 0)
+        return -1;
+    /* An end that is known at once (it could not be started) is taken at the next turn. */
+    if (b->state == BOX_EXITED && restarts(p, b))
+        pod_wake_at(h, wake, 0);
     return 0;
 }
 
@@ -367,17 +387,16 @@ static int step_init(const struct pod_host *h, const struct ctx *ctx, struct pod
         return POD_STOPPING;
     for (size_t i = 0; i < p->n_init; i++) {
         struct box *b = &p->boxes[i];
-        if (b->state == BOX_EXITED && b->exit_code == 0)
+        if (b->state == BOX_EXITED && b->exit_code == 0 && !box_is_sidecar(p, b))
             continue;
         if (b->state == BOX_EXITED && !restarts(p, b))
-            return POD_ENDED;
-        if (b->state == BOX_EXITED && box_restart(h, ctx, p, b, err) < 0)
+            return POD_STOPPING; /* sidecars before it may still run */
+        if (bring_on(h, ctx, p, b, wake, err) < 0)
             return -1;
-        if (go_on(h, ctx, p, b, wake, err) < 0)
-            return -1;
-        /* An end that is known at once (it could not be started) is taken at the next turn. */
+        if (box_is_sidecar(p, b) && b->state == BOX_RUNNING && b->hooked && b->started)
+            continue;
         if (b->state == BOX_EXITED)
-            wake_at(h, wake, 0);
+            pod_wake_at(h, wake, 0);
         return POD_INIT;
     }
     return POD_RUN;
@@ -385,49 +404,21 @@ static int step_init(const struct pod_host *h, const struct ctx *ctx, struct pod
 
 static int step_run(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
 {
-    bool alive = false;
+    bool alive = false, hooks = false;
     if (asked_to_end(p))
         return POD_STOPPING;
-    for (size_t i = p->n_init; i < p->n_boxes; i++) {
-        struct box *b = &p->boxes[i];
-        if (b->state == BOX_EXITED && restarts(p, b) && box_restart(h, ctx, p, b, err) < 0)
-            return -1;
-        if (go_on(h, ctx, p, b, wake, err) < 0)
-            return -1;
-        if (b->state == BOX_EXITED && restarts(p, b))
-            wake_at(h, wake, 0);
-        alive |= b->state != BOX_EXITED || restarts(p, b);
-    }
-    return alive ? POD_RUN : POD_ENDED;
-}
-
-static int kill_all(const struct pod_host *h, struct pod *p, int sig, struct err *err)
-{
     for (size_t i = 0; i < p->n_boxes; i++) {
         struct box *b = &p->boxes[i];
-        AUTOFREE char *bundle = pod_bundle(h, p, b);
-        struct container_ref ref = {.id = b->cid, .bundle = bundle};
-        if ((b->state != BOX_RUNNING && b->state != BOX_PREPARED) || !b->cid)
+        if (b->init && !box_is_sidecar(p, b))
             continue;
-        int own = sig == SIGTERM && b->stop_signal ? b->stop_signal : sig;
-        if (h->runtime->ops->signal(h->runtime, &ref, own, err) < 0)
+        /* The next is not started before the hook of the one before has ended. */
+        bool held = hooks && b->state == BOX_WAITING && b->attempt == 0;
+        if (!held && bring_on(h, ctx, p, b, wake, err) < 0)
             return -1;
+        hooks |= !b->init && b->state == BOX_RUNNING && !b->hooked;
+        alive |= !b->init && (b->state != BOX_EXITED || restarts(p, b));
     }
-    return 0;
-}
-
-/* The first process of a container ignores a signal that it has no handler for: one that comes before the program is up would be
- * lost, and the pod would sit out its whole grace period. How long to wait for the youngest container, in nanoseconds. */
-#define SETTLE_NS (300 * NS_PER_MS)
-static int64_t settle_ns(const struct pod_host *h, const struct pod *p)
-{
-    int64_t wall = h->clock->wall_ns(h->clock), wait = 0;
-    for (size_t i = 0; i < p->n_boxes; i++) {
-        int64_t left = p->boxes[i].started_ns + SETTLE_NS - wall;
-        if (p->boxes[i].state == BOX_RUNNING && left > wait && left <= SETTLE_NS)
-            wait = left;
-    }
-    return wait;
+    return alive ? POD_RUN : POD_STOPPING; /* sidecars may still run */
 }
 
 static int step_stopping(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
@@ -441,30 +432,12 @@ static int step_stopping(const struct pod_host *h, const struct ctx *ctx, struct
     /* A later request may shorten the grace, never lengthen it. */
     if (!p->kill_mono_ns || now + grace < p->kill_mono_ns)
         p->kill_mono_ns = now + grace;
-    int64_t settle = p->term_sent || grace <= 2 * SETTLE_NS ? 0 : settle_ns(h, p);
-    if (settle) {
-        wake_at(h, wake, now + settle);
-        return POD_STOPPING;
-    }
-    if (!p->term_sent && grace > 0) {
-        for (size_t i = 0; i < p->n_boxes && p->obj; i++)
-            if (p->boxes[i].state == BOX_RUNNING) {
-                AUTOFREE char *field = xasprintf("spec.containers{%s}", p->boxes[i].name);
-                event_record_field(h->events, json_root(p->obj), &KUBE_PODS, field, "Normal", "Killing", "Stopping container %s",
-                                   p->boxes[i].name);
-            }
-        if (kill_all(h, p, SIGTERM, err) < 0)
+    for (size_t i = 0; i < p->n_boxes; i++) {
+        struct box *b = &p->boxes[i];
+        int64_t kill = b->end_why && b->kill_mono_ns < p->kill_mono_ns ? b->kill_mono_ns : p->kill_mono_ns;
+        if (box_end(h, p, b, NULL, kill, wake, err) < 0)
             return -1;
     }
-    p->term_sent = true;
-    if (p->kill_mono_ns <= now) {
-        if (kill_all(h, p, SIGKILL, err) < 0)
-            return -1;
-        p->kill_sent = true;
-        wake_at(h, wake, now + NS_PER_S);
-        return POD_STOPPING;
-    }
-    wake_at(h, wake, p->kill_mono_ns);
     return POD_STOPPING;
 }
 
@@ -564,7 +537,7 @@ int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int
             return -1;
     }
     if (p->refresh_mono_ns && (p->state == POD_INIT || p->state == POD_RUN))
-        wake_at(h, wake, p->refresh_mono_ns);
+        pod_wake_at(h, wake, p->refresh_mono_ns);
     if (p->object_gone && p->state == POD_GONE) {
         *forget = true;
         return forget_pod(h, p, err);

@@ -27,6 +27,7 @@
 #ifndef TM_NODE_POD_H
 #define TM_NODE_POD_H
 
+#include "cluster/node/checks/checks.h"
 #include "cluster/node/env.h"
 #include "cluster/node/nodedb.h"
 #include "cluster/node/runtime/runtime.h"
@@ -34,6 +35,8 @@
 #include "kube/kube.h"
 
 enum pod_state { POD_NEW, POD_SETUP, POD_INIT, POD_RUN, POD_STOPPING, POD_ENDED, POD_GONE };
+/* How far the end of a container that runs is: see pod_end.c. */
+enum box_ending { END_NO, END_HOOK, END_TURN, END_TERM, END_KILL };
 enum box_state { BOX_WAITING, BOX_PREPARED, BOX_RUNNING, BOX_EXITED };
 
 struct image_job;
@@ -56,6 +59,14 @@ struct box {
     int64_t retry_mono_ns;            /* not before this; 0: now */
     int64_t retry_wait_ns;            /* doubles with each failure of ours */
     bool created_event;
+    bool hooked;         /* its postStart hook is over, or there is none */
+    bool started, ready; /* what its probes say */
+    bool adopted;        /* runs since an earlier life of ours */
+    bool must_restart;   /* a probe had it ended: whatever its code is */
+    enum box_ending end;
+    char *end_why;                      /* it is to be ended by itself, the pod goes on; NULL: no */
+    int64_t kill_mono_ns;               /* end_why: when its grace is over */
+    int64_t least_mono_ns;              /* and not before this */
     int stop_signal;                    /* of the image; 0: SIGTERM */
     struct image_job *pull;             /* its image is being fetched; NULL: no */
     int64_t tell_mono_ns, tell_wait_ns; /* when a long fetch is spoken of next */
@@ -73,8 +84,7 @@ struct pod {
     char *reason, *message; /* status.reason when we ended it */
     struct box *boxes;      /* init containers first, in order */
     size_t n_boxes, n_init;
-    bool adopted; /* from a row of an earlier life, not looked at yet */
-    bool term_sent, kill_sent;
+    bool adopted;         /* from a row of an earlier life, not looked at yet */
     int64_t kill_mono_ns; /* when the grace is over */
     int64_t setup_retry_mono_ns, setup_wait_ns;
     int64_t measure_mono_ns; /* when volumes are measured next; INT64_MAX: never */
@@ -88,6 +98,7 @@ struct pod_host {
     struct images *images; /* NULL: only what the runtime has itself */
     struct nodedb *db;
     struct event_recorder *events;
+    struct checks *checks;
     const struct clock *clock;
     const char *node_name, *node_dir, *log_dir, *agent_path, *host_ip, *gateway;
     int64_t node_cpu_milli, node_memory;
@@ -158,6 +169,16 @@ bool box_pull_is_over(const struct box *b);
 void box_drop_pull(struct box *b);
 /* When a waiting container is to be looked at next (monotonic); 0: no time is known. */
 int64_t box_image_wake(const struct pod_host *h, struct pod *p, struct box *b);
+
+/* pod_end.c: hooks, probes, and the end of one container. */
+bool box_is_sidecar(const struct pod *p, const struct box *b);
+/* What is known of a container that runs; a probe or a hook may have condemned it (end_why). */
+void box_look(const struct pod_host *h, struct pod *p, struct box *b);
+/* One more step towards its end; again whenever the pod is looked at. why: for the event; NULL: its pod ends. */
+int box_end(const struct pod_host *h, struct pod *p, struct box *b, const char *why, int64_t kill_mono, int64_t *wake,
+            struct err *err);
+void box_begin_anew(struct box *b); /* forgets what was said of the attempt before */
+void pod_wake_at(const struct pod_host *h, int64_t *wake, int64_t mono);
 
 /* pod_status.c: the status subresource. */
 int pod_write_status(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct err *err);

@@ -338,6 +338,7 @@ int box_restart(const struct pod_host *h, const struct ctx *ctx, struct pod *p, 
         logs_remove(old);
     }
     b->attempt++;
+    box_begin_anew(b);
     set_text(&b->cid, NULL);
     set_text(&b->reason, NULL);
     set_text(&b->message, NULL);

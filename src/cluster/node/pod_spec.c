@@ -401,11 +401,6 @@ static int check_served(const struct pod *p, jval *container, bool init, struct 
         bool asked;
         const char *what;
     } checks[] = {
-        {init && !str_empty(container_restart_policy(container)), "an init container with restartPolicy (a sidecar)"},
-        {container_liveness_probe(container) != NULL, "livenessProbe"},
-        {container_startup_probe(container) != NULL, "startupProbe"},
-        {container_readiness_probe(container) != NULL, "readinessProbe"},
-        {container_lifecycle(container) != NULL, "lifecycle"},
         {pod_spec_share_process_namespace(spec, false), "shareProcessNamespace"},
         {pod_spec_host_pid(spec, false), "hostPID"},
         {pod_spec_host_ipc(spec, false), "hostIPC"},

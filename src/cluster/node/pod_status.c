@@ -33,10 +33,18 @@ void box_terminated(struct jm *m, jmval *out, const struct box *b)
         jm_put(m, out, "containerID", jm_strf(m, "crun://%s", b->cid));
 }
 
+/* A sidecar is done with its part in the start once it is up; what it does later is another matter. */
+static bool init_complete(const struct pod *p, const struct box *b)
+{
+    if (box_is_sidecar(p, b))
+        return p->state >= POD_RUN || (b->state == BOX_RUNNING && b->hooked && b->started);
+    return b->state == BOX_EXITED && b->exit_code == 0;
+}
+
 static bool init_done(const struct pod *p)
 {
     for (size_t i = 0; i < p->n_init; i++)
-        if (p->boxes[i].state != BOX_EXITED || p->boxes[i].exit_code != 0)
+        if (!init_complete(p, &p->boxes[i]))
             return false;
     return true;
 }
@@ -77,7 +85,8 @@ static jmval *box_status(struct jm *m, const struct pod *p, const struct box *b)
     if (before)
         container_state_set_terminated(m, last, jm_val(m, json_root(before)));
     container_status_set_last_state(m, s, last);
-    container_status_set_ready(m, s, b->init ? b->state == BOX_EXITED && b->exit_code == 0 : running && p->state == POD_RUN);
+    bool serves = running && b->ready && (p->state == POD_RUN || box_is_sidecar(p, b));
+    container_status_set_ready(m, s, b->init && !box_is_sidecar(p, b) ? b->state == BOX_EXITED && b->exit_code == 0 : serves);
     /* A restart counts once it has happened, not while it is waited for. */
     container_status_set_restart_count(m, s, b->state == BOX_WAITING && b->attempt > 0 ? b->attempt - 1 : b->attempt);
     container_status_set_image(m, s, image ? image : "");
@@ -86,7 +95,7 @@ static jmval *box_status(struct jm *m, const struct pod *p, const struct box *b)
         AUTOFREE char *id = xasprintf("crun://%s", b->cid);
         container_status_set_container_id(m, s, id);
     }
-    container_status_set_started(m, s, running);
+    container_status_set_started(m, s, running && (b->started || (b->init && !box_is_sidecar(p, b))));
     return s;
 }
 
@@ -128,6 +137,25 @@ static bool is_ours(const char *type)
     return false;
 }
 
+/* What keeps a pod whose containers are ready from being so: conditions that somebody else sets. */
+static void closed_gates(jval *pod, jval *conds, struct buf *out)
+{
+    jval *gates = pod_spec_readiness_gates(pod_spec(pod));
+    for (size_t i = 0; i < jv_len(gates); i++) {
+        const char *type = pod_readiness_gate_condition_type(jv_at(gates, i)), *status = NULL;
+        for (size_t k = 0; k < jv_len(conds); k++)
+            if (str_eq(pod_condition_type(jv_at(conds, k)), type))
+                status = pod_condition_status(jv_at(conds, k));
+        if (str_eq(status, "True"))
+            continue;
+        buf_adds(out, out->len ? ", " : "");
+        if (status)
+            buf_addf(out, "the status of pod readiness gate \"%s\" is not \"True\", but %s", type, status);
+        else
+            buf_addf(out, "corresponding condition of pod readiness gate \"%s\" does not exist.", type);
+    }
+}
+
 static void conditions(const struct pod_host *h, const struct pod *p, struct jm *m, jmval *status, jval *old, const char *phase)
 {
     jmval *out = jm_arr(m);
@@ -137,9 +165,10 @@ static void conditions(const struct pod_host *h, const struct pod *p, struct jm 
     int64_t gen = obj_generation(json_root(p->obj));
     for (size_t i = 0; i < p->n_boxes; i++) {
         const struct box *b = &p->boxes[i];
-        if (b->init && (b->state != BOX_EXITED || b->exit_code != 0))
+        bool sidecar = box_is_sidecar(p, b);
+        if (b->init && !init_complete(p, b))
             add_names(&uninit, b->name);
-        else if (!b->init && b->state != BOX_RUNNING)
+        if ((!b->init || sidecar) && (b->state != BOX_RUNNING || !b->ready))
             add_names(&unready, b->name);
     }
     bool initialized = !uninit.len, ready = !unready.len && initialized && p->state == POD_RUN;
@@ -151,7 +180,12 @@ static void conditions(const struct pod_host *h, const struct pod *p, struct jm 
               : initialized    ? (won ? "PodCompleted" : NULL)
                                : "ContainersNotInitialized",
               initialized || won ? NULL : uninit_text, gen);
-    for (int i = 0; i < 2; i++)
+    BUF(gates);
+    if (ready)
+        closed_gates(json_root(p->obj), old, &gates);
+    if (gates.len)
+        condition(h, m, out, old, "Ready", false, "ReadinessGatesNotReady", buf_str(&gates), gen);
+    for (int i = gates.len ? 1 : 0; i < 2; i++)
         condition(h, m, out, old, i ? "ContainersReady" : "Ready", ready,
                   ready                     ? NULL
                   : won                     ? "PodCompleted"
@@ -175,6 +209,8 @@ static const char *phase_of(const struct pod *p, jval *old)
         return before; /* terminal phases never change */
     for (size_t i = 0; i < p->n_boxes; i++) {
         const struct box *b = &p->boxes[i];
+        if (box_is_sidecar(p, b))
+            continue;
         started |= !b->init && (b->state == BOX_RUNNING || b->state == BOX_EXITED || b->attempt > 0);
         failed |= b->state == BOX_WAITING ? p->state >= POD_ENDED : b->state == BOX_EXITED && b->exit_code != 0;
     }

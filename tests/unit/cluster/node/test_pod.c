@@ -17,7 +17,9 @@ struct world {
     struct fake_kube *fake;
     struct node *node;
     char *dir;
-    int flaky; /* how often "flaky" still fails */
+    int flaky;   /* how often "flaky" still fails */
+    int healthy; /* what the program "check" answers: 0 is well */
+    int asked;   /* how often "count" ran */
 };
 
 /* A container's command is its script: exit CODE | sleep MS CODE | forever | stubborn | say TEXT | fail | oom | flaky. */
@@ -45,11 +47,25 @@ static void decide(void *self, const struct container_spec *spec, struct script 
         out->exit_code = __atomic_fetch_sub(&w->flaky, 1, __ATOMIC_SEQ_CST) > 0 ? 1 : 0;
 }
 
+/* Programs beside a container's own: check | well | ill | hang | count. */
+static int beside(void *self, const char *const *args, struct buf *out)
+{
+    struct world *w = self;
+    if (strcmp(args[0], "hang") == 0)
+        return -1;
+    if (strcmp(args[0], "count") == 0)
+        __atomic_add_fetch(&w->asked, 1, __ATOMIC_SEQ_CST);
+    if (strcmp(args[0], "ill") == 0)
+        buf_adds(out, "not well");
+    return strcmp(args[0], "check") == 0 ? __atomic_load_n(&w->healthy, __ATOMIC_SEQ_CST) : strcmp(args[0], "ill") == 0;
+}
+
 static void start(struct world *w)
 {
     ERR(e);
     struct node_config cfg = {
         .data_dir = w->dir, .node_name = "n1", .runtime = runtime_scripted_new(decide, w), .backoff_base_ns = 20 * NS_PER_MS};
+    runtime_scripted_exec(cfg.runtime, beside);
     w->node = node_start(&cfg, fake_kube_face(w->fake), &e);
     if (!w->node)
         fail_msg("%s", err_text(&e));
@@ -182,9 +198,6 @@ static void waits(void **state)
     expect(&w, "never", "c.state.waiting.reason", "ErrImageNeverPull");
     put_pod(&w, "badname", "\"containers\":[{\"name\":\"main\",\"image\":\"bad name\"}]");
     expect(&w, "badname", "c.state.waiting.reason", "InvalidImageName");
-    put_pod(&w, "probe", "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"livenessProbe\":{}}]");
-    expect(&w, "probe", "c.state.waiting.reason", "CreateContainerConfigError");
-    expect(&w, "probe", "c.state.waiting.message", "livenessProbe is not served by this node yet");
     put_pod(&w, "root", "\"securityContext\":{\"runAsNonRoot\":true},\"containers\":[{\"name\":\"main\",\"image\":\"x\"}]");
     expect(&w, "root", "c.state.waiting.reason", "CreateContainerConfigError");
     put_pod(&w, "env",
@@ -218,10 +231,157 @@ static void init_containers(void **state)
     expect(&w, "good", "i.state.terminated.reason", "Completed");
     expect(&w, "fails", "phase", "Failed");
     expect(&w, "fails", "c.state.waiting.reason", "PodInitializing");
-    put_pod(&w, "sidecar",
-            "\"initContainers\":[{\"name\":\"s\",\"image\":\"x\",\"restartPolicy\":\"Always\"}],\"containers\":[{\"name\":"
-            "\"main\",\"image\":\"x\"}]");
-    expect(&w, "sidecar", "i.state.waiting.reason", "CreateContainerConfigError");
+    world_close(&w);
+}
+
+#define PROBE(what, program) "\"" what "\":{\"exec\":{\"command\":[\"" program "\"]},\"periodSeconds\":1,\"failureThreshold\":1}"
+#define MAIN(command, more)  "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":" command "," more "}]"
+
+static bool has_event(struct world *w, const char *text)
+{
+    struct ctx ctx = ctx_background();
+    CLEANUP(kube_list_free) struct kube_list l = {0};
+    struct kube *k = fake_kube_face(w->fake);
+    bool found = false;
+    ERR(e);
+    if (kube_list(k, &ctx, &KUBE_EVENTS, "ns", NULL, &l, &e) < 0)
+        return false;
+    for (size_t i = 0; i < l.n; i++) {
+        const char *message = event_message(json_root(l.items[i]));
+        found |= message && strstr(message, text);
+    }
+    return found;
+}
+
+static void expect_event(struct world *w, const char *text)
+{
+    for (int i = 0; i < 1000 && !has_event(w, text); i++)
+        usleep(5000);
+    if (!has_event(w, text))
+        fail_msg("no event says \"%s\"", text);
+}
+
+static void ask_delete(struct world *w, const char *name, int grace);
+
+static void probes(void **state)
+{
+    struct world w;
+    world_open(&w);
+    w.healthy = 1;
+    put_pod(&w, "waits", MAIN("[\"forever\"]", PROBE("readinessProbe", "check")));
+    put_pod(
+        &w, "starts",
+        MAIN("[\"forever\"]",
+             PROBE("readinessProbe", "well") "," PROBE(
+                 "livenessProbe",
+                 "well") ","
+                         "\"startupProbe\":{\"exec\":{\"command\":[\"check\"]},\"periodSeconds\":1,\"failureThreshold\":30}"));
+    put_pod(&w, "ill", "\"terminationGracePeriodSeconds\":1," MAIN("[\"forever\"]", PROBE("livenessProbe", "ill")));
+    put_pod(&w, "once", "\"restartPolicy\":\"Never\"," MAIN("[\"forever\"]", PROBE("livenessProbe", "ill")));
+    put_pod(&w, "hangs", MAIN("[\"forever\"]", PROBE("readinessProbe", "hang")));
+    put_pod(&w, "never", MAIN("[\"forever\"]", PROBE("startupProbe", "ill")));
+    expect(&w, "waits", "c.started", "true");
+    expect_event(&w, "Readiness probe failed: ");
+    expect(&w, "waits", "c.ready", "false");
+    expect(&w, "starts", "c.started", "false");
+    expect(&w, "starts", "c.ready", "false");
+    __atomic_store_n(&w.healthy, 0, __ATOMIC_SEQ_CST);
+    expect(&w, "waits", "c.ready", "true");
+    expect(&w, "starts", "c.started", "true");
+    expect(&w, "starts", "c.ready", "true");
+    __atomic_store_n(&w.healthy, 1, __ATOMIC_SEQ_CST);
+    expect(&w, "waits", "c.ready", "false");
+    expect(&w, "starts", "c.ready", "true");
+    expect(&w, "ill", "c.lastState.terminated.exitCode", "143");
+    expect_event(&w, "Liveness probe failed: not well");
+    expect_event(&w, "Container main failed liveness probe, will be restarted");
+    expect(&w, "once", "phase", "Failed");
+    expect(&w, "once", "c.state.terminated.exitCode", "143");
+    expect_event(&w, "Container main failed liveness probe");
+    expect(&w, "never", "c.lastState.terminated.exitCode", "143");
+    expect_event(&w, "Container main failed startup probe, will be restarted");
+    expect_event(&w, "command timed out: \"hang\" timed out after 1s");
+    world_close(&w);
+}
+
+static void hooks(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_pod(&w, "after",
+            MAIN("[\"forever\"]", "\"lifecycle\":{\"postStart\":{\"exec\":{\"command\":[\"well\"]}},"
+                                  "\"preStop\":{\"exec\":{\"command\":[\"count\"]}}}"));
+    put_pod(&w, "hangs", MAIN("[\"forever\"]", "\"lifecycle\":{\"postStart\":{\"exec\":{\"command\":[\"hang\"]}}}"));
+    put_pod(&w, "bad",
+            "\"terminationGracePeriodSeconds\":1," MAIN("[\"forever\"]",
+                                                        "\"lifecycle\":{\"postStart\":{\"exec\":{\"command\":[\"ill\"]}}}"));
+    put_pod(&w, "slow",
+            "\"terminationGracePeriodSeconds\":1," MAIN("[\"forever\"]",
+                                                        "\"lifecycle\":{\"preStop\":{\"exec\":{\"command\":[\"hang\"]}}}"));
+    expect(&w, "after", "c.ready", "true");
+    expect(&w, "slow", "c.ready", "true");
+    expect(&w, "hangs", "c.ready", "false");
+    expect(&w, "bad", "c.lastState.terminated.exitCode", "143");
+    expect_event(&w, "PostStartHook failed");
+    expect_event(&w, "FailedPostStartHook");
+    ask_delete(&w, "after", 30);
+    expect_gone(&w, "after");
+    assert_int_equal(w.asked, 1);
+    ask_delete(&w, "slow", 1);
+    expect_gone(&w, "slow");
+    put_pod(&w, "rude", MAIN("[\"forever\"]", "\"lifecycle\":{\"preStop\":{\"exec\":{\"command\":[\"ill\"]}}}"));
+    expect(&w, "rude", "c.ready", "true");
+    ask_delete(&w, "rude", 30);
+    expect_gone(&w, "rude");
+    expect_event(&w, "PreStopHook failed");
+    world_close(&w);
+}
+
+#define SIDECAR(name, command, more)                                                                                             \
+    "{\"name\":\"" name "\",\"image\":\"x\",\"restartPolicy\":\"Always\",\"command\":" command more "}"
+
+static void sidecars(void **state)
+{
+    struct world w;
+    world_open(&w);
+    w.healthy = 1;
+    put_pod(&w, "job",
+            "\"restartPolicy\":\"Never\",\"initContainers\":[" SIDECAR(
+                "s", "[\"forever\"]", "") "],"
+                                          "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"sleep\",\"500\"]}]");
+    put_pod(&w, "late",
+            "\"restartPolicy\":\"Never\",\"initContainers\":[" SIDECAR(
+                "s", "[\"forever\"]",
+                "," PROBE("startupProbe",
+                          "check")) "],"
+                                    "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"3\"]}]");
+    put_pod(&w, "again",
+            "\"restartPolicy\":\"Never\",\"initContainers\":[" SIDECAR(
+                "s", "[\"exit\",\"1\"]", "") "],"
+                                             "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"forever\"]}]");
+    expect(&w, "job", "i.ready", "true");
+    expect(&w, "job", "i.started", "true");
+    expect(&w, "job", "phase", "Running");
+    expect(&w, "job", "phase", "Succeeded");
+    expect(&w, "job", "i.state.terminated.exitCode", "143");
+    expect(&w, "late", "c.state.waiting.reason", "PodInitializing");
+    expect(&w, "again", "i.lastState.terminated.exitCode", "1");
+    w.healthy = 0;
+    expect(&w, "late", "phase", "Failed");
+    expect(&w, "late", "c.state.terminated.exitCode", "3");
+    world_close(&w);
+}
+
+static void readiness_gates(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_pod(&w, "gated", "\"readinessGates\":[{\"conditionType\":\"ex.com/up\"}]," MAIN("[\"forever\"]", "\"tty\":false"));
+    expect(&w, "gated", "c.ready", "true");
+    JSON_REF(o) = fake_get(w.fake, &KUBE_PODS, "ns", "gated");
+    AUTOFREE char *text = jv_text(pod_status_conditions(pod_status(json_root(o))), JW_COMPACT);
+    assert_non_null(strstr(text, "\"ReadinessGatesNotReady\""));
+    assert_non_null(strstr(text, "corresponding condition of pod readiness gate \\\"ex.com/up\\\" does not exist."));
     world_close(&w);
 }
 
@@ -415,6 +575,7 @@ static void node_object(void **state)
 }
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
+           cmocka_unit_test(probes), cmocka_unit_test(hooks), cmocka_unit_test(sidecars), cmocka_unit_test(readiness_gates),
            cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes),
            cmocka_unit_test(new_life), cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs),
            cmocka_unit_test(node_object))
