@@ -237,6 +237,8 @@ char *blob_as_path(struct blob_store *s, const struct ctx *ctx, const char *buck
     return s->ops->as_path(s->self, bucket, key, create, err);
 }
 
+const char *blob_root(const struct blob_store *s) { return s->root; }
+
 /* ---- for the stores ------------------------------------------------------------------------------------------- */
 
 size_t blob_part_size(const struct blob_settings *set, unsigned n)

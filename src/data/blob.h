@@ -123,6 +123,9 @@ char *blob_sign(struct blob_store *s, const struct ctx *ctx, const char *bucket,
 char *blob_as_path(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, bool create,
                    struct err *err);
 
+/* The directory of a directory store, NULL of others; lives as long as the store. */
+const char *blob_root(const struct blob_store *s);
+
 /* ---- trees ---------------------------------------------------------------------------------------------------- */
 
 /* Called now and then by any of the workers, one at a time. */

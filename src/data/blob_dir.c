@@ -319,6 +319,6 @@ struct blob_store *blob_store_dir(const char *root, struct err *err)
     struct dir *s = xcalloc(1, sizeof *s);
     *s = (struct dir){.root = fd, .path = TAKE(real)};
     struct blob_store *b = xcalloc(1, sizeof *b);
-    *b = (struct blob_store){.ops = &ops, .self = s, .local = true};
+    *b = (struct blob_store){.ops = &ops, .self = s, .root = s->path, .local = true};
     return b;
 }

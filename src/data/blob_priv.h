@@ -24,7 +24,8 @@ struct blob_ops {
 struct blob_store {
     const struct blob_ops *ops;
     void *self;
-    bool local; /* a directory: what is below a key is found by path, not by prefix */
+    const char *root; /* of a directory store; lives in self */
+    bool local;       /* a directory: what is below a key is found by path, not by prefix */
 };
 
 /* blob_s3.c, blob_gcs.c */

@@ -6,5 +6,6 @@ const struct migration tidemill_migrations[] = {
     {1, schema_runs_sql},
     {2, schema_catalog_sql},
     {3, schema_recurring_sql},
+    {4, schema_stores_sql},
 };
 const size_t n_tidemill_migrations = ARRAY_LEN(tidemill_migrations);

@@ -397,6 +397,8 @@ static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
             .task = &x.task,
             .mounts = x.mounts,
             .n_mounts = x.n_mounts,
+            .secrets = x.secrets,
+            .n_secrets = x.n_secrets,
         };
         FAULT("engine.pod.before");
         rc = e->rt.start(e->rt.self, ctx, &t, err);

@@ -112,7 +112,7 @@ static bool bytes_there(const struct inst *i)
     for (int k = 0; k < i->c->n_out_artifacts; k++)
         for (int n = 0; i->out_artifacts[k] && n < i->out_artifacts[k]->n; n++) {
             const struct md_artifact *a = &i->out_artifacts[k]->v[n]->a;
-            if (a->size < 0 || !e->cfg.blobs || !str_starts(a->uri, "minio://"))
+            if (a->size < 0 || !live_is_mounted(i->live, a->uri))
                 continue;
             AUTOFREE char *scheme = NULL;
             AUTOFREE char *bucket = NULL;

@@ -11,9 +11,8 @@
 #include "pipelines/engine/live.h"
 #include "pipelines/engine/pods.h"
 
-#define DEFAULT_ROOT "minio://mlpipeline/v2/artifacts"
-#define IRS_MAX      64 /* compiled pipelines kept for runs to come */
-#define ROUNDS_MAX   64 /* of deciding and acting in one turn */
+#define IRS_MAX    64 /* compiled pipelines kept for runs to come */
+#define ROUNDS_MAX 64 /* of deciding and acting in one turn */
 
 int64_t engine_now(const struct engine *e) { return e->cfg.clock->wall_ns(e->cfg.clock); }
 
@@ -78,27 +77,15 @@ static void touch_all(struct inst *i)
             touch_all(i->kids[k]);
 }
 
-/* The pipeline root is fixed when the run starts. */
-static int fix_root(struct live *l, struct err *err)
+/* The pipeline root, the object stores and the account are fixed when the run starts. */
+static int fix_places(struct live *l, const struct ctx *ctx, struct err *err)
 {
-    const struct engine_config *cfg = &l->e->cfg;
     struct run *r = &l->run;
-    const char *root = r->pipeline_root_given;
-    if (str_empty(root) && !cfg->ignore_spec_root)
-        root = l->ir->default_root;
-    if (str_empty(root))
-        root = cfg->default_root ? cfg->default_root : DEFAULT_ROOT;
-    if (!str_starts(root, "minio://"))
-        return err_set(
-            err, ERR_INVALID,
-            "pipeline root %s: unsupported Cloud bucket; the embedded artifact store answers for minio:// only, object stores "
-            "elsewhere are not served yet",
-            root);
-    free(r->pipeline_root);
-    r->pipeline_root = xstrdup(root);
+    if (live_fix_stores(l, ctx, err) < 0)
+        return -1;
     if (str_empty(r->service_account)) {
         free(r->service_account);
-        r->service_account = xstrdup(cfg->default_service_account ? cfg->default_service_account : "pipeline-runner");
+        r->service_account = xstrdup(l->e->cfg.default_service_account ? l->e->cfg.default_service_account : "pipeline-runner");
     }
     return 0;
 }
@@ -108,7 +95,9 @@ static int begin_run(struct live *l, const struct ctx *ctx, struct db *db, struc
     ERR(e);
     int64_t now = engine_now(l->e);
     l->run.started_ns = now;
-    if (fix_root(l, &e) < 0) {
+    if (fix_places(l, ctx, &e) < 0) {
+        if (e.code != ERR_INVALID && e.code != ERR_FORBIDDEN)
+            return err_move(err, &e);
         l->run.finished_ns = now;
         live_want(l, RUN_FAILED, RPC_INVALID_ARGUMENT, err_text(&e));
         return 0;
@@ -355,8 +344,11 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
     if (cfg->runtime) {
         e->rt = *cfg->runtime;
     } else {
-        const struct pod_place place = {
-            .agent_path = e->cfg.agent_path, .agent_image = e->cfg.agent_image, .claim = e->cfg.claim, .root = e->cfg.data_dir};
+        const struct pod_place place = {.agent_path = e->cfg.agent_path,
+                                        .agent_image = e->cfg.agent_image,
+                                        .claim = e->cfg.claim,
+                                        .root = e->cfg.data_dir,
+                                        .artifacts = cfg->blobs ? blob_root(cfg->blobs) : NULL};
         e->pods = pods_new(cfg->kube, cfg->clock, &place);
         e->rt = pods_runtime(e->pods);
     }

@@ -298,7 +298,12 @@ static int mount_inputs(struct inst *i, struct execution *x, struct err *err)
                 return err_set(err, ERR_INVALID,
                                "input artifact \"%s\" is the container image %s; images as inputs are not served yet",
                                i->c->in_artifacts[k].key, l->v[n]->a.uri);
-            char *host = host_path(i->live->e, l->v[n]->a.uri, false, &e);
+            if (!live_is_mounted(i->live, l->v[n]->a.uri)) {
+                if (stores_bring(i, x, l->v[n], err) < 0)
+                    return -1;
+                continue;
+            }
+            char *host = host_path(i->live, l->v[n]->a.uri, false, &e);
             char *inside = artifact_path(l->v[n]);
             struct stat st;
             /* An artifact without bytes is fine: it is its metadata. */
@@ -317,7 +322,7 @@ static int mount_outputs(struct inst *i, struct execution *x, struct err *err)
 {
     AUTOFREE char *root = output_uri(i, "");
     ERR(e);
-    char *host = host_path(i->live->e, root, true, &e);
+    char *host = host_path(i->live, root, true, &e);
     char *inside = local_path(root);
     if (!host || !inside) {
         free(host);
@@ -430,6 +435,8 @@ int execution_make(struct inst *i, struct execution *x, struct err *err)
     if (rc == 0)
         rc = mount_outputs(i, x, err);
     if (rc == 0)
+        rc = stores_send(i, x, err);
+    if (rc == 0)
         rc = mount_inputs(i, x, err);
     return rc == 0 ? mount_workspace(i, x, err) : rc;
 }
@@ -447,5 +454,11 @@ void execution_clear(struct execution *x)
         free(x->mounts[k].container_path);
     }
     free(x->mounts);
+    for (size_t k = 0; k < x->n_secrets; k++) {
+        free(x->secrets[k].name);
+        free(x->secrets[k].path);
+    }
+    free(x->secrets);
+    strlist_free(&x->stores);
     *x = (struct execution){0};
 }

@@ -95,18 +95,22 @@ static int import_uri(struct inst *i, struct buf *uri, struct err *err)
 
 /* Of what is to be downloaded into the workspace, which the pipeline has, or it had not been accepted. Our own store's bytes are
  * mounted where the download would have put them. */
-static int check_workspace(const struct inst *i, const char *uri, struct err *err)
+static int to_workspace(const struct inst *i, const struct ctx *ctx, const char *uri, struct err *err)
 {
     ERR(e);
-    AUTOFREE char *host = host_path(i->live->e, uri, false, &e);
+    AUTOFREE char *host = host_path(i->live, uri, false, &e);
     if (host && fs_exists(host))
         return 0;
     if (host)
         return err_set(err, ERR_INVALID, "cannot download %s into the workspace: there is nothing", uri);
-    return err_set(err, ERR_INVALID,
-                   "cannot download %s into the workspace: only artifacts of this server's own store "
-                   "(minio://) are served there yet",
-                   uri);
+    AUTOFREE char *local = local_path(uri);
+    AUTOFREE char *to =
+        xasprintf("%s/workspaces/%s/.artifacts%s", i->live->e->cfg.data_dir, i->live->run.run_id, local ? local : "");
+    if (stores_download(i->live, ctx, uri, to, &e) == 0)
+        return 0;
+    if (e.code == ERR_CANCELLED)
+        return err_move(err, &e);
+    return err_set(err, ERR_INVALID, "cannot download %s into the workspace: %s", uri, err_text(&e));
 }
 
 int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err)
@@ -120,7 +124,7 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
     if (str_starts(buf_str(&uri), "oci://") && !str_eq(im->schema_title, "system.Model"))
         return err_set(err, ERR_INVALID, "%s is a container image and can be imported as system.Model only, not %s",
                        buf_str(&uri), im->schema_title);
-    if (im->to_workspace && check_workspace(i, buf_str(&uri), err) < 0)
+    if (im->to_workspace && to_workspace(i, ctx, buf_str(&uri), err) < 0)
         return -1;
     JM_NEW(m);
     jmval *root = im->metadata ? expand_json(i, m, im->metadata, err) : jm_obj(m);

@@ -78,6 +78,7 @@ struct live {
     struct run run;
     struct ir_pipeline *ir;
     struct json *parameters; /* of the run; NULL: none */
+    struct json *providers;  /* object stores as configured when the run started; NULL: nothing */
     struct inst *root;
     bool cancelling;       /* the user ended it */
     bool expired;          /* pipelineConfig.activeDeadlineSeconds is over */
@@ -179,6 +180,9 @@ struct execution {
     char *dir; /* host directory of the attempt */
     struct task_mount *mounts;
     size_t n_mounts;
+    struct task_secret *secrets; /* with keys of stores that are not mounted */
+    size_t n_secrets;
+    struct strlist stores; /* what tells the task's stores apart, by their number */
 };
 int execution_make(struct inst *i, struct execution *out, struct err *err);
 void execution_clear(struct execution *x);
@@ -187,14 +191,28 @@ struct json *executor_input(struct inst *i, struct err *err);
 char *output_uri(const struct inst *i, const char *key); /* caller frees */
 char *local_path(const char *uri);                       /* caller frees; NULL: no local form */
 char *artifact_path(const struct art *a);                /* where a container sees it; caller frees; NULL: nowhere */
-/* Where a URI of the embedded store lies on this machine (made when create is set); caller frees; NULL: it is none of its. */
-char *host_path(struct engine *e, const char *uri, bool create, struct err *err);
+/* Where a URI of the store that is mounted lies on this machine (made when create is set); caller frees; NULL: it is none of its.
+ */
+char *host_path(const struct live *l, const char *uri, bool create, struct err *err);
 char *executor_output_file(const struct inst *i);
 /* Host directories for the files of an attempt, of all attempts of a task, of all tasks of a run; caller frees. */
 char *attempt_dir(const struct inst *i);
 char *task_dir(const struct inst *i);
 char *run_dir(const struct live *l);
 void pod_name_of(const struct inst *i, char out[64]);
+
+/* ---- stores.c: stores that are mounted, and those that are not ----------------------------------------------------- */
+
+/* Sets run.pipeline_root and run.stores. -1 with ERR_INVALID: the run fails with this message; other codes: our own trouble. */
+int live_fix_stores(struct live *l, const struct ctx *ctx, struct err *err);
+int live_load_stores(struct live *l, struct err *err); /* from run.stores */
+/* Is this in the store whose files steps see? */
+bool live_is_mounted(const struct live *l, const char *uri);
+/* Has the agent bring an input, and send the outputs, when their store is not mounted. */
+int stores_bring(struct inst *i, struct execution *x, const struct art *a, struct err *err);
+int stores_send(struct inst *i, struct execution *x, struct err *err);
+/* Brings an object or a prefix to a path of this machine. ERR_NOT_FOUND: there is nothing. */
+int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *path, struct err *err);
 
 /* ---- prelude.c --------------------------------------------------------------------------------------------------- */
 

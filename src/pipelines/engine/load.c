@@ -295,6 +295,7 @@ struct live *live_load(struct engine *e, const struct ctx *ctx, struct db *db, s
     bool ok = l->ir != NULL;
     if (ok && l->run.parameters)
         ok = (l->parameters = parameters_of(&l->run, err)) != NULL;
+    ok = ok && live_load_stores(l, err) == 0;
     ok = ok && tasks_each(db, l->run.run_id, load_row, &ld, err) == 0;
     struct by_id *x, *tmp;
     HASH_ITER(hh, ld.table, x, tmp)
@@ -335,5 +336,6 @@ void live_free(struct live *l)
     run_clear(&l->run);
     ir_unref(l->ir);
     json_unref(l->parameters);
+    json_unref(l->providers);
     free(l);
 }

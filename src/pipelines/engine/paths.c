@@ -68,14 +68,14 @@ char *local_path(const char *uri)
     return path;
 }
 
-char *host_path(struct engine *e, const char *uri, bool create, struct err *err)
+char *host_path(const struct live *l, const char *uri, bool create, struct err *err)
 {
     AUTOFREE char *scheme = NULL;
     AUTOFREE char *bucket = NULL;
     AUTOFREE char *key = NULL;
-    if (!e->cfg.blobs || blob_uri_split(uri, &scheme, &bucket, &key, err) < 0 || !str_eq(scheme, "minio"))
+    if (!live_is_mounted(l, uri) || blob_uri_split(uri, &scheme, &bucket, &key, err) < 0)
         return NULL;
-    return blob_as_path(e->cfg.blobs, NULL, bucket, key, create, err);
+    return blob_as_path(l->e->cfg.blobs, NULL, bucket, key, create, err);
 }
 
 /* A custom path is where the producer left the bytes. Its consumers find them by the URI, as their SDK does, which knows no

@@ -15,6 +15,7 @@ struct pod_place {
     /* Task directories and artifacts: NULL, and they are mounted as paths of the machine; or the PersistentVolumeClaim in the
      * namespace of the pods whose volume is root here. */
     const char *claim, *root;
+    const char *artifacts; /* without a claim: the artifact store's directory, mounted once and in parts; NULL: there is none */
 };
 struct pods;
 /* kube, clock and what is in place must outlive it. */

@@ -50,11 +50,30 @@ static const char *beneath(const char *root, const char *path)
     return strncmp(path, root, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
 }
 
+/* Steps write into the artifact store, and may put links there at any time: what is mounted of it is named as a part of one
+ * volume, which the node looks up without leaving the volume. Nothing else has parents that a step can write to. */
+static void on_machine(struct pod_build *b, const char *name, const char *host, const char *path, const char *type,
+                       bool read_only)
+{
+    const char *part = b->place->artifacts ? beneath(b->place->artifacts, host) : NULL;
+    if (!part) {
+        host_mount(b, name, host, path, type, read_only);
+        return;
+    }
+    jmval *v = pod_volume(b, "tidemill-artifacts");
+    if (v) {
+        jmval *source = volume_make_host_path(b->m, v);
+        host_path_volume_source_set_path(b->m, source, b->place->artifacts);
+        host_path_volume_source_set_type(b->m, source, "Directory");
+    }
+    pod_mount(b, "tidemill-artifacts", path, part, read_only);
+}
+
 /* A file or directory of ours: by its path on the machine, or as a part of the claim that both sides see. */
 static int own_mount(struct pod_build *b, const char *name, const char *host, const char *path, const char *type, bool read_only)
 {
     if (!b->place->claim) {
-        host_mount(b, name, host, path, type, read_only);
+        on_machine(b, name, host, path, type, read_only);
         return 0;
     }
     const char *part = beneath(b->place->root, host);
@@ -134,6 +153,16 @@ static int mounts(struct pod_build *b)
             return -1;
     }
     return 0;
+}
+
+/* Keys of object stores that are not mounted: the agent reads them from files. */
+static void secrets(struct pod_build *b)
+{
+    for (size_t k = 0; k < b->t->n_secrets; k++) {
+        AUTOFREE char *name = xasprintf("store-%zu", k);
+        secret_volume_source_set_secret_name(b->m, volume_make_secret(b->m, pod_volume(b, name)), b->t->secrets[k].name);
+        pod_mount(b, name, b->t->secrets[k].path, NULL, true);
+    }
 }
 
 static void field_env(struct pod_build *b, const char *name, const char *path)
@@ -218,6 +247,7 @@ struct json *pod_make(const struct task_start *t, const struct pod_place *place,
     scratch(&b);
     if (mounts(&b) < 0)
         return NULL;
+    secrets(&b);
     if (t->kubernetes && pod_apply_config(&b, t->kubernetes) < 0)
         return NULL;
     system_metadata(&b);

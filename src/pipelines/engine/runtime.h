@@ -16,6 +16,11 @@ struct task_mount {
     bool read_only, is_file;
 };
 
+/* A Secret of the pod's namespace, as files. */
+struct task_secret {
+    char *name, *path;
+};
+
 /* Everything that an attempt needs. Owned by the engine, valid during the call. */
 struct task_start {
     const char *run_id, *run_name, *run_display_name, *task_id, *task_name;
@@ -31,6 +36,8 @@ struct task_start {
     const struct launch_task *task;
     const struct task_mount *mounts;
     size_t n_mounts;
+    const struct task_secret *secrets;
+    size_t n_secrets;
 };
 
 enum attempt_phase {

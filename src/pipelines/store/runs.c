@@ -46,6 +46,7 @@ static const struct row_field FIELDS[] = {
     {"parameters", "r.parameters", ROW_JSON, F(parameters), ROW_HIDDEN},
     {"pipeline_root_given", "r.pipeline_root_given", ROW_OPT, F(pipeline_root_given), ROW_HIDDEN},
     {"pipeline_root", "r.pipeline_root", ROW_OPT, F(pipeline_root), ROW_HIDDEN},
+    {"stores", "r.stores", ROW_OPT, F(stores), ROW_HIDDEN},
     {"service_account", "r.service_account", ROW_TEXT, F(service_account), ROW_SHOWN | ROW_HIDDEN},
     {"recurring_run_id", "r.recurring_run_id", ROW_TEXT, F(recurring_run_id), ROW_SHOWN},
     {"recurring_index", "r.recurring_index", ROW_INT, F(recurring_index), ROW_HIDDEN | ROW_FIXED},
@@ -177,7 +178,7 @@ int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_n
 {
     static const char SQL[] =
         "UPDATE runs SET state = ?2, state_history = ?3, error_code = ?4, error_message = ?5, pipeline_root = ?6, "
-        "started_at = ?7, finished_at = ?8, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?11 END "
+        "stores = ?12, started_at = ?7, finished_at = ?8, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?11 END "
         "WHERE run_id = ?1 AND generation = ?9 AND state = ?10";
     AUTOFREE char *history = history_add(r->state_history, state, now_ns, r->error_code, r->error_message);
     STMT(s, db, SQL, err);
@@ -194,6 +195,7 @@ int run_update(struct db *db, struct run *r, enum run_state state, int64_t now_n
     stmt_bind_i64(s, 9, r->generation);
     stmt_bind_i64(s, 10, r->state);
     stmt_bind_i64(s, 11, row_stamp());
+    stmt_bind_text(s, 12, r->stores);
     if (stmt_run(s, err) < 0)
         return -1;
     if (db_changes(db) != 1)

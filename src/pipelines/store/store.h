@@ -56,6 +56,7 @@ struct run {
     char *parameters;                        /* runtime_config.parameters, JSON object text; NULL: none given */
     char *pipeline_root_given;               /* runtime_config.pipeline_root as given; NULL: none */
     char *pipeline_root;                     /* as used, fixed when the run starts; NULL before */
+    char *stores;                            /* object stores as configured when it started, JSON object text; NULL: none */
     char *service_account;
     char *recurring_run_id;
     int64_t recurring_index;              /* number of a recurring run's run, from 1; -1: not one */

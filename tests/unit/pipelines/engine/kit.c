@@ -68,6 +68,12 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
     k->last_argv = strlist_join(&f->t.argv, "|");
     free(k->last_env);
     k->last_env = jv_text(t->env, JW_COMPACT);
+    BUF(task);
+    launch_task_text(t->task, &task);
+    free(k->last_task);
+    k->last_task = buf_steal(&task, NULL);
+    free(k->last_secret);
+    k->last_secret = t->n_secrets ? xasprintf("%s %s", t->secrets[0].name, t->secrets[0].path) : NULL;
     free(k->last_kubernetes);
     k->last_kubernetes = t->kubernetes ? jv_text(t->kubernetes, JW_COMPACT | JW_SORTED) : NULL;
     strlist_free(&k->last_mounts);
@@ -246,6 +252,8 @@ void kit_close(struct kit *k)
     free(k->last_input);
     free(k->last_argv);
     free(k->last_kubernetes);
+    free(k->last_task);
+    free(k->last_secret);
     free(k->last_env);
     fs_rm_rf(k->dir, NULL);
 }

@@ -45,6 +45,8 @@ struct kit {
     struct strmap inputs;       /* executor input by task name */
     struct strlist last_mounts; /* where the mounts of the last step lie inside */
     char *last_env;
+    char *last_task;       /* its task file */
+    char *last_secret;     /* "name path" of its first Secret; NULL: none */
     char *last_kubernetes; /* NULL: it has no configuration of its own */
 };
 

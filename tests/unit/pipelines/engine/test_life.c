@@ -260,7 +260,7 @@ static void bad_root(void **state)
 {
     OPEN({.task = "nobody"});
     AUTOFREE char *one = kit_yaml("", RUNS("a", "step") END, STEP);
-    AUTOFREE char *y = xasprintf("%sdefaultPipelineRoot: gs://bucket/x\n", one);
+    AUTOFREE char *y = xasprintf("%sdefaultPipelineRoot: azblob://bucket/x\n", one);
     AUTOFREE char *id = kit_run(&k, y, NULL, RUN_FAILED);
     AUTOFREE char *message = NULL;
     kit_state(&k, id, &message);

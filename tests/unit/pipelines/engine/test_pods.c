@@ -91,4 +91,44 @@ static void on_a_claim(void **state)
     assert_non_null(strstr(err_text(&e), "/elsewhere/x is not on the volume of claim data (/shared)"));
 }
 
-TEST_GROUP(pods, cmocka_unit_test(on_a_claim), cmocka_unit_test(unscheduled), cmocka_unit_test(pods_of_others))
+/* On one machine the artifact store is one volume, of which a step gets parts: the node looks them up without leaving it,
+ * whatever links a step has planted there meanwhile. Keys of stores elsewhere are files of a Secret. */
+static void on_a_machine(void **state)
+{
+    const struct pod_place place = {.agent_path = "/a", .root = "/data", .artifacts = "/data/artifacts"};
+    char host[] = "/data/artifacts/b/k", path[] = "/minio/b/k", ws[] = "/data/workspaces/r", wp[] = "/kfp-workspace",
+         name[] = "keys", keys[] = "/tidemill/stores/0";
+    struct task_mount m[] = {{.host_path = host, .container_path = path, .read_only = true},
+                             {.host_path = ws, .container_path = wp}};
+    struct task_secret s[] = {{name, keys}};
+    struct task_start t = {.run_id = RUN,
+                           .run_name = "r",
+                           .task_name = "t",
+                           .ns = "ns",
+                           .pod_name = "p",
+                           .image = "i",
+                           .task_dir = "/data/engine/x/0",
+                           .mounts = m,
+                           .n_mounts = 2,
+                           .secrets = s,
+                           .n_secrets = 1};
+    ERR(e);
+    JSON_REF(pod) = pod_make(&t, &place, &e);
+    if (!pod)
+        fail_msg("%s", err_text(&e));
+    AUTOFREE char *text = jv_text(json_root(pod), JW_COMPACT);
+    static const char *const parts[] = {
+        "{\"name\":\"tidemill-artifacts\",\"hostPath\":{\"path\":\"/data/artifacts\",\"type\":\"Directory\"}}",
+        "{\"name\":\"tidemill-artifacts\",\"mountPath\":\"/minio/b/k\",\"subPath\":\"b/k\",\"readOnly\":true}",
+        "\"hostPath\":{\"path\":\"/data/workspaces/r\",\"type\":\"Directory\"}",
+        "{\"name\":\"store-0\",\"secret\":{\"secretName\":\"keys\"}}",
+        "{\"name\":\"store-0\",\"mountPath\":\"/tidemill/stores/0\",\"readOnly\":true}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (!strstr(text, parts[i]))
+            fail_msg("%s is not in %s", parts[i], text);
+    assert_null(strstr(text, "/data/artifacts/b"));
+}
+
+TEST_GROUP(pods, cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim), cmocka_unit_test(unscheduled),
+           cmocka_unit_test(pods_of_others))

@@ -220,7 +220,7 @@ static void importer_to_workspace(void **state)
     } cases[] = {
         {"minio://mlpipeline/given/data", NULL},
         {"minio://mlpipeline/given/none", "there is nothing"},
-        {"gs://b/data", "this server's own store"},
+        {"https://h.example/data", "only what lies in an object store"},
     };
     OPEN({.task = "nobody"});
     AUTOFREE char *bytes = xasprintf("%s/artifacts/mlpipeline/given/data", k.dir);
