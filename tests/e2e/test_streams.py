@@ -104,8 +104,6 @@ def test_refusals(tidemill, pod):
                        (['exec', 'nopod', '--', 'ls'], 'pods "nopod" not found')):
         r = tidemill.kubectl(*args, check=False)
         assert r.returncode == 1 and text in r.stderr
-    tidemill.kubectl('apply', '-f', '-', stdin=POD % ('over', 'true', 'stdin: false'))
-    tidemill.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/over', '--timeout=60s')
     r = tidemill.kubectl('get', '--raw', '/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=1', check=False)
     assert 'Upgrade request required' in r.stderr
 
@@ -160,16 +158,17 @@ def gone(text, wait=15):
 
 def test_cut(tidemill, pod):
     """Neither a client that is killed nor a tidemill that is leaves the program behind."""
+    number = 100000 + os.getpid()
     for tty in (False, True):
-        p = popen(tidemill, 'exec', pod, '-it' if tty else '-i', '--', 'sh', '-c', 'sleep 98765 & sleep 98765', stdin=subprocess.PIPE,
+        p = popen(tidemill, 'exec', pod, '-it' if tty else '-i', '--', 'sh', '-c', f'sleep {number} & sleep {number}', stdin=subprocess.PIPE,
                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 15
-        while not alive('^sleep 98765') and time.monotonic() < until:
+        while not alive(f'^sleep {number}') and time.monotonic() < until:
             time.sleep(0.05)
-        assert alive('^sleep 98765')
+        assert alive(f'^sleep {number}')
         p.kill()
         p.wait()
-        assert gone('^sleep 98765')
+        assert gone(f'^sleep {number}')
 
 
 def test_slow_reader(tidemill, pod):

@@ -91,6 +91,15 @@ static void remove_link(struct link *l)
     link_free(l);
 }
 
+/* Channels cannot be ended one by one: the end of the last is that of the connection. */
+static void close_when_over(struct forward *f)
+{
+    for (const struct link *l = f->links; l; l = l->next)
+        if (!l->dead)
+            return;
+    carrier_close(f->carrier);
+}
+
 static void close_link(struct link *l)
 {
     struct forward *f = l->f;
@@ -112,6 +121,7 @@ static void close_link(struct link *l)
         if (l->watch)
             l->fd = -1;
         l->watch = NULL;
+        close_when_over(f);
     }
 }
 
