@@ -19,7 +19,8 @@ struct up {
     const struct command *self;
     const char *data, *listen, *kube_listen, *ready_file, *pod_cidr, *log_level;
     bool detach, no_node, no_engine;
-    const char *registries, *docker_config;
+    const char *registries, *docker_config, *image_gc;
+    unsigned image_gc_high, image_gc_low;
     struct strlist host_images, host_envs, host_paths, mirrors, insecure;
     struct caller caller;
     char *data_dir;
@@ -36,9 +37,22 @@ static int prepare_data_dir(struct up *u, struct err *err)
     return 0;
 }
 
+static int read_image_gc(struct up *u, struct err *err)
+{
+    unsigned high = 0, low = 0;
+    char more;
+    if (!u->image_gc)
+        return 0;
+    if (sscanf(u->image_gc, "%3u,%3u%c", &high, &low, &more) != 2 || high < 1 || high > 100 || low < 1 || low > high)
+        return err_set(err, ERR_BAD_REQUEST, "--image-gc %s: give two percentages, the higher first, as in 85,80", u->image_gc);
+    u->image_gc_high = high;
+    u->image_gc_low = low;
+    return 0;
+}
+
 static int check_options(struct up *u, struct err *err)
 {
-    if (cli_log_level(u->log_level, err) < 0)
+    if (read_image_gc(u, err) < 0 || cli_log_level(u->log_level, err) < 0)
         return -1;
     const struct {
         const char *flag, *value;
@@ -102,7 +116,9 @@ static int serve(struct up *u)
                                .image_mirrors = (const char *const *)u->mirrors.v,
                                .insecure_registries = (const char *const *)u->insecure.v,
                                .registries_file = u->registries,
-                               .docker_config = u->docker_config};
+                               .docker_config = u->docker_config,
+                               .image_gc_high = u->image_gc_high,
+                               .image_gc_low = u->image_gc_low};
     struct server *s = server_start(&o, &e);
     if (!s)
         return cli_fail(u->self, &e);
@@ -186,6 +202,19 @@ static void block_signals(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/* Names of directories are given as seen from here; pods see them under their whole name. */
+static void make_absolute(struct strlist *paths)
+{
+    AUTOFREE char *here = getcwd(NULL, 0);
+    for (size_t i = 0; here && i < paths->n; i++) {
+        char *path = paths->v[i], *part = str_starts(path, "./") ? path + 2 : path;
+        if (path[0] == '/' || !*part)
+            continue;
+        paths->v[i] = fs_join(here, part);
+        free(path);
+    }
+}
+
 static int run_up(struct up *u)
 {
     ERR(e);
@@ -193,6 +222,8 @@ static int run_up(struct up *u)
     caller_find(&u->caller);
     if (check_options(u, &e) < 0 || prepare_data_dir(u, &e) < 0)
         return cli_fail(u->self, &e);
+    make_absolute(&u->host_envs);
+    make_absolute(&u->host_paths);
     /* NULL-terminated from here on. */
     strlist_take(&u->host_images, NULL);
     strlist_take(&u->host_envs, NULL);
@@ -223,6 +254,8 @@ static int up_main(const struct command *self, int argc, char **argv)
          "mirrors, insecure registries and certificates, one a line [DIR/registries]"},
         {"docker-config", 0, OPT_TEXT, &u.docker_config, "FILE",
          "credentials for registries beside pull secrets, e.g. ~/.docker/config.json"},
+        {"image-gc", 0, OPT_TEXT, &u.image_gc, "HIGH,LOW",
+         "a disk fuller than HIGH percent loses unused images until it is down to LOW [85,80]"},
         {"pod-cidr", 0, OPT_TEXT, &u.pod_cidr, "CIDR", "addresses of pods [chosen so that it does not collide]"},
         {"no-node", 0, OPT_FLAG, &u.no_node, NULL, "serve the APIs only: pods stay Pending"},
         {"no-engine", 0, OPT_FLAG, &u.no_engine, NULL, "accept runs and leave them PENDING"},

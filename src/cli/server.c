@@ -185,6 +185,8 @@ static int start_cluster(struct server *s, struct err *err)
                              .insecure_registries = s->o->insecure_registries,
                              .registries_file = s->o->registries_file,
                              .docker_config = s->o->docker_config,
+                             .image_gc_high = s->o->image_gc_high,
+                             .image_gc_low = s->o->image_gc_low,
                              .kube_addr = s->kube_addr,
                              .front_addr = s->front_addr,
                              .pod_cidr = s->o->pod_cidr};

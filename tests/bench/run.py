@@ -4,6 +4,7 @@
   start    `up` to the first answered /readyz, and to Node Ready, on an existing data directory
   idle     a minute of doing nothing: memory, CPU time, bytes written
   pod      a pod of image host, create to the workload's first instruction, against conmon + crun started by hand
+  image    a 100 MB image from a registry on loopback: create to first instruction, against curl | tar; then from the store, against image host
   chain    20 no-op container steps one after the other, per step
   python   lightweight Python components one after the other, against kfp.local's SubprocessRunner with and without venv, and the floor
   soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
@@ -173,14 +174,14 @@ class Lean:
         return self.c.getresponse().read()
 
 
-def pod_times(kube, prefix, n, pause):
+def pod_times(kube, prefix, n, pause, image='host'):
     """Milliseconds from before the POST is sent to the workload's first instruction, by its own clock; looked at after pause seconds; the next comes then."""
     pods = '/api/v1/namespaces/default/pods'
     times = []
     for i in range(n):
         name = f'{prefix}{i}'
         body = {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': name},
-                'spec': {'restartPolicy': 'Never', 'containers': [{'name': 'main', 'image': 'host', 'command': ['date', '+%s.%N']}]}}
+                'spec': {'restartPolicy': 'Never', 'containers': [{'name': 'main', 'image': image, 'command': ['date', '+%s.%N']}]}}
         began = time.time()
         kube.ask('POST', pods, body)
         time.sleep(pause)   # not asking meanwhile: questions take the processors from what is measured
@@ -206,6 +207,41 @@ def bench_pod():
     peer = statistics.median(hand)
     note('pod: create to first instruction, p50', statistics.median(rest), 'ms', peer, 'conmon + crun by hand', 'by hand + 10 ms')
     note('the same while the pod before is taken away', statistics.median(busy), 'ms', peer, 'conmon + crun by hand')
+
+
+def bench_image():
+    """Files of the machine, in six layers, with enough noise that they stay 100 MB when compressed."""
+    import images_kit as kit
+    date = pathlib.Path('/usr/bin/date')
+    libs = [l.split()[2] if '=>' in l else l.split()[0] for l in subprocess.run(['ldd', date], capture_output=True, text=True).stdout.splitlines() if '/' in l]
+    files = [(p.lstrip('/'), pathlib.Path(p).read_bytes()) for p in [str(date), *libs]]
+    layers = [kit.layer([('tmp', None), ('bin', '->usr/bin'), *files])]
+    layers += [kit.layer([(f'opt/{n}/f{k}', os.urandom(20 << 10)) for k in range(1000)]) for n in range(5)]
+    registry = kit.DockerRegistry()
+    t = Tidemill(*node_options()).start()
+    try:
+        image = kit.Image(layers, {'Env': ['PATH=/usr/bin']})
+        ref = registry.push('bench/big', '1', image)
+        kube = Lean(t.kubeconfig)
+        kube.ask('GET', '/version')
+        pod_times(kube, 'warm', 3, 0.3)
+        with tempfile.TemporaryDirectory() as d:
+            began = time.monotonic()
+            for b in image.layers:
+                url = f'http://{registry.host}/v2/bench/big/blobs/{kit.digest(b)}'
+                subprocess.run(f'curl -s {url} | tar -xzf - -C {d}', shell=True, check=True)
+            os.sync()
+            peer = (time.monotonic() - began) * 1000
+        first = pod_times(kube, 'first', 1, 0.5, ref)[0]
+        note(f'image of {sum(map(len, image.layers)) >> 20} MiB: pull and first start', first, 'ms', peer, 'curl | tar, one layer after the other, sync')
+        cached, host = [], []
+        for i in range(4):
+            cached += pod_times(kube, f'cached{i}-', 6, 0.5, ref)
+            host += pod_times(kube, f'host{i}-', 6, 0.5)
+        note('image from the store: create to first instruction', statistics.median(cached), 'ms', statistics.median(host), 'image host', 'image host + 10 ms')
+    finally:
+        t.purge()
+        registry.close()
 
 
 def run_chain(t, pipeline, steps):

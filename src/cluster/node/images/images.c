@@ -81,7 +81,7 @@ int images_collect(struct images *im, struct err *err)
         return 0;
     if (image_store_collect(im->store, is_low_enough, im, im->clock->wall_ns(im->clock) - GC_MIN_AGE, &removed, err) < 0)
         return -1;
-    if (removed || !is_low_enough(im))
+    if (removed)
         log_warn("the disk of %s is %u%% full; %zu images that nothing uses were removed, now it is %u%%", im->dir, before,
                  removed, percent_used(im));
     return 0;
@@ -115,9 +115,11 @@ static void *keeper_main(void *arg)
         int rc = poll(p, ARRAY_LEN(p), left < 0 ? 0 : (int)(left / NS_PER_MS) + 1);
         if (p[0].revents)
             return NULL;
-        if (rc > 0 && p[1].revents && index_changed(fd) && im->changed)
+        bool other = rc > 0 && p[1].revents && index_changed(fd);
+        if (other && im->changed)
             im->changed(im->self);
-        if (im->clock->mono_ns(im->clock) < next)
+        /* What has just come may have been the last that the disk could take. */
+        if (!other && im->clock->mono_ns(im->clock) < next)
             continue;
         ERR(e);
         if (images_collect(im, &e) < 0)

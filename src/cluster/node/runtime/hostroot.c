@@ -303,8 +303,14 @@ static void add_env(struct hostroot *h, const char *prefix)
     AUTOFREE char *python = fs_join(prefix, "bin/python3");
     char real[PATH_MAX];
     strlist_add(&h->envs, prefix);
-    if (!realpath(python, real))
+    /* Scripts of an environment name their Python by its real path. */
+    if (realpath(prefix, real) && !str_eq(real, prefix))
+        show(h, real);
+    if (!realpath(python, real)) {
+        log_warn("host environment %s has no bin/python3: is it the prefix of a venv, a conda environment or a version of pyenv?",
+                 prefix);
         return;
+    }
     for (int up = 0; up < 2; up++) {
         char *slash = strrchr(real, '/');
         if (!slash || slash == real)
@@ -371,13 +377,15 @@ void hostroot_image(const struct hostroot *h, struct image_info *out)
     *out = (struct image_info){.cwd = xstrdup("/")};
     strlist_addf(&out->env, "PATH=%s", buf_str(&path));
     strlist_add(&out->env, "LANG=C.UTF-8");
-    for (size_t i = 0; i < h->envs.n; i++) {
-        AUTOFREE char *cfg = fs_join(h->envs.v[i], "pyvenv.cfg");
-        if (fs_exists(cfg)) {
-            strlist_addf(&out->env, "VIRTUAL_ENV=%s", h->envs.v[i]);
-            break;
+    static const char *const marks[][2] = {{"pyvenv.cfg", "VIRTUAL_ENV"}, {"conda-meta", "CONDA_PREFIX"}};
+    for (size_t k = 0; k < ARRAY_LEN(marks); k++)
+        for (size_t i = 0; i < h->envs.n; i++) {
+            AUTOFREE char *mark = fs_join(h->envs.v[i], marks[k][0]);
+            if (fs_exists(mark)) {
+                strlist_addf(&out->env, "%s=%s", marks[k][1], h->envs.v[i]);
+                break;
+            }
         }
-    }
     for (size_t i = 0; i < h->env.n; i++)
         strlist_add(&out->env, h->env.v[i]);
     if (fs_read("/etc/machine-id", 64, &id, NULL) < 0)

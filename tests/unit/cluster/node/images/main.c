@@ -20,5 +20,6 @@ int main(int argc, char **argv)
     failed += RUN_GROUP(manifests);
     failed += RUN_GROUP(unpacking);
     failed += RUN_GROUP(storing);
+    failed += RUN_GROUP(face);
     return failed ? 1 : 0;
 }

@@ -57,8 +57,7 @@ static char *put_layer(struct image_store *s, const char *what)
     return TAKE(digest);
 }
 
-/* Returns its id. */
-static char *put_image(struct image_store *s, const char *name, const char *layer, int64_t now)
+char *kit_put_image(struct image_store *s, const char *name, const char *layer, int64_t now)
 {
     AUTOFREE char *diff_id = put_layer(s, layer), *config = xasprintf(CONFIG, name, diff_id);
     IMAGE_RECORD(r);
@@ -91,7 +90,7 @@ static void names_move(void **state)
 {
     struct world w;
     world_open(&w);
-    AUTOFREE char *one = put_image(w.store, "a:1", "l1", 1), *two = put_image(w.store, "b:1", "l2", 2);
+    AUTOFREE char *one = kit_put_image(w.store, "a:1", "l1", 1), *two = kit_put_image(w.store, "b:1", "l2", 2);
     assert_true(knows(w.store, "a:1", one) && knows(w.store, "b:1", two) && !knows(w.store, "a:2", NULL));
     AUTOFREE char *by_digest = xasprintf("x@%s", one);
     assert_true(knows(w.store, by_digest, one));
@@ -118,9 +117,9 @@ static void two_at_a_time(void **state)
     ERR(e);
     world_open(&w);
     struct image_store *other = image_store_open(w.images, w.pods, &e);
-    AUTOFREE char *one = put_image(w.store, "a:1", "l1", 1);
+    AUTOFREE char *one = kit_put_image(w.store, "a:1", "l1", 1);
     assert_true(knows(other, "a:1", one));
-    AUTOFREE char *two = put_image(other, "b:1", "l2", 2);
+    AUTOFREE char *two = kit_put_image(other, "b:1", "l2", 2);
     assert_true(knows(w.store, "b:1", two) && count(w.store) == 2);
     OK(image_store_remove(other, one, NULL, err));
     assert_false(knows(w.store, "a:1", NULL));
@@ -139,7 +138,7 @@ static void removal(void **state)
 {
     struct world w;
     world_open(&w);
-    AUTOFREE char *one = put_image(w.store, "a:1", "shared", 1), *two = put_image(w.store, "b:1", "shared", 2),
+    AUTOFREE char *one = kit_put_image(w.store, "a:1", "shared", 1), *two = kit_put_image(w.store, "b:1", "shared", 2),
                   *dir = bundle(&w, "uid");
     AUTOFREE char *layer = digest_of("shared", 6);
     OK(image_store_use(w.store, one, dir, 5, err));
@@ -165,8 +164,8 @@ static void collection(void **state)
 {
     struct world w;
     world_open(&w);
-    AUTOFREE char *a = put_image(w.store, "a:1", "la", 10), *b = put_image(w.store, "b:1", "lb", 20),
-                  *c = put_image(w.store, "c:1", "lc", 30), *d = put_image(w.store, "d:1", "ld", 1000), *dir = bundle(&w, "uid");
+    AUTOFREE char *a = kit_put_image(w.store, "a:1", "la", 10), *b = kit_put_image(w.store, "b:1", "lb", 20),
+                  *c = kit_put_image(w.store, "c:1", "lc", 30), *d = kit_put_image(w.store, "d:1", "ld", 1000), *dir = bundle(&w, "uid");
     OK(image_store_use(w.store, a, dir, 20, err)); /* the oldest is in use */
     size_t removed;
     int one = 1, all = 1000;
@@ -261,7 +260,7 @@ static void wrong_layers(void **state)
 int kit_put_image_main(const char *images, const char *pods)
 {
     struct image_store *s = image_store_open(images, pods, NULL);
-    free(put_image(s, "a:1", "layer", 1));
+    free(kit_put_image(s, "a:1", "layer", 1));
     image_store_close(s);
     return 0;
 }
@@ -288,7 +287,7 @@ static void killed(void **state)
         OK(image_store_sweep(s, true, err));
         bool there = knows(s, "a:1", NULL);
         assert_int_equal(there, i == 3);
-        AUTOFREE char *id = put_image(s, "a:1", "layer", 2), *layer = digest_of("layer", 5),
+        AUTOFREE char *id = kit_put_image(s, "a:1", "layer", 2), *layer = digest_of("layer", 5),
                       *diff = image_store_layer_dir(s, layer), *file = fs_join(diff, "file");
         assert_true(knows(s, "a:1", id) && fs_exists(file));
         image_store_close(s);
