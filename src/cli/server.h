@@ -17,7 +17,7 @@ struct server_options {
     const char *const *host_images, *const *host_envs, *const *host_paths; /* NULL-terminated */
     const char *const *image_mirrors, *const *insecure_registries;         /* NULL-terminated */
     const char *registries_file, *docker_config;                           /* NULL: the usual one; none */
-    unsigned image_gc_high, image_gc_low;                          /* percent; 0: the usual */
+    unsigned image_gc_high, image_gc_low;                                  /* percent; 0: the usual */
     const char *pod_cidr;
     const struct caller *caller;
 };

@@ -26,7 +26,8 @@ void kit_tar_put(struct kit_tar *t, struct archive_entry *e, const void *p, size
 void kit_tar_end(struct kit_tar *t);
 void kit_tar_free(struct kit_tar *t);
 
-/* An image of one layer that was never unpacked, called docker.io/library/<name>; returns its id, the caller frees (test_store.c). */
+/* An image of one layer that was never unpacked, called docker.io/library/<name>; returns its id, the caller frees
+ * (test_store.c). */
 struct image_store;
 char *kit_put_image(struct image_store *s, const char *name, const char *layer, int64_t now);
 /* Puts an image into the store there: what a test kills in the middle (test_store.c). */

@@ -1,6 +1,6 @@
 /* The face: finding, using, fetching from where nobody is, collecting. */
-#include <sys/socket.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -124,7 +124,8 @@ static void fetching(void **state)
     image_job_drop(bad);
     err_clear(&e);
     /* Port 1 of loopback: nobody. Two ask for the same, one fetch serves both. */
-    struct image_job *a = images_fetch(w.im, "127.0.0.1:1/x:1", &none, "one"), *b = images_fetch(w.im, "127.0.0.1:1/x:1", &none, "two");
+    struct image_job *a = images_fetch(w.im, "127.0.0.1:1/x:1", &none, "one"),
+                     *b = images_fetch(w.im, "127.0.0.1:1/x:1", &none, "two");
     assert_ptr_equal(a, b);
     assert_int_equal(wait_for(a, &e), IMAGE_JOB_FAILED);
     assert_int_equal(wait_for(b, &e2), IMAGE_JOB_FAILED);
@@ -152,7 +153,8 @@ static void giving_up(void **state)
     AUTOCLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, 10) == 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
-    AUTOFREE char *name = xasprintf("127.0.0.1:%d/x:1", ntohs(at.sin_port)), *other = xasprintf("127.0.0.1:%d/y:1", ntohs(at.sin_port));
+    AUTOFREE char *name = xasprintf("127.0.0.1:%d/x:1", ntohs(at.sin_port)),
+                  *other = xasprintf("127.0.0.1:%d/y:1", ntohs(at.sin_port));
     int64_t began = clock_system.mono_ns(&clock_system);
     world_open(&w, kit_dir(), 0, &clock_system);
     struct image_job *a = images_fetch(w.im, name, &none, "one"), *b = images_fetch(w.im, other, &none, "two");

@@ -165,7 +165,8 @@ static void collection(void **state)
     struct world w;
     world_open(&w);
     AUTOFREE char *a = kit_put_image(w.store, "a:1", "la", 10), *b = kit_put_image(w.store, "b:1", "lb", 20),
-                  *c = kit_put_image(w.store, "c:1", "lc", 30), *d = kit_put_image(w.store, "d:1", "ld", 1000), *dir = bundle(&w, "uid");
+                  *c = kit_put_image(w.store, "c:1", "lc", 30), *d = kit_put_image(w.store, "d:1", "ld", 1000),
+                  *dir = bundle(&w, "uid");
     OK(image_store_use(w.store, a, dir, 20, err)); /* the oldest is in use */
     size_t removed;
     int one = 1, all = 1000;
