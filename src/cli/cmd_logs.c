@@ -1,5 +1,6 @@
 /* cmd_logs.c - tidemill logs: what the steps of a run printed. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -9,6 +10,7 @@
 struct logs {
     const struct command *self;
     struct front f;
+    struct task_names names;
     bool follow, head_lines;
 };
 
@@ -38,15 +40,42 @@ static int task_logs(struct logs *l, jval *t)
     if (str_empty(pod))
         return EXIT_OK;
     if (l->head_lines) {
-        printf("==> %s (%s) <==\n", jv_str_or(jv_get(t, "display_name"), ""), jv_str_or(jv_get(t, "state"), ""));
+        printf("==> %s (%s) <==\n", task_name(&l->names, t), jv_str_or(jv_get(t, "state"), ""));
         fflush(stdout);
     }
     return one_pod(l, "kubeflow", pod);
 }
 
+/* Those that TASK names, or all of them. A name that several iterations have means all of these. */
+static int run_logs(struct logs *l, jval *run, const char *what)
+{
+    jval *t, *only = NULL;
+    jval *tasks = jv_path(run, "run_details", "task_details", NULL);
+    int n = 0, n_pods = 0, code = EXIT_OK;
+    for (struct jiter it = jv_iter(tasks); what && jv_next(&it, NULL, &t);)
+        if (task_name_means(&l->names, t, what)) {
+            only = t;
+            n++;
+            n_pods += !str_empty(jv_str(jv_get(t, "pod_name")));
+        }
+    if (what && !n_pods) {
+        if (n)
+            fprintf(stderr, "tidemill logs: task '%s' has had no pod (%s)\n", what, jv_str_or(jv_get(only, "state"), "PENDING"));
+        else
+            fprintf(stderr, "tidemill logs: the run has no task '%s'; 'tidemill runs %s' lists them\n", what,
+                    jv_str_or(jv_get(run, "run_id"), "RUN"));
+        return EXIT_FAILED;
+    }
+    l->head_lines = !what || n_pods > 1;
+    for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &t);)
+        if ((!what || task_name_means(&l->names, t, what)) && task_logs(l, t) != EXIT_OK)
+            code = EXIT_FAILED;
+    return code;
+}
+
 static int logs_main(const struct command *self, int argc, char **argv)
 {
-    struct logs l = {.self = self};
+    struct logs l = {.self = self, .names = {.by_id = STRMAP_INIT(free)}};
     const char *url = NULL, *data = NULL;
     const struct opt opts[] = {{"follow", 'f', OPT_FLAG, &l.follow, NULL, "go on until the step ends"},
                                {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to ask"},
@@ -57,27 +86,19 @@ static int logs_main(const struct command *self, int argc, char **argv)
         return code;
     ERR(e);
     JSON_REF(run) = front_open(&l.f, url, data, &e) < 0 ? NULL : runs_find(&l.f, rest.v[0], &e);
-    jval *task = run && rest.n == 2 ? runs_task(json_root(run), rest.v[1], &e) : NULL, *t;
-    if (!run || (rest.n == 2 && !task)) {
+    if (!run || task_names_load(&l.names, &l.f, jv_str_or(jv_get(json_root(run), "run_id"), ""), &e) < 0)
         code = cli_fail(self, &e);
-    } else if (task) {
-        code = str_empty(jv_str(jv_get(task, "pod_name"))) ? EXIT_FAILED : task_logs(&l, task);
-        if (str_empty(jv_str(jv_get(task, "pod_name"))))
-            fprintf(stderr, "tidemill logs: task '%s' has had no pod (%s)\n", rest.v[1],
-                    jv_str_or(jv_get(task, "state"), "PENDING"));
-    } else {
-        l.head_lines = true;
-        code = EXIT_OK;
-        for (struct jiter it = jv_iter(jv_path(json_root(run), "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);)
-            if (task_logs(&l, t) != EXIT_OK)
-                code = EXIT_FAILED;
-    }
+    else
+        code = run_logs(&l, json_root(run), rest.n == 2 ? rest.v[1] : NULL);
+    task_names_free(&l.names);
     front_close(&l.f);
     return code;
 }
 
-const struct command cmd_logs = {.name = "logs",
-                                 .summary = "Print what the steps of a run wrote",
-                                 .usage = "logs RUN [TASK] [-f]",
-                                 .help = "RUN is an id, the beginning of one, or a display name; TASK a display name or task id.",
-                                 .main = logs_main};
+const struct command cmd_logs = {
+    .name = "logs",
+    .summary = "Print what the steps of a run wrote",
+    .usage = "logs RUN [TASK] [-f]",
+    .help = "RUN is an id, the beginning of one, or a display name; TASK a name (of a loop: all of that name), the end of\n"
+            "a path as 'tidemill runs RUN' shows it (for-loop-2[0]/train), or a task id.",
+    .main = logs_main};

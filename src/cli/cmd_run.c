@@ -141,20 +141,20 @@ static struct json *submit(struct front *f, const char *file, const struct strli
 /* ---- watching ---- */
 
 /* On a terminal: the table is drawn over itself. */
-static void draw(jval *run, int *lines)
+static void draw(jval *run, const struct task_names *names, int *lines)
 {
     BUF(out);
     if (*lines)
         buf_addf(&out, "\033[%dA\033[J", *lines);
     AUTOFREE char *took = runs_took(jv_str(jv_get(run, "created_at")), jv_str(jv_get(run, "finished_at")));
     buf_addf(&out, "%s  %s\n", run_state_of(run), took);
-    *lines = 1 + runs_task_table(run, true, &out);
+    *lines = 1 + runs_task_table(run, names, true, &out);
     fputs(buf_str(&out), stdout);
     fflush(stdout);
 }
 
 /* Elsewhere: a line for each change of a task's state. */
-static void print_changes(jval *run, struct strmap *seen)
+static void print_changes(jval *run, const struct task_names *names, struct strmap *seen)
 {
     jval *t;
     for (struct jiter it = jv_iter(jv_path(run, "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);) {
@@ -166,10 +166,19 @@ static void print_changes(jval *run, struct strmap *seen)
         AUTOFREE char *took =
             run_is_final(t) ? runs_took(jv_str(jv_get(t, "start_time")), jv_str(jv_get(t, "end_time"))) : xstrdup("");
         const char *message = jv_str(jv_path(t, "error", "message", NULL));
-        printf("%-10s %-32s %s%s%s\n", state, jv_str_or(jv_get(t, "display_name"), ""), took, message ? "  " : "",
-               message ? message : "");
+        printf("%-10s %-32s %s%s%s\n", state, task_name(names, t), took, message ? "  " : "", message ? message : "");
     }
     fflush(stdout);
+}
+
+/* Whether all tasks have names: those of iterations come with time. */
+static bool all_named(jval *run, const struct task_names *names)
+{
+    jval *t;
+    for (struct jiter it = jv_iter(jv_path(run, "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);)
+        if (!strmap_get(&names->by_id, jv_str_or(jv_get(t, "task_id"), "")))
+            return false;
+    return true;
 }
 
 static int watch(const struct command *self, struct front *f, const char *id)
@@ -177,6 +186,7 @@ static int watch(const struct command *self, struct front *f, const char *id)
     bool tty = isatty(STDOUT_FILENO);
     int lines = 0;
     struct strmap seen = STRMAP_INIT(free);
+    TASK_NAMES(names);
     for (;;) {
         ERR(e);
         JSON_REF(run) = runs_get(f, id, &e);
@@ -185,10 +195,13 @@ static int watch(const struct command *self, struct front *f, const char *id)
             return cli_fail(self, &e);
         }
         jval *r = json_root(run);
+        /* Without names the tasks' own do. */
+        if (!all_named(r, &names) && task_names_load(&names, f, id, &e) < 0)
+            err_clear(&e);
         if (tty)
-            draw(r, &lines);
+            draw(r, &names, &lines);
         else
-            print_changes(r, &seen);
+            print_changes(r, &names, &seen);
         if (run_is_final(r)) {
             const char *message = jv_str(jv_path(r, "error", "message", NULL));
             AUTOFREE char *took = runs_took(jv_str(jv_get(r, "created_at")), jv_str(jv_get(r, "finished_at")));

@@ -46,7 +46,10 @@ static int one(const struct command *self, struct front *f, const char *what)
     jval *r = json_root(run);
     printf("%s  %s  %s\n", jv_str_or(jv_get(r, "run_id"), ""), run_state_of(r), jv_str_or(jv_get(r, "display_name"), ""));
     BUF(table);
-    runs_task_table(r, isatty(STDOUT_FILENO), &table);
+    TASK_NAMES(names);
+    if (task_names_load(&names, f, jv_str_or(jv_get(r, "run_id"), ""), &e) < 0)
+        return cli_fail(self, &e);
+    runs_task_table(r, &names, isatty(STDOUT_FILENO), &table);
     fputs(buf_str(&table), stdout);
     const char *message = jv_str(jv_path(r, "error", "message", NULL));
     if (message)
@@ -54,7 +57,7 @@ static int one(const struct command *self, struct front *f, const char *what)
     jval *t;
     printf("task ids:\n");
     for (struct jiter it = jv_iter(jv_path(r, "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);)
-        printf("  %s  %s\n", jv_str_or(jv_get(t, "task_id"), ""), jv_str_or(jv_get(t, "display_name"), ""));
+        printf("  %s  %s\n", jv_str_or(jv_get(t, "task_id"), ""), task_name(&names, t));
     return EXIT_OK;
 }
 

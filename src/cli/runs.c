@@ -85,12 +85,9 @@ static const char *colour_of(const char *state)
     return "\033[2m";
 }
 
-/* iteration >= 0: the task is that iteration of the loop above it, which has the same name. */
-static void task_line(jval *t, int depth, int iteration, bool colour, struct buf *out)
+static void task_line(jval *t, const char *name, int depth, bool colour, struct buf *out)
 {
     const char *state = jv_str_or(jv_get(t, "state"), "PENDING"), *message = jv_str(jv_path(t, "error", "message", NULL));
-    AUTOFREE char *name = iteration < 0 ? xstrdup(jv_str_or(jv_get(t, "display_name"), "?"))
-                                        : xasprintf("%s[%d]", jv_str_or(jv_get(t, "display_name"), "?"), iteration);
     AUTOFREE char *took = runs_took(jv_str(jv_get(t, "start_time")), jv_str(jv_get(t, "end_time")));
     int width = 34 - 2 * depth;
     buf_addf(out, "  %*s%-*.*s %s%-10s%s %8s", 2 * depth, "", width > 8 ? width : 8, 60, name, colour ? colour_of(state) : "",
@@ -109,12 +106,12 @@ static int by_start(const void *a, const void *b)
     return x_started != y_started ? y_started - x_started : strcmp(x, y);
 }
 
-static int children(jval *tasks, jval *parent, int depth, bool colour, struct buf *out)
+static int children(jval *tasks, jval *parent, const struct task_names *names, int depth, bool colour, struct buf *out)
 {
     const char *up = jv_str_or(jv_get(parent, "task_id"), "-");
     AUTOFREE jval **list = xreallocarray(NULL, jv_len(tasks) + 1, sizeof *list);
     size_t n = 0;
-    int lines = 0, iteration = 0;
+    int lines = 0;
     if (depth > 64)
         return 0;
     for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &list[n]);)
@@ -122,41 +119,19 @@ static int children(jval *tasks, jval *parent, int depth, bool colour, struct bu
     if (n > 1)
         qsort(list, n, sizeof *list, by_start);
     for (size_t i = 0; i < n; i++) {
-        bool same = str_eq(jv_str(jv_get(list[i], "display_name")), jv_str(jv_get(parent, "display_name")));
-        task_line(list[i], depth, same ? iteration++ : -1, colour, out);
-        lines += 1 + children(tasks, list[i], depth + 1, colour, out);
+        const char *name = task_name(names, list[i]), *last = strrchr(name, '/');
+        task_line(list[i], last ? last + 1 : name, depth, colour, out);
+        lines += 1 + children(tasks, list[i], names, depth + 1, colour, out);
     }
     return lines;
 }
 
-int runs_task_table(jval *run, bool colour, struct buf *out)
+int runs_task_table(jval *run, const struct task_names *names, bool colour, struct buf *out)
 {
     jval *tasks = jv_path(run, "run_details", "task_details", NULL), *t;
     /* The root's own line would only repeat the run. */
     for (struct jiter it = jv_iter(tasks); jv_next(&it, NULL, &t);)
         if (str_empty(jv_str(jv_get(t, "parent_task_id"))))
-            return children(tasks, t, 0, colour, out);
+            return children(tasks, t, names, 0, colour, out);
     return 0;
-}
-
-jval *runs_task(jval *run, const char *name, struct err *err)
-{
-    jval *t, *found = NULL;
-    int n = 0;
-    for (struct jiter it = jv_iter(jv_path(run, "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);) {
-        if (str_eq(jv_str(jv_get(t, "task_id")), name))
-            return t;
-        if (str_eq(jv_str(jv_get(t, "display_name")), name)) {
-            found = t;
-            n++;
-        }
-    }
-    if (n == 1)
-        return found;
-    if (n)
-        err_set(err, ERR_BAD_REQUEST, "the run has %d tasks named '%s' (a loop?): give the task id, 'tidemill runs RUN' shows it",
-                n, name);
-    else
-        err_set(err, ERR_NOT_FOUND, "the run has no task '%s'", name);
-    return NULL;
 }

@@ -2,7 +2,7 @@
 #ifndef TM_CLI_RUNS_H
 #define TM_CLI_RUNS_H
 
-#include "cli/front.h"
+#include "cli/task_names.h"
 
 /* A run by id, a unique beginning of an id, or its display name (the newest one of that name). */
 struct json *runs_find(struct front *f, const char *what, struct err *err);
@@ -13,8 +13,5 @@ bool run_is_final(jval *run);
 char *runs_took(const char *start, const char *end);
 /* Appends a table of the tasks (parents before children, indented): name, state, how long, message. colour for terminals. Returns
  * the lines. */
-int runs_task_table(jval *run, bool colour, struct buf *out);
-/* One task of a run by display name (the last part of its path is enough) or task id; NULL when there is none or several. */
-jval *runs_task(jval *run, const char *name, struct err *err);
-
+int runs_task_table(jval *run, const struct task_names *names, bool colour, struct buf *out);
 #endif

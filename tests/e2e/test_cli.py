@@ -171,3 +171,29 @@ def test_run_goes_into_an_experiment_by_name(fresh, tmp_path):
     assert len(runs) == 2
     r = t.cli('run', str(f), '--experiment', 'mine', check=False)
     assert r.returncode == 1 and "--experiment mine: no experiment has this id or name" in r.stderr and "'others'" in r.stderr
+
+
+@needs_node
+def test_tasks_of_loops_are_told_apart(tidemill, tmp_path):
+    from kfp import compiler, dsl
+
+    @dsl.container_component
+    def step(n: int):
+        return dsl.ContainerSpec(image='host', command=['sh', '-c', 'echo item "$0"'], args=[n])
+
+    @dsl.pipeline(name='loop')
+    def loop():
+        with dsl.ParallelFor([5, 6, 7]) as i:
+            step(n=i)
+    f = tmp_path / 'loop.yaml'
+    compiler.Compiler().compile(loop, str(f))
+    out = tidemill.cli('run', str(f), '--watch').stdout
+    run_id = out.split()[1]
+    assert 'for-loop-2[1]/step' in out
+    assert tidemill.cli('logs', run_id, 'for-loop-2[1]/step').stdout == 'item 6\n'
+    every = tidemill.cli('logs', run_id, 'step').stdout
+    assert [every.index(f'item {n}\n') for n in (5, 6, 7)] == sorted(every.index(f'item {n}\n') for n in (5, 6, 7))
+    assert '==> for-loop-2[2]/step (SUCCEEDED) <==' in every
+    r = tidemill.cli('logs', run_id, 'for-loop-9', check=False)
+    assert r.returncode == 1 and "no task 'for-loop-9'" in r.stderr
+    assert 'for-loop-2[0]/step' in tidemill.cli('runs', run_id).stdout
