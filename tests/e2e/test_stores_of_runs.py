@@ -87,6 +87,7 @@ def test_artifacts_through_s3(t):
     assert str(1000 * sum(range(20)) + 20) in t.cli('logs', r.run_id, 'count').stdout
     listed = t.cli('artifacts', r.run_id).stdout
     assert f's3://{stores.BUCKET}/root/elsewhere/' in listed
+    assert listed.count('/executor-logs') == 2
     pods = t.kubectl('get', 'pods', '-A', '-o', 'json', '-l', f'pipeline/runid={r.run_id}').stdout
     assert stores.SECRET not in pods
 

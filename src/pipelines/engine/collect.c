@@ -244,3 +244,25 @@ int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_re
                                  i->out_artifacts);
     return 0;
 }
+
+/* ---- the log -------------------------------------------------------------------------------------------------- */
+
+int collect_log(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err)
+{
+    int64_t id = 0;
+    if (!r->has_log || i->live->e->cfg.no_logs)
+        return 0;
+    if (md_ids_take(i->live->e->cfg.store->ids, ctx, MD_SEQ_ARTIFACT, 1, &id, err) < 0)
+        return -1;
+    AUTOFREE char *uri = log_uri(i);
+    const char *name = strrchr(uri, '/') + 1;
+    JM_NEW(m);
+    jmval *o = jm_obj(m);
+    jm_set_root(m, o);
+    jm_put(m, o, "display_name", jm_str(m, name));
+    struct art *a = art_make(i, id, name, "system.Artifact", "0.0.1", uri, jm_freeze(m));
+    a->a.size = r->log_size >= 0 ? r->log_size : -1;
+    live_link_output(i, name, a);
+    art_unref(a);
+    return 0;
+}

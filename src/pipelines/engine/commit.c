@@ -50,6 +50,15 @@ void live_link_outputs(struct inst *i)
     }
 }
 
+void live_link_output(struct inst *i, const char *key, const struct art *a)
+{
+    struct artlist *list = artlist_new(1);
+    list->v[0] = (struct art *)(uintptr_t)a;
+    link_list(i, MD_IO_OUTPUT, key, "", list);
+    list->n = 0;
+    artlist_unref(list);
+}
+
 static void free_link(struct pending_link *p)
 {
     free(p->l.run_id);

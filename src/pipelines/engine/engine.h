@@ -31,6 +31,7 @@ struct engine_config {
     const char *final_status; /* "v2" (COMPLETE, FAILED, CANCELED; NULL too) or "task" (SUCCEEDED, FAILED, CANCELLED) */
     bool paused;              /* accept runs and leave them PENDING (--no-engine) */
     bool no_cache;            /* CacheEnabled=false */
+    bool no_logs;             /* PUBLISH_LOGS=false: steps leave no artifact executor-logs */
     bool ignore_spec_root;    /* ignoreSpecRoot */
     bool terminated_canceled; /* runs.terminated_state=CANCELED instead of FAILED */
     int64_t exit_grace_s;     /* time for exit tasks of a run being terminated; 0: 60 */

@@ -391,6 +391,9 @@ static void list_outputs(struct inst *i, struct launch_task *t)
         strlist_add(&t->clean, path);
         add_parent(&t->dirs, path);
     }
+    AUTOFREE char *log = log_uri(i);
+    if (!i->live->e->cfg.no_logs)
+        t->log_path = local_path(log);
     t->executor_output_path = executor_output_file(i);
     strlist_add(&t->clean, t->executor_output_path);
     add_parent(&t->dirs, t->executor_output_path);

@@ -195,6 +195,7 @@ char *artifact_path(const struct art *a);                /* where a container se
  */
 char *host_path(const struct live *l, const char *uri, bool create, struct err *err);
 char *executor_output_file(const struct inst *i);
+char *log_uri(const struct inst *i); /* of the attempt in progress; caller frees */
 /* Host directories for the files of an attempt, of all attempts of a task, of all tasks of a run; caller frees. */
 char *attempt_dir(const struct inst *i);
 char *task_dir(const struct inst *i);
@@ -224,6 +225,9 @@ int prelude_find(const struct strlist *argv, struct strlist *requirements);
 
 /* Turns a result into outputs of the instance. -1 with ERR_INVALID: the attempt failed with this message. */
 int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err);
+
+/* Records the log that an attempt left, also a failed one. */
+int collect_log(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err);
 
 /* A new artifact of an instance, to be written with the next transaction. The caller owns one reference. */
 struct art *art_make(struct inst *i, int64_t id, const char *name, const char *title, const char *version, const char *uri,
@@ -268,7 +272,8 @@ void attempt_failed(struct inst *i, int64_t now_ns, int code, const char *messag
 int live_commit(struct live *l, const struct ctx *ctx, struct err *err);
 void live_link_inputs(struct inst *i, enum md_io io);
 void live_link_outputs(struct inst *i);
-void commit_forget(struct live *l); /* frees what waits to be written */
+void live_link_output(struct inst *i, const char *key, const struct art *a); /* one that the component does not declare */
+void commit_forget(struct live *l);                                          /* frees what waits to be written */
 
 /* ---- the engine ----------------------------------------------------------------------------------------------------- */
 

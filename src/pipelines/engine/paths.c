@@ -113,3 +113,9 @@ char *executor_output_file(const struct inst *i)
     AUTOFREE char *local = local_path(root);
     return local ? xasprintf("%s/output_metadata.json", local) : xstrdup("/tmp/kfp_outputs/output_metadata.json");
 }
+
+char *log_uri(const struct inst *i)
+{
+    AUTOFREE char *root = task_root(i);
+    return inst_retry(i) ? xasprintf("%s/executor-logs-%d", root, i->row.attempt) : xasprintf("%s/executor-logs", root);
+}

@@ -210,6 +210,10 @@ int stores_send(struct inst *i, struct execution *x, struct err *err)
         o->uri = output_uri(i, o->key);
         o->store = n;
     }
+    if (x->task.log_path) {
+        x->task.log_uri = log_uri(i);
+        x->task.log_store = n;
+    }
     return 0;
 }
 

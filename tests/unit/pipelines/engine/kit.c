@@ -169,6 +169,8 @@ static void write_result(struct kit *k, struct fake_pod *f, const struct script 
             (struct launch_result_artifact){.key = xstrdup(f->t.artifacts[i].key), .exists = s && s->artifacts};
     r.executor_output = s ? xstrdup(s->executor_output) : NULL;
     ERR(e);
+    r.has_log = f->t.log_path && s && s->logs;
+    r.log_size = 7;
     if (launch_result_write(&r, f->dir, &e) < 0)
         fail_msg("%s", err_text(&e));
     f->ok = r.exit_code == 0;

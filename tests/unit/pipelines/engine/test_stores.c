@@ -238,5 +238,28 @@ static void unusable(void **state)
     }
 }
 
-TEST_GROUP(stores, cmocka_unit_test(rules), cmocka_unit_test(elsewhere), cmocka_unit_test(fixed_at_start),
+/* Each attempt's log is an artifact, also of attempts that failed; a name of its own each when there may be several. */
+static void logs(void **state)
+{
+    struct kit k;
+    static const struct script scripts[] = {
+        {.task = "a", .fail_attempts = 2, .logs = true}, {.task = "b", .logs = true}, {.task = "c"}};
+    kit_open(&k, scripts, 3);
+    AUTOFREE char *y = kit_yaml("",
+                                RUNS("a", "step") ", retryPolicy: {maxRetryCount: 3, backoffDuration: 1s}" END RUNS("b", "step")
+                                    END RUNS("c", "step") END,
+                                STEP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(
+        kit_count(&k, "SELECT count(*) FROM artifacts WHERE run_id = ?1 AND name LIKE 'executor-logs%' AND size = 7", id), 4);
+    assert_int_equal(kit_count(&k, "SELECT count(*) FROM artifacts WHERE run_id = ?1 AND uri LIKE '%/executor-logs-2'", id), 1);
+    assert_int_equal(kit_count(&k, "SELECT count(*) FROM artifacts WHERE run_id = ?1 AND uri LIKE '%/b/%/executor-logs'", id), 1);
+    k.cfg.no_logs = true;
+    kit_restart(&k);
+    AUTOFREE char *none = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(kit_count(&k, "SELECT count(*) FROM artifacts WHERE run_id = ?1", none), 0);
+    kit_close(&k);
+}
+
+TEST_GROUP(stores, cmocka_unit_test(logs), cmocka_unit_test(rules), cmocka_unit_test(elsewhere), cmocka_unit_test(fixed_at_start),
            cmocka_unit_test(unusable))
