@@ -117,11 +117,17 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                           .base_delay_ns = cfg->base_delay_ns};
     const struct mirror_config objects = {
         .kube = cfg->kube, .api = p->api, .store = &p->store, .base_delay_ns = cfg->base_delay_ns};
-    return p->engine && (p->mirror = mirror_start(&objects, err)) && (p->schedule = schedule_start(&times, err)) ? 0 : -1;
+    struct retention_config old = {.store = &p->store, .self = p, .remove = hook_remove};
+    if (!p->engine || retention_from_env(&old, err) < 0 || !(p->mirror = mirror_start(&objects, err)) ||
+        !(p->schedule = schedule_start(&times, err)))
+        return -1;
+    p->retention = retention_start(&old);
+    return 0;
 }
 
 void pipelines_part_halt(struct pipelines_part *p)
 {
+    retention_stop(TAKE(p->retention));
     schedule_halt(p->schedule);
     mirror_halt(p->mirror);
     if (p->engine)

@@ -8,6 +8,7 @@
 #include "pipelines/api/api.h"
 #include "pipelines/engine/engine.h"
 #include "pipelines/mirror/mirror.h"
+#include "pipelines/schedule/retention.h"
 #include "pipelines/schedule/schedule.h"
 
 struct pipelines_part {
@@ -16,8 +17,9 @@ struct pipelines_part {
     struct pipelines_api *api;
     struct engine *engine;
     struct schedule *schedule; /* recurring runs */
-    struct mirror *mirror;     /* and their Kubernetes objects */
-    struct kube *kube;         /* the component's identity; set by pipelines_part_run */
+    struct retention *retention;
+    struct mirror *mirror; /* and their Kubernetes objects */
+    struct kube *kube;     /* the component's identity; set by pipelines_part_run */
 };
 struct pipelines_run_config {
     struct kube *kube;

@@ -6,5 +6,6 @@ extern const char schema_runs_sql[];      /* 1: runs, tasks, lineage, step cache
 extern const char schema_catalog_sql[];   /* 2: pipelines, versions, experiments */
 extern const char schema_recurring_sql[]; /* 3: recurring runs */
 extern const char schema_stores_sql[];    /* 4: object stores of runs */
+extern const char schema_lists_sql[];     /* 5: indexes and counts for lists */
 
 #endif

@@ -99,14 +99,14 @@ static int read_key(const struct row_table *kind, struct predicate *p, struct er
         return err_set(err, ERR_INVALID, "Predicate key cannot be empty");
     const struct row_field *f;
     if (str_starts(p->key, "tags.")) {
-        f = row_field(kind, "tags");
+        f = row_field(kind, "tags", ROW_NO_FILTER);
         p->tag = p->key + 5;
     } else {
-        f = row_field(kind, p->key);
+        f = row_field(kind, p->key, ROW_NO_FILTER);
         if (f && f->type == ROW_TAGS)
             f = NULL; /* "tags" alone names no tag */
     }
-    if (!f || (f->flags & ROW_NO_FILTER))
+    if (!f)
         return err_set(err, ERR_INVALID, "no support for filtering on unrecognized field \"%.80s\"", p->key);
     p->field = f;
     return 0;
@@ -260,6 +260,11 @@ static void one_value(const struct predicate *p, jval *v, enum op op, struct lis
     } else if (op == OP_SUBSTRING) {
         substring_sql(p->field->column, jv_str_or(v, ""), sql);
     } else {
+        /* Text has indexes that ignore case: the first condition follows from the second, and lets one serve. */
+        if (op == OP_EQ && p->field->type == ROW_TEXT) {
+            sql_add(sql, "%s = ? COLLATE NOCASE AND ", p->field->column);
+            bind_value(p, v, sql);
+        }
         sql_add(sql, "%s %s ?", p->field->column, op_sql(op));
         bind_value(p, v, sql);
     }
@@ -274,14 +279,15 @@ static void predicate_sql(const struct predicate *p, struct list_sql *sql)
         sql_add(sql, "0"); /* in nothing */
     } else {
         for (size_t i = 0; i < jv_len(p->value); i++) {
-            sql_add(sql, i ? " OR " : "");
+            sql_add(sql, i ? " OR (" : "(");
             one_value(p, jv_at(p->value, i), OP_EQ, sql);
+            sql_add(sql, ")");
         }
     }
     sql_add(sql, ")");
 }
 
-int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, struct err *err)
+int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, bool *counted, struct err *err)
 {
     jval *predicates = jv_get(filter, "predicates");
     if (jv_len(predicates) > PREDICATES_MAX)
@@ -295,6 +301,7 @@ int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql,
         values += p.list ? jv_len(p.value) : 1;
         if (values > VALUES_MAX)
             return err_set(err, ERR_INVALID, "filter has more than %d values", VALUES_MAX);
+        *counted = *counted && (p.field->flags & ROW_COUNTED);
         predicate_sql(&p, sql);
     }
     return 0;

@@ -102,17 +102,17 @@ static int set_sort_field(struct list_query *q, const char *word, struct err *er
 {
     AUTOFREE char *name = xstrdup(word);
     if (strncasecmp(name, "metric:", 7) == 0) {
-        q->sort = row_field(q->kind, "metric");
+        q->sort = row_field(q->kind, "metric", ROW_NO_SORT);
         if (q->sort)
             return set_metric(q, name + 7, err);
     } else {
         for (char *p = name; *p; p++)
             *p = (char)tolower((unsigned char)*p);
-        q->sort = row_field(q->kind, name);
+        q->sort = row_field(q->kind, name, ROW_NO_SORT);
         if (q->sort && q->sort->type == ROW_METRIC)
             q->sort = NULL;
     }
-    if (!q->sort || (q->sort->flags & ROW_NO_SORT))
+    if (!q->sort)
         return err_set(err, ERR_INVALID, "Invalid sorting field: \"%.80s\" on listable type %s", word, q->kind->what);
     return 0;
 }
@@ -158,8 +158,8 @@ static int use_token(struct list_query *q, bool sort_given, bool filter_given, s
     const struct list_query asked = *q;
     const char *metric = jv_str(jv_get(t, "metric")), *filter = jv_str(jv_get(t, "filter"));
     const char *sort = jv_str(jv_get(t, "sort"));
-    q->sort = row_field(q->kind, sort);
-    if (!q->sort || (q->sort->flags & ROW_NO_SORT) || (q->sort->type == ROW_METRIC) != (metric != NULL))
+    q->sort = row_field(q->kind, sort, ROW_NO_SORT);
+    if (!q->sort || (q->sort->type == ROW_METRIC) != (metric != NULL))
         return err_set(err, ERR_INVALID, "Invalid page token: it sorts by \"%.80s\"", sort);
     q->desc = jv_bool(jv_get(t, "desc"), false);
     if (sort_given && (asked.sort->column != q->sort->column || asked.desc != q->desc || !str_eq(asked.metric, metric)))
@@ -185,7 +185,7 @@ int list_open(const struct row_table *kind, int32_t size, const char *token, con
     if (size < 0)
         return err_set(err, ERR_INVALID, "The page size should be greater than 0. Got %d", size);
     q->page_size = size == 0 ? PAGE_DEFAULT : size > PAGE_MAX ? PAGE_MAX : size;
-    q->sort = row_field(kind, "created_at");
+    q->sort = row_field(kind, "created_at", ROW_NO_SORT);
     ASSERT(q->sort);
     if (filter_parse(filter, &q->filter_doc, err) < 0 || parse_sort(q, sort ? sort : "", err) < 0)
         return -1;
@@ -224,12 +224,19 @@ static void sort_key_clear(struct sort_key *k)
         sql_clear(&k->part[i]);
 }
 
+/* Ids are sorted by bytes; a constant sorts nothing. */
+static bool by_id(const struct list_query *q) { return strcmp(q->sort->column, q->kind->id) == 0 || q->sort->column[0] == '\''; }
+
 static void make_sort_key(const struct list_query *q, struct sort_key *k)
 {
     k->desc = q->desc;
     k->n = 1;
     if (q->sort->words) {
         sql_words(&k->part[0], q->sort);
+        return;
+    }
+    if (by_id(q)) {
+        sql_add(&k->part[0], "%s", q->kind->id);
         return;
     }
     switch (q->sort->type) {
@@ -346,9 +353,12 @@ static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key
     return base64_encode(text.data, text.len);
 }
 
-static int count_all(struct list_query *q, struct db *db, const struct list_sql *where, struct err *err)
+/* A condition on nothing but counted columns is asked of the table of counts. */
+static int count_all(struct list_query *q, struct db *db, const struct list_sql *where, bool counted, struct err *err)
 {
-    AUTOFREE char *text = xasprintf("SELECT count(*) FROM %s %s WHERE %s", q->kind->table, q->kind->alias, buf_str(&where->text));
+    bool sum = counted && q->kind->counts;
+    AUTOFREE char *text = xasprintf("SELECT %s FROM %s %s WHERE %s", sum ? "coalesce(sum(n), 0)" : "count(*)",
+                                    sum ? q->kind->counts : q->kind->table, q->kind->alias, buf_str(&where->text));
     STMT_DYNAMIC(s, db, text, err);
     if (!s)
         return -1;
@@ -392,7 +402,8 @@ int list_run(struct list_query *q, struct db *db, const char *where, const char 
     sql_add(&cond, "%s", where ? where : "1");
     for (size_t i = 0; i < n_values; i++)
         sql_bind_text(&cond, values[i]);
-    if (filter_sql(q->kind, json_root(q->filter_doc), &cond, err) < 0)
+    bool counted = true;
+    if (filter_sql(q->kind, json_root(q->filter_doc), &cond, &counted, err) < 0)
         return -1;
 
     CLEANUP(sort_key_clear) struct sort_key key = {0};
@@ -415,7 +426,7 @@ int list_run(struct list_query *q, struct db *db, const char *where, const char 
     /* One snapshot for the number and the page. */
     if (db_exec(db, "BEGIN", err) < 0)
         return -1;
-    int rc = count_all(q, db, &cond, err) < 0 ? -1 : select_page(q, db, &sql, key.n, row, self, err);
+    int rc = count_all(q, db, &cond, counted, err) < 0 ? -1 : select_page(q, db, &sql, key.n, row, self, err);
     db_rollback(db);
     return rc;
 }

@@ -50,7 +50,8 @@ int list_open(const struct row_table *kind, int32_t size, const char *token, con
               struct list_query *q, struct err *err);
 
 typedef int list_row_fn(void *self, struct stmt *s, struct err *err);
-/* Counts and selects. where: a condition of the caller's with n_values ? for texts; NULL: none. row is called for each row of the
+/* Counts and selects. where: a condition of the caller's with n_values ? for texts, on counted columns alone where the kind
+ * has counts; NULL: none. row is called for each row of the
  * page with the columns of row_select. */
 int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, list_row_fn *row,
              void *self, struct err *err);
@@ -67,8 +68,8 @@ void sql_clear(struct list_sql *sql);
 void sql_words(struct list_sql *sql, const struct row_field *f);
 /* Parses a filter's text (URL-decoded once more unless it starts with a brace). *doc NULL when it is empty. */
 int filter_parse(const char *text, struct json **doc, struct err *err);
-/* Appends " AND ..." for each predicate. */
-int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, struct err *err);
+/* Appends " AND ..." for each predicate. *counted becomes false when one is on a column that is not counted. */
+int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, bool *counted, struct err *err);
 
 extern const struct list_kind PIPELINE_LIST, VERSION_LIST, EXPERIMENT_LIST, RUN_LIST;
 

@@ -20,10 +20,10 @@ const char *row_word(const struct row_word *words, int number)
     return NULL;
 }
 
-const struct row_field *row_field(const struct row_table *t, const char *name)
+const struct row_field *row_field(const struct row_table *t, const char *name, unsigned without)
 {
     for (size_t i = 0; i < t->n; i++) {
-        if (strcmp(t->fields[i].name, name) == 0)
+        if (strcmp(t->fields[i].name, name) == 0 && !(t->fields[i].flags & without))
             return &t->fields[i];
     }
     return NULL;

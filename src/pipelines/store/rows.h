@@ -35,7 +35,8 @@ enum {
     ROW_NO_SORT = 2,   /* lists do not sort by it */
     ROW_NO_FILTER = 4, /* nor filter */
     ROW_HIDDEN = ROW_NO_SORT | ROW_NO_FILTER,
-    ROW_FIXED = 8, /* row_put leaves it as it is when the row is there */
+    ROW_FIXED = 8,    /* row_put leaves it as it is when the row is there */
+    ROW_COUNTED = 16, /* the table of counts has it, under the same name */
 };
 #define ROW_ALIAS         (-1)
 #define ROW_AT(s, member) ((int)offsetof(s, member))
@@ -63,12 +64,15 @@ struct row_table {
     size_t size;       /* of the struct */
     const struct row_field *fields;
     size_t n;
+    const char *counts;  /* a table with the number of rows for each combination of the ROW_COUNTED fields; NULL: none */
     struct row_sql *sql; /* made when first used */
 };
 struct row_sql {
     _Atomic(char *) text[4];
 };
 #define ROW_TABLE(var, what_, table_, alias_, id_, struct_, list)                                                                \
+    ROW_TABLE_COUNTED(var, what_, table_, alias_, id_, struct_, list, NULL)
+#define ROW_TABLE_COUNTED(var, what_, table_, alias_, id_, struct_, list, counts_)                                               \
     static struct row_sql var##_SQL;                                                                                             \
     const struct row_table var = {.what = (what_),                                                                               \
                                   .table = (table_),                                                                             \
@@ -77,14 +81,15 @@ struct row_sql {
                                   .size = sizeof(struct_),                                                                       \
                                   .fields = (list),                                                                              \
                                   .n = ARRAY_LEN(list),                                                                          \
+                                  .counts = (counts_),                                                                           \
                                   .sql = &var##_SQL}
 
 /* The first spelling of a number; NULL when it has none. */
 const char *row_word(const struct row_word *words, int number);
 /* A number that is larger than every one before, also of the process before this one: what was changed when. */
 int64_t row_stamp(void);
-/* The field of this name; NULL. */
-const struct row_field *row_field(const struct row_table *t, const char *name);
+/* The field of this name without any of these flags; NULL. */
+const struct row_field *row_field(const struct row_table *t, const char *name, unsigned without);
 
 /* "SELECT <columns> FROM <table> <alias>", for queries that go on with " WHERE ...", and the same with " WHERE <id> = ?1". Live
  * for ever. */

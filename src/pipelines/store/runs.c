@@ -35,7 +35,7 @@ static const struct row_field FIELDS[] = {
     {"name", "r.display_name", ROW_TEXT, ROW_ALIAS},
     {"kubernetes_name", "r.name", ROW_TEXT, F(name), ROW_HIDDEN},
     {"description", "r.description", ROW_TEXT, F(description), ROW_SHOWN},
-    {"experiment_id", "r.experiment_id", ROW_TEXT, F(experiment_id), ROW_SHOWN},
+    {"experiment_id", "r.experiment_id", ROW_TEXT, F(experiment_id), ROW_SHOWN | ROW_COUNTED},
     {"namespace", "''", ROW_TEXT, ROW_ALIAS}, /* the API's; r.namespace is where the pods are */
     {"pods_namespace", "r.namespace", ROW_TEXT, F(ns), ROW_HIDDEN},
     {"pipeline_id", "r.pipeline_id", ROW_TEXT, F(pipeline_id), ROW_HIDDEN},
@@ -54,10 +54,12 @@ static const struct row_field FIELDS[] = {
     {"archived_at", "r.archived_at", ROW_TIME, F(archived_ns), ROW_HIDDEN},
     {"plugins_input", "r.plugins_input", ROW_JSON, F(plugins_input), ROW_SHOWN | ROW_HIDDEN},
     {"plugins_output", "r.plugins_output", ROW_JSON, F(plugins_output), ROW_SHOWN | ROW_HIDDEN},
-    {"storage_state", "r.storage_state", ROW_FLAG, F(archived), ROW_SHOWN, STORAGE_STATES},
-    {"state", "r.state", ROW_SMALL, F(state), ROW_SHOWN, RUN_STATES},
-    {"status", "r.state", ROW_SMALL, ROW_ALIAS, 0, RUN_STATES},
-    {"state_history", "r.state_history", ROW_JSON, F(state_history), ROW_SHOWN},
+    {"storage_state", "r.storage_state", ROW_FLAG, F(archived), ROW_SHOWN | ROW_COUNTED, STORAGE_STATES},
+    {"state", "r.state", ROW_SMALL, F(state), ROW_SHOWN | ROW_COUNTED, RUN_STATES},
+    {"status", "r.state", ROW_SMALL, ROW_ALIAS, ROW_COUNTED, RUN_STATES},
+    {"state_history", "r.state_history", ROW_JSON, F(state_history), ROW_SHOWN | ROW_NO_SORT},
+    /* Histories begin with the time at which the run was made. */
+    {"state_history", "r.created_at", ROW_TIME, ROW_ALIAS, ROW_NO_FILTER},
     {"error_code", "r.error_code", ROW_SMALL, F(error_code), ROW_HIDDEN},
     {"error_message", "r.error_message", ROW_OPT, F(error_message), ROW_HIDDEN},
     {"terminated_by", "r.terminated_by", ROW_OPT, F(terminated_by), ROW_HIDDEN},
@@ -69,7 +71,7 @@ static const struct row_field FIELDS[] = {
     {"runtime_details", "''", ROW_TEXT, ROW_ALIAS},
     {"metric", "r.run_id", ROW_METRIC, ROW_ALIAS, ROW_NO_FILTER},
 };
-ROW_TABLE(RUN_ROWS, "Run", "runs", "r", "r.run_id", struct run, FIELDS);
+ROW_TABLE_COUNTED(RUN_ROWS, "Run", "runs", "r", "r.run_id", struct run, FIELDS, "run_counts");
 
 void run_clear(struct run *r) { row_clear(&RUN_ROWS, r); }
 

@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "base/timefmt.h"
+#include "pipelines/schedule/retention.h"
 #include "pipelines/schedule/schedule.h"
 #include "pipelines/store/catalog.h"
 #include "pipelines/store/recurring.h"
@@ -442,6 +443,111 @@ static void test_never_twice(void **state)
     free(t.first);
 }
 
+/* ---- retention ---------------------------------------------------------------------------------------------------------- */
+
+static int old_runs_job(struct db *db, void *arg, struct err *err)
+{
+    static const char *const changes[] = {
+        "UPDATE runs SET state = 3, finished_at = created_at WHERE display_name <> 'live'",
+        "UPDATE runs SET storage_state = 1, archived_at = created_at WHERE display_name = 'archived'",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        if (db_exec(db, changes[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int remove_job(struct db *db, void *arg, struct err *err) { return run_delete(db, arg, err); }
+static int remove_run(void *self, const struct ctx *ctx, const char *id, struct err *err)
+{
+    AUTOFREE char *copy = xstrdup(id);
+    return db_writer_run(((struct kit *)self)->store.writer, ctx, remove_job, copy, err);
+}
+
+static void expect_states(struct kit *k, const char *want)
+{
+    BUF(got);
+    for (int i = 0; i < 400; i++) {
+        JSON_REF(d) = kit_call(k, HTTP_GET, "/apis/v2beta1/runs?sort_by=name", NULL, 200);
+        jval *runs = jv_get(json_root(d), "runs");
+        buf_reset(&got);
+        for (size_t n = 0; n < jv_len(runs); n++)
+            buf_addf(&got, "%s=%s ", jv_str(jv_get(jv_at(runs, n), "display_name")),
+                     jv_str(jv_get(jv_at(runs, n), "storage_state")));
+        if (strcmp(buf_str(&got), want) == 0)
+            return;
+        usleep(5000);
+    }
+    fail_msg("want %s, got %s", want, buf_str(&got));
+}
+
+/* The pass that is going on is over before the clock moves: what it wants next counts from then. */
+static void let_it_pass(struct kit *k, int64_t seconds)
+{
+    usleep(200000);
+    advance(k, seconds);
+}
+
+static void test_retention(void **state)
+{
+    struct kit *k = *state;
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    static const char *const names[] = {"archived", "done", "live"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        AUTOFREE char *body = xasprintf("{\"display_name\":\"%s\",\"pipeline_spec\":%s}", names[i], HELLO_IR);
+        json_unref(kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 200));
+    }
+    assert_int_equal(db_writer_run(k->store.writer, &ctx, old_runs_job, NULL, &e), 0);
+    const struct retention_config cfg = {.store = &k->store,
+                                         .finished_ns = 100 * NS_PER_S,
+                                         .archived_ns = 300 * NS_PER_S,
+                                         .interval_ns = 10 * NS_PER_S,
+                                         .batch = 1,
+                                         .self = k,
+                                         .remove = remove_run};
+    struct retention *r = retention_start(&cfg);
+    assert_non_null(r);
+    expect_states(k, "archived=ARCHIVED done=AVAILABLE live=AVAILABLE ");
+    let_it_pass(k, 101);
+    expect_states(k, "archived=ARCHIVED done=ARCHIVED live=AVAILABLE ");
+    let_it_pass(k, 205);
+    expect_states(k, "done=ARCHIVED live=AVAILABLE ");
+    let_it_pass(k, 310); /* its archiving is old now, too */
+    expect_states(k, "live=AVAILABLE ");
+    retention_stop(r);
+    const struct retention_config none = {.store = &k->store};
+    assert_null(retention_start(&none));
+}
+
+static void test_retention_settings(void **state)
+{
+    static const struct {
+        const char *name, *value;
+        bool good;
+    } cases[] = {
+        {"RUNS_RETENTION_TIME", "720h", true},
+        {"RUNS_RETENTION_TIME", "", true},
+        {"RUNS_RETENTION_TIME", "30 days", false},
+        {"RUNS_RETENTION_TIME", "-1h", false},
+        {"ARCHIVED_RUNS_RETENTION_TIME", "x", false},
+        {"RUNS_GC_INTERVAL", "0s", false},
+        {"RUNS_GC_BATCH_SIZE", "5", true},
+        {"RUNS_GC_BATCH_SIZE", "0", false},
+        {"RUNS_GC_BATCH_SIZE", "many", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct retention_config cfg = {0};
+        ERR(e);
+        setenv(cases[i].name, cases[i].value, 1);
+        assert_int_equal(retention_from_env(&cfg, &e) == 0, cases[i].good);
+        if (!cases[i].good)
+            assert_non_null(strstr(err_text(&e), cases[i].name));
+        unsetenv(cases[i].name);
+    }
+}
+
 TEST_GROUP(recurring, WITH_KIT(test_refused), WITH_KIT(test_edit), WITH_KIT(test_archive_disables), cmocka_unit_test(test_slots),
            WITH_KIT(test_periodic), cmocka_unit_test(test_catch_up), WITH_KIT(test_latest_version), WITH_KIT(test_once),
-           WITH_KIT(test_never_twice))
+           WITH_KIT(test_never_twice), WITH_KIT(test_retention), cmocka_unit_test(test_retention_settings))
