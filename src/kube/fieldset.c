@@ -11,8 +11,10 @@ void fset_free(struct fset *s)
         free(s->v[i].step);
         fset_free(s->v[i].sub);
     }
-    if (s)
+    if (s) {
         free(s->v);
+        strmap_free(&s->index);
+    }
     free(s);
 }
 
@@ -32,31 +34,36 @@ static int step_cmp(const char *a, const char *b)
     return x != y ? (x > y) - (x < y) : strcmp(a, b);
 }
 
-/* Where the step is, or would be. */
-static size_t place(const struct fset *s, const char *step, bool *there)
+static int elem_cmp(const void *a, const void *b)
 {
-    size_t lo = 0, hi = s ? s->n : 0;
-    *there = false;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        int c = step_cmp(s->v[mid].step, step);
-        if (c == 0) {
-            *there = true;
-            return mid;
-        }
-        if (c < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
+    return step_cmp((*(const struct felem *const *)a)->step, (*(const struct felem *const *)b)->step);
 }
 
-static const struct felem *find(const struct fset *s, const char *step)
+/* The elements in order; the caller frees the list. */
+static const struct felem **sorted(const struct fset *s)
 {
-    bool there;
-    size_t i = place(s, step, &there);
-    return there ? &s->v[i] : NULL;
+    size_t n = s ? s->n : 0;
+    const struct felem **v = xcalloc(n + 1, sizeof(*v));
+    for (size_t i = 0; i < n; i++)
+        v[i] = &s->v[i];
+    qsort(v, n, sizeof(*v), elem_cmp);
+    return v;
+}
+
+#define LINEAR 16 /* elements that are looked through; more get an index */
+
+static struct felem *find(const struct fset *s, const char *step)
+{
+    if (!s)
+        return NULL;
+    if (s->n > LINEAR) {
+        uintptr_t at = (uintptr_t)strmap_get(&s->index, step);
+        return at ? &s->v[at - 1] : NULL;
+    }
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i].step, step) == 0)
+            return &s->v[i];
+    return NULL;
 }
 
 bool fset_has(const struct fset *s, const char *step)
@@ -73,18 +80,17 @@ const struct fset *fset_sub(const struct fset *s, const char *step)
 
 struct felem *fset_at(struct fset *s, const char *step)
 {
-    bool there;
-    size_t i = place(s, step, &there);
+    struct felem *there = find(s, step);
     if (there)
-        return &s->v[i];
+        return there;
     if (s->n == s->cap) {
         s->cap = s->cap ? s->cap * 2 : 4;
         s->v = xreallocarray(s->v, s->cap, sizeof(*s->v));
     }
-    memmove(&s->v[i + 1], &s->v[i], (s->n - i) * sizeof(*s->v));
-    s->n++;
-    s->v[i] = (struct felem){xstrdup(step), false, NULL};
-    return &s->v[i];
+    s->v[s->n++] = (struct felem){xstrdup(step), false, NULL};
+    for (size_t i = s->n == LINEAR + 1 ? 0 : s->n - 1; s->n > LINEAR && i < s->n; i++)
+        strmap_put(&s->index, s->v[i].step, (void *)(uintptr_t)(i + 1));
+    return &s->v[s->n - 1];
 }
 
 void fset_insert(struct fset *s, const char *const *path, size_t n)
@@ -196,8 +202,9 @@ struct fset *fset_parse(jval *v)
 
 static void write_into(const struct fset *s, struct jm *m, jmval *o)
 {
-    for (size_t i = 0; s && i < s->n; i++) {
-        const struct felem *e = &s->v[i];
+    AUTOFREE const struct felem **v = sorted(s);
+    for (size_t i = 0; v[i]; i++) {
+        const struct felem *e = v[i];
         bool more = !fset_empty(e->sub);
         if (!more && !e->member)
             continue;
@@ -244,13 +251,14 @@ void fset_step_text(const char *step, struct buf *out)
 
 static void paths(const struct fset *s, struct buf *at, struct strlist *out)
 {
+    AUTOFREE const struct felem **v = sorted(s);
     for (int below = 0; below < 2; below++)
-        for (size_t i = 0; s && i < s->n; i++) {
+        for (size_t i = 0; v[i]; i++) {
             size_t len = at->len;
-            fset_step_text(s->v[i].step, at);
+            fset_step_text(v[i]->step, at);
             if (below)
-                paths(s->v[i].sub, at, out);
-            else if (s->v[i].member)
+                paths(v[i]->sub, at, out);
+            else if (v[i]->member)
                 strlist_add(out, buf_str(at));
             at->data[at->len = len] = '\0';
         }

@@ -2,8 +2,8 @@
  *
  * A set is a tree. An element is one step of a path in the words of FieldsV1: `f:name` a member, `k:{"name":"c"}` an item of a
  * keyed list, `v:"x"` an item of a set, `i:0` an index. An element may be in the set itself, or only on the way to others below
- * it. Elements are sorted, so that equal sets are written alike. A set belongs to one thread and is freed with all below it.
- * Source: kube.md 6.4. */
+ * it. Elements are written in order, so that equal sets are written alike; many are found by a hash. A set belongs to one thread
+ * and is freed with all below it. Source: kube.md 6.4. */
 #ifndef TM_KUBE_FIELDSET_H
 #define TM_KUBE_FIELDSET_H
 
@@ -17,8 +17,9 @@ struct felem {
     struct fset *sub; /* NULL: nothing below */
 };
 struct fset {
-    struct felem *v;
+    struct felem *v; /* in the order in which they came */
     size_t n, cap;
+    struct strmap index; /* step -> place in v + 1; only of large sets */
 };
 
 struct fset *fset_new(void);

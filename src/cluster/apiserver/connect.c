@@ -29,8 +29,7 @@ static int process_open(struct op *op, jval *pod, const struct node_process_opts
     full.container = container;
     pthread_rwlock_rdlock(&op->a->node_lock);
     const struct node_api *node = op->a->node;
-    int rc =
-        node && node->process_open ? node->process_open(node->self, op->ctx, pod, &full, out, err) : fail_no_node(err);
+    int rc = node && node->process_open ? node->process_open(node->self, op->ctx, pod, &full, out, err) : fail_no_node(err);
     pthread_rwlock_unlock(&op->a->node_lock);
     return rc;
 }

@@ -63,6 +63,28 @@ static void test_malformed_sets(void **state)
     }
 }
 
+/* Many fields, in the worst order: found by a hash, written in order. */
+static void test_large_sets(void **state)
+{
+    FSET(s) = fset_new();
+    FSET(t) = fset_new();
+    for (int i = 200000; i-- > 0;) {
+        char step[16];
+        const char *path[] = {"f:data", step};
+        snprintf(step, sizeof(step), "f:k%06d", i);
+        fset_insert(s, path, 2);
+        if (i % 2)
+            fset_insert(t, path, 2);
+    }
+    FSET(left) = fset_minus(s, t);
+    STRLIST(paths);
+    fset_paths(left, &paths);
+    assert_int_equal(paths.n, 100000);
+    assert_string_equal(paths.v[0], ".data.k000000");
+    assert_string_equal(paths.v[99999], ".data.k199998");
+    assert_false(fset_equal(s, t));
+}
+
 static void test_compare(void **state)
 {
     static const struct {
@@ -200,6 +222,6 @@ static void test_schemas(void **state)
     schema_free(s);
 }
 
-TEST_GROUP(apply, cmocka_unit_test(test_sets), cmocka_unit_test(test_malformed_sets), cmocka_unit_test(test_compare),
-           cmocka_unit_test(test_merge), cmocka_unit_test(test_prune), cmocka_unit_test(test_check),
-           cmocka_unit_test(test_schemas))
+TEST_GROUP(apply, cmocka_unit_test(test_sets), cmocka_unit_test(test_malformed_sets), cmocka_unit_test(test_large_sets),
+           cmocka_unit_test(test_compare), cmocka_unit_test(test_merge), cmocka_unit_test(test_prune),
+           cmocka_unit_test(test_check), cmocka_unit_test(test_schemas))
