@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -10,6 +11,7 @@
 #include "cli/boot.h"
 #include "cli/describe.h"
 #include "cli/pipelines_part.h"
+#include "cli/wellknown.h"
 #include "cluster/apiserver/apiserver.h"
 #include "cluster/controllers/controllers.h"
 #include "cluster/scheduler/scheduler.h"
@@ -160,6 +162,12 @@ static void start_gateway(struct server *s)
 
 static void kinds_changed(void *controllers) { controllers_kinds_changed(controllers); }
 
+static int port_of(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    return colon ? atoi(colon + 1) : 0;
+}
+
 static int start_cluster(struct server *s, struct err *err)
 {
     struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
@@ -174,8 +182,9 @@ static int start_cluster(struct server *s, struct err *err)
     apiserver_on_kinds_changed(s->apiserver, kinds_changed, s->controllers);
     if (!(s->scheduler = scheduler_start(s->cluster_kube, &clock_system, err)))
         return -1;
+    struct wellknown known = {.kube_port = port_of(s->kube_addr), .front_port = port_of(s->front_addr)};
     if (s->o->no_node) /* pods wait for nodes that others register */
-        return 0;
+        return wellknown_services(s->cluster_kube, &ctx, &known, err);
     struct node_config nc = {.data_dir = s->o->data_dir,
                              .agent_path = s->agent,
                              .host_images = s->o->host_images,
@@ -191,6 +200,9 @@ static int start_cluster(struct server *s, struct err *err)
                              .front_addr = s->front_addr,
                              .pod_cidr = s->o->pod_cidr};
     if (!(s->node = node_start(&nc, s->cluster_kube, err)))
+        return -1;
+    known.gateway = node_gateway(s->node);
+    if (wellknown_services(s->cluster_kube, &ctx, &known, err) < 0)
         return -1;
     s->status.node = s->node;
     apiserver_set_node(s->apiserver, node_api(s->node));

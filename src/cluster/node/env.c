@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cluster/node/network/podnet.h"
+#include "cluster/node/network/services.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/names.h"
@@ -287,6 +288,8 @@ int env_build(struct kube *kube, const struct ctx *ctx, const struct pod_facts *
         AUTOFREE char *name = xstrndup(image->env.v[i], (size_t)(eq - image->env.v[i]));
         strmap_put(vars, name, xstrdup(eq + 1));
     }
+    if (pod_spec_enable_service_links(pod_spec(f->pod), true))
+        service_net_env(f->services, obj_namespace(f->pod), vars);
     add_kubernetes(vars);
     jval *from = container_env_from(container), *env = container_env(container);
     for (size_t i = 0; i < jv_len(from); i++)

@@ -8,10 +8,13 @@
 #include "cluster/node/runtime/runtime.h"
 #include "kube/kube.h"
 
+struct service_net;
+
 /* Facts about a pod on this machine that its object does not hold. */
 struct pod_facts {
     jval *pod;
     const char *pod_ip, *host_ip, *node_name;
+    struct service_net *services;        /* may be NULL */
     int64_t node_cpu_milli, node_memory; /* what the node has: the limit of those that have none */
 };
 

@@ -392,6 +392,28 @@ static int open_parts(struct node *n, const struct node_config *cfg, struct err 
     return node_load(n, err);
 }
 
+static bool is_ready(void *self) { return node_ready(self, NULL); }
+
+/* Only where there is a network of pods. */
+static void start_services(struct node *n, const struct node_config *cfg)
+{
+    if (!n->runtime->ops->services)
+        return;
+    ERR(e);
+    AUTOFREE char *instance = runtime_crun_instance(n->runtime), *pods = runtime_crun_cidr(n->runtime);
+    struct service_net_config sc = {.kube = n->kube,
+                                    .clock = n->clock,
+                                    .runtime = n->runtime,
+                                    .instance = instance,
+                                    .gateway = n->gateway,
+                                    .pods = pods,
+                                    .kube_addr = cfg->kube_addr,
+                                    .front_addr = cfg->front_addr,
+                                    .ready = is_ready,
+                                    .self = n};
+    n->services = n->host.services = service_net_start(&sc, &e);
+}
+
 static void start_watching(struct node *n)
 {
     AUTOFREE char *selector = xasprintf("spec.nodeName=%s", n->name);
@@ -444,6 +466,7 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
         node_free(n);
         return NULL;
     }
+    start_services(n, cfg);
     start_watching(n);
     return n;
 }
@@ -500,6 +523,7 @@ void node_stop(struct node *n, enum node_stop_mode mode)
     pthread_join(n->keeper, NULL);
     heartbeat_stop(n->heartbeat);
     controller_stop(n->run);
+    service_net_stop(n->services);
     informer_stop(n->pods);
     informer_stop(n->config_maps);
     informer_stop(n->secrets);
@@ -518,6 +542,7 @@ void node_stop(struct node *n, enum node_stop_mode mode)
 
 const struct node_api *node_api(struct node *n) { return &n->api; }
 const char *node_name(struct node *n) { return n->name; }
+const char *node_gateway(struct node *n) { return n->services ? n->gateway : NULL; }
 
 bool node_ready(struct node *n, char **why)
 {

@@ -66,6 +66,8 @@ int node_sweep(const struct node_config *cfg, struct err *err);
 /* What the API server asks of the node. Valid until node_stop. */
 const struct node_api *node_api(struct node *n);
 const char *node_name(struct node *n);
+/* The address under which pods see this machine; NULL where pods have no network of their own. */
+const char *node_gateway(struct node *n);
 /* True once pods can run; else *why (may be NULL) gets a malloc'd sentence with the cure. */
 bool node_ready(struct node *n, char **why);
 /* Waits until the Node object says Ready or NotReady for good; -1 with the reason in the latter case or when the context ends. */

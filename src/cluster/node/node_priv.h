@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "cluster/node/heartbeat.h"
 #include "cluster/node/logs.h"
+#include "cluster/node/network/services.h"
 #include "cluster/node/node.h"
 #include "cluster/node/node_object.h"
 #include "cluster/node/nodedb.h"
@@ -30,6 +31,7 @@ struct node {
     struct logs *logs;
     struct event_recorder *events;
     struct checks *checks;
+    struct service_net *services; /* NULL: there are no Services here */
     struct informer *pods, *config_maps, *secrets;
     struct controller_run *run;
     struct pod_host host;

@@ -100,6 +100,7 @@ struct pod_host {
     struct event_recorder *events;
     struct checks *checks;
     const struct clock *clock;
+    struct service_net *services; /* may be NULL */
     const char *node_name, *node_dir, *log_dir, *agent_path, *host_ip, *gateway;
     int64_t node_cpu_milli, node_memory;
     int64_t backoff_base_ns;

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "cluster/node/images/user.h"
 #include "cluster/node/network/podnet.h"
+#include "cluster/node/network/services.h"
 #include "cluster/node/pod.h"
 #include "cluster/node/runtime/oci.h"
 #include "cluster/node/volumes/volumes.h"
@@ -29,6 +30,7 @@ struct pod_facts pod_facts(const struct pod_host *h, const struct pod *p)
                               .pod_ip = p->sandbox.ip,
                               .host_ip = h->host_ip,
                               .node_name = h->node_name,
+                              .services = h->services,
                               .node_cpu_milli = h->node_cpu_milli,
                               .node_memory = h->node_memory};
 }
@@ -101,28 +103,13 @@ static void add_hosts(const struct pod_host *h, const struct pod *p, struct buf 
     }
 }
 
-/* There is no cluster DNS yet: dnsPolicy ClusterFirst is what Default is, the machine's own resolvers. */
 static int add_resolv(const struct pod_host *h, const struct pod *p, struct buf *b, struct err *err)
 {
-    jval *spec = pod_spec(json_root(p->obj)), *cfg = pod_spec_dns_config(spec);
-    jval *servers = pod_dns_config_nameservers(cfg), *searches = pod_dns_config_searches(cfg),
-         *options = pod_dns_config_options(cfg);
-    if (!str_eq(pod_spec_dns_policy(spec), "None")) {
-        AUTOFREE char *machine = podnet_resolv_conf(h->gateway, err);
-        if (!machine)
-            return -1;
-        buf_adds(b, machine);
-    }
-    for (size_t i = 0; i < jv_len(servers); i++)
-        buf_addf(b, "nameserver %s\n", jv_str_or(jv_at(servers, i), ""));
-    for (size_t i = 0; i < jv_len(searches); i++)
-        buf_addf(b, "%s%s", i ? " " : "search ", jv_str_or(jv_at(searches, i), ""));
-    if (jv_len(searches))
-        buf_addc(b, '\n');
-    for (size_t i = 0; i < jv_len(options); i++) {
-        const char *value = pod_dns_config_option_value(jv_at(options, i));
-        buf_addf(b, "options %s%s%s\n", pod_dns_config_option_name(jv_at(options, i)), value ? ":" : "", value ? value : "");
-    }
+    AUTOFREE char *machine = podnet_resolv_conf(h->gateway, err);
+    if (!machine)
+        return -1;
+    AUTOFREE char *text = pod_resolv_conf(json_root(p->obj), h->services != NULL, machine);
+    buf_adds(b, text);
     return 0;
 }
 

@@ -78,7 +78,9 @@ static int op_net_down(struct helper_state *s, const struct helper_packet *p, st
 {
     static const char *const nft[] = {"/usr/sbin/nft", "-f", "-", NULL};
     /* A table that is declared and then deleted may or may not have been there. */
-    AUTOFREE char *script = xasprintf("table inet %s {}\ndelete table inet %s\n", p->v[1], p->v[1]);
+    AUTOFREE char *script =
+        xasprintf("table inet %s {}\ndelete table inet %s\ntable inet %s-services {}\ndelete table inet %s-services\n", p->v[1],
+                  p->v[1], p->v[1], p->v[1]);
     if (net_link_delete(p->v[0], err) < 0 || helper_feed(nft, script, err) < 0)
         return -1;
     return str_eq(p->v[2], "1") ? proc_write("/proc/sys/net/ipv4/ip_forward", "0", err) : 0;

@@ -178,6 +178,16 @@ static int new_namespaces(const struct net_pod *p, struct nl *inside, struct err
     return rc;
 }
 
+/* A pod that asks for its own Service is answered by itself: where the machine's bridges look at addresses, that frame goes out
+ * by the port it came from. Only that is lost when it cannot be set. */
+static void hairpin(const char *link)
+{
+    AUTOFREE char *path = xasprintf("/sys/class/net/%s/brport/hairpin_mode", link);
+    AUTOCLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "1", 1) != 1)
+        return;
+}
+
 int net_pod_up(const struct net_pod *p, struct err *err)
 {
     NL(inside);
@@ -192,6 +202,7 @@ int net_pod_up(const struct net_pod *p, struct err *err)
         return err_errno(err, "opening %s", p->net_path);
     if (veth_add(&outside, p, bridge, ns_fd, err) < 0)
         return -1;
+    hairpin(p->link);
     /* In a new namespace lo is always 1. eth0 is found by asking, through the socket that lives there. */
     if (link_up(&inside, 1, err) < 0)
         return -1;

@@ -131,7 +131,7 @@ static int uplink_mtu(void)
 static bool is_loopback(const char *ip) { return str_starts(ip, "127.") || str_eq(ip, "::1"); }
 
 /* The files in which the machine's real resolvers may be: a forwarder on the loopback knows them from elsewhere. */
-static int read_resolv(struct buf *out, struct err *err)
+int podnet_read_resolv(struct buf *out, struct err *err)
 {
     if (fs_read("/etc/resolv.conf", 65536, out, err) < 0)
         return -1;
@@ -151,7 +151,7 @@ char *podnet_resolv_conf(const char *gateway, struct err *err)
     BUF(out);
     STRLIST(lines);
     ERR(e);
-    if (read_resolv(&in, &e) < 0 && e.sys_errno != ENOENT) {
+    if (podnet_read_resolv(&in, &e) < 0 && e.sys_errno != ENOENT) {
         err_move(err, &e);
         return NULL;
     }
@@ -180,7 +180,7 @@ static char *loopback_resolver(void)
 {
     BUF(in);
     STRLIST(lines);
-    if (read_resolv(&in, NULL) < 0)
+    if (podnet_read_resolv(&in, NULL) < 0)
         return NULL;
     str_split(buf_str(&in), '\n', &lines);
     for (size_t i = 0; i < lines.n; i++) {
@@ -239,8 +239,9 @@ char *podnet_rules(const struct podnet *n, const char *resolver)
     buf_addf(&b, "    iifname \"%s\" icmp type echo-request accept\n    iifname \"%s\" drop\n  }\n", t, t);
     buf_addf(&b, "  chain through {\n    type filter hook forward priority filter; policy accept;\n");
     buf_addf(&b,
-             "    iifname \"%s\" accept\n    oifname \"%s\" ct state established,related accept\n    oifname \"%s\" drop\n  }\n",
-             t, t, t);
+             "    iifname \"%s\" accept\n    oifname \"%s\" ct state established,related accept\n"
+             "    oifname \"%s\" ct status dnat accept\n    oifname \"%s\" drop\n  }\n",
+             t, t, t, t);
     buf_addf(&b, "  chain outwards {\n    type nat hook postrouting priority srcnat; policy accept;\n");
     buf_addf(&b, "    ip saddr %s oifname != \"%s\" masquerade\n  }\n}\n", n->cidr, t);
     return buf_steal(&b, NULL);
@@ -372,6 +373,7 @@ struct podnet *podnet_new(const struct podnet_config *cfg, struct err *err)
 }
 
 const char *podnet_gateway(const struct podnet *n) { return n->gateway; }
+const char *podnet_cidr(const struct podnet *n) { return n->cidr; }
 
 int podnet_up(struct podnet *n, struct err *err)
 {
@@ -482,6 +484,16 @@ static void take_down(struct podnet *n)
     if (helper_ask(n->helper, HELPER_NET_DOWN, NULL, &e, n->instance, n->instance, fs_exists(mark) && !others ? "1" : "0", NULL) <
         0)
         log_warn("taking back the pod network: %s", err_text(&e));
+}
+
+int podnet_services(struct podnet *n, const char *rules, struct err *err)
+{
+    AUTOFREE char *path = fs_join(n->node_dir, "services.nft");
+    HELPER_ANSWER(a);
+    if (fs_write_atomic(path, rules, strlen(rules), 0600, err) < 0 ||
+        helper_ask(n->helper, HELPER_RUN, &a, err, "/usr/sbin/nft", "-f", path, NULL) < 0)
+        return -1;
+    return a.rc == 0 ? 0 : err_set(err, ERR_IO, "nft refuses the rules of Services: %s", a.text);
 }
 
 void podnet_free(struct podnet *n, bool remove)

@@ -33,9 +33,14 @@ int podnet_give_back(struct podnet *n, const char *name, struct err *err);
 void podnet_free(struct podnet *n, bool remove);
 
 const char *podnet_gateway(const struct podnet *n);
+const char *podnet_cidr(const struct podnet *n);
 /* The resolv.conf of pods: the machine's real name servers; one on the machine's loopback becomes the bridge address. The caller
  * frees. */
 char *podnet_resolv_conf(const char *gateway, struct err *err);
+/* The machine's own resolv.conf, or the one behind it where that only names a forwarder. */
+int podnet_read_resolv(struct buf *out, struct err *err);
+/* Runs a script that replaces the table of Services, named "<instance>-services". */
+int podnet_services(struct podnet *n, const char *rules, struct err *err);
 /* The script for nft: one transaction that replaces the table. For tests too. The caller frees. */
 char *podnet_rules(const struct podnet *n, const char *loopback_resolver);
 

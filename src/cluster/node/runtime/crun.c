@@ -85,6 +85,11 @@ static void copy_list(struct strlist *out, const char *const *v)
         strlist_add(out, *v);
 }
 
+static int services(struct runtime *r, const char *rules, struct err *err)
+{
+    return podnet_services(crun_of(r)->net, rules, err);
+}
+
 static const struct runtime_ops crun_ops;
 
 static void crun_free(struct crun *c)
@@ -150,6 +155,7 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
 }
 
 char *runtime_crun_gateway(struct runtime *r) { return xstrdup(podnet_gateway(crun_of(r)->net)); }
+char *runtime_crun_cidr(struct runtime *r) { return xstrdup(podnet_cidr(crun_of(r)->net)); }
 char *runtime_crun_instance(struct runtime *r) { return xstrdup(crun_of(r)->instance); }
 
 /* ---- exits -------------------------------------------------------------------------------------------------------------- */
@@ -497,6 +503,7 @@ static const struct runtime_ops crun_ops = {
     .sandbox_up = sandbox_up,
     .sandbox_down = sandbox_down,
     .sandbox_adopt = sandbox_adopt,
+    .services = services,
     .create = crun_create,
     .start = crun_start,
     .signal = crun_signal,

@@ -116,6 +116,9 @@ struct runtime_ops {
     /* A node that starts tells which sandboxes are in use; all others of its own are taken away. */
     int (*sandbox_adopt)(struct runtime *, const struct sandbox *const *used, size_t n, struct err *err);
 
+    /* Replaces the rules that lead Services' addresses to their pods (service_rules.h). May be NULL. */
+    int (*services)(struct runtime *, const char *rules, struct err *err);
+
     int (*create)(struct runtime *, const struct container_spec *, struct err *err);
     int (*start)(struct runtime *, const struct container_ref *, struct err *err);
     int (*signal)(struct runtime *, const struct container_ref *, int sig, struct err *err);
@@ -160,6 +163,7 @@ struct node_config;
 /* Does not touch the machine before the first ready(). */
 struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err);
 char *runtime_crun_gateway(struct runtime *r);  /* the bridge's address; the caller frees */
+char *runtime_crun_cidr(struct runtime *r);     /* the range of the pods' addresses; the caller frees */
 char *runtime_crun_instance(struct runtime *r); /* what its things are called on the machine; the caller frees */
 
 /* How a scripted container behaves; asked once at its start. */
