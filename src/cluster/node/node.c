@@ -70,6 +70,24 @@ static void exited(void *self, const char *cid)
         workqueue_add(controller_queue(n->run), key);
 }
 
+static int64_t asked(void *self, const char *uid, const char *resource)
+{
+    struct node *n = self;
+    int64_t sum = 0;
+    size_t count;
+    struct json **list = informer_list(n->pods, &count);
+    for (size_t i = 0; i < count; i++) {
+        jval *pod = json_root(list[i]);
+        const char *phase = pod_status_phase(pod_status(pod));
+        if (!str_eq(obj_uid(pod), uid) && !str_eq(phase, "Succeeded") && !str_eq(phase, "Failed") &&
+            !str_empty(pod_spec_node_name(pod_spec(pod))))
+            sum += pod_status_start_time(pod_status(pod)) ? pod_asks(pod, resource) : 0; /* those that were admitted before */
+        json_unref(list[i]);
+    }
+    free(list);
+    return sum;
+}
+
 /* A probe or a hook has something to say. */
 static void pod_changed(void *self, const char *key)
 {
@@ -306,6 +324,7 @@ static void fill_host(struct node *n, const struct node_config *cfg)
         .track = track,
         .untrack = untrack,
         .running = running,
+        .asked = asked,
         .self = n,
     };
 }

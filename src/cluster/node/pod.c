@@ -262,7 +262,15 @@ typedef int step_fn(const struct pod_host *h, const struct ctx *ctx, struct pod 
 
 static int step_new(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
 {
-    return asked_to_end(p) ? POD_ENDED : POD_SETUP;
+    AUTOFREE char *reason = NULL, *message = NULL;
+    if (asked_to_end(p))
+        return POD_ENDED;
+    if (!pod_refused(h, p, &reason, &message))
+        return POD_SETUP;
+    event_record(h->events, json_root(p->obj), &KUBE_PODS, "Warning", reason, "%s",
+                 message + (str_starts(message, "Pod was rejected: ") ? strlen("Pod was rejected: ") : 0));
+    pod_evict(p, reason, message);
+    return POD_ENDED;
 }
 
 /* Disk volumes have no limit of their own: they are measured now and then, and a pod that took too much is ended. */

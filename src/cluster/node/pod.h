@@ -109,6 +109,8 @@ struct pod_host {
     void (*track)(void *self, const char *cid, const char *key);
     void (*untrack)(void *self, const char *cid);
     void (*running)(void *self, const struct pod *p, const struct box *b, bool runs);
+    /* What all other pods of this node that are not over ask for of a resource (cpu in thousandths). */
+    int64_t (*asked)(void *self, const char *uid, const char *resource);
     void *self;
 };
 
@@ -170,6 +172,12 @@ bool box_pull_is_over(const struct box *b);
 void box_drop_pull(struct box *b);
 /* When a waiting container is to be looked at next (monotonic); 0: no time is known. */
 int64_t box_image_wake(const struct pod_host *h, struct pod *p, struct box *b);
+
+/* pod_admit.c: true when this node does not take the pod; both texts are the caller's. */
+bool pod_refused(const struct pod_host *h, const struct pod *p, char **reason, char **message);
+int64_t pod_asks(jval *pod, const char *resource);
+char *pod_sysctl_name(const char *name); /* with dots; the caller frees */
+bool machine_has_apparmor(void);
 
 /* pod_end.c: hooks, probes, and the end of one container. */
 bool box_is_sidecar(const struct pod *p, const struct box *b);

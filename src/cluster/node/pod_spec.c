@@ -266,7 +266,32 @@ static const char **texts(jval *list)
     return v;
 }
 
-static int set_security(const struct pod *p, jval *container, struct container_spec *s, struct err *err)
+/* Profiles of the machine's own lie in <data>/seccomp, as kubelet's lie in its directory. */
+static int read_profile(const struct pod_host *h, const char *name, struct container_spec *s, struct err *err)
+{
+    AUTOFREE char *path = xasprintf("%s/../seccomp/%s", h->node_dir, name ? name : "");
+    BUF(b);
+    if (str_empty(name) || name[0] == '/' || strstr(name, ".."))
+        return err_set(err, ERR_PRECONDITION, "seccompProfile.localhostProfile \"%s\" must be a path below the directory seccomp",
+                       name ? name : "");
+    if (fs_read(path, 4 << 20, &b, err) < 0)
+        return err_wrap(err, "reading the seccomp profile %s", name);
+    JSON_REF(doc) = json_parse(b.data, b.len, NULL, err);
+    if (!doc)
+        return err_wrap(err, "the seccomp profile %s", name);
+    s->seccomp = buf_steal(&b, NULL);
+    return 0;
+}
+
+/* Only on a machine that has it: a pod that asks for it elsewhere was refused. */
+static void set_apparmor(jval *psc, jval *sc, struct container_spec *s)
+{
+    jval *own = security_context_app_armor_profile(sc), *profile = own ? own : pod_security_context_app_armor_profile(psc);
+    if (machine_has_apparmor() && str_eq(app_armor_profile_type(profile), "Localhost"))
+        s->apparmor = xstrdup(app_armor_profile_localhost_profile(profile));
+}
+
+static int set_security(const struct pod_host *h, const struct pod *p, jval *container, struct container_spec *s, struct err *err)
 {
     jval *psc = pod_spec_security_context(pod_spec(json_root(p->obj))), *sc = container_security_context(container);
     jval *caps = security_context_capabilities(sc), *add = capabilities_add(caps), *drop = capabilities_drop(caps);
@@ -277,11 +302,22 @@ static int set_security(const struct pod *p, jval *container, struct container_s
     s->no_new_privs = !security_context_allow_privilege_escalation(sc, true);
     s->readonly_root = security_context_read_only_root_filesystem(sc, false);
     oci_capabilities(added, jv_len(add), dropped, jv_len(drop), s->privileged, &s->caps);
-    if (str_eq(type, "Localhost"))
-        return err_set(err, ERR_PRECONDITION,
-                       "seccompProfile Localhost is not served by this node yet; use RuntimeDefault or Unconfined");
     s->seccomp_default = !str_eq(type, "Unconfined");
-    return 0;
+    s->proc_unmasked = str_eq(security_context_proc_mount(sc), "Unmasked");
+    set_apparmor(psc, sc, s);
+    if (!str_eq(type, "Localhost"))
+        return 0;
+    return read_profile(h, seccomp_profile_localhost_profile(profile ? profile : pod_security_context_seccomp_profile(psc)), s,
+                        err);
+}
+
+static void set_sysctls(const struct pod *p, struct container_spec *s)
+{
+    jval *list = pod_security_context_sysctls(pod_spec_security_context(pod_spec(json_root(p->obj))));
+    for (size_t i = 0; i < jv_len(list); i++) {
+        AUTOFREE char *name = pod_sysctl_name(sysctl_name(jv_at(list, i)));
+        strlist_addf(&s->sysctls, "%s=%s", name, sysctl_value(jv_at(list, i)));
+    }
 }
 
 /* ---- mounts
@@ -300,6 +336,10 @@ static void add_etc(const struct pod_host *h, const struct pod *p, struct contai
 /* Containers of one pod share their /dev/shm; a pod of one container has it to itself, with a limit. */
 static int add_shm(const struct pod_host *h, const struct pod *p, struct container_spec *s, struct err *err)
 {
+    if (s->host_ipc) {
+        container_spec_mount(s, MOUNT_BIND, "/dev/shm", "/dev/shm", false);
+        return 0;
+    }
     if (p->n_boxes == 1) {
         container_spec_mount(s, MOUNT_TMPFS, "mode=1777 size=65536k noexec", "/dev/shm", false);
         return 0;
@@ -389,11 +429,8 @@ static int check_served(const struct pod *p, jval *container, bool init, struct 
         const char *what;
     } checks[] = {
         {pod_spec_share_process_namespace(spec, false), "shareProcessNamespace"},
-        {pod_spec_host_pid(spec, false), "hostPID"},
-        {pod_spec_host_ipc(spec, false), "hostIPC"},
         {!pod_spec_host_users(spec, true), "hostUsers: false"},
         {!str_empty(pod_spec_runtime_class_name(spec)), "runtimeClassName"},
-        {jv_len(pod_security_context_sysctls(pod_spec_security_context(spec))) > 0, "sysctls"},
     };
     for (size_t i = 0; i < ARRAY_LEN(checks); i++)
         if (checks[i].asked)
@@ -427,10 +464,14 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
         strlist_add(&s->volumes, image->volumes.v[i]);
     s->sandbox = &p->sandbox;
     s->host_network = pod_spec_host_network(spec, false);
+    s->host_pid = pod_spec_host_pid(spec, false);
+    s->host_ipc = pod_spec_host_ipc(spec, false);
+    set_sysctls(p, s);
     s->tty = container_tty(c, false);
     s->stdin_open = container_stdin(c, false);
     s->stdin_once = container_stdin_once(c, false);
-    if (check_served(p, c, b->init, err) < 0 || set_user(h, p, c, image, s, &home, err) < 0 || set_security(p, c, s, err) < 0 ||
+    if (check_served(p, c, b->init, err) < 0 || set_user(h, p, c, image, s, &home, err) < 0 ||
+        set_security(h, p, c, s, err) < 0 ||
         env_build(h->kube, ctx, &facts, c, image, s->hostname, home, &vars, &skipped, err) < 0 ||
         env_command(c, image, &vars, &s->args, err) < 0)
         return -1;

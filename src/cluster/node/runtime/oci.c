@@ -292,6 +292,8 @@ static jmval *process(const struct oci_machine *machine, const struct container_
     jm_put(m, nofile, "soft", jm_i64(m, machine->nofile_hard < NOFILE_SOFT ? machine->nofile_hard : NOFILE_SOFT));
     jm_push(limits, nofile);
     jm_put(m, p, "rlimits", limits);
+    if (spec->apparmor)
+        jm_put(m, p, "apparmorProfile", jm_str(m, spec->apparmor));
     jm_put(m, p, "noNewPrivileges", jm_bool(m, spec->no_new_privs));
     jm_put(m, p, "oomScoreAdj",
            jm_i64(m, spec->oom_score_adj < machine->oom_score_min ? machine->oom_score_min : spec->oom_score_adj));
@@ -394,10 +396,12 @@ static jmval *linux_part(const struct oci_machine *machine, const struct contain
                                          "/sys/devices/virtual/powercap"};
     static const char *const readonly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
     jmval *l = jm_obj(m), *ns = jm_arr(m);
-    add_namespace(m, ns, "pid", NULL);
+    if (!spec->host_pid)
+        add_namespace(m, ns, "pid", NULL);
     add_namespace(m, ns, "mount", NULL);
     add_namespace(m, ns, "uts", NULL);
-    add_namespace(m, ns, "ipc", spec->sandbox->ipc_path);
+    if (!spec->host_ipc)
+        add_namespace(m, ns, "ipc", spec->sandbox->ipc_path);
     if (!spec->host_network)
         add_namespace(m, ns, "network", spec->sandbox->net_path);
     if (machine->cgroup.mode == CGROUP_V2)
@@ -407,12 +411,22 @@ static jmval *linux_part(const struct oci_machine *machine, const struct contain
         jm_put(m, l, "cgroupsPath", jm_strf(m, "/%s/%s", machine->cgroup_parent, spec->id));
         jm_put(m, l, "resources", resources(machine, spec, m));
     }
-    if (!spec->privileged) {
+    for (size_t i = 0; i < spec->sysctls.n; i++) {
+        const char *equals = strchr(spec->sysctls.v[i], '=');
+        AUTOFREE char *name = xstrndup(spec->sysctls.v[i], (size_t)(equals - spec->sysctls.v[i]));
+        jm_put(m, jm_obj_at(m, l, "sysctl"), name, jm_str(m, equals + 1)); /* fields: any kind */
+    }
+    if (!spec->privileged && spec->seccomp) {
+        JSON_REF(profile) = json_parse_str(spec->seccomp, NULL);
+        if (profile)
+            jm_put(m, l, "seccomp", jm_val(m, json_root(profile)));
+    }
+    if (!spec->privileged && !spec->proc_unmasked) {
         jm_put(m, l, "maskedPaths", strings(m, masked, ARRAY_LEN(masked)));
         jm_put(m, l, "readonlyPaths", strings(m, readonly, ARRAY_LEN(readonly)));
-        if (spec->seccomp_default && machine->seccomp)
-            add_seccomp(machine, &spec->caps, m, root, l);
     }
+    if (!spec->privileged && !spec->seccomp && spec->seccomp_default && machine->seccomp)
+        add_seccomp(machine, &spec->caps, m, root, l);
     return l;
 }
 

@@ -39,6 +39,9 @@ void container_spec_free(struct container_spec *s)
     strlist_free(&s->env);
     strlist_free(&s->groups);
     strlist_free(&s->caps);
+    strlist_free(&s->sysctls);
+    free(s->seccomp);
+    free(s->apparmor);
     strlist_free(&s->layers);
     strlist_free(&s->volumes);
     free(s->cwd);

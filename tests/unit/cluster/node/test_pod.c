@@ -372,6 +372,42 @@ static void sidecars(void **state)
     world_close(&w);
 }
 
+static void refused(void **state)
+{
+    static const struct {
+        const char *name, *spec, *reason, *message;
+    } cases[] = {
+        {"cpu", "\"containers\":[{\"name\":\"m\",\"image\":\"x\",\"resources\":{\"requests\":{\"cpu\":\"100k\"}}}]", "OutOfcpu",
+         "Node didn't have enough resource: cpu, requested: 100000000, used: "},
+        {"memory", "\"containers\":[{\"name\":\"m\",\"image\":\"x\",\"resources\":{\"requests\":{\"memory\":\"9Ti\"}}}]",
+         "OutOfmemory", "requested: 9895604649984"},
+        {"sidecar",
+         "\"initContainers\":[{\"name\":\"s\",\"image\":\"x\",\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":"
+         "\"60k\"}}},"
+         "{\"name\":\"i\",\"image\":\"x\",\"resources\":{\"requests\":{\"cpu\":\"70k\"}}}],"
+         "\"containers\":[{\"name\":\"m\",\"image\":\"x\",\"resources\":{\"requests\":{\"cpu\":\"10k\"}}}]",
+         "OutOfcpu", "requested: 130000000"},
+        {"sysctl",
+         "\"securityContext\":{\"sysctls\":[{\"name\":\"kernel/msgmax\",\"value\":\"1\"}]}," MAIN("[\"forever\"]",
+                                                                                                  "\"tty\":false"),
+         "SysctlForbidden", "forbidden sysctl: \"kernel.msgmax\" not allowlisted"},
+        {"hostnet",
+         "\"hostNetwork\":true,\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}," MAIN(
+             "[\"forever\"]", "\"tty\":false"),
+         "SysctlForbidden", "not allowed with host net enabled"},
+    };
+    struct world w;
+    world_open(&w);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        put_pod(&w, cases[i].name, cases[i].spec);
+        expect(&w, cases[i].name, "phase", "Failed");
+        expect(&w, cases[i].name, "reason", cases[i].reason);
+        JSON_REF(o) = fake_get(w.fake, &KUBE_PODS, "ns", cases[i].name);
+        assert_non_null(strstr(pod_status_message(pod_status(json_root(o))), cases[i].message));
+    }
+    world_close(&w);
+}
+
 static void readiness_gates(void **state)
 {
     struct world w;
@@ -576,6 +612,6 @@ static void node_object(void **state)
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
            cmocka_unit_test(probes), cmocka_unit_test(hooks), cmocka_unit_test(sidecars), cmocka_unit_test(readiness_gates),
-           cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes),
-           cmocka_unit_test(new_life), cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs),
-           cmocka_unit_test(node_object))
+           cmocka_unit_test(refused), cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline),
+           cmocka_unit_test(source_changes), cmocka_unit_test(new_life), cmocka_unit_test(api_trouble),
+           cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
