@@ -197,7 +197,11 @@ static int64_t next_due(const struct conn *c)
         return l->idle_timeout_ms;
     int64_t due = c->out.bytes ? l->write_timeout_ms : 0;
     for (const struct h2_stream *s = LIST_FIRST(&h2->streams); s; s = LIST_NEXT(s, all)) {
-        int64_t ms = s->x->phase == X_LOST ? 0 : s->receiving ? l->body_idle_timeout_ms : s->out.bytes ? l->write_timeout_ms : 0;
+        int64_t ms = s->x->phase == X_LOST ? 0
+                     : s->answered         ? LINGER_MS
+                     : s->receiving        ? l->body_idle_timeout_ms
+                     : s->out.bytes        ? l->write_timeout_ms
+                                           : 0;
         if (ms && (!due || ms < due))
             due = ms;
     }
@@ -209,6 +213,7 @@ static void arm(struct conn *c)
 {
     const struct server_limits *l = &c->loop->server->limits;
     int64_t least = l->body_idle_timeout_ms < l->write_timeout_ms ? l->body_idle_timeout_ms : l->write_timeout_ms;
+    least = least < LINGER_MS ? least : LINGER_MS;
     uint64_t now = uv_now(&c->loop->uv);
     if (c->deadline && c->deadline <= now + (uint64_t)least)
         return;
@@ -260,6 +265,11 @@ static void check_stream(struct h2_stream *s, uint64_t now)
     const struct server_limits *l = &x->server->limits;
     if (x->phase == X_LOST)
         return;
+    if (s->answered) {
+        if (now - s->moved >= LINGER_MS || now - s->answered >= LINGER_MAX_MS)
+            nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+        return;
+    }
     bool waits = x->phase == X_RECEIVING || (x->pipe && x->phase == X_HANDLING && !body_pipe_full(x->pipe));
     if (s->receiving && waits && now - s->moved >= (uint64_t)l->body_idle_timeout_ms) {
         if (x->pipe)
@@ -308,7 +318,10 @@ void h2_stop(struct conn *c)
 {
     struct h2 *h2 = c->h2;
     h2_go(h2, NGHTTP2_NO_ERROR);
-    for (struct h2_stream *s = LIST_FIRST(&h2->streams); s; s = LIST_NEXT(s, all))
+    for (struct h2_stream *s = LIST_FIRST(&h2->streams); s; s = LIST_NEXT(s, all)) {
         if (s->x->phase == X_STREAM)
             stream_stop(&s->x->stream);
+        if (s->answered)
+            nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+    }
 }

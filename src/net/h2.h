@@ -8,8 +8,8 @@
  * MAX_STREAMS of the connection until the handler returns: opening and resetting does not make work faster than it is done.
  *
  * What an aborted stream is: RST_STREAM with INTERNAL_ERROR where we broke an answer off, CANCEL where the client was too slow,
- * HTTP_1_1_REQUIRED where a handler wants the connection for itself, NO_ERROR after an answer that did not need the whole
- * request. The client's RST_STREAM is, for a handler, what a closed connection is on HTTP/1.1.
+ * HTTP_1_1_REQUIRED where a handler wants the connection for itself, NO_ERROR some time after an answer that did not need the
+ * whole request. The client's RST_STREAM is, for a handler, what a closed connection is on HTTP/1.1.
  *
  * Memory: a body is bounded by its route, one that a handler reads by the stream's window; an answer by what its producer queues
  * (max_stream_queue) and by at most H2_OUT_MARK of frames; a head by max_header_bytes. While H2_OUT_STOP bytes of frames wait for
@@ -45,10 +45,11 @@ struct h2_stream {
     size_t n_fields, cap_fields, head_bytes;
     bool too_large; /* the head, which was not kept in whole */
     bool is_dirty;
-    bool receiving; /* the client has not ended its side */
-    bool deferred;  /* nghttp2 waits to be told that there are bytes again */
-    bool closed;    /* nghttp2 has no such stream any more */
-    uint64_t moved; /* loop milliseconds: the last byte either way */
+    bool receiving;    /* the client has not ended its side */
+    bool deferred;     /* nghttp2 waits to be told that there are bytes again */
+    bool closed;       /* nghttp2 has no such stream any more */
+    uint64_t moved;    /* loop milliseconds: the last byte either way */
+    uint64_t answered; /* when the answer was out before the request was in; 0: it was not */
 };
 
 struct h2 {

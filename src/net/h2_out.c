@@ -32,13 +32,18 @@ static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *buf, size
     return (ssize_t)n;
 }
 
-/* An answer that did not wait for the whole request is complete; the rest of the request is not wanted (RFC 9113 8.1). */
+/* An answer that did not wait for the whole request is complete, and the rest of the request is not wanted (RFC 9113 8.1). There
+ * are clients (curl 7.88) that lose the answer when the stream is reset while they send: so it lingers, as a connection of
+ * HTTP/1.1 does, and what still comes is dropped. */
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *self)
 {
     if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
-    const struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (s && s->receiving)
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (!s || !s->receiving)
+        return 0;
+    s->answered = s->moved = uv_now(&s->h2->conn->loop->uv);
+    if (s->h2->going)
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
     return 0;
 }

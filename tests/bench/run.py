@@ -7,6 +7,7 @@
   image    a 100 MB image from a registry on loopback: create to first instruction, against curl | tar; then from the store, against image host
   chain    20 no-op container steps one after the other, per step
   python   lightweight Python components one after the other, against kfp.local's SubprocessRunner with and without venv, and the floor
+  connections  10,000 idle connections on HTTP/1.1 and on HTTP/2: memory of each, and requests meanwhile (connections.py)
   soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
   engine   the engine alone on its scripted runtime: durable task transitions a second (a fan-out of 1,000)
 
@@ -310,6 +311,15 @@ def bench_python():
     note('lightweight Python step', ours, 'ms', with_venv, 'kfp.local SubprocessRunner as it comes', 'ratio 0.1')
     note('lightweight Python step', ours, 'ms', without, 'the same with use_venv=False')
     note('lightweight Python step', ours, 'ms', statistics.median(floor), 'the floor (importing kfp.dsl.executor_main)')
+
+
+def bench_connections():
+    import connections
+    t = Tidemill('--no-node', '--no-engine').start()
+    try:
+        connections.bench(t, note)
+    finally:
+        t.stop()
 
 
 def bench_engine():
