@@ -12,6 +12,7 @@
 #include "cli/pipelines_part.h"
 #include "cli/server.h"
 #include "cluster/controllers/controllers.h"
+#include "cluster/node/kubelet.h"
 #include "cluster/scheduler/scheduler.h"
 #include "kube/informer.h"
 #include "kube/kinds.h"
@@ -25,7 +26,7 @@
 #define LEASE          "tidemill-pipelines"
 #define BASE_DELAY_NS  (5 * NS_PER_MS)
 #define START_LIMIT_NS (60 * NS_PER_S)
-enum { LOST_GRACE_S = 4 }; /* what is left of a lease when it is given up for lost */
+enum { PEM_MAX = 1 << 20, LOST_GRACE_S = 4 }; /* what is left of a lease when it is given up for lost */
 
 struct serving {
     const struct serve_options *o;
@@ -37,6 +38,7 @@ struct serving {
     struct gateway *gateway;
     struct pipelines_part pipelines;
     struct node *node;
+    struct kubelet *kubelet;
     struct scheduler *scheduler;
     struct controllers *controllers;
     struct informer *definitions;
@@ -165,6 +167,14 @@ static int start_node(struct serving *s, const struct ctx *ctx, struct err *err)
         (!s->agent && !(s->agent = server_agent_path(err))))
         return -1;
     AUTOFREE char *api = host_and_port(s->server);
+    int port;
+    BUF(cert);
+    BUF(key);
+    if (o->node_cert && (fs_read(o->node_cert, PEM_MAX, &cert, err) < 0 || fs_read(o->node_key, PEM_MAX, &key, err) < 0))
+        return -1;
+    const struct kubelet_config kc = {.kube = s->node_kube, .listen = o->node_listen, .cert_pem = cert.data, .key_pem = key.data};
+    if (!(s->kubelet = kubelet_listen(&kc, &port, err)))
+        return -1;
     const struct node_config nc = {.data_dir = o->data_dir,
                                    .node_name = o->node_name,
                                    .agent_path = s->agent,
@@ -173,10 +183,11 @@ static int start_node(struct serving *s, const struct ctx *ctx, struct err *err)
                                    .host_envs = o->host_envs,
                                    .kube_addr = api,
                                    .pod_cidr = o->pod_cidr,
-                                   .heartbeats = true};
+                                   .heartbeats = true,
+                                   .kubelet_port = port};
     s->node = node_start(&nc, s->node_kube, err);
     s->status.node = s->node;
-    return s->node ? 0 : -1;
+    return s->node ? kubelet_start(s->kubelet, s->node, err) : -1;
 }
 
 static void each_kind(void *self, void (*fn)(void *arg, const struct kube_res *res), void *arg)
@@ -256,6 +267,7 @@ void serve_stop(struct serving *s, enum node_stop_mode mode)
         http_server_stop(s->http, 2000);
     pipelines_part_close(&s->pipelines);
     gateway_free(s->gateway);
+    kubelet_stop(s->kubelet);
     if (s->node)
         node_stop(s->node, mode);
     if (s->scheduler)

@@ -1,4 +1,4 @@
-/* streaming.h - exec, attach and port-forward over HTTP: what a node's descriptors become for kubectl and other clients.
+/* streaming.h - logs, exec, attach and port-forward over HTTP: what a node's descriptors become for kubectl and other clients.
  *
  * Used by the API server, and by whatever else serves a node over HTTP (a kubelet's face). A handler asks streaming_negotiate
  * what the client speaks, opens the process (or makes sure that there is a pod), and hands over:
@@ -47,5 +47,16 @@ struct streaming_dial {
 /* Takes *dial, also when it fails: ERR_BAD_REQUEST for ports that are none. */
 int streaming_forward(struct http_req *req, struct http_res *res, const struct streaming_how *how, struct streaming_dial *dial,
                       struct err *err);
+
+/* ---- logs ---- */
+
+/* PodLogOptions of a query. Strings live with the request; what is wrong is told as Kubernetes tells it. */
+int streaming_log_opts(struct http_req *req, struct kube_log_opts *out, struct err *err);
+/* First the stream, then the log that notifies it, then both become the answer; or the stream is dropped, when the log could not
+ * be opened. The pool reads files; it outlives every server that a stream of ours is on. */
+struct streaming_log *streaming_log_new(struct pool *pool);
+void streaming_log_notify(void *streaming_log);
+void streaming_log_answer(struct streaming_log *s, struct node_log *log, struct http_res *res);
+void streaming_log_drop(struct streaming_log *s);
 
 #endif
