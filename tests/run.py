@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs tidemill's tests: `./dev test [PART | NAME]`.
 
-Parts: check (include arrows, accessors, format), unit, e2e, asan, tsan, fuzz. Without one, all of them. Anything else is the name
+Parts: check (include arrows, accessors, format), unit, e2e, asan, tsan, fuzz, real-kubernetes. Without one, all of them; real-kubernetes then only
+where its programs have been built before (a quarter of an hour; `./dev test real-kubernetes` builds them). Anything else is the name
 (or a part of the name) of unit or end-to-end tests. The last line is `N passed, N failed, N skipped`.
 """
 import concurrent.futures as futures
@@ -9,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 os.chdir(ROOT)
 JOBS = os.cpu_count() or 2
 ENV = {**os.environ, 'CC': os.environ.get('CC', 'ccache gcc')}
-PARTS = ['check', 'unit', 'asan', 'tsan', 'fuzz', 'e2e']
+PARTS = ['check', 'unit', 'asan', 'tsan', 'fuzz', 'e2e', 'real-kubernetes']
 
 
 class Results:
@@ -170,8 +172,12 @@ def part_e2e(results, name):
     if not xml.exists():
         results.add('e2e', False, 0, p.stdout[-8000:])
         return
+    add_cases(results, 'e2e', xml)
+
+
+def add_cases(results, part, xml):
     for case in ET.parse(xml).iter('testcase'):
-        label = f"e2e {case.get('classname', '').rsplit('.', 1)[-1]}::{case.get('name')}"
+        label = f"{part} {case.get('classname', '').rsplit('.', 1)[-1]}::{case.get('name')}"
         seconds = float(case.get('time') or 0)
         problem = next((case.find(k) for k in ('failure', 'error') if case.find(k) is not None), None)
         if case.find('skipped') is not None:
@@ -179,6 +185,37 @@ def part_e2e(results, name):
             print(f'skipped: {label}: {case.find("skipped").get("message")}')
         else:
             results.add(label, problem is None, seconds, '' if problem is None else (problem.text or '')[-12000:])
+
+
+def part_real_kubernetes(results, name):
+    """Against a Kubernetes that is not ours, built from its Go module."""
+    def skip(why):
+        results.skipped += 1
+        print(f'skipped: real-kubernetes: {why}')
+
+    sys.path.insert(0, str(ROOT / 'tests' / 'real-kubernetes'))
+    import real_kubernetes
+    if not real_kubernetes.is_built():
+        if sys.argv[1:2] != ['real-kubernetes']:
+            return skip('Kubernetes has not been built, which takes a quarter of an hour: ./dev test real-kubernetes')
+        if not shutil.which('go'):
+            return skip('there is no Go toolchain (1.24 or newer) to build Kubernetes with')
+        try:
+            real_kubernetes.build()
+        except subprocess.CalledProcessError as e:
+            return skip(f'Kubernetes could not be built: {e}')
+    r = build('build')
+    if r.returncode:
+        results.add('build', False, 0, r.stdout[-8000:])
+        return
+    link_programs()
+    xml = ROOT / 'build' / 'real-kubernetes.xml'
+    xml.unlink(missing_ok=True)
+    p = run([sys.executable, '-m', 'pytest', 'tests/real-kubernetes', '-q', f'--junitxml={xml}', '-p', 'no:cacheprovider'])
+    if not xml.exists():
+        results.add('real-kubernetes', False, 0, p.stdout[-8000:])
+        return
+    add_cases(results, 'real-kubernetes', xml)
 
 
 def main():
@@ -193,7 +230,7 @@ def main():
         say(f'{part}')
         t = time.monotonic()
         before = results.failed
-        globals()[f'part_{part}'](results, None if wanted in PARTS else wanted)
+        globals()['part_' + part.replace('-', '_')](results, None if wanted in PARTS else wanted)
         say(f'{part}: {"ok" if results.failed == before else "FAILED"}, {time.monotonic() - t:.0f} s')
     for name, text in results.failures:
         print(f'\n---- FAILED {name}\n{text}')

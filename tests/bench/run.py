@@ -9,6 +9,8 @@
   python   lightweight Python components one after the other, against kfp.local's SubprocessRunner with and without venv, and the floor
   connections  10,000 idle connections on HTTP/1.1 and on HTTP/2: memory of each, and requests meanwhile (connections.py)
   soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
+  cluster  a real Kubernetes beside ours: durable creates of 1 kB by 32 clients, a list of 10,000 pods, and the chain on our node under both
+           control planes (needs the programs that `./dev test real-kubernetes` builds)
   engine   the engine alone on its scripted runtime: durable task transitions a second (a fan-out of 1,000)
 
 Results go to standard output as a table and, with TIDEMILL_BENCH_JSON=FILE, as JSON.
@@ -256,7 +258,7 @@ def run_chain(t, pipeline, steps):
     return statistics.median(best)
 
 
-def bench_chain():
+def chain_of_nothing():
     from kfp import dsl
 
     @dsl.container_component
@@ -270,8 +272,12 @@ def bench_chain():
             step = nothing()
             step.after(last)
             last = step
+    return chain
+
+
+def bench_chain():
     t = Tidemill(*node_options()).start()
-    note('chain of 20 no-op container steps, per step', run_chain(t, chain, 20), 'ms', aim='60 ms')
+    note('chain of 20 no-op container steps, per step', run_chain(t, chain_of_nothing(), 20), 'ms', aim='60 ms')
     t.purge()
 
 
@@ -328,6 +334,62 @@ def bench_engine():
         print('bench_engine is not built: meson configure build -Dtests=true')
         return
     print(subprocess.run([str(exe)], capture_output=True, text=True, check=True).stdout, end='')
+
+
+def ask_kube(kubeconfig, *what):
+    r = subprocess.run([str(ROOT / 'build' / 'tests' / 'bench' / 'bench_kube'), str(kubeconfig), *map(str, what)], capture_output=True, text=True, check=True)
+    return float(r.stdout.split()[0])
+
+
+def bench_cluster():
+    """Both API servers on the same disk, one after the other; then our node under each."""
+    sys.path.insert(0, str(ROOT / 'tests' / 'real-kubernetes'))
+    import real_kubernetes
+    from test_real_kubernetes import Serve
+    if not real_kubernetes.is_built():
+        print('cluster: skipped: Kubernetes has not been built (./dev test real-kubernetes)')
+        return
+    with tempfile.TemporaryDirectory(prefix='tidemill-real-') as d:
+        real = real_kubernetes.RealKubernetes(d)
+        t = Tidemill('--no-node')
+        try:
+            real.start()
+            real.stop_one('controller-manager')   # they would work on what is made here
+            real.stop_one('scheduler')
+            t.start()
+            creates, lists = {}, {}
+            for name, config in (('real', real.kubeconfig), ('ours', t.kubeconfig)):
+                creates[name] = statistics.median(ask_kube(config, 'creates', 2000) for _ in range(3))
+                ask_kube(config, 'fill', 10000)
+                lists[name] = ask_kube(config, 'list')
+            note('durable creates of 1 kB, 32 clients', creates['ours'], 'a second', creates['real'], 'Kubernetes 1.34 and etcd', '4 times as many')
+            note('list of 10,000 pods', lists['ours'], 'ms', lists['real'], 'Kubernetes 1.34 and etcd', 'a quarter')
+        finally:
+            t.purge()
+            real.stop()
+    with tempfile.TemporaryDirectory(prefix='tidemill-real-') as d:
+        real = real_kubernetes.RealKubernetes(d)
+        parts = []
+        t = Tidemill(*node_options())
+        try:
+            real.start()
+            real.kubectl('apply', '-k', ROOT / 'deploy' / 'base')
+            node = Serve('node', '--only', 'node', '--kubeconfig', str(real.kubeconfig), '--node-listen', '0.0.0.0:0', *node_options())
+            pipelines = Serve('pipelines', '--kubeconfig', str(real.kubeconfig), '--listen', '127.0.0.1:0')
+            for s in (node, pipelines):
+                parts.append(s.start())
+            pipelines.kfp = lambda: __import__('kfp').client.Client(host=pipelines.url)
+            there = run_chain(pipelines, chain_of_nothing(), 20)
+            for s in reversed(parts):
+                s.purge()
+            parts = []
+            here = run_chain(t.start(), chain_of_nothing(), 20)
+            note('chain of 20 no-op steps, per step', here, 'ms', there, 'our node under Kubernetes 1.34')
+        finally:
+            for s in reversed(parts):
+                s.purge()
+            t.purge()
+            real.stop()
 
 
 def main():
