@@ -8,6 +8,7 @@
   chain    20 no-op container steps one after the other, per step
   python   lightweight Python components one after the other, against kfp.local's SubprocessRunner with and without venv, and the floor
   connections  10,000 idle connections on HTTP/1.1 and on HTTP/2: memory of each, and requests meanwhile (connections.py)
+  api      the pipelines REST API: durable POST /runs, lists of a million runs (TIDEMILL_BENCH_RUNS), memory beside finished ones
   soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
   cluster  a real Kubernetes beside ours: durable creates of 1 kB by 32 clients, a list of 10,000 pods, and the chain on our node under both
            control planes (needs the programs that `./dev test real-kubernetes` builds)
@@ -390,6 +391,9 @@ def bench_cluster():
                 s.purge()
             t.purge()
             real.stop()
+def bench_api():
+    import api
+    api.bench(note, int(os.environ.get('TIDEMILL_BENCH_RUNS', '1000000')))
 
 
 def main():
