@@ -37,6 +37,9 @@ int agent_run(char *const *argv, struct run_outcome *out, struct err *err);
  * distribution that python3, as found in PATH, would import. False whenever that cannot be told without running it: then pip
  * decides. */
 bool agent_requirements_met(const struct strlist *requirements);
+/* The directories below prefix into which python3's pip would install, joined with ':'; NULL: not a Python whose layout we know.
+ */
+char *agent_setup_path(const char *prefix);
 /* The parts of it that tests look at. version: "2.17.0"; spec: ">=2.0,<3". -1: cannot tell. */
 int agent_version_matches(const char *version, const char *spec);
 int agent_marker_true(const char *marker, const char *python_version);

@@ -294,3 +294,14 @@ bool agent_requirements_met(const struct strlist *requirements)
             return false;
     return true;
 }
+
+char *agent_setup_path(const char *prefix)
+{
+    AUTOFREE char *python = find_in_path("python3");
+    STRLIST(dirs);
+    char version[16];
+    if (!python || !agent_python_dirs(python, &dirs, version))
+        return NULL;
+    /* The second is Debian's. */
+    return xasprintf("%s/lib/python%s/site-packages:%s/local/lib/python%s/dist-packages", prefix, version, prefix, version);
+}

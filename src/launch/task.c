@@ -54,6 +54,7 @@ void launch_task_clear(struct launch_task *t)
     outputs_free(t->params, t->n_params);
     outputs_free(t->artifacts, t->n_artifacts);
     stores_free(t);
+    free(t->setup_dir);
     free(t->log_path);
     free(t->log_uri);
     free(t->result_uri);
@@ -179,6 +180,9 @@ void launch_task_text(const struct launch_task *t, struct buf *out)
     jm_put(m, o, "bigInput", jm_bool(m, t->big_input));
     jm_put(m, o, "preludeAt", jm_i64(m, t->prelude_at));
     put_list(m, o, "requirements", &t->requirements);
+    put_text(m, o, "setupDir", t->setup_dir);
+    if (t->setup_ready)
+        jm_put(m, o, "setupReady", jm_bool(m, true));
     if (t->executor_output_path)
         jm_put(m, o, "executorOutputPath", jm_str(m, t->executor_output_path));
     put_outputs(m, o, "outputParameters", t->params, t->n_params);
@@ -291,6 +295,8 @@ static int task_from(jval *v, struct launch_task *t, struct err *err)
         return err_set(err, ERR_BAD_REQUEST, "task file: preludeAt %lld points nowhere", (long long)prelude);
     t->executor_input_at = (int)at;
     t->prelude_at = (int)prelude;
+    t->setup_dir = xstrdup(jv_str(jv_get(v, "setupDir")));
+    t->setup_ready = jv_bool(jv_get(v, "setupReady"), false);
     t->big_input = jv_bool(jv_get(v, "bigInput"), false);
     t->executor_output_path = xstrdup(jv_str(jv_get(v, "executorOutputPath")));
     if (get_stores(v, t, err) < 0 || get_outputs(v, "outputParameters", t, &t->params, &t->n_params, err) < 0)

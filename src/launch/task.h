@@ -47,7 +47,8 @@
 #define LAUNCH_STARTED    "started"
 #define LAUNCH_RESULT     "result.json"
 #define LAUNCH_INPUT_FILE "/tmp/kfp/executor_input.json"
-#define LAUNCH_IMAGE      "image.json"      /* beside LAUNCH_DIR: what the image runs by itself; see image_command */
+#define LAUNCH_IMAGE      "image.json" /* beside LAUNCH_DIR: what the image runs by itself; see image_command */
+#define LAUNCH_SETUP_DIR  "/tidemill/setup"
 #define LAUNCH_AGENT      "/tidemill/agent" /* where the agent's binary is mounted, read-only */
 #define LAUNCH_TAIL_LINES 20
 #define LAUNCH_TAIL_MAX   (16u << 10) /* bytes of log_tail */
@@ -100,7 +101,12 @@ struct launch_task {
      * *.dist-info; environment markers as in `typing-extensions>=3.7.4,<5; python_version<"3.9"`), the agent runs the inner
      * command alone, else argv as it stands. 0: no such prelude. */
     int prelude_at;
-    struct strlist requirements;  /* "requirements" */
+    struct strlist requirements; /* "requirements" */
+    /* "setupDir": a directory for what the prelude installs. With "setupReady" it holds all of it, is found through PYTHONPATH,
+     * and the prelude is left out when that meets the requirements. Else pip is told to install there (PIP_PREFIX), so that it
+     * can be kept. NULL: none. */
+    char *setup_dir;
+    bool setup_ready;
     char *executor_output_path;   /* "executorOutputPath": file that the command may leave; NULL: none */
     struct launch_output *params; /* "outputParameters": [{key, path}] */
     size_t n_params;
@@ -148,6 +154,8 @@ struct launch_result {
     char *log_tail; /* "logTail": last lines of the merged output; bytes that are no UTF-8 are replaced; may be NULL */
     int64_t started_ns, finished_ns;    /* "startedNs", "finishedNs": Unix time of the command */
     bool prelude_skipped;               /* "preludeSkipped" */
+    bool setup_made;                    /* "setupMade": setup_dir has been filled, and meets the requirements */
+    bool setup_needless;                /* "setupNeedless": the image meets them by itself */
     bool has_log;                       /* "hasLog": log_path was written and, if it has a store, is there */
     int64_t log_size;                   /* "logSize" */
     char *executor_output;              /* "executorOutput": text of the file, NULL when there was none */

@@ -232,6 +232,7 @@ static void ended(struct inst *i, const struct ctx *ctx, const struct attempt_vi
     launch_result_init(&r);
     bool have = launch_result_read(dir, &r, &e) == 0;
     bool good = have && r.outcome == LAUNCH_EXITED && r.exit_code == 0;
+    setup_settle(i, have ? &r : NULL);
     if ((l->cancelling || l->expired) && !good) {
         inst_move(i, TASK_CANCELED, now, l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED,
                   l->expired ? "stopped: the run's deadline was exceeded" : "stopped: the run was terminated");

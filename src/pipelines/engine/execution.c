@@ -366,6 +366,18 @@ static int mount_workspace(struct inst *i, struct execution *x, struct err *err)
     return 0;
 }
 
+static int mount_setup(struct inst *i, struct execution *x, struct err *err)
+{
+    char *host;
+    bool ready = false;
+    int rc = setup_prepare(i, &x->task, x->image, &host, &ready, err);
+    if (rc == 0 && host)
+        add_mount(x, host, xstrdup(LAUNCH_SETUP_DIR), ready, false);
+    else
+        free(host);
+    return rc;
+}
+
 static void add_parent(struct strlist *dirs, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -441,6 +453,8 @@ int execution_make(struct inst *i, struct execution *x, struct err *err)
         rc = stores_send(i, x, err);
     if (rc == 0)
         rc = mount_inputs(i, x, err);
+    if (rc == 0)
+        rc = mount_setup(i, x, err);
     return rc == 0 ? mount_workspace(i, x, err) : rc;
 }
 

@@ -221,6 +221,13 @@ int stores_download(struct live *l, const struct ctx *ctx, const char *uri, cons
  * added. */
 int prelude_find(const struct strlist *argv, struct strlist *requirements);
 
+/* ---- setup.c: what `pip install` added, kept for the next time ----------------------------------------------------- */
+
+/* Sets the task's fields of it. *host: what is to be mounted at LAUNCH_SETUP_DIR, read-only when it is ready; NULL: nothing. */
+int setup_prepare(struct inst *i, struct launch_task *t, const char *image, char **host, bool *ready, struct err *err);
+/* The attempt is over: keeps what it installed, or takes it away. r: NULL when it left no result. */
+void setup_settle(struct inst *i, const struct launch_result *r);
+
 /* ---- collect.c: results of attempts ------------------------------------------------------------------------------ */
 
 /* Turns a result into outputs of the instance. -1 with ERR_INVALID: the attempt failed with this message. */

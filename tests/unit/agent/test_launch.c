@@ -220,5 +220,49 @@ static void test_image_command(void **state)
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-TEST_GROUP(launch, T(test_outputs), T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path),
-           T(test_hostile_output), T(test_left_over_process), T(test_executor_input), T(test_image_command))
+/* A prelude fills the directory that is kept, and only the prelude: what comes after it does not know of it. Filled and ready, it
+ * is left out. */
+static void test_setup(void **state)
+{
+    struct bench *b = *state;
+    AUTOFREE char *path = xstrdup(getenv("PATH"));
+    AUTOFREE char *dir = fs_join(b->dir, "setup"), *said = fs_join(b->dir, "said");
+    AUTOFREE char *script = xasprintf(
+        "for d in $(echo $PYTHONPATH | tr : ' '); do mkdir -p $d/tm_probe-2.0.dist-info; done; echo in $PIP_PREFIX >%s; "
+        "exec \"$0\" \"$@\"",
+        said);
+    AUTOFREE char *inner = xasprintf("echo then ${PIP_PREFIX-nothing} >>%s", said);
+    for (int n = 0; n < 2; n++) {
+        launch_task_clear(&b->t);
+        b->t.run_id = xstrdup("r");
+        b->t.task_id = xstrdup("t");
+        const char *const argv[] = {"sh", "-c", script, "sh", "-c", inner};
+        for (size_t k = 0; k < ARRAY_LEN(argv); k++)
+            strlist_add(&b->t.argv, argv[k]);
+        b->t.prelude_at = 3;
+        strlist_add(&b->t.requirements, "tm-probe==2.0");
+        b->t.setup_dir = xstrdup(dir);
+        b->t.setup_ready = n == 1;
+        AUTOFREE char *started = fs_join(b->dir, LAUNCH_STARTED);
+        unlink(started);
+        unlink(said);
+        setenv("PATH", "/usr/bin:/bin", 1);
+        assert_int_equal(go(b), 0);
+        unsetenv("PIP_PREFIX");
+        unsetenv("PYTHONPATH");
+        setenv("PATH", path, 1);
+        result(b);
+        BUF(text);
+        assert_int_equal(fs_read(said, 1000, &text, NULL), 0);
+        AUTOFREE char *want = xasprintf("in %s\nthen nothing\n", dir);
+        if (!b->r.setup_made && n == 0)
+            skip(); /* python3 here is none whose layout is known */
+        assert_string_equal(buf_str(&text), n == 0 ? want : "then nothing\n");
+        assert_int_equal(b->r.prelude_skipped, n == 1);
+        assert_false(b->r.setup_needless);
+    }
+}
+
+TEST_GROUP(launch, cmocka_unit_test_setup_teardown(test_setup, set_up, tear_down), T(test_outputs), T(test_failures),
+           T(test_signal), T(test_not_found), T(test_custom_path), T(test_hostile_output), T(test_left_over_process),
+           T(test_executor_input), T(test_image_command))

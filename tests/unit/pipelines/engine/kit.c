@@ -169,6 +169,7 @@ static void write_result(struct kit *k, struct fake_pod *f, const struct script 
             (struct launch_result_artifact){.key = xstrdup(f->t.artifacts[i].key), .exists = s && s->artifacts};
     r.executor_output = s ? xstrdup(s->executor_output) : NULL;
     ERR(e);
+    r.setup_made = s && s->installs && f->t.setup_dir && !f->t.setup_ready;
     r.has_log = f->t.log_path && s && s->logs;
     r.log_size = 7;
     if (launch_result_write(&r, f->dir, &e) < 0)

@@ -17,6 +17,7 @@ struct script {
     const char *params[4][2]; /* output parameter files: key, text */
     const char *executor_output;
     bool hang;          /* runs until it is stopped */
+    bool installs;      /* its prelude fills the set-up */
     bool logs;          /* leaves its log as well */
     bool artifacts;     /* leaves a file for each output artifact */
     bool vanish;        /* its pod disappears without a result */

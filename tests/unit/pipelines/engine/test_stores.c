@@ -261,5 +261,35 @@ static void logs(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(stores, cmocka_unit_test(logs), cmocka_unit_test(rules), cmocka_unit_test(elsewhere), cmocka_unit_test(fixed_at_start),
-           cmocka_unit_test(unusable))
+#define PRELUDE                                                                                                                  \
+    "    pip: {container: {image: img, command: [sh, -c, \"PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet "      \
+    "--no-warn-script-location 'yapf==1' && \\\"$0\\\" \\\"$@\\\"\", sh, -c, 'true']}}\n"
+
+/* What one step installed is there for the next with the same image and script, and only when it succeeded. */
+static void setups(void **state)
+{
+    struct kit k;
+    static const struct script scripts[] = {
+        {.task = "a", .fail_attempts = 9, .installs = true}, {.task = "b", .installs = true}, {.task = "c"}};
+    kit_open(&k, scripts, 3);
+    static const struct {
+        const char *task;
+        bool ready;
+    } cases[] = {{"a", false}, {"b", false}, {"c", true}};
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        AUTOFREE char *task =
+            xasprintf("      %s: {componentRef: {name: inst}, taskInfo: {name: %s}}\n", cases[n].task, cases[n].task);
+        AUTOFREE char *one = kit_yaml("", task, "  inst: {executorLabel: pip}\n");
+        const char *at = strstr(one, "components:\n");
+        AUTOFREE char *y = xasprintf("%.*s" PRELUDE "%s", (int)(at - one), one, at);
+        AUTOFREE char *id = kit_run(&k, y, NULL, n == 0 ? RUN_FAILED : RUN_SUCCEEDED);
+        JSON_REF(t) = json_parse_str(k.last_task, NULL);
+        assert_string_equal(jv_str(jv_get(json_root(t), "setupDir")), LAUNCH_SETUP_DIR);
+        assert_int_equal(jv_bool(jv_get(json_root(t), "setupReady"), false), cases[n].ready);
+        assert_true(strlist_has(&k.last_mounts, LAUNCH_SETUP_DIR));
+    }
+    kit_close(&k);
+}
+
+TEST_GROUP(stores, cmocka_unit_test(setups), cmocka_unit_test(logs), cmocka_unit_test(rules), cmocka_unit_test(elsewhere),
+           cmocka_unit_test(fixed_at_start), cmocka_unit_test(unusable))

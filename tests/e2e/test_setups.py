@@ -1,0 +1,73 @@
+"""What a component's packages_to_install adds is installed once: the next step with the same image and list finds it there."""
+import hashlib
+import pathlib
+import base64
+import shutil
+import time
+import zipfile
+
+import pytest
+from conftest import VENV, needs_node
+from kfp import dsl
+from test_pipelines import expect, run
+
+pytestmark = needs_node
+INDEX = VENV.resolve() / 'tidemill-test-index'
+NAME = 'tidemill_probe'
+
+
+def write_wheel(directory):
+    """A wheel by hand: one module, and a script."""
+    files = {f'{NAME}.py': 'def where():\n    return __file__\n',
+             f'{NAME}-1.0.dist-info/METADATA': 'Metadata-Version: 2.1\nName: tidemill-probe\nVersion: 1.0\n',
+             f'{NAME}-1.0.dist-info/WHEEL': 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+             f'{NAME}-1.0.dist-info/entry_points.txt': f'[console_scripts]\ntidemill-probe = {NAME}:where\n'}
+    def digest(text):
+        return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b'=').decode()
+    record = ''.join(f'{n},sha256={digest(t)},{len(t)}\n' for n, t in files.items()) + f'{NAME}-1.0.dist-info/RECORD,,\n'
+    name = f'{NAME}-1.0-py3-none-any.whl'
+    with zipfile.ZipFile(directory / name, 'w') as z:
+        for n, t in {**files, f'{NAME}-1.0.dist-info/RECORD': record}.items():
+            z.writestr(n, t)
+    (directory / 'index.html').write_text(f'<a href="{name}">{name}</a>')
+
+
+@pytest.fixture(scope='module')
+def probe():
+    """A component that needs a package from an index of files, which pods see because it lies in the environment they share."""
+    place = INDEX / 'tidemill-probe'
+    place.mkdir(parents=True, exist_ok=True)
+    write_wheel(place)
+
+    @dsl.component(base_image='python:3.11', packages_to_install=['tidemill-probe==1.0'], pip_index_urls=[f'file://{INDEX}'])
+    def where() -> str:
+        import shutil as s
+        import tidemill_probe
+        print('probe at', tidemill_probe.where(), s.which('tidemill-probe'))
+        return tidemill_probe.where()
+
+    @dsl.pipeline(name='setups')
+    def setups() -> str:
+        return where().output
+    yield setups
+    shutil.rmtree(INDEX, ignore_errors=True)
+
+
+def test_installed_once(fresh, probe):
+    t = fresh()
+    first = expect(t, run(t, probe), 'SUCCEEDED')
+    assert 'probe at /tidemill/setup/' in t.cli('logs', first.run_id, 'where').stdout
+    kept = [p for p in (pathlib.Path(t.data)).glob('**/setup/*') if not p.name.startswith('.')]
+    assert len(kept) == 1 and kept[0].is_dir(), kept
+    # Without the index nothing can be installed again.
+    hidden = INDEX.with_name('tidemill-test-hidden')
+    INDEX.rename(hidden)
+    try:
+        begun = time.monotonic()
+        second = expect(t, run(t, probe), 'SUCCEEDED')
+        print(f'second time: {time.monotonic() - begun:.2f} s')
+        assert 'probe at /tidemill/setup/' in t.cli('logs', second.run_id, 'where').stdout
+        assert '/tidemill/setup/bin/tidemill-probe' in t.cli('logs', second.run_id, 'where').stdout
+    finally:
+        hidden.rename(INDEX)
+    assert [p for p in kept[0].parent.iterdir()] == kept
