@@ -11,3 +11,12 @@ void kube_list_free(struct kube_list *l)
     free(l->continue_token);
     *l = (struct kube_list){0};
 }
+
+struct kube_process *kube_exec(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
+                               const struct kube_exec_opts *opts, struct err *err)
+{
+    if (k->ops->exec)
+        return k->ops->exec(k, ctx, ns, pod, opts, err);
+    err_set(err, ERR_METHOD, "programs cannot be run in pods over this connection");
+    return NULL;
+}

@@ -67,6 +67,24 @@ struct kube_log_opts {
     int64_t limit_bytes;   /* 0: all */
 };
 
+/* A program in a container, or (command NULL) the container's own. One thread may receive while another sends. */
+struct kube_exec_opts {
+    const char *container;      /* NULL: the only one */
+    const char *const *command; /* NULL-terminated */
+    bool in, tty;               /* with a terminal everything it writes is KUBE_STDOUT */
+};
+enum kube_stream { KUBE_STDOUT = 1, KUBE_STDERR = 2 };
+struct kube_process { /* implementations embed this as their first member */
+    const struct kube_process_ops *ops;
+};
+struct kube_process_ops {
+    /* 1: it wrote something (appended to out); 0: it has ended with *code, 128 + n for signal n; -1: error. Blocks. */
+    int (*recv)(struct kube_process *, const struct ctx *, enum kube_stream *from, struct buf *out, int *code, struct err *);
+    int (*send)(struct kube_process *, const struct ctx *, const void *p, size_t n, struct err *); /* n 0: the end of its input */
+    void (*resize)(struct kube_process *, int columns, int rows);
+    void (*close)(struct kube_process *); /* ends the program when it still runs; frees */
+};
+
 struct kube;
 struct kube_ops {
     struct json *(*get)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name,
@@ -95,6 +113,9 @@ struct kube_ops {
     /* Whole log text so far (no follow), appended to out, at most max bytes. */
     int (*logs)(struct kube *, const struct ctx *, const char *ns, const char *pod, const struct kube_log_opts *, size_t max,
                 struct buf *out, struct err *);
+    /* NULL: not served. An exec needs the right to create pods/exec. */
+    struct kube_process *(*exec)(struct kube *, const struct ctx *, const char *ns, const char *pod,
+                                 const struct kube_exec_opts *, struct err *err);
 };
 /* Implementations embed this as their first member. */
 struct kube {
@@ -117,5 +138,11 @@ struct kube {
 #define kube_watch_next(k, w, ctx, ev, err)                ((k)->ops->watch_next((w), (ctx), (ev), (err)))
 #define kube_watch_close(k, w)                             ((k)->ops->watch_close((w)))
 #define kube_logs(k, ctx, ns, pod, lo, max, out, err)      ((k)->ops->logs((k), (ctx), (ns), (pod), (lo), (max), (out), (err)))
+
+struct kube_process *kube_exec(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
+                               const struct kube_exec_opts *opts, struct err *err);
+#define kube_process_recv(p, ctx, from, out, code, err) ((p)->ops->recv((p), (ctx), (from), (out), (code), (err)))
+#define kube_process_send(p, ctx, bytes, n, err)        ((p)->ops->send((p), (ctx), (bytes), (n), (err)))
+#define kube_process_close(p)                           ((p)->ops->close((p)))
 
 #endif

@@ -294,6 +294,24 @@ static int k_logs(struct kube *k, const struct ctx *ctx, const char *ns, const c
     return sub_log_read(&op, lo, max, out, err);
 }
 
+static struct kube_process *k_exec(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
+                                   const struct kube_exec_opts *eo, struct err *err)
+{
+    RESOURCES(table, server_of(k));
+    struct op op;
+    struct node_process process = NODE_PROCESS_NONE;
+    const struct kube_opts o = {.subresource = eo->command ? "exec" : "attach"};
+    const struct node_process_opts po = {.container = eo->container ? eo->container : "",
+                                         .command = eo->command,
+                                         .in = eo->in,
+                                         .out = true,
+                                         .err = !eo->tty,
+                                         .tty = eo->tty};
+    if (begin(&op, k, table, ctx, &KUBE_PODS, "create", ns, pod, &o, err) < 0 || sub_process_open(&op, &po, &process, err) < 0)
+        return NULL;
+    return inproc_process(&process);
+}
+
 static const struct kube_ops inproc_ops = {
     .get = k_get,
     .list = k_list,
@@ -306,6 +324,7 @@ static const struct kube_ops inproc_ops = {
     .watch_next = k_watch_next,
     .watch_close = k_watch_close,
     .logs = k_logs,
+    .exec = k_exec,
 };
 
 struct kube *apiserver_kube(struct apiserver *a, const struct identity *who)

@@ -159,6 +159,8 @@ struct store_obj *sub_parent(struct op *op, struct err *err);
 int sub_container(struct op *op, jval *pod, const char *asked, char **out, struct err *err);
 /* connect.c: a program in a container; o->container may be empty. */
 bool is_connect(const char *sub);
+/* inproc_process.c: takes it. */
+struct kube_process *inproc_process(struct node_process *take);
 int sub_process_open(struct op *op, const struct node_process_opts *o, struct node_process *out, struct err *err);
 int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, struct buf *out, struct err *err);
 struct store_obj *review_create(struct op *op, jval *obj, struct err *err);

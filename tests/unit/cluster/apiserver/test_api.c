@@ -1,4 +1,6 @@
 /* The verbs through struct kube: objects from the first write to the last, rights, watches. */
+#include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -302,5 +304,80 @@ static void test_custom_kinds(void **state)
     server_done(&s);
 }
 
-TEST_GROUP(api, cmocka_unit_test(test_life_of_a_config_map), cmocka_unit_test(test_pods), cmocka_unit_test(test_rights),
-           cmocka_unit_test(test_tokens), cmocka_unit_test(test_watch_and_pages), cmocka_unit_test(test_custom_kinds))
+/* A node whose every program says what it is asked to, upper case on its error output, and ends with 3. */
+static int fake_process_open(void *self, const struct ctx *ctx, jval *pod, const struct node_process_opts *o,
+                             struct node_process *out, struct err *err)
+{
+    int status[2], text[2], bad[2];
+    *out = (struct node_process)NODE_PROCESS_NONE;
+    if (strcmp(o->container, "asleep") == 0)
+        return err_set(err, ERR_INTERNAL, "container not found (\"asleep\")");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status), 0);
+    assert_int_equal(pipe2(text, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_int_equal(pipe2(bad, O_CLOEXEC | O_NONBLOCK), 0);
+    *out = (struct node_process){.in = -1, .out = text[0], .err = bad[0], .status = status[0]};
+    assert_int_equal(write(text[1], o->command[0], strlen(o->command[0])), (ssize_t)strlen(o->command[0]));
+    assert_int_equal(write(bad[1], "WRONG", 5), 5);
+    assert_int_equal(send(status[1], "exit 3", 6, 0), 6);
+    close(text[1]);
+    close(bad[1]);
+    close(status[1]);
+    return 0;
+}
+
+static void test_exec(void **state)
+{
+    static const char *const command[] = {"said", NULL};
+    struct node_api node = {.process_open = fake_process_open};
+    struct server s;
+    ERR(e);
+    server_init(&s);
+    add_account(&s);
+    json_unref(
+        create(&s, &KUBE_PODS, "default",
+               "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n\",\"containers\":[{\"name\":\"a\",\"image\":\"x\"},"
+               "{\"name\":\"asleep\",\"image\":\"x\"}]}}"));
+    struct kube_exec_opts o = {.container = "a", .command = command};
+    assert_null(kube_exec(s.k, &s.ctx, "default", "p", &o, &e));
+    assert_int_equal(e.code, ERR_UNAVAILABLE); /* no node yet */
+    apiserver_set_node(s.a, &node);
+    struct kube_process *p = kube_exec(s.k, &s.ctx, "default", "p", &o, &e);
+    assert_non_null(p);
+    BUF(out);
+    BUF(bad);
+    int rc, code = -1;
+    enum kube_stream from;
+    for (;;) {
+        BUF(piece);
+        rc = kube_process_recv(p, &s.ctx, &from, &piece, &code, &e);
+        if (rc != 1)
+            break;
+        buf_add(from == KUBE_STDERR ? &bad : &out, piece.data, piece.len);
+    }
+    assert_int_equal(rc, 0);
+    assert_int_equal(code, 3);
+    assert_string_equal(buf_str(&out), "said");
+    assert_string_equal(buf_str(&bad), "WRONG");
+    kube_process_close(p);
+    static const struct {
+        const char *pod, *container;
+        enum err_code code;
+    } refused[] = {
+        {"p", NULL, ERR_BAD_REQUEST}, {"p", "b", ERR_BAD_REQUEST}, {"q", "a", ERR_NOT_FOUND}, {"p", "asleep", ERR_INTERNAL}};
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        o.container = refused[i].container;
+        assert_null(kube_exec(s.k, &s.ctx, "default", refused[i].pod, &o, &e));
+        assert_int_equal(e.code, refused[i].code);
+    }
+    static const char *const nobody[] = {"system:authenticated", NULL};
+    struct kube *weak = apiserver_kube(s.a, &(struct identity){"weak", "", nobody, NULL});
+    o.container = "a";
+    assert_null(kube_exec(weak, &s.ctx, "default", "p", &o, &e));
+    assert_int_equal(e.code, ERR_FORBIDDEN);
+    apiserver_set_node(s.a, NULL);
+    server_done(&s);
+}
+
+TEST_GROUP(api, cmocka_unit_test(test_exec), cmocka_unit_test(test_life_of_a_config_map), cmocka_unit_test(test_pods),
+           cmocka_unit_test(test_rights), cmocka_unit_test(test_tokens), cmocka_unit_test(test_watch_and_pages),
+           cmocka_unit_test(test_custom_kinds))
