@@ -2,6 +2,7 @@
  */
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kube/remote/credential.h"
 #include "kube/remote/status.h"
@@ -9,7 +10,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    AUTOFREE char *text = xstrndup((const char *)data, size);
+    AUTOFREE char *text = xmalloc(size + 1);
+    memcpy(text, data, size);
+    text[size] = '\0';
     ERR(e);
     int http = size ? 300 + data[0] * 2 : 500;
     ASSERT(status_error(http, text, size, &e) == -1);
