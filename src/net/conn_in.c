@@ -148,7 +148,7 @@ static bool preface(struct conn *c, const char *p, size_t n)
     if (c->used || c->state != CONN_IDLE || c->ssl)
         return false;
     size_t have = c->in.len, cmp = n < all - have ? n : all - have;
-    bool same = memcmp(H2_PREFACE + have, p, cmp) == 0;
+    bool same = memcmp(&H2_PREFACE[have], p, cmp) == 0;
     if (!same && !have)
         return false;
     buf_add(&c->in, p, n);
