@@ -260,12 +260,14 @@ int image_unpack_main(int argc, char **argv)
         fprintf(stderr, "tidemill image-unpack: started by tidemill itself, with a directory and a stream on fd %d\n", UNPACK_FD);
         return 2;
     }
-    if (confine(argv[1], &e) < 0 || unpack_layer(UNPACK_FD, ".", &unpack_limits, &r, &e) < 0) {
+    bool failed = confine(argv[1], &e) < 0 || unpack_layer(UNPACK_FD, ".", &unpack_limits, &r, &e) < 0;
+    if (failed)
         fprintf(stderr, "%s", err_text(&e));
-        return 1;
-    }
-    fprintf(stderr, "%s %" PRId64 " %" PRId64, r.diff_id, r.bytes, r.entries);
-    return 0;
+    else
+        fprintf(stderr, "%s %" PRId64 " %" PRId64, r.diff_id, r.bytes, r.entries);
+    /* What libraries do at an exit finds nothing of the machine here. */
+    err_clear(&e);
+    _exit(failed);
 }
 
 int unpack_result_parse(const char *text, struct unpack_result *out, struct err *err)
