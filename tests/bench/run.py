@@ -12,6 +12,7 @@
   soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
   cluster  a real Kubernetes beside ours: durable creates of 1 kB by 32 clients, a list of 10,000 pods, and the chain on our node under both
            control planes (needs the programs that `./dev test real-kubernetes` builds)
+  artifact an artifact of a gibibyte from step to step, against one of a byte (artifacts.py)
   engine   the engine alone on its scripted runtime: durable task transitions a second (a fan-out of 1,000)
 
 Results go to standard output as a table and, with TIDEMILL_BENCH_JSON=FILE, as JSON.
@@ -391,6 +392,13 @@ def bench_cluster():
                 s.purge()
             t.purge()
             real.stop()
+
+
+def bench_artifact():
+    import artifacts
+    artifacts.bench(note)
+
+
 def bench_api():
     import api
     api.bench(note, int(os.environ.get('TIDEMILL_BENCH_RUNS', '1000000')))
