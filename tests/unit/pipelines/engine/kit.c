@@ -128,6 +128,7 @@ static int tail(void *self, const struct ctx *ctx, const char *ns, const char *n
 static int forget(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
 {
     struct kit *k = self;
+    k->forgets++;
     int left = 0;
     for (struct strmap_entry *e = strmap_first(&k->pods); e; e = strmap_next(e)) {
         struct fake_pod *f = e->value;

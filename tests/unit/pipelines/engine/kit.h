@@ -38,7 +38,7 @@ struct kit {
     size_t n_scripts;
     bool restart_every_turn; /* the engine is thrown away and made again between turns */
     struct strmap pods;      /* pod name -> struct fake_pod */
-    int starts, most_running;
+    int starts, most_running, forgets;
     int twice;            /* starts of a pod that was there before */
     struct strlist order; /* task names in the order they were started */
     char *last_input;     /* executor input of the step started last */

@@ -238,6 +238,12 @@ static void paused(void **state)
     AUTOFREE char *id = kit_submit(&k, y, NULL);
     kit_drive(&k, id);
     assert_int_equal(kit_state(&k, id, NULL), RUN_PENDING);
+    /* What belongs to another engine is let be. */
+    int64_t again;
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    assert_int_equal(engine_turn(k.engine, &ctx, "8c0e1c5e-0000-4000-8000-000000000001", &again, &e), 0);
+    assert_int_equal(k.forgets, 0);
     kit_close(&k);
 }
 
