@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(controllers), )
+UNIT_MAIN(RUN_GROUP(controllers), RUN_GROUP(storage))

@@ -10,6 +10,7 @@ static int run(int argc, char **argv)
     failed += RUN_GROUP(helper);
     failed += RUN_GROUP(parts);
     failed += RUN_GROUP(face);
+    failed += RUN_GROUP(network);
     failed += RUN_GROUP(pod);
     failed += RUN_GROUP(crun);
     return failed ? 1 : 0;
