@@ -179,6 +179,44 @@ def test_subpaths_of_a_claim(tidemill):
     t.kubectl('delete', 'pod', 'evil', '--wait=false')
 
 
+def test_readonly_mounts_and_host_paths_by_type(tidemill):
+    t = tidemill
+    host = pathlib.Path(t.data + '.host')
+    (host / 'd').mkdir(parents=True)
+    try:
+        mounts = [{'name': 'h', 'mountPath': '/ro', 'readOnly': True, 'recursiveReadOnly': 'Enabled', 'mountPropagation': 'HostToContainer'}, {'name': 'new', 'mountPath': '/new'}]
+        out = run(t, pod('ro', 'touch /ro/x 2>/dev/null || echo no; echo 1 > /new/f; grep " /ro " /proc/self/mountinfo | cut -d" " -f6 | cut -d, -f1',
+                         [{'name': 'h', 'hostPath': {'path': str(host / 'd'), 'type': 'Directory'}}, {'name': 'new', 'hostPath': {'path': str(host / 'n'), 'type': 'DirectoryOrCreate'}}], mounts))
+        assert out == 'no\nro\n' and (host / 'n' / 'f').read_text() == '1\n'
+        apply(t, pod('wrong', 'true', [{'name': 'h', 'hostPath': {'path': str(host / 'd'), 'type': 'File'}}], [{'name': 'h', 'mountPath': '/x'}]))
+        o = wait(t, ('events', '--field-selector', 'involvedObject.name=wrong,reason=FailedMount'), lambda o: o['items'])
+        assert f'hostPath type check failed: {host}/d is not a file' in o['items'][0]['message']
+        t.kubectl('delete', 'pod', 'wrong', '--wait=false')
+    finally:
+        import shutil
+        shutil.rmtree(host, ignore_errors=True)
+
+
+def test_changes_are_visible_at_once_but_for_subpaths(tidemill):
+    t = tidemill
+    t.kubectl('create', 'configmap', 'live', '--from-literal=k=one')
+    p = pod('live', 'while [ "$(cat /all/k)" = one ]; do sleep 0.05; done; cat /all/k /part; ls -l /all/..data | wc -l',
+            [{'name': 'v', 'configMap': {'name': 'live'}}], [{'name': 'v', 'mountPath': '/all'}, {'name': 'v', 'mountPath': '/part', 'subPath': 'k'}])
+    apply(t, p)
+    wait(t, ('pod', 'live'), phase('Running'))
+    t.kubectl('patch', 'configmap', 'live', '-p', '{"data":{"k":"two"}}')
+    wait(t, ('pod', 'live'), phase('Succeeded'), 10)
+    assert t.kubectl('logs', 'live').stdout.startswith('twoone')
+
+
+def test_an_empty_dir_beyond_its_limit_is_evicted(tidemill):
+    t = tidemill
+    apply(t, pod('greedy', 'head -c 3000000 /dev/zero > /data/f; sleep 1000', [{'name': 'v', 'emptyDir': {'sizeLimit': '1Mi'}}], MOUNT))
+    o = wait(t, ('pod', 'greedy'), phase('Failed'), 60)
+    assert o['status']['reason'] == 'Evicted' and 'Usage of EmptyDir volume "v" exceeds the limit "1Mi"' in o['status']['message']
+    assert run(t, pod('mem', 'df -m /data | tail -1 | cut -c1-5; head -c 3000000 /dev/zero > /data/f || echo full', [{'name': 'v', 'emptyDir': {'medium': 'Memory', 'sizeLimit': '1Mi'}}], MOUNT)).endswith('full\n')
+
+
 def test_volumes_survive_a_power_cut_and_are_made_once():
     t = start()
     try:

@@ -400,6 +400,15 @@ static int add_volumes(const struct volumes_at *at, jval *container, const struc
         const char *path = volume_mount_mount_path(m);
         AUTOFREE char *target = path[0] == '/' ? xstrdup(path) : fs_join("/", path);
         container_spec_mount(s, MOUNT_BIND, source, target, readonly);
+        struct container_mount *last = &s->mounts[s->n_mounts - 1];
+        const char *below = volume_mount_recursive_read_only(m), *others = volume_mount_mount_propagation(m);
+        last->readonly_below = str_eq(below, "Enabled") || str_eq(below, "IfPossible");
+        last->follows = str_eq(others, "HostToContainer");
+        /* The node's mounts follow the machine's, not the other way. */
+        if (str_eq(others, "Bidirectional"))
+            return err_set(err, ERR_PRECONDITION,
+                           "mountPropagation Bidirectional of volumeMount \"%s\" is not served by this node",
+                           volume_mount_name(m));
     }
     if (jv_len(container_volume_devices(container)))
         return err_set(err, ERR_PRECONDITION, "volumeDevices are not served by this node yet");

@@ -226,7 +226,10 @@ static jmval *mounts(const struct oci_machine *machine, const struct container_s
     for (size_t i = 0; i < spec->n_mounts; i++) {
         const struct container_mount *c = &spec->mounts[i];
         if (c->kind == MOUNT_BIND) {
-            add_mount(m, arr, c->target, "bind", c->source, c->readonly ? "rbind ro rprivate" : "rbind rw rprivate");
+            AUTOFREE char *options =
+                xasprintf("rbind %s%s %s", c->readonly ? "ro" : "rw", c->readonly && c->readonly_below ? " rro" : "",
+                          c->follows ? "rslave" : "rprivate");
+            add_mount(m, arr, c->target, "bind", c->source, options);
         } else {
             AUTOFREE char *options = xasprintf("nosuid nodev %s%s", c->source, c->readonly ? " ro" : "");
             add_mount(m, arr, c->target, "tmpfs", "tmpfs", options);

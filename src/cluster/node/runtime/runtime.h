@@ -35,7 +35,8 @@ enum mount_kind {
 struct container_mount {
     enum mount_kind kind;
     char *source, *target;
-    bool readonly;
+    bool readonly, readonly_below; /* readonly_below: what is mounted below it too */
+    bool follows;                  /* sees what the machine mounts below it later */
 };
 
 struct container_spec {
