@@ -61,7 +61,7 @@ struct container_spec {
     struct strlist sysctls; /* "net.ipv4.tcp_syncookies=1" */
     char *seccomp;          /* a profile of its own, JSON in the form of the OCI; NULL: seccomp_default says */
     char *apparmor;         /* name of a loaded profile; NULL: none */
-    bool own_image; /* its root is made of these layers, bottom first; else the machine's own (image `host`) */
+    bool own_image;         /* its root is made of these layers, bottom first; else the machine's own (image `host`) */
     struct strlist layers;
     struct strlist volumes; /* of the image: stay writable when the root is not */
 };

@@ -30,16 +30,22 @@ static struct json *parse(const char *text)
 static void match(void **state)
 {
     static const char *const volumes[] = {
-        "{'metadata':{'name':'big'},'spec':{'capacity':{'storage':'10Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x'}}",
+        "{'metadata':{'name':'big'},'spec':{'capacity':{'storage':'10Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x'}"
+        "}",
         "{'metadata':{'name':'fit'},'spec':{'capacity':{'storage':'2Gi'},'accessModes':['ReadWriteOnce','ReadOnlyMany'],"
         "'storageClassName':'x'}}",
-        "{'metadata':{'name':'small'},'spec':{'capacity':{'storage':'1Mi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x'}}",
-        "{'metadata':{'name':'taken'},'spec':{'capacity':{'storage':'1Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x',"
+        "{'metadata':{'name':'small'},'spec':{'capacity':{'storage':'1Mi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x'"
+        "}}",
+        "{'metadata':{'name':'taken'},'spec':{'capacity':{'storage':'1Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x'"
+        ","
         "'claimRef':{'namespace':'a','name':'other'}}}",
-        "{'metadata':{'name':'aside'},'spec':{'capacity':{'storage':'9Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x',"
+        "{'metadata':{'name':'aside'},'spec':{'capacity':{'storage':'9Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x'"
+        ","
         "'claimRef':{'namespace':'a','name':'mine'}}}",
-        "{'metadata':{'name':'plain','labels':{'disk':'fast'}},'spec':{'capacity':{'storage':'1Gi'},'accessModes':['ReadWriteOnce']}}",
-        "{'metadata':{'name':'block'},'spec':{'capacity':{'storage':'1Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x',"
+        "{'metadata':{'name':'plain','labels':{'disk':'fast'}},'spec':{'capacity':{'storage':'1Gi'},'accessModes':['"
+        "ReadWriteOnce']}}",
+        "{'metadata':{'name':'block'},'spec':{'capacity':{'storage':'1Gi'},'accessModes':['ReadWriteOnce'],'storageClassName':'x'"
+        ","
         "'volumeMode':'Block'}}",
     };
     static const struct {
@@ -52,20 +58,25 @@ static void match(void **state)
         {"c", "'storageClassName':'x','accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'30Gi'}}", false, NULL},
         {"c", "'storageClassName':'x','accessModes':['ReadWriteMany'],'resources':{'requests':{'storage':'1Gi'}}", false, NULL},
         {"c", "'storageClassName':'x','accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}}", true, NULL},
-        {"mine", "'storageClassName':'x','accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}}", true, "aside"},
+        {"mine", "'storageClassName':'x','accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}}", true,
+         "aside"},
         {"c", "'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}}", false, "plain"},
-        {"c", "'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}},'selector':{'matchLabels':{'disk':'fast'}}",
+        {"c",
+         "'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}},'selector':{'matchLabels':{'disk':'fast'}}",
          false, "plain"},
-        {"c", "'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}},'selector':{'matchLabels':{'disk':'slow'}}",
+        {"c",
+         "'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}},'selector':{'matchLabels':{'disk':'slow'}}",
          false, NULL},
-        {"c", "'storageClassName':'x','volumeMode':'Block','accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1'}}",
+        {"c",
+         "'storageClassName':'x','volumeMode':'Block','accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1'}}",
          false, "block"},
     };
     struct json *docs[ARRAY_LEN(volumes)];
     for (size_t i = 0; i < ARRAY_LEN(volumes); i++)
         docs[i] = parse(volumes[i]);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        AUTOFREE char *text = xasprintf("{'metadata':{'namespace':'a','name':'%s','uid':'u'},'spec':{%s}}", cases[i].name, cases[i].spec);
+        AUTOFREE char *text =
+            xasprintf("{'metadata':{'namespace':'a','name':'%s','uid':'u'},'spec':{%s}}", cases[i].name, cases[i].spec);
         JSON_REF(claim) = parse(text);
         jval *got = storage_match(json_root(claim), docs, ARRAY_LEN(docs), cases[i].only_aside);
         if (!str_eq(got ? obj_name(got) : NULL, cases[i].want))
@@ -88,37 +99,49 @@ static void expect(struct json *got, const char *want)
 static void endpoints(void **state)
 {
     static const char *const texts[] = {
-        "{'metadata':{'name':'b','namespace':'n','uid':'2','labels':{'app':'w'}},'spec':{'nodeName':'x','containers':[{'name':'c','ports':"
-        "[{'name':'web','containerPort':9090}]}]},'status':{'podIP':'10.0.0.2','phase':'Running','conditions':[{'type':'Ready','status':"
+        "{'metadata':{'name':'b','namespace':'n','uid':'2','labels':{'app':'w'}},'spec':{'nodeName':'x','containers':[{'name':'c'"
+        ",'ports':"
+        "[{'name':'web','containerPort':9090}]}]},'status':{'podIP':'10.0.0.2','phase':'Running','conditions':[{'type':'Ready','"
+        "status':"
         "'True'}]}}",
-        "{'metadata':{'name':'a','namespace':'n','uid':'1','labels':{'app':'w'}},'spec':{'hostname':'h','subdomain':'s','containers':[]},"
+        "{'metadata':{'name':'a','namespace':'n','uid':'1','labels':{'app':'w'}},'spec':{'hostname':'h','subdomain':'s','"
+        "containers':[]},"
         "'status':{'podIP':'10.0.0.1','phase':'Running'}}",
-        "{'metadata':{'name':'done','namespace':'n','uid':'3','labels':{'app':'w'}},'spec':{},'status':{'podIP':'10.0.0.3','phase':"
+        "{'metadata':{'name':'done','namespace':'n','uid':'3','labels':{'app':'w'}},'spec':{},'status':{'podIP':'10.0.0.3','"
+        "phase':"
         "'Succeeded'}}",
-        "{'metadata':{'name':'else','namespace':'m','uid':'4','labels':{'app':'w'}},'spec':{},'status':{'podIP':'10.0.0.4','phase':"
+        "{'metadata':{'name':'else','namespace':'m','uid':'4','labels':{'app':'w'}},'spec':{},'status':{'podIP':'10.0.0.4','"
+        "phase':"
         "'Running'}}",
     };
     struct json *pods[ARRAY_LEN(texts)];
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         pods[i] = parse(texts[i]);
-    JSON_REF(service) = parse("{'metadata':{'name':'s','namespace':'n'},'spec':{'selector':{'app':'w'},'ports':[{'name':'p','protocol':'TCP',"
-                              "'port':80,'targetPort':'web'},{'name':'q','protocol':'TCP','port':81,'targetPort':81}]}}");
+    JSON_REF(service) =
+        parse("{'metadata':{'name':'s','namespace':'n'},'spec':{'selector':{'app':'w'},'ports':[{'name':'p','protocol':'TCP',"
+              "'port':80,'targetPort':'web'},{'name':'q','protocol':'TCP','port':81,'targetPort':81}]}}");
     JSON_REF(slices) = endpoints_want(json_root(service), pods, ARRAY_LEN(pods));
-    expect(slices,
-           "[{'ports':[{'name':'q','protocol':'TCP','port':81}],'endpoints':[{'addresses':['10.0.0.1'],'conditions':{'ready':false,"
-           "'serving':false,'terminating':false},'hostname':'h','targetRef':{'kind':'Pod','namespace':'n','name':'a','uid':'1'}}]},"
-           "{'ports':[{'name':'p','protocol':'TCP','port':9090},{'name':'q','protocol':'TCP','port':81}],'endpoints':[{'addresses':["
-           "'10.0.0.2'],'conditions':{'ready':true,'serving':true,'terminating':false},'targetRef':{'kind':'Pod','namespace':'n','name':"
-           "'b','uid':'2'},'nodeName':'x'}]}]");
+    expect(
+        slices,
+        "[{'ports':[{'name':'q','protocol':'TCP','port':81}],'endpoints':[{'addresses':['10.0.0.1'],'conditions':{'ready':false,"
+        "'serving':false,'terminating':false},'hostname':'h','targetRef':{'kind':'Pod','namespace':'n','name':'a','uid':'1'}}]},"
+        "{'ports':[{'name':'p','protocol':'TCP','port':9090},{'name':'q','protocol':'TCP','port':81}],'endpoints':[{'addresses':["
+        "'10.0.0.2'],'conditions':{'ready':true,'serving':true,'terminating':false},'targetRef':{'kind':'Pod','namespace':'n','"
+        "name':"
+        "'b','uid':'2'},'nodeName':'x'}]}]");
     JSON_REF(subsets) = endpoints_subsets_want(json_root(service), pods, ARRAY_LEN(pods));
-    expect(subsets, "[{'ports':[{'name':'q','port':81,'protocol':'TCP'}],'notReadyAddresses':[{'ip':'10.0.0.1','hostname':'h','targetRef':{"
-                    "'kind':'Pod','namespace':'n','name':'a','uid':'1'}}]},{'ports':[{'name':'p','port':9090,'protocol':'TCP'},{'name':'q',"
-                    "'port':81,'protocol':'TCP'}],'addresses':[{'ip':'10.0.0.2','nodeName':'x','targetRef':{'kind':'Pod','namespace':'n',"
-                    "'name':'b','uid':'2'}}]}]");
-    JSON_REF(old) = parse("{'subsets':[{'addresses':[{'ip':'1.2.3.4'}],'notReadyAddresses':[{'ip':'1.2.3.5'}],'ports':[{'port':80}]}]}");
+    expect(
+        subsets,
+        "[{'ports':[{'name':'q','port':81,'protocol':'TCP'}],'notReadyAddresses':[{'ip':'10.0.0.1','hostname':'h','targetRef':{"
+        "'kind':'Pod','namespace':'n','name':'a','uid':'1'}}]},{'ports':[{'name':'p','port':9090,'protocol':'TCP'},{'name':'q',"
+        "'port':81,'protocol':'TCP'}],'addresses':[{'ip':'10.0.0.2','nodeName':'x','targetRef':{'kind':'Pod','namespace':'n',"
+        "'name':'b','uid':'2'}}]}]");
+    JSON_REF(old) =
+        parse("{'subsets':[{'addresses':[{'ip':'1.2.3.4'}],'notReadyAddresses':[{'ip':'1.2.3.5'}],'ports':[{'port':80}]}]}");
     JSON_REF(mirror) = endpoints_mirror(json_root(old));
-    expect(mirror, "[{'endpoints':[{'addresses':['1.2.3.4'],'conditions':{'ready':true}},{'addresses':['1.2.3.5'],'conditions':{'ready':"
-                   "false}}],'ports':[{'name':'','protocol':'TCP','port':80}]}]");
+    expect(mirror,
+           "[{'endpoints':[{'addresses':['1.2.3.4'],'conditions':{'ready':true}},{'addresses':['1.2.3.5'],'conditions':{'ready':"
+           "false}}],'ports':[{'name':'','protocol':'TCP','port':80}]}]");
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         json_unref(pods[i]);
 }
@@ -139,10 +162,12 @@ static void open_all(struct fixture *f)
     assert_non_null(mkdtemp(dir));
     f->dir = xstrdup(dir);
     f->fake = fake_kube_new();
-    JSON_REF(c) = fake_put(f->fake, &KUBE_STORAGECLASSES, "{\"metadata\":{\"name\":\"wait\"},\"provisioner\":\"" STORAGE_PROVISIONER
-                                                          "\",\"reclaimPolicy\":\"Delete\",\"volumeBindingMode\":\"WaitForFirstConsumer\"}");
-    JSON_REF(d) = fake_put(f->fake, &KUBE_STORAGECLASSES, "{\"metadata\":{\"name\":\"now\"},\"provisioner\":\"" STORAGE_PROVISIONER
-                                                          "\",\"reclaimPolicy\":\"Delete\",\"volumeBindingMode\":\"Immediate\"}");
+    JSON_REF(c) = fake_put(f->fake, &KUBE_STORAGECLASSES,
+                           "{\"metadata\":{\"name\":\"wait\"},\"provisioner\":\"" STORAGE_PROVISIONER
+                           "\",\"reclaimPolicy\":\"Delete\",\"volumeBindingMode\":\"WaitForFirstConsumer\"}");
+    JSON_REF(d) = fake_put(f->fake, &KUBE_STORAGECLASSES,
+                           "{\"metadata\":{\"name\":\"now\"},\"provisioner\":\"" STORAGE_PROVISIONER
+                           "\",\"reclaimPolicy\":\"Delete\",\"volumeBindingMode\":\"Immediate\"}");
     struct controllers_config cfg = {
         .kube = fake_kube_face(f->fake), .clock = &clock_system, .ca_pem = "PEM", .each_kind = no_kinds, .volumes_dir = f->dir};
     struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
@@ -201,9 +226,10 @@ static void a_claim_is_made_and_taken_back(void **state)
     await(&f, &KUBE_PERSISTENTVOLUMES, NULL, name, "Bound");
     assert_true(fs_is_dir(dir));
     /* A pod that was bound holds it. */
-    JSON_REF(pod) = fake_put(f.fake, &KUBE_PODS,
-                             "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},\"spec\":{\"nodeName\":\"n\",\"volumes\":[{\"name\":\"v\","
-                             "\"persistentVolumeClaim\":{\"claimName\":\"c\"}}]}}");
+    JSON_REF(pod) = fake_put(
+        f.fake, &KUBE_PODS,
+        "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},\"spec\":{\"nodeName\":\"n\",\"volumes\":[{\"name\":\"v\","
+        "\"persistentVolumeClaim\":{\"claimName\":\"c\"}}]}}");
     assert_int_equal(drop(&f, &KUBE_PERSISTENTVOLUMECLAIMS, "default", "c"), 0);
     usleep(50000);
     await(&f, &KUBE_PERSISTENTVOLUMECLAIMS, "default", "c", "Bound");
@@ -223,7 +249,8 @@ static void a_claim_waits_for_a_node(void **state)
     assert_int_equal(fake_count(f.fake, &KUBE_PERSISTENTVOLUMES, NULL), 0);
     JM_NEW(m);
     jm_set_root(m, jm_obj(m));
-    jm_put(m, object_meta_make_annotations(m, persistent_volume_claim_make_metadata(m, jm_root(m))), SELECTED_NODE, jm_str(m, "n1"));
+    jm_put(m, object_meta_make_annotations(m, persistent_volume_claim_make_metadata(m, jm_root(m))), SELECTED_NODE,
+           jm_str(m, "n1"));
     JSON_REF(patch) = jm_freeze(m);
     struct ctx ctx = ctx_background();
     JSON_REF(now) = kube_patch(fake_kube_face(f.fake), &ctx, &KUBE_PERSISTENTVOLUMECLAIMS, "default", "c", KUBE_PATCH_MERGE,
@@ -241,17 +268,19 @@ static void only_what_was_made_is_removed(void **state)
     open_all(&f);
     AUTOFREE char *precious = fs_join(f.dir, "precious");
     assert_int_equal(mkdir(precious, 0755), 0);
-    JSON_REF(v) = fake_put(f.fake, &KUBE_PERSISTENTVOLUMES,
-                           "{\"metadata\":{\"name\":\"pvc-1\",\"annotations\":{\"" PROVISIONED_BY "\":\"" STORAGE_PROVISIONER
-                           "\"}},\"spec\":{\"hostPath\":{\"path\":\"%s\"},\"persistentVolumeReclaimPolicy\":\"Delete\",\"claimRef\":{"
-                           "\"namespace\":\"default\",\"name\":\"gone\",\"uid\":\"x\"}}}",
-                           precious);
+    JSON_REF(v) =
+        fake_put(f.fake, &KUBE_PERSISTENTVOLUMES,
+                 "{\"metadata\":{\"name\":\"pvc-1\",\"annotations\":{\"" PROVISIONED_BY "\":\"" STORAGE_PROVISIONER
+                 "\"}},\"spec\":{\"hostPath\":{\"path\":\"%s\"},\"persistentVolumeReclaimPolicy\":\"Delete\",\"claimRef\":{"
+                 "\"namespace\":\"default\",\"name\":\"gone\",\"uid\":\"x\"}}}",
+                 precious);
     await(&f, &KUBE_PERSISTENTVOLUMES, NULL, "pvc-1", "Failed");
     assert_true(fs_is_dir(precious));
-    JSON_REF(kept) = fake_put(f.fake, &KUBE_PERSISTENTVOLUMES,
-                              "{\"metadata\":{\"name\":\"kept\"},\"spec\":{\"hostPath\":{\"path\":\"%s\"},\"persistentVolumeReclaimPolicy\":"
-                              "\"Retain\",\"claimRef\":{\"namespace\":\"default\",\"name\":\"gone\",\"uid\":\"x\"}}}",
-                              precious);
+    JSON_REF(kept) =
+        fake_put(f.fake, &KUBE_PERSISTENTVOLUMES,
+                 "{\"metadata\":{\"name\":\"kept\"},\"spec\":{\"hostPath\":{\"path\":\"%s\"},\"persistentVolumeReclaimPolicy\":"
+                 "\"Retain\",\"claimRef\":{\"namespace\":\"default\",\"name\":\"gone\",\"uid\":\"x\"}}}",
+                 precious);
     await(&f, &KUBE_PERSISTENTVOLUMES, NULL, "kept", "Released");
     assert_true(fs_is_dir(precious));
     close_all(&f);
@@ -261,10 +290,11 @@ static void ephemeral_volumes_get_claims(void **state)
 {
     struct fixture f;
     open_all(&f);
-    JSON_REF(pod) = fake_put(f.fake, &KUBE_PODS,
-                             "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},\"spec\":{\"volumes\":[{\"name\":\"v\",\"ephemeral\":{"
-                             "\"volumeClaimTemplate\":{\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"storageClassName\":\"now\",\"resources\":"
-                             "{\"requests\":{\"storage\":\"1\"}}}}}}]}}");
+    JSON_REF(pod) = fake_put(
+        f.fake, &KUBE_PODS,
+        "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},\"spec\":{\"volumes\":[{\"name\":\"v\",\"ephemeral\":{"
+        "\"volumeClaimTemplate\":{\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"storageClassName\":\"now\",\"resources\":"
+        "{\"requests\":{\"storage\":\"1\"}}}}}}]}}");
     await(&f, &KUBE_PERSISTENTVOLUMECLAIMS, "default", "p-v", "Bound");
     JSON_REF(claim) = fake_get(f.fake, &KUBE_PERSISTENTVOLUMECLAIMS, "default", "p-v");
     assert_true(obj_is_controlled_by(json_root(claim), obj_uid(json_root(pod))));

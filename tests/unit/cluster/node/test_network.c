@@ -15,29 +15,39 @@
 /* ---- a little cluster ---------------------------------------------------------------------------------------------- */
 
 static const char *const service_texts[] = {
-    "{'metadata':{'name':'web','namespace':'a'},'spec':{'type':'ClusterIP','clusterIP':'10.96.3.4','ports':[{'name':'http','protocol':"
+    "{'metadata':{'name':'web','namespace':'a'},'spec':{'type':'ClusterIP','clusterIP':'10.96.3.4','ports':[{'name':'http','"
+    "protocol':"
     "'TCP','port':80,'nodePort':30001},{'name':'dns','protocol':'UDP','port':53}]}}",
-    "{'metadata':{'name':'head','namespace':'a'},'spec':{'type':'ClusterIP','clusterIP':'None','ports':[{'name':'db','protocol':'TCP',"
+    "{'metadata':{'name':'head','namespace':'a'},'spec':{'type':'ClusterIP','clusterIP':'None','ports':[{'name':'db','protocol':'"
+    "TCP',"
     "'port':5432}]}}",
     "{'metadata':{'name':'out','namespace':'a'},'spec':{'type':'ExternalName','externalName':'Example.COM.'}}",
     "{'metadata':{'name':'in','namespace':'a'},'spec':{'type':'ExternalName','externalName':'web.a.svc.cluster.local'}}",
-    "{'metadata':{'name':'sticky','namespace':'b'},'spec':{'type':'ClusterIP','clusterIP':'10.96.3.5','sessionAffinity':'ClientIP',"
+    "{'metadata':{'name':'sticky','namespace':'b'},'spec':{'type':'ClusterIP','clusterIP':'10.96.3.5','sessionAffinity':'"
+    "ClientIP',"
     "'ports':[{'protocol':'TCP','port':80}]}}",
-    "{'metadata':{'name':'api','namespace':'b'},'spec':{'type':'ClusterIP','clusterIP':'10.96.0.1','ports':[{'name':'https','protocol':"
+    "{'metadata':{'name':'api','namespace':'b'},'spec':{'type':'ClusterIP','clusterIP':'10.96.0.1','ports':[{'name':'https','"
+    "protocol':"
     "'TCP','port':443}]}}",
-    "{'metadata':{'name':'evil','namespace':'b'},'spec':{'type':'ClusterIP','clusterIP':'10.96.3.6; drop','ports':[{'protocol':'TCP',"
+    "{'metadata':{'name':'evil','namespace':'b'},'spec':{'type':'ClusterIP','clusterIP':'10.96.3.6; "
+    "drop','ports':[{'protocol':'TCP',"
     "'port':80}]}}",
 };
 static const char *const slice_texts[] = {
-    "{'metadata':{'name':'web-1','namespace':'a','labels':{'kubernetes.io/service-name':'web'}},'addressType':'IPv4','endpoints':["
+    "{'metadata':{'name':'web-1','namespace':'a','labels':{'kubernetes.io/"
+    "service-name':'web'}},'addressType':'IPv4','endpoints':["
     "{'addresses':['10.9.0.2'],'conditions':{'ready':true}},{'addresses':['10.9.0.3'],'conditions':{'ready':false}},"
     "{'addresses':['10.9.0.4'],'conditions':{}}],'ports':[{'name':'http','protocol':'TCP','port':8080}]}",
-    "{'metadata':{'name':'head-1','namespace':'a','labels':{'kubernetes.io/service-name':'head','service.kubernetes.io/headless':''}},"
-    "'addressType':'IPv4','endpoints':[{'addresses':['10.9.0.5'],'hostname':'db-0','conditions':{'ready':true}},{'addresses':['10.9.0.6'],"
-    "'conditions':{'ready':true}},{'addresses':['10.9.0.7'],'conditions':{'ready':false}}],'ports':[{'name':'db','protocol':'TCP',"
+    "{'metadata':{'name':'head-1','namespace':'a','labels':{'kubernetes.io/service-name':'head','service.kubernetes.io/"
+    "headless':''}},"
+    "'addressType':'IPv4','endpoints':[{'addresses':['10.9.0.5'],'hostname':'db-0','conditions':{'ready':true}},{'addresses':['"
+    "10.9.0.6'],"
+    "'conditions':{'ready':true}},{'addresses':['10.9.0.7'],'conditions':{'ready':false}}],'ports':[{'name':'db','protocol':'TCP'"
+    ","
     "'port':5432}]}",
     "{'metadata':{'name':'s','namespace':'b','labels':{'kubernetes.io/service-name':'sticky'}},'addressType':'IPv4','endpoints':["
-    "{'addresses':['10.9.0.8'],'conditions':{'ready':false,'serving':true,'terminating':true}},{'addresses':['10.9.0.9'],'conditions':{"
+    "{'addresses':['10.9.0.8'],'conditions':{'ready':false,'serving':true,'terminating':true}},{'addresses':['10.9.0.9'],'"
+    "conditions':{"
     "'ready':false,'serving':true,'terminating':true}}],'ports':[{'name':'','protocol':'TCP','port':80}]}",
     "{'metadata':{'name':'api','namespace':'b','labels':{'kubernetes.io/service-name':'api'}},'addressType':'IPv4','endpoints':["
     "{'addresses':['10.9.0.1']}],'ports':[{'name':'https','protocol':'TCP','port':6443}]}",
@@ -161,7 +171,8 @@ static void zone(void **state)
         {"10-9-0-7.head.a.svc.cluster.local", DNS_A, ZONE_ANSWERED, "3 0 1:"},
         {"_http._tcp.web.a.svc.cluster.local", DNS_SRV, ZONE_ANSWERED, "0 1 0: SRV 80 web.a.svc.cluster.local."},
         {"_http._udp.web.a.svc.cluster.local", DNS_SRV, ZONE_ANSWERED, "3 0 1:"},
-        {"web.a.svc.cluster.local", DNS_SRV, ZONE_ANSWERED, "0 2 0: SRV 80 web.a.svc.cluster.local. SRV 53 web.a.svc.cluster.local."},
+        {"web.a.svc.cluster.local", DNS_SRV, ZONE_ANSWERED,
+         "0 2 0: SRV 80 web.a.svc.cluster.local. SRV 53 web.a.svc.cluster.local."},
         {"_db._tcp.head.a.svc.cluster.local", DNS_SRV, ZONE_ANSWERED,
          "0 2 0: SRV 5432 db-0.head.a.svc.cluster.local. SRV 5432 10-9-0-6.head.a.svc.cluster.local."},
         {"10-1-2-3.a.pod.cluster.local", DNS_A, ZONE_ANSWERED, "0 1 0: A 10.1.2.3"},
@@ -256,8 +267,13 @@ static void rules(void **state)
     struct world w;
     world_open(&w);
     const struct rules_local local[] = {{6443, "127.0.0.1:16443"}, {0, NULL}};
-    const struct rules_config cfg = {
-        .table = "t", .bridge = "br", .gateway = "10.9.0.1", .pods = "10.9.0.0/16", .local = local, .n_local = 2, .dns_port = 5353};
+    const struct rules_config cfg = {.table = "t",
+                                     .bridge = "br",
+                                     .gateway = "10.9.0.1",
+                                     .pods = "10.9.0.0/16",
+                                     .local = local,
+                                     .n_local = 2,
+                                     .dns_port = 5353};
     AUTOFREE char *text = service_rules(&cfg, w.services, ARRAY_LEN(w.services), w.slices, ARRAY_LEN(w.slices));
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
         if (!strstr(text, wanted[i]))
@@ -278,14 +294,16 @@ static void resolv(void **state)
         bool cluster;
         const char *want;
     } cases[] = {
-        {"{}", true, "search a.svc.cluster.local svc.cluster.local cluster.local corp.example\nnameserver 10.96.0.10\noptions ndots:5\n"},
+        {"{}", true,
+         "search a.svc.cluster.local svc.cluster.local cluster.local corp.example\nnameserver 10.96.0.10\noptions ndots:5\n"},
         {"{}", false, "search corp.example\nnameserver 8.8.8.8\noptions timeout:1\n"},
         {"{'dnsPolicy':'Default'}", true, "search corp.example\nnameserver 8.8.8.8\noptions timeout:1\n"},
         {"{'hostNetwork':true,'dnsPolicy':'ClusterFirst'}", true, "search corp.example\nnameserver 8.8.8.8\noptions timeout:1\n"},
         {"{'hostNetwork':true,'dnsPolicy':'ClusterFirstWithHostNet'}", true,
          "search a.svc.cluster.local svc.cluster.local cluster.local corp.example\nnameserver 10.96.0.10\noptions ndots:5\n"},
         {"{'dnsPolicy':'None','dnsConfig':{'nameservers':['1.1.1.1']}}", true, "nameserver 1.1.1.1\n"},
-        {"{'dnsConfig':{'nameservers':['1.1.1.1','10.96.0.10'],'searches':['x'],'options':[{'name':'ndots','value':'2'},{'name':'edns0'}]}}",
+        {"{'dnsConfig':{'nameservers':['1.1.1.1','10.96.0.10'],'searches':['x'],'options':[{'name':'ndots','value':'2'},{'name':'"
+         "edns0'}]}}",
          true,
          "search a.svc.cluster.local svc.cluster.local cluster.local corp.example x\nnameserver 10.96.0.10\nnameserver 1.1.1.1\n"
          "options ndots:2 edns0\n"},
@@ -365,7 +383,8 @@ static void upstream_open(struct upstream *u)
 
 static void upstream_close(struct upstream *u)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)u->port)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)u->port)};
     sendto(u->udp, "", 1, 0, (struct sockaddr *)&a, sizeof a);
     pthread_join(u->thread, NULL);
     close(u->udp);
