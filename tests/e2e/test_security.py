@@ -70,3 +70,19 @@ def test_sysctls(tidemill):
                 securityContext={'sysctls': [{'name': 'net.ipv4.ip_unprivileged_port_start', 'value': '80'},
                                              {'name': 'kernel.shm_rmid_forced', 'value': '1'}]})
     assert text.split() == ['80', '1']
+
+
+def test_shared_process_namespace(tidemill):
+    """Containers of the pod see each other's processes; none of them is the first; nothing stays behind."""
+    tidemill.kubectl('apply', '-f', '-', stdin=json.dumps({
+        'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'together'},
+        'spec': {'terminationGracePeriodSeconds': 1, 'shareProcessNamespace': True,
+                 'containers': [{'name': n, 'image': 'host', 'command': ['sh', '-c', 'sleep 700']} for n in 'ab']}}))
+    tidemill.kubectl('wait', '--for=condition=Ready', 'pod/together', '--timeout=60s')
+    seen = tidemill.kubectl('exec', 'together', '-c', 'a', '--', 'sh', '-c', 'cat /proc/[0-9]*/comm').stdout.split()
+    assert seen.count('sleep') == 2 and 'tm-pause' in seen, seen
+    tidemill.kubectl('delete', 'pod', 'together')
+    until = time.monotonic() + 15
+    while os.popen('pgrep -x tm-pause').read() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not os.popen('pgrep -x tm-pause').read()

@@ -433,13 +433,17 @@ static void rotated(const char *path, struct strlist *out)
         qsort(out->v, out->n, sizeof *out->v, by_name);
 }
 
-/* Older files of one log beyond the number that is kept, of which the log itself is one. */
+/* Older files of one log: those beyond the number that is kept, of which the log itself is one, go; the others are packed but for
+ * the newest. */
 static void drop_old(const struct logs *l, const char *path)
 {
     STRLIST(old);
     rotated(path, &old);
-    for (size_t i = 0; i < old.n && old.n - i >= l->cfg.max_files; i++)
-        unlink(old.v[i]);
+    for (size_t i = 0; i < old.n; i++)
+        if (old.n - i >= l->cfg.max_files || str_ends(old.v[i], ".tmp"))
+            unlink(old.v[i]);
+        else if (i + 1 < old.n && !str_ends(old.v[i], ".gz"))
+            logs_gzip(old.v[i]);
 }
 
 void logs_remove(const char *path)

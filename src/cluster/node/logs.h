@@ -1,9 +1,9 @@
 /* logs.h - container logs: found, read back from CRI form, followed, rotated. Source: kube.md 9.2, 16.1.
  *
  * <data>/logs/pods/<ns>_<pod>_<uid>/<container>/<attempt>.log is written by conmon, one line "<time> stdout|stderr F|P <text>"
- * each; P is a part of a longer line. Beyond a size it is renamed to <attempt>.log.<time> and conmon opens a new one. Readers
- * read the newest file, as kubelet does, and a follower goes over to a new one. One thread turns inotify events into
- * notifications; it exists while somebody follows. Thread-safe. */
+ * each; P is a part of a longer line. Beyond a size it is renamed to <attempt>.log.<time> and conmon opens a new one; at the next
+ * time that one is packed (.gz). Readers read the newest file, as kubelet does, and a follower goes over to a new one. One thread
+ * turns inotify events into notifications; it exists while somebody follows. Thread-safe. */
 #ifndef TM_NODE_LOGS_H
 #define TM_NODE_LOGS_H
 
@@ -29,6 +29,8 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
                            void (*notify)(void *arg), void *arg, struct err *err);
 /* Rotates what has grown too big; returns when to come again (nanoseconds), 0: nothing runs. */
 int64_t logs_rotate(struct logs *l);
+/* logs_gzip.c: path becomes path.gz. */
+void logs_gzip(const char *path);
 /* Removes a log and what was rotated out of it. */
 void logs_remove(const char *path);
 

@@ -305,6 +305,11 @@ static void tell_of_limits(const struct pod_host *h, struct pod *p)
         event_record(h->events, json_root(p->obj), &KUBE_PODS, "Warning", "NodeResourceLimitsUnavailable", "%s", text);
 }
 
+static bool shares_pids(const struct pod *p)
+{
+    return p->obj && pod_spec_share_process_namespace(pod_spec(json_root(p->obj)), false);
+}
+
 static int make_pod(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct err *err)
 {
     AUTOFREE char *dir = pod_dir(h, p), *volumes = fs_join(dir, "volumes"), *mem = pod_mem_dir(h, p);
@@ -320,6 +325,8 @@ static int make_pod(const struct pod_host *h, const struct ctx *ctx, struct pod 
             return -1;
         tell_of_limits(h, p);
     }
+    if (shares_pids(p) && h->runtime->ops->share_pids(h->runtime, dir, true, err) < 0)
+        return -1;
     struct pod_facts facts = pod_facts(h, p);
     struct volumes_at at = {.kube = h->kube,
                             .runtime = h->runtime,
@@ -467,6 +474,8 @@ static int take_back(const struct pod_host *h, struct pod *p, struct err *err)
     if (p->has_sandbox && h->runtime->ops->sandbox_down(h->runtime, p->uid, &p->sandbox, err) < 0)
         return -1;
     p->has_sandbox = false;
+    if (shares_pids(p) && h->runtime->ops->share_pids(h->runtime, dir, false, err) < 0)
+        return -1;
     if (h->runtime->ops->remove_tree(h->runtime, dir, err) < 0)
         return -1;
     if (faccessat(h->mem_fd, p->uid, F_OK, 0) < 0)

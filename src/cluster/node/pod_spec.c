@@ -437,7 +437,6 @@ static int check_served(const struct pod *p, jval *container, bool init, struct 
         bool asked;
         const char *what;
     } checks[] = {
-        {pod_spec_share_process_namespace(spec, false), "shareProcessNamespace"},
         {!pod_spec_host_users(spec, true), "hostUsers: false"},
         {!str_empty(pod_spec_runtime_class_name(spec)), "runtimeClassName"},
     };
@@ -475,6 +474,8 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
     s->host_network = pod_spec_host_network(spec, false);
     s->host_pid = pod_spec_host_pid(spec, false);
     s->host_ipc = pod_spec_host_ipc(spec, false);
+    if (pod_spec_share_process_namespace(spec, false))
+        s->pid_path = fs_join(dir, "pidns");
     set_sysctls(p, s);
     s->tty = container_tty(c, false);
     s->stdin_open = container_stdin(c, false);

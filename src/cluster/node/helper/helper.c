@@ -212,6 +212,14 @@ static int op_dial(struct helper_state *s, const struct helper_packet *p, struct
     return r->fd < 0 ? -1 : 0;
 }
 
+static int op_pidns(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+{
+    if (!str_starts(p->v[0], s->node_dir))
+        return err_set(err, ERR_BAD_REQUEST, "a pod's directory must be below %s", s->node_dir);
+    r->later = true;
+    return helper_child(s, p, helper_pidns, err);
+}
+
 static int op_cgroup_rm(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
 {
     return cgroup_remove(p->v[0], err);
@@ -236,23 +244,12 @@ static const struct {
     op_fn *fn;
     uint32_t min_strings;
 } ops[] = {
-    [HELPER_INIT] = {op_init, 2},
-    [HELPER_NET_UP] = {op_net_up, 5},
-    [HELPER_NET_DOWN] = {op_net_down, 3},
-    [HELPER_NETNS_ADD] = {op_netns_add, 6},
-    [HELPER_NETNS_DEL] = {op_netns_del, 1},
-    [HELPER_TMPFS] = {op_tmpfs, 2},
-    [HELPER_UNMOUNT] = {op_unmount, 1},
-    [HELPER_SPAWN] = {op_spawn, 3},
-    [HELPER_RUN] = {op_run, 1},
-    [HELPER_REMOVE] = {op_remove, 1},
-    [HELPER_KILL] = {op_kill, 3},
-    [HELPER_CGROUP_RM] = {op_cgroup_rm, 1},
-    [HELPER_EXEC] = {op_exec, 6},
-    [HELPER_DIAL] = {op_dial, 3},
-    [HELPER_SWEEP] = {op_sweep, 0},
-    [HELPER_BIND_SUB] = {op_bind_sub, 3},
-    [HELPER_CGROUP_STIR] = {op_cgroup_stir, 0},
+    [HELPER_INIT] = {op_init, 2},           [HELPER_NET_UP] = {op_net_up, 5},       [HELPER_NET_DOWN] = {op_net_down, 3},
+    [HELPER_NETNS_ADD] = {op_netns_add, 6}, [HELPER_NETNS_DEL] = {op_netns_del, 1}, [HELPER_TMPFS] = {op_tmpfs, 2},
+    [HELPER_UNMOUNT] = {op_unmount, 1},     [HELPER_SPAWN] = {op_spawn, 3},         [HELPER_RUN] = {op_run, 1},
+    [HELPER_REMOVE] = {op_remove, 1},       [HELPER_KILL] = {op_kill, 3},           [HELPER_CGROUP_RM] = {op_cgroup_rm, 1},
+    [HELPER_PIDNS] = {op_pidns, 2},         [HELPER_EXEC] = {op_exec, 6},           [HELPER_DIAL] = {op_dial, 3},
+    [HELPER_SWEEP] = {op_sweep, 0},         [HELPER_BIND_SUB] = {op_bind_sub, 3},   [HELPER_CGROUP_STIR] = {op_cgroup_stir, 0},
     [HELPER_OVERLAY] = {op_overlay, 2},
 };
 

@@ -35,6 +35,8 @@ int helper_child(struct helper_state *s, const struct helper_packet *p, helper_f
 int helper_aside(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err);
 /* helper_minder.c: a program in a container, with a process that minds it. */
 int helper_exec(struct helper_state *s, const struct helper_packet *p, struct err *err);
+/* helper_pidns.c: the process namespace that a pod's containers share. In a child. */
+int helper_pidns(struct helper_state *s, const struct helper_packet *p, struct err *err);
 /* Runs a program with text as its standard input and waits; its stderr is in the error. */
 int helper_feed(const char *const *argv, const char *text, struct err *err);
 /* Its end is waited for, and nobody told. */

@@ -26,7 +26,8 @@ enum helper_op {
     HELPER_KILL,      /* pid, start time, signal */
     HELPER_EXEC,      /* crun, its --root, its cgroup option, container id, a directory with process.json, which of the three
                        * streams are asked for ("i-e") or "tty"; the status socket and those descriptors: helper_minder.c */
-    HELPER_DIAL, /* path of a network namespace or "", port, "4" or "6" -> a socket on its way to that port of its loopback */
+    HELPER_DIAL,  /* path of a network namespace or "", port, "4" or "6" -> a socket on its way to that port of its loopback */
+    HELPER_PIDNS, /* directory of a pod, "up" or "down": see helper_pidns.c */
     HELPER_CGROUP_RM,   /* path below the root of each hierarchy, removed with what is below it */
     HELPER_CGROUP_STIR, /* see cgroup_stir; answered before it is done */
     HELPER_SWEEP,       /* what HELPER_INIT made: the pinned mount namespace */

@@ -470,6 +470,11 @@ static int unpack(struct runtime *r, int fd, const char *dir, char **said, struc
     return 0;
 }
 
+static int share_pids(struct runtime *r, const char *pod_dir, bool up, struct err *err)
+{
+    return helper_ask(crun_of(r)->helper, HELPER_PIDNS, NULL, err, pod_dir, up ? "up" : "down", NULL);
+}
+
 static int remove_tree(struct runtime *r, const char *path, struct err *err)
 {
     return helper_ask(crun_of(r)->helper, HELPER_REMOVE, NULL, err, path, NULL);
@@ -515,6 +520,7 @@ static const struct runtime_ops crun_ops = {
     .dial = crun_dial,
     .tmpfs = tmpfs,
     .bind_sub = bind_sub,
+    .share_pids = share_pids,
     .remove_tree = remove_tree,
     .unpack = unpack,
     .stop = stop,

@@ -400,7 +400,7 @@ static jmval *linux_part(const struct oci_machine *machine, const struct contain
     static const char *const readonly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
     jmval *l = jm_obj(m), *ns = jm_arr(m);
     if (!spec->host_pid)
-        add_namespace(m, ns, "pid", NULL);
+        add_namespace(m, ns, "pid", spec->pid_path);
     add_namespace(m, ns, "mount", NULL);
     add_namespace(m, ns, "uts", NULL);
     if (!spec->host_ipc)

@@ -42,6 +42,7 @@ void container_spec_free(struct container_spec *s)
     strlist_free(&s->sysctls);
     free(s->seccomp);
     free(s->apparmor);
+    free(s->pid_path);
     strlist_free(&s->layers);
     strlist_free(&s->volumes);
     free(s->cwd);

@@ -60,6 +60,7 @@ struct container_spec {
     bool host_network, host_pid, host_ipc, proc_unmasked;
     struct strlist sysctls; /* "net.ipv4.tcp_syncookies=1" */
     char *seccomp;          /* a profile of its own, JSON in the form of the OCI; NULL: seccomp_default says */
+    char *pid_path;         /* a process namespace to join; NULL: one of its own */
     char *apparmor;         /* name of a loaded profile; NULL: none */
     bool own_image;         /* its root is made of these layers, bottom first; else the machine's own (image `host`) */
     struct strlist layers;
@@ -140,6 +141,8 @@ struct runtime_ops {
     /* A connection to a port of a pod's loopback: see struct node_api. */
     int (*dial)(struct runtime *, const struct sandbox *, int port, int *fd, struct err *err);
 
+    /* Makes (or takes back) the process namespace that a pod's containers share, at <pod_dir>/pidns. Repeated calls are fine. */
+    int (*share_pids)(struct runtime *, const char *pod_dir, bool up, struct err *err);
     /* A tmpfs for secrets and memory volumes. fd is a directory of it for *at() calls: it may not be visible at path to this
      * process. */
     int (*tmpfs)(struct runtime *, const char *path, const char *options, int *fd, struct err *err);

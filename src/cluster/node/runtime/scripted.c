@@ -286,6 +286,7 @@ static int bind_sub(struct runtime *r, const char *base, const char *sub, const 
     return fs_mkdir_p(target, 0755, err);
 }
 
+static int share_pids(struct runtime *r, const char *pod_dir, bool up, struct err *err) { return 0; }
 static int remove_tree(struct runtime *r, const char *path, struct err *err) { return fs_rm_rf(path, err); }
 
 static void stop(struct runtime *r, bool remove)
@@ -327,6 +328,7 @@ static const struct runtime_ops scripted_ops = {
     .dial = dial,
     .tmpfs = tmpfs,
     .bind_sub = bind_sub,
+    .share_pids = share_pids,
     .remove_tree = remove_tree,
     .stop = stop,
 };
