@@ -9,6 +9,7 @@ static int run(int argc, char **argv)
     int failed = 0;
     failed += RUN_GROUP(helper);
     failed += RUN_GROUP(parts);
+    failed += RUN_GROUP(action);
     failed += RUN_GROUP(face);
     failed += RUN_GROUP(network);
     failed += RUN_GROUP(pod);
