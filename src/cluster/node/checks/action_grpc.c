@@ -156,6 +156,8 @@ static int talk(const struct action_env *env, struct call *c, nghttp2_session *s
         ERR(e);
         if (nghttp2_session_send(s) != 0 || ctx_check(&env->ctx, &e) < 0)
             return -1;
+        if (!nghttp2_session_want_read(s) && !nghttp2_session_want_write(s))
+            return -1; /* what it says is no HTTP/2 */
         if (nghttp2_session_want_write(s))
             p[0].events |= POLLOUT;
         int64_t ms = ctx_left_ns(&env->ctx) / NS_PER_MS + 1;

@@ -74,7 +74,7 @@ static enum action_result ask(const char *what, int port, struct buf *text)
 #define OK_HEAD   "\0\0\1\1\4\0\0\0\1\x88"                   /* :status 200 */
 #define DATA(b)   "\0\0\7\0\0\0\0\0\1\0\0\0\0\2\x08" b       /* HealthCheckResponse{status} */
 #define TRAILERS  "\0\0\17\1\5\0\0\0\1\0\13grpc-status\0010" /* 0 */
-#define REFUSED   "\0\0\22\1\5\0\0\0\1\x88\0\13grpc-status\00212"
+#define REFUSED   "\0\0\21\1\5\0\0\0\1\x88\0\13grpc-status\00212"
 #define CANNED(s) s, sizeof(s) - 1
 
 static void grpc(void **state)
