@@ -109,7 +109,7 @@ void h2_feed(struct conn *c, const char *p, size_t n)
         nghttp2_session_terminate_session(h2->session,
                                           used == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
         h2->going = true;
-        c->peer_eof = true; /* what it says further is not understood */
+        h2_eof(c); /* what it says further is not understood, so that what is half said stays so */
     }
     conn_dirty(c);
 }

@@ -158,6 +158,8 @@ static void request_ended(struct h2_stream *s)
 
 /* ---- frames ---- */
 
+#define CONTINUATION_COST 20
+
 static double cost_of(const nghttp2_frame *f)
 {
     switch (f->hd.type) {
@@ -172,6 +174,13 @@ static double cost_of(const nghttp2_frame *f)
     default:
         return 0;
     }
+}
+
+/* A head may go on in further frames, and no version of the library before 1.61 counts them (CVE-2024-28182). The largest head
+ * that is taken needs a handful. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *self)
+{
+    return hd->type == NGHTTP2_CONTINUATION && !h2_calm(self, CONTINUATION_COST) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *self)
@@ -210,6 +219,7 @@ void h2_in_callbacks(nghttp2_session_callbacks *cb)
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 }
