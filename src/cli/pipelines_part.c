@@ -107,6 +107,7 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                .agent_image = cfg->agent_image,
                                .claim = cfg->claim,
                                .paused = cfg->paused,
+                               .no_logs = str_eq(getenv("PUBLISH_LOGS"), "false"), /* as upstream's server is told */
                                .base_delay_ns = cfg->base_delay_ns};
     p->engine = engine_start(&ec, err);
     const struct schedule_config times = {.store = &p->store,
