@@ -131,7 +131,9 @@ def test_conformance(real):
         p.kill()
         out = p.communicate()[0]
     assert p.returncode == 0, out
-    assert 'real_informer_over_a_restart' in out and 'SKIPPED' not in out, out
+    assert 'real_informer_over_a_restart' in out, out
+    skipped = {line.split()[-1] for line in out.splitlines() if line.startswith('[  SKIPPED ] real_')}
+    assert skipped <= {'real_exec'}, out   # that one wants a node of its own kind; test_exec_through_the_api_server has another
 
 
 def kfp_client(serve):

@@ -47,6 +47,11 @@ int remote_fetch(struct remote *r, const struct ctx *ctx, const struct remote_ca
 struct http_body *remote_open(struct remote *r, const struct ctx *ctx, const struct remote_call *call, struct session **session,
                               struct err *err);
 
+struct ws_client;
+/* A WebSocket to a path. *session is to be given back after it was freed. */
+struct ws_client *remote_dial(struct remote *r, const struct ctx *ctx, const char *path, const char *const *protocols,
+                              struct session **session, struct err *err);
+
 /* ---- path.c ---- */
 
 /* "/api/v1/namespaces/ns/pods/name/sub?query". ns and name may be NULL. Appends. ERR_BAD_REQUEST for names that no path can have.
@@ -60,6 +65,10 @@ struct kube_watch *remote_watch(struct kube *k, const struct ctx *ctx, const str
                                 const struct kube_opts *o, struct err *err);
 int remote_watch_next(struct kube_watch *w, const struct ctx *ctx, struct kube_event *ev, struct err *err);
 void remote_watch_close(struct kube_watch *w);
+
+/* ---- process.c ---- */
+struct kube_process *remote_exec(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
+                                 const struct kube_exec_opts *o, struct err *err);
 
 /* Query of list and watch. */
 void query_selection(struct buf *path, const struct kube_opts *o);

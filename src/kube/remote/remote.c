@@ -277,6 +277,7 @@ static const struct kube_ops remote_ops = {
     .watch_next = remote_watch_next,
     .watch_close = remote_watch_close,
     .logs = r_logs,
+    .exec = remote_exec,
 };
 
 /* ---- making one ---- */

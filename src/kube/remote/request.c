@@ -5,6 +5,7 @@
 #include "base/id.h"
 #include "kube/remote/internal.h"
 #include "kube/remote/status.h"
+#include "net/websocket.h"
 
 #define LOG_ROOM "kube"
 #include "base/log.h"
@@ -96,39 +97,56 @@ static void log_warnings(struct remote *r, const struct http_answer *a)
     }
 }
 
-static struct http_body *send_once(struct remote *r, struct session *s, const struct credential *c, const struct ctx *ctx,
-                                   const struct remote_call *call, struct http_answer *head, struct err *err)
+/* The fields that say who asks. names keeps what they point to, with the credential. */
+struct fields {
+    struct http_header *v;
+    size_t n;
+    struct strlist names;
+};
+
+static void fields_free(struct fields *f)
 {
-    const struct kube_access *a = &r->access;
-    AUTOFREE char *url = xasprintf("%s%s", a->server, call->path);
-    struct http_header *h = xcalloc(8 + a->as_groups.n + a->as_extra.n, sizeof *h);
-    STRLIST(names);
-    size_t n = 0;
-    h[n++] = (struct http_header){"Accept", call->accept ? call->accept : "application/json"};
-    if (call->content_type)
-        h[n++] = (struct http_header){"Content-Type", call->content_type};
-    if (c->authorization)
-        h[n++] = (struct http_header){"Authorization", c->authorization};
-    if (a->as)
-        h[n++] = (struct http_header){"Impersonate-User", a->as};
-    if (a->as_uid)
-        h[n++] = (struct http_header){"Impersonate-Uid", a->as_uid};
+    free(f->v);
+    strlist_free(&f->names);
+}
+
+static void add_field(struct fields *f, const char *name, const char *value)
+{
+    if (value)
+        f->v[f->n++] = (struct http_header){name, value};
+}
+
+static void identify(const struct kube_access *a, const struct credential *c, struct fields *f)
+{
+    f->v = xcalloc(8 + a->as_groups.n + a->as_extra.n, sizeof *f->v);
+    add_field(f, "Authorization", c->authorization);
+    add_field(f, "Impersonate-User", a->as);
+    add_field(f, "Impersonate-Uid", a->as_uid);
     for (size_t i = 0; i < a->as_groups.n; i++)
-        h[n++] = (struct http_header){"Impersonate-Group", a->as_groups.v[i]};
+        add_field(f, "Impersonate-Group", a->as_groups.v[i]);
     for (size_t i = 0; i < a->as_extra.n; i++) {
         const char *eq = strchr(a->as_extra.v[i], '=');
         AUTOFREE char *key = xstrndup(a->as_extra.v[i], (size_t)(eq - a->as_extra.v[i])), *encoded = url_encode(key);
-        strlist_addf(&names, "Impersonate-Extra-%s", encoded);
-        h[n++] = (struct http_header){names.v[names.n - 1], eq + 1};
+        strlist_addf(&f->names, "Impersonate-Extra-%s", encoded);
+        add_field(f, f->names.v[f->names.n - 1], eq + 1);
     }
+}
+
+static struct http_body *send_once(struct remote *r, struct session *s, const struct credential *c, const struct ctx *ctx,
+                                   const struct remote_call *call, struct http_answer *head, struct err *err)
+{
+    AUTOFREE char *url = xasprintf("%s%s", r->access.server, call->path);
+    CLEANUP(fields_free) struct fields f = {0};
+    identify(&r->access, c, &f);
+    add_field(&f, "Accept", call->accept ? call->accept : "application/json");
+    add_field(&f, "Content-Type", call->content_type);
     struct http_call hc = {.method = call->method,
                            .url = url,
-                           .headers = h,
-                           .n_headers = n,
+                           .headers = f.v,
+                           .n_headers = f.n,
                            .body = call->body ? call->body->data : NULL,
                            .body_len = call->body ? call->body->len : 0};
     struct http_body *b = http_open(s->http, ctx, &hc, head, err);
-    free(h);
     if (b)
         log_warnings(r, head);
     return b;
@@ -307,4 +325,38 @@ struct http_body *remote_open(struct remote *r, const struct ctx *outer, const s
     struct http_body *b = open_call(r, outer, &ctx, call, &head, session, err);
     http_answer_free(&head);
     return b;
+}
+
+/* Not repeated: what an exec has begun cannot be taken back. But a 401 has begun nothing. */
+struct ws_client *remote_dial(struct remote *r, const struct ctx *outer, const char *path, const char *const *protocols,
+                              struct session **session, struct err *err)
+{
+    struct ctx ctx = ctx_with_timeout(outer, r->call_timeout_ns);
+    AUTOFREE char *url = xasprintf("%s%s", r->access.server, path);
+    for (bool renewed = false;; renewed = true) {
+        CLEANUP(credential_clear) struct credential c = {0};
+        CLEANUP(fields_free) struct fields f = {0};
+        int64_t wait;
+        take_token(r, &wait);
+        if ((wait && ctx_sleep(&ctx, wait, err) < 0) || credentials_get(r->credentials, &ctx, &c, err) < 0 ||
+            !(*session = session_for(r, &c, err)))
+            return NULL;
+        identify(&r->access, &c, &f);
+        struct ws_call call = {.url = url, .headers = f.v, .n_headers = f.n, .protocols = protocols};
+        CLEANUP(http_answer_free) struct http_answer refusal = {0};
+        ERR(e);
+        struct ws_client *ws = ws_dial((*session)->http, &ctx, &call, &refusal, &e);
+        if (ws)
+            return ws;
+        session_unref(TAKE(*session));
+        if (refusal.status == 401 && !renewed && credentials_refused(r->credentials, c.serial))
+            continue;
+        if (refusal.status)
+            answer_to_error(&refusal, &e);
+        else if (e.code == ERR_IO || e.code == ERR_NOT_FOUND)
+            e.code = ERR_UNAVAILABLE;
+        name_timeout(r, outer, &e);
+        err_move(err, &e);
+        return NULL;
+    }
 }

@@ -13,7 +13,9 @@
 struct target {
     const char *name;
     struct kube *kube;
-    bool wire;   /* objects go as bytes that are decoded, not as values whose kind is known */
+    bool wire; /* objects go as bytes that are decoded, not as values whose kind is known */
+    bool node; /* pods of node "fake" can be asked to run programs, which say their first word, WRONG as an error, and end with 3
+                */
     char ns[64]; /* made for the run, deleted after it */
     void *self;
     /* Stops the API server, waits, starts it again with what it had. NULL: cannot be done here. */

@@ -1,7 +1,9 @@
 /* test_conformance.c - the table of conformance.h against each `struct kube` that is in reach. */
 #include "conformance.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -25,6 +27,30 @@ struct embedded {
 
 static void kinds_changed(void *c) { controllers_kinds_changed(c); }
 
+/* A node whose every program says what it is called, WRONG on its error output, and ends with 3. */
+static int process_open(void *self, const struct ctx *ctx, jval *pod, const struct node_process_opts *o, struct node_process *out,
+                        struct err *err)
+{
+    int status[2], text[2], bad[2];
+    *out = (struct node_process)NODE_PROCESS_NONE;
+    if (strcmp(o->container, "asleep") == 0)
+        return err_set(err, ERR_INTERNAL, "container not found (\"asleep\")");
+    assert_string_equal(o->command[1], "");
+    assert_string_equal(o->command[2], "a b&c");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status), 0);
+    assert_int_equal(pipe2(text, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_int_equal(pipe2(bad, O_CLOEXEC | O_NONBLOCK), 0);
+    *out = (struct node_process){.in = -1, .out = text[0], .err = bad[0], .status = status[0]};
+    assert_int_equal(write(text[1], o->command[0], strlen(o->command[0])), (ssize_t)strlen(o->command[0]));
+    assert_int_equal(write(bad[1], "WRONG", 5), 5);
+    assert_int_equal(send(status[1], "exit 3", 6, 0), 6);
+    close(text[1]);
+    close(bad[1]);
+    close(status[1]);
+    return 0;
+}
+static const struct node_api fake_node = {.process_open = process_open};
+
 static void embedded_up(struct embedded *s)
 {
     static const char *const masters[] = {"system:masters", "system:authenticated", NULL};
@@ -32,6 +58,7 @@ static void embedded_up(struct embedded *s)
     s->apiserver = apiserver_new(&(struct apiserver_config){.data_dir = s->dir}, &e);
     if (!s->apiserver)
         fail_msg("%s", err_text(&e));
+    apiserver_set_node(s->apiserver, &fake_node);
     s->http = http_server_new(NULL, &e);
     struct mount mount = {.prefix = "/", .api = apiserver_http(s->apiserver)};
     AUTOFREE char *address = xasprintf("127.0.0.1:%d", s->port);
@@ -55,6 +82,7 @@ static void embedded_down(struct embedded *s)
     apiserver_on_kinds_changed(s->apiserver, NULL, NULL);
     controllers_stop(s->controllers);
     http_server_stop(s->http, 1000);
+    apiserver_set_node(s->apiserver, NULL);
     apiserver_stop(s->apiserver);
 }
 
@@ -140,8 +168,9 @@ int group_conformance(void)
 {
     struct embedded s;
     embedded_start(&s);
-    struct target inproc = {.name = "inproc", .kube = s.inproc, .self = &s};
-    struct target remote = {.name = "https", .wire = true, .kube = s.remote, .self = &s, .restart = embedded_restart};
+    struct target inproc = {.name = "inproc", .node = true, .kube = s.inproc, .self = &s};
+    struct target remote = {
+        .name = "https", .node = true, .wire = true, .kube = s.remote, .self = &s, .restart = embedded_restart};
     int failed = run_target(&inproc) + run_target(&remote);
     embedded_end(&s);
     return failed;
