@@ -213,3 +213,17 @@ def test_rights(tidemill, pod):
     tidemill.kubectl('create', 'role', 'runner', '--verb=create', '--resource=pods/exec')
     tidemill.kubectl('create', 'rolebinding', 'runner', '--role=runner', '--serviceaccount=default:reader')
     assert tidemill.kubectl('exec', pod, '--as=system:serviceaccount:default:reader', '--', 'hostname').stdout == 'p\n'
+
+
+def test_pod_proxy(tidemill):
+    make(tidemill, 'web', 'cd /etc && exec python3 -m http.server 8000')
+    path = '/api/v1/namespaces/default/pods/web:8000/proxy'
+    until = time.monotonic() + 30
+    while (r := tidemill.kubectl('get', '--raw', f'{path}/hostname', check=False)).returncode and time.monotonic() < until:
+        time.sleep(0.2)
+    assert r.stdout == 'web\n', r.stderr
+    assert tidemill.kubectl('get', '--raw', f'{path}/nothing', check=False).returncode == 1
+    r = tidemill.kubectl('get', '--raw', '/api/v1/namespaces/default/pods/web:81/proxy/', check=False)
+    assert r.returncode == 1 and 'error trying to reach service' in r.stderr
+    r = tidemill.kubectl('get', '--raw', '/api/v1/namespaces/default/pods/none:81/proxy/', check=False)
+    assert 'pods "none" not found' in r.stderr

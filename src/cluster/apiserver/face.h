@@ -62,6 +62,8 @@ int handle_log(struct op *op, struct http_req *req, struct http_res *res, struct
 int handle_connect(struct op *op, struct http_req *req, struct http_res *res, struct err *err); /* connect.c */
 int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
                  struct err *err);
+int handle_pod_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
+                     struct err *err);
 int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);
 /* docs.c; path is /api or /apis or below, rest what follows /openapi/v3/ */
 int handle_discovery(struct apiserver *a, struct http_req *req, struct http_res *res, const char *path, struct err *err);

@@ -233,6 +233,8 @@ static int handle(void *self, struct ctx *ctx, struct http_req *req, struct http
         return handle_other(a, req, res, err);
     if (!*ri.group && strcmp(ri.plural, "services") == 0 && strcmp(ri.sub, "proxy") == 0)
         return handle_proxy(a, ctx, req, res, &ri, err);
+    if (!*ri.group && strcmp(ri.plural, "pods") == 0 && strcmp(ri.sub, "proxy") == 0)
+        return handle_pod_proxy(a, ctx, req, res, &ri, err);
     return handle_resource(a, ctx, req, res, &ri, err);
 }
 
