@@ -80,8 +80,9 @@ const struct resource RECURRING_RUNS = {
 
 static void set(char **field, const char *value)
 {
+    char *copy = xstrdup(value ? value : ""); /* value may be what the field holds */
     free(*field);
-    *field = xstrdup(value ? value : "");
+    *field = copy;
 }
 
 static int read_times(jval *schedule, struct recurring *r, struct err *err)
@@ -199,7 +200,8 @@ static int read_body(struct pipelines_api *api, jval *body, struct recurring *r,
     set(&r->service_account, *account || src->latest ? account : api->default_service_account);
     set(&r->description, jv_str(jv_get(body, "description")));
     set(&r->experiment_id, jv_str(jv_get(body, "experiment_id")));
-    set(&r->ns, str_empty(r->ns) ? api->run_namespace : r->ns);
+    if (str_empty(r->ns)) /* its object's, when it has one */
+        set(&r->ns, api->run_namespace);
     return 0;
 }
 

@@ -152,6 +152,26 @@ static void test_archive_disables(void **state)
     assert_string_equal(status, "DISABLED");
 }
 
+/* As the mirror of objects does it: a row with a given id and name in the object's namespace, edited, and taken away. */
+static void test_apply(void **state)
+{
+    struct kit *k = *state;
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    AUTOFREE char *src = inline_source();
+    AUTOFREE char *body = body_with(src, "\"mode\":2");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pipelines_recurring_apply(k->api, &ctx, "an-id", "a-name", "team-a", body, &e), 0);
+        JSON_REF(d) = kit_call(k, HTTP_GET, PATH "/an-id", NULL, 200);
+        AUTOFREE char *ns = kit_get(d, "namespace");
+        assert_string_equal(ns, "team-a");
+    }
+    assert_int_equal(pipelines_recurring_apply(k->api, &ctx, "an-id", "a-name", "team-a", "{\"max_concurrency\":99}", &e), -1);
+    assert_int_equal(pipelines_recurring_delete(k->api, &ctx, "an-id", NULL), 0);
+    assert_int_equal(pipelines_recurring_delete(k->api, &ctx, "an-id", NULL), 0); /* missing is fine */
+    json_unref(kit_call(k, HTTP_GET, PATH "/an-id", NULL, 404));
+}
+
 /* ---- slots -------------------------------------------------------------------------------------------------------------- */
 
 #define H 3600
@@ -550,6 +570,6 @@ static void test_retention_settings(void **state)
     }
 }
 
-TEST_GROUP(recurring, WITH_KIT(test_refused), WITH_KIT(test_edit), WITH_KIT(test_archive_disables), cmocka_unit_test(test_slots),
-           WITH_KIT(test_periodic), cmocka_unit_test(test_catch_up), WITH_KIT(test_latest_version), WITH_KIT(test_once),
-           WITH_KIT(test_never_twice), WITH_KIT(test_retention), cmocka_unit_test(test_retention_settings))
+TEST_GROUP(recurring, WITH_KIT(test_refused), WITH_KIT(test_edit), WITH_KIT(test_apply), WITH_KIT(test_archive_disables),
+           cmocka_unit_test(test_slots), WITH_KIT(test_periodic), cmocka_unit_test(test_catch_up), WITH_KIT(test_latest_version),
+           WITH_KIT(test_once), WITH_KIT(test_never_twice), WITH_KIT(test_retention), cmocka_unit_test(test_retention_settings))
