@@ -46,7 +46,7 @@ static void failed(struct controller_run *r, const char *key, struct err *e)
     unsigned failures = workqueue_failures(r->queue, key);
     if (e->code != ERR_CONFLICT || failures >= 5)
         log_warn("controller=%s key=%s failures=%u: %s", r->name, key, failures + 1, err_text(e));
-    workqueue_add_rate_limited(r->queue, key);
+    workqueue_retry(r->queue, key, e->retry_after_s * NS_PER_S);
     if (e->code == ERR_CONFLICT && failures == 0)
         workqueue_add(r->queue, key);
 }

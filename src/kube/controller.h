@@ -5,7 +5,8 @@
  *
  * reconcile(key) reads what is, decides, writes what should be, and says when to be called again. It is level-triggered and
  * idempotent: killed anywhere and run again, it ends in the same state. A key is never handled by two workers at once. Errors are
- * retried with back-off (5 ms doubling to 1000 s; embedded 1 ms), conflicts at once. */
+ * retried with back-off (5 ms doubling to 1000 s; embedded 1 ms), not before an error's retry_after_s is over, conflicts at once.
+ */
 #ifndef TM_KUBE_CONTROLLER_H
 #define TM_KUBE_CONTROLLER_H
 
@@ -16,6 +17,7 @@ struct workqueue *workqueue_new(const struct clock *clock, int64_t base_delay_ns
 void workqueue_add(struct workqueue *q, const char *key);
 void workqueue_add_after(struct workqueue *q, const char *key, int64_t ns);
 void workqueue_add_rate_limited(struct workqueue *q, const char *key);
+void workqueue_retry(struct workqueue *q, const char *key, int64_t at_least_ns); /* the same, but not sooner than that */
 void workqueue_forget(struct workqueue *q, const char *key);
 unsigned workqueue_failures(struct workqueue *q, const char *key); /* rate-limited adds since the last forget */
 /* Blocks; NULL once the queue was shut down. The caller frees the key after workqueue_finish. */

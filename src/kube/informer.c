@@ -310,6 +310,15 @@ void informer_add_handler(struct informer *i, struct informer_handler h)
     LOCK_GUARD(&i->handlers_lock);
     i->handlers = xreallocarray(i->handlers, i->n_handlers + 1, sizeof *i->handlers);
     i->handlers[i->n_handlers++] = h;
+    if (!i->started)
+        return;
+    size_t n;
+    struct json **all = informer_list(i, &n);
+    for (size_t k = 0; k < n; k++) {
+        h.changed(h.self, NULL, all[k]);
+        json_unref(all[k]);
+    }
+    free(all);
 }
 
 void informer_remove_handler(struct informer *i, void *self)

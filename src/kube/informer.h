@@ -21,7 +21,9 @@ struct informer_handler {
     void *self;
 };
 struct informer *informer_new(const struct informer_config *cfg);
-void informer_add_handler(struct informer *i, struct informer_handler h); /* before start */
+/* Once the informer runs, the new handler is told first, from the caller's thread, what is in the cache, as adds; a change that
+ * comes meanwhile may be told twice, and a delete of something that was never added. Not from a handler. */
+void informer_add_handler(struct informer *i, struct informer_handler h);
 /* Once this has returned no handler with that self runs or will run. Any thread but the informer's own. */
 void informer_remove_handler(struct informer *i, void *self);
 void informer_start(struct informer *i);

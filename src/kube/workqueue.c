@@ -194,7 +194,9 @@ void workqueue_add_after(struct workqueue *q, const char *key, int64_t ns)
         add_after_locked(q, item_of(q, key), ns);
 }
 
-void workqueue_add_rate_limited(struct workqueue *q, const char *key)
+void workqueue_add_rate_limited(struct workqueue *q, const char *key) { workqueue_retry(q, key, 0); }
+
+void workqueue_retry(struct workqueue *q, const char *key, int64_t at_least_ns)
 {
     LOCK_GUARD(&q->lock);
     if (q->shutdown)
@@ -204,7 +206,8 @@ void workqueue_add_rate_limited(struct workqueue *q, const char *key)
     for (unsigned i = 0; i < it->failures && delay < MAX_DELAY_NS; i++)
         delay *= 2;
     it->failures++;
-    add_after_locked(q, it, delay < MAX_DELAY_NS ? delay : MAX_DELAY_NS);
+    delay = delay < MAX_DELAY_NS ? delay : MAX_DELAY_NS;
+    add_after_locked(q, it, delay > at_least_ns ? delay : at_least_ns);
 }
 
 void workqueue_forget(struct workqueue *q, const char *key)

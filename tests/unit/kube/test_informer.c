@@ -65,6 +65,15 @@ static void test_queue_delays(void **state)
     }
     workqueue_forget(q, "bad");
     assert_int_equal(workqueue_failures(q, "bad"), 0);
+    /* A server that says when to come again is not asked before. */
+    workqueue_retry(q, "told", 5 * NS_PER_S);
+    workqueue_add_after(q, "first", 4 * NS_PER_S);
+    clock_manual_advance(&c, 4 * NS_PER_S);
+    take(q, "first");
+    workqueue_finish(q, "first");
+    clock_manual_advance(&c, NS_PER_S);
+    take(q, "told");
+    workqueue_finish(q, "told");
     workqueue_shutdown(q);
     workqueue_free(q);
 }
@@ -357,8 +366,26 @@ static void test_controller(void **state)
     fake_kube_free(fake);
 }
 
-TEST_GROUP(informer, cmocka_unit_test(test_queue_order_and_sets), cmocka_unit_test(test_queue_delays),
-           cmocka_unit_test(test_queue_many_workers), cmocka_unit_test(test_informer_follows),
-           cmocka_unit_test(test_informer_relists_when_gone), cmocka_unit_test(test_informer_resumes),
-           cmocka_unit_test(test_informer_selector), cmocka_unit_test(test_informer_wait_rv),
-           cmocka_unit_test(test_informer_stops_while_failing), cmocka_unit_test(test_controller))
+/* A handler that comes late is told what is there, and then what changes. */
+static void test_informer_late_handler(void **state)
+{
+    struct fixture f = {.fake = fake_kube_new()};
+    struct seen late = {0};
+    json_unref(fake_put(f.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"a\",\"namespace\":\"ns\"}}"));
+    start(&f, NULL);
+    pthread_mutex_init(&late.lock, NULL);
+    informer_add_handler(f.informer, (struct informer_handler){on_change, &late});
+    assert_true(strlist_has(&late.log, "+ a"));
+    fake_remove(f.fake, &KUBE_CONFIGMAPS, "ns", "a");
+    expect_event(&late, "- a");
+    informer_remove_handler(f.informer, &late);
+    stop(&f);
+    strlist_free(&late.log);
+}
+
+TEST_GROUP(informer, cmocka_unit_test(test_informer_late_handler), cmocka_unit_test(test_queue_order_and_sets),
+           cmocka_unit_test(test_queue_delays), cmocka_unit_test(test_queue_many_workers),
+           cmocka_unit_test(test_informer_follows), cmocka_unit_test(test_informer_relists_when_gone),
+           cmocka_unit_test(test_informer_resumes), cmocka_unit_test(test_informer_selector),
+           cmocka_unit_test(test_informer_wait_rv), cmocka_unit_test(test_informer_stops_while_failing),
+           cmocka_unit_test(test_controller))
