@@ -169,6 +169,14 @@ def test_cut(tidemill, pod):
         p.kill()
         p.wait()
         assert gone(f'^sleep {number}')
+    p = popen(tidemill, 'exec', pod, '--', 'sleep', str(number), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 15
+    while not alive(f'^sleep {number}') and time.monotonic() < until:
+        time.sleep(0.05)
+    tidemill.kill()
+    assert gone(f'^sleep {number}') and p.wait(20) != 0
+    tidemill.start()
+    assert tidemill.kubectl('exec', pod, '--', 'hostname').stdout == 'p\n'
 
 
 def test_slow_reader(tidemill, pod):
