@@ -68,20 +68,34 @@ static void add_container(struct amounts *a, jval *c)
     }
 }
 
+/* Each amount is at least that of the other. */
+static void raise_to(struct amounts *a, const struct amounts *least)
+{
+    for (size_t k = 0; k < least->n; k++) {
+        __int128 *have = slot(a, least->v[k].name);
+        if (least->v[k].nano > *have)
+            *have = least->v[k].nano;
+    }
+}
+
 void pod_requests(jval *pod, struct amounts *out)
 {
     jval *spec = pod_spec(pod), *containers = pod_spec_containers(spec), *inits = pod_spec_init_containers(spec);
+    CLEANUP(amounts_free) struct amounts most = {0}, sidecars = {0};
     for (size_t i = 0; i < jv_len(containers); i++)
         add_container(out, jv_at(containers, i));
     for (size_t i = 0; i < jv_len(inits); i++) {
         CLEANUP(amounts_free) struct amounts one = {0};
-        add_container(&one, jv_at(inits, i));
-        for (size_t k = 0; k < one.n; k++) {
-            __int128 *have = slot(out, one.v[k].name);
-            if (one.v[k].nano > *have)
-                *have = one.v[k].nano;
+        if (str_eq(container_restart_policy(jv_at(inits, i)), "Always")) {
+            add_container(&sidecars, jv_at(inits, i)); /* goes on beside all that come after it */
+            continue;
         }
+        add_container(&one, jv_at(inits, i));
+        amounts_add(&one, &sidecars, 1);
+        raise_to(&most, &one);
     }
+    amounts_add(out, &sidecars, 1);
+    raise_to(out, &most);
     add_map(out, pod_spec_overhead(spec));
 }
 

@@ -102,4 +102,31 @@ static void room(void **state)
     amounts_free(&u.used);
 }
 
-TEST_GROUP(fit, cmocka_unit_test(filter), cmocka_unit_test(sums), cmocka_unit_test(room))
+/* Side-cars go on: beside the containers, and beside the init containers after them. */
+static void test_sidecars(void **state)
+{
+    static const struct {
+        const char *inits;
+        int64_t milli;
+    } cases[] = {
+        {"", 100},
+        {"{'restartPolicy':'Always','resources':{'requests':{'cpu':'50m'}}}", 150},
+        {"{'resources':{'requests':{'cpu':'300m'}}},{'restartPolicy':'Always','resources':{'requests':{'cpu':'50m'}}}", 300},
+        {"{'restartPolicy':'Always','resources':{'requests':{'cpu':'50m'}}},{'resources':{'requests':{'cpu':'300m'}}}", 350},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *text = xasprintf(
+            "{'spec':{'initContainers':[%s],'containers':[{'resources':{'requests':{'cpu':'100m'}}}]}}", cases[i].inits);
+        for (char *c = text; *c; c++)
+            if (*c == '\'')
+                *c = '"';
+        JSON_REF(pod) = json_parse_str(text, NULL);
+        CLEANUP(amounts_free) struct amounts a = {0};
+        assert_non_null(pod);
+        pod_requests(json_root(pod), &a);
+        assert_int_equal((int64_t)(amounts_get(&a, "cpu") / 1000000), cases[i].milli);
+    }
+}
+
+TEST_GROUP(fit, cmocka_unit_test(test_sidecars), cmocka_unit_test(filter), cmocka_unit_test(sums), cmocka_unit_test(room))
