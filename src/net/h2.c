@@ -7,8 +7,10 @@
 #include "base/log.h"
 
 /* Frames that cost us and bring nothing (pings, settings, empty data, resets): so many at once, and so many a second. */
-#define CALM_BURST   1000
-#define CALM_PER_S   100
+#define CALM_BURST 1000
+#define CALM_PER_S 100
+/* Of a head that was refused the library reads on without a word, for ever. */
+#define UNHEARD_MAX  (1 << 20)
 #define FLUSH_ROUNDS 16 /* then other connections have their turn */
 
 /* ---- start and end ---- */
@@ -104,6 +106,12 @@ void h2_feed(struct conn *c, const char *p, size_t n)
     struct h2 *h2 = c->h2;
     h2->moved = uv_now(&c->loop->uv);
     ssize_t used = nghttp2_session_mem_recv(h2->session, (const uint8_t *)p, n);
+    h2->unheard += n;
+    if (used >= 0 && h2->unheard > UNHEARD_MAX) {
+        if (loop_may_warn(c->loop))
+            log_warn("an HTTP/2 connection was closed: it sent %zu bytes that are part of nothing", h2->unheard);
+        used = NGHTTP2_ERR_FLOODED;
+    }
     if (used < 0) {
         log_debug("HTTP/2: %s", nghttp2_strerror((int)used));
         nghttp2_session_terminate_session(h2->session,

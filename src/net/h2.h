@@ -60,6 +60,7 @@ struct h2 {
     size_t n_streams, n_dirty;
     bool going;     /* GOAWAY is out: no new streams */
     uint64_t moved; /* the last byte either way */
+    size_t unheard; /* bytes that came since the library last told of a frame */
     double calm;    /* what is left of the patience with frames that only make work */
     uint64_t calm_at;
 };

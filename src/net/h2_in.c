@@ -180,6 +180,7 @@ static double cost_of(const nghttp2_frame *f)
  * that is taken needs a handful. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *self)
 {
+    ((struct h2 *)self)->unheard = 0;
     return hd->type == NGHTTP2_CONTINUATION && !h2_calm(self, CONTINUATION_COST) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 

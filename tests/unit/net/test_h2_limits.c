@@ -113,7 +113,7 @@ static void test_floods(void **state)
     for (size_t len = 0; len <= 16; len += 16) {
         BUF(b);
         frame(&b, sizeof GET_WAITS - 1, 1, 0, 1, GET_WAITS);
-        for (int n = 0; n < 20000; n++)
+        for (int n = 0; n < 60000; n++)
             frame(&b, len, 9, 0, 1, "\0\1x\1y\0\1x\1y\0\1x\1y\0"); /* x: y, three times; and one that goes on */
         assert_true(flood(&k, &b, 1));
     }
