@@ -138,6 +138,7 @@ void pod_free(struct pod *p)
         free(b->image_id);
         free(b->wait_reason);
         free(b->wait_message);
+        free(b->end_why);
         box_drop_pull(b);
     }
     free(p->boxes);
