@@ -112,8 +112,8 @@ bool dns_answers(const uint8_t *p, size_t n, const struct dns_question *q)
     return end && end + 4 <= n && get16(p + end) == q->type && get16(p + end + 2) == q->klass && str_eq(name, q->name);
 }
 
-/* Where the records begin; 0: nowhere. */
-static size_t first_record(const uint8_t *p, size_t n)
+/* The records begin there. */
+size_t dns_question_end(const uint8_t *p, size_t n)
 {
     if (n < HEADER || get16(p + 4) != 1)
         return 0;
@@ -124,7 +124,7 @@ static size_t first_record(const uint8_t *p, size_t n)
 uint32_t dns_keep_for(const uint8_t *p, size_t n, uint32_t max)
 {
     struct record r;
-    size_t at = first_record(p, n);
+    size_t at = dns_question_end(p, n);
     if (!at || (get16(p + 2) & TC))
         return 0;
     int rcode = get16(p + 2) & 0xf;
@@ -263,7 +263,7 @@ void dns_srv(struct dns_writer *w, uint32_t ttl, uint16_t weight, uint16_t port,
 void dns_copy_answers(struct dns_writer *w, const uint8_t *p, size_t n)
 {
     struct record r;
-    size_t at = first_record(p, n), answers = n >= HEADER ? get16(p + 6) : 0;
+    size_t at = dns_question_end(p, n), answers = n >= HEADER ? get16(p + 6) : 0;
     for (size_t i = 0; at && i < answers && i < RECORDS_MAX && read_record(p, n, at, &r); i++, at = r.next) {
         char owner[DNS_NAME_MAX], target[DNS_NAME_MAX];
         if (r.klass != 1 || !read_name(p, n, r.at, owner))

@@ -61,6 +61,8 @@ size_t dns_end(struct dns_writer *w, const struct dns_question *q); /* length */
 size_t dns_query(uint8_t *buf, size_t cap, uint16_t id, const char *name, uint16_t type);
 /* Whether p is an answer to that question. */
 bool dns_answers(const uint8_t *p, size_t n, const struct dns_question *q);
+/* Where the question of an answer ends; 0: there is not one question. */
+size_t dns_question_end(const uint8_t *p, size_t n);
 /* For how long an answer of another server may be kept, in seconds, at most max; 0: not at all. */
 uint32_t dns_keep_for(const uint8_t *p, size_t n, uint32_t max);
 

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -321,6 +322,7 @@ static void resolv(void **state)
 /* A resolver that answers "up." with 1.2.3.4, over UDP "long." cut, and says nothing to "slow.". */
 struct upstream {
     int udp, tcp, port;
+    atomic_int asked; /* over UDP */
     pthread_t thread;
 };
 
@@ -348,6 +350,7 @@ static void *upstream_main(void *arg)
         ssize_t n = recvfrom(u->udp, ask, sizeof ask, 0, (struct sockaddr *)&from, &len);
         if (n <= 1)
             return NULL;
+        atomic_fetch_add(&u->asked, 1);
         size_t m = upstream_answer(ask, (size_t)n, out, false);
         if (m)
             sendto(u->udp, out, m, 0, (struct sockaddr *)&from, len);
@@ -419,20 +422,21 @@ static void server(void **state)
         const char *name;
         bool tcp;
         const char *want;
+        int asked; /* how often the resolver was, so far; -1: as often as it takes */
     } cases[] = {
-        {"web.a.svc.cluster.local", false, "0 1 0: A 10.96.3.4"},
-        {"web.a.svc.cluster.local", true, "0 1 0: A 10.96.3.4"},
-        {"up", false, "0 1 0: A 1.2.3.4"},
-        {"up", false, "0 1 0: A 1.2.3.4"}, /* remembered */
-        {"up", true, "0 1 0: A 1.2.3.4"},
-        {"long", false, "0 0 0:"},
-        {"long", true, "0 1 0: A 1.2.3.4"},
-        {"out.a.svc.cluster.local", false, "0 2 0: 5 example.com. A 1.2.3.4"},
-        {"in.a.svc.cluster.local", false, "0 2 0: 5 web.a.svc.cluster.local. A 10.96.3.4"},
-        {"slow", false, "2 0 0:"},
+        {"web.a.svc.cluster.local", false, "0 1 0: A 10.96.3.4", 0},
+        {"web.a.svc.cluster.local", true, "0 1 0: A 10.96.3.4", 0},
+        {"up", false, "0 1 0: A 1.2.3.4", 1},
+        {"up", false, "0 1 0: A 1.2.3.4", 1}, /* remembered */
+        {"UP", true, "0 1 0: A 1.2.3.4", 1},
+        {"long", false, "0 0 0:", 2},
+        {"long", true, "0 1 0: A 1.2.3.4", 3},
+        {"out.a.svc.cluster.local", false, "0 2 0: 5 example.com. A 1.2.3.4", 4},
+        {"in.a.svc.cluster.local", false, "0 2 0: 5 web.a.svc.cluster.local. A 10.96.3.4", 4},
+        {"slow", false, "2 0 0:", -1},
     };
     struct world w;
-    struct upstream u;
+    struct upstream u = {0};
     world_open(&w);
     upstream_open(&u);
     struct dns_server_config cfg = {.zone = w.zone,
@@ -449,6 +453,8 @@ static void server(void **state)
         AUTOFREE char *text = ask_server(port, cases[i].tcp, cases[i].name, DNS_A);
         if (strcmp(text, cases[i].want) != 0)
             fail_msg("%s over %s: got %s, want %s", cases[i].name, cases[i].tcp ? "TCP" : "UDP", text, cases[i].want);
+        if (cases[i].asked >= 0)
+            assert_int_equal(atomic_load(&u.asked), cases[i].asked);
     }
     dns_server_stop(s);
     upstream_close(&u);
