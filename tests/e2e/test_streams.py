@@ -218,6 +218,12 @@ def test_rights(tidemill, pod):
     tidemill.kubectl('create', 'rolebinding', 'reader', '--clusterrole=view', '--serviceaccount=default:reader')
     r = tidemill.kubectl('exec', pod, '--as=system:serviceaccount:default:reader', '--', 'ls', check=False)
     assert r.returncode == 1 and 'cannot create resource "pods/exec"' in r.stderr
+    # Who may read all there is has "get" on it, which is the method of a WebSocket.
+    tidemill.kubectl('create', 'role', 'all-reader', '--verb=get,list,watch', '--resource=pods,pods/exec,pods/attach,pods/portforward')
+    tidemill.kubectl('create', 'rolebinding', 'all-reader', '--role=all-reader', '--serviceaccount=default:reader')
+    for how in (['exec', pod, '--', 'ls'], ['attach', pod], ['port-forward', pod, '0:80']):
+        r = tidemill.kubectl('--as=system:serviceaccount:default:reader', *how, check=False)
+        assert r.returncode == 1 and f'cannot create resource "pods/{how[0].replace("-", "")}"' in r.stderr, (how, r.stderr)
     tidemill.kubectl('create', 'role', 'runner', '--verb=create', '--resource=pods/exec')
     tidemill.kubectl('create', 'rolebinding', 'runner', '--role=runner', '--serviceaccount=default:reader')
     assert tidemill.kubectl('exec', pod, '--as=system:serviceaccount:default:reader', '--', 'hostname').stdout == 'p\n'
