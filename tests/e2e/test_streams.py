@@ -1,13 +1,17 @@
 """exec, attach, cp and port-forward with the real clients: kubectl of every version that is here, and the Python client."""
 import fcntl
 import os
+import pathlib
 import pty
 import select
+import socket
+import ssl
 import struct
 import subprocess
 import termios
 import time
 import urllib.request
+import zlib
 
 import pytest
 
@@ -241,3 +245,39 @@ def test_pod_proxy(tidemill):
     assert r.returncode == 1 and 'error trying to reach service' in r.stderr
     r = tidemill.kubectl('get', '--raw', '/api/v1/namespaces/default/pods/none:81/proxy/', check=False)
     assert 'pods "none" not found' in r.stderr
+
+
+def spdy_frame(stream, data):
+    return struct.pack('>II', stream, len(data)) + data
+
+
+def spdy_open(stream, kind, packer):
+    pairs = struct.pack('>II', 1, 10) + b'streamtype' + struct.pack('>I', len(kind)) + kind
+    block = struct.pack('>IIH', stream, 0, 0) + packer.compress(pairs) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return struct.pack('>II', 0x80030001, len(block)) + block
+
+
+def memory(pid):
+    status = pathlib.Path(f'/proc/{pid}/status').read_text()
+    return int(next(x for x in status.splitlines() if x.startswith('VmRSS')).split()[1]) // 1024
+
+
+def test_input_before_its_streams(tidemill, pod):
+    """A client that sends input, and never opens the streams without which nothing starts, is not listened to for ever."""
+    host, port = tidemill.kubernetes.split('//')[1].split(':')
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    before = memory(tidemill.process.pid)
+    with context.wrap_socket(socket.create_connection((host, int(port)))) as s:
+        s.sendall((f'POST /api/v1/namespaces/default/pods/{pod}/exec?command=cat&stdin=1&stdout=1 HTTP/1.1\r\nHost: {host}:{port}\r\n'
+                   f'Authorization: Bearer {tidemill.token()}\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n'
+                   'X-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n').encode())
+        assert b' 101 ' in s.recv(4096)
+        s.sendall(spdy_open(1, b'stdin', zlib.compressobj()))
+        s.settimeout(2)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while sent < 200:
+                s.sendall(spdy_frame(1, bytes(1 << 20)))
+                sent += 1
+        assert sent < 64 and memory(tidemill.process.pid) - before < 32

@@ -250,6 +250,8 @@ static void on_input(struct session *s, const char *p, size_t n)
     buf_add(&s->input, p, n);
     if (s->started)
         push_input(s);
+    else if (s->input.len > INPUT_HIGH)
+        carrier_pause(s->carrier); /* its other streams should have come first: the timer ends it */
 }
 
 static void on_input_end(struct session *s)
