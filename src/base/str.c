@@ -96,11 +96,12 @@ bool str_utf8_valid(const char *str, size_t n)
 
 void strlist_take(struct strlist *l, char *s)
 {
-    if (l->n == l->cap) {
+    if (l->n + 1 >= l->cap) {
         l->cap = l->cap ? l->cap * 2 : 8;
         l->v = xreallocarray(l->v, l->cap, sizeof *l->v);
     }
     l->v[l->n++] = s;
+    l->v[l->n] = NULL;
 }
 
 void strlist_add(struct strlist *l, const char *s) { strlist_take(l, xstrdup(s)); }

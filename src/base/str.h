@@ -20,7 +20,7 @@ bool str_glob(const char *pattern, const char *s);
 /* Valid UTF-8 without surrogates, overlong forms or code points beyond U+10FFFF. */
 bool str_utf8_valid(const char *s, size_t n);
 
-/* A list of owned strings. */
+/* A list of owned strings. v is NULL while nothing was added, then NULL-terminated: v[n] is NULL. */
 struct strlist {
     char **v;
     size_t n, cap;

@@ -1,6 +1,7 @@
 /* Unit tests of base/. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,6 +81,34 @@ static void test_utf8(void **state)
     static const char *const bad[] = {"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3", "\x80", "\xe0\x80\x80"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_false(str_utf8_valid(bad[i], strlen(bad[i])));
+}
+
+/* Who wants a NULL-terminated list may be given v. */
+static void test_strlist(void **state)
+{
+    STRLIST(l);
+    assert_null(l.v);
+    for (size_t i = 0; i < 40; i++) {
+        strlist_add(&l, "x");
+        assert_int_equal(l.n, i + 1);
+        assert_null(l.v[l.n]);
+    }
+}
+
+static void *own_signals(void *arg)
+{
+    sigset_t *set = arg;
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, NULL, set), 0);
+    return NULL;
+}
+
+/* A fault in a thread is told; everything else is the main thread's. */
+static void test_signals_of_threads(void **state)
+{
+    sigset_t set;
+    pthread_join(thread_start("signals", own_signals, &set), NULL);
+    assert_true(sigismember(&set, SIGTERM) && sigismember(&set, SIGCHLD));
+    assert_false(sigismember(&set, SIGSEGV) || sigismember(&set, SIGBUS) || sigismember(&set, SIGABRT));
 }
 
 static void test_strmap(void **state)
@@ -305,7 +334,7 @@ static void test_arena(void **state)
 }
 
 TEST_GROUP(base, cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
-           cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8), cmocka_unit_test(test_strmap),
-           cmocka_unit_test(test_encodings), cmocka_unit_test(test_time), cmocka_unit_test(test_duration),
-           cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep),
-           cmocka_unit_test(test_pool), cmocka_unit_test(test_arena))
+           cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8), cmocka_unit_test(test_strlist),
+           cmocka_unit_test(test_signals_of_threads), cmocka_unit_test(test_strmap), cmocka_unit_test(test_encodings),
+           cmocka_unit_test(test_time), cmocka_unit_test(test_duration), cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx),
+           cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep), cmocka_unit_test(test_pool), cmocka_unit_test(test_arena))
