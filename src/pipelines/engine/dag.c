@@ -184,7 +184,7 @@ static int start_claim(struct pass *p, struct inst *i)
 static int start_container(struct pass *p, struct inst *i)
 {
     ERR(e);
-    if (cache_fingerprint(i, &e) < 0) {
+    if (bind_task_config(i, &e) < 0 || cache_fingerprint(i, &e) < 0) {
         inst_move(i, TASK_FAILED, p->now, RPC_INVALID_ARGUMENT, err_text(&e));
         return 0;
     }

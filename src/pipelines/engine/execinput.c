@@ -5,8 +5,7 @@
 #include "pipelines/engine/execinput.h"
 #include "pipelines/engine/live.h"
 
-/* Whole numbers are written without ".0", as protobuf does. */
-static jmval *plain_numbers(struct jm *m, jval *v)
+jmval *plain_numbers(struct jm *m, jval *v)
 {
     int64_t n;
     if (jv_is(v, J_NUMBER))

@@ -413,15 +413,22 @@ static void list_outputs(struct inst *i, struct launch_task *t)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------ */
 
+static int make_machine(struct scope *sc, const struct tmpl_scope *ts, struct execution *x, struct err *err)
+{
+    if (make_env(sc, ts, &x->env, err) < 0 || make_resources(sc, ts, &x->resources, err) < 0)
+        return -1;
+    return resolve_kubernetes(sc->i, &x->kubernetes, err);
+}
+
 static int make_all(struct scope *sc, struct execution *x, struct err *err)
 {
     struct inst *i = sc->i;
     struct tmpl_scope ts = {.self = sc, .value = placeholder, .present = input_present};
     BUF(image);
-    if (make_argv(sc, &ts, &x->task, err) < 0 || make_env(sc, &ts, &x->env, err) < 0 ||
-        make_resources(sc, &ts, &x->resources, err) < 0 || resolve_kubernetes(i, &x->kubernetes, err) < 0 ||
+    if (make_argv(sc, &ts, &x->task, err) < 0 || make_machine(sc, &ts, x, err) < 0 ||
         tmpl_eval(&i->c->container->image, &ts, &image, err) < 0)
         return -1;
+    strip_task_config(i, x);
     x->image = buf_steal(&image, NULL);
     if (str_starts(x->image, "argostub/"))
         return err_set(err, ERR_INVALID,
@@ -430,6 +437,15 @@ static int make_all(struct scope *sc, struct execution *x, struct err *err)
                        x->image);
     list_outputs(i, &x->task);
     return 0;
+}
+
+int execution_machine(struct inst *i, struct execution *x, struct err *err)
+{
+    *x = (struct execution){0};
+    launch_task_init(&x->task);
+    struct scope sc = {.i = i, .input = (char[]){""}};
+    struct tmpl_scope ts = {.self = &sc, .value = placeholder, .present = input_present};
+    return make_machine(&sc, &ts, x, err);
 }
 
 int execution_make(struct inst *i, struct execution *x, struct err *err)

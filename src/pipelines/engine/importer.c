@@ -113,6 +113,17 @@ static int to_workspace(const struct inst *i, const struct ctx *ctx, const char 
     return err_set(err, ERR_INVALID, "cannot download %s into the workspace: %s", uri, err_text(&e));
 }
 
+/* The same among artifacts that this turn made, which no row has yet. */
+static struct art *find_fresh(const struct live *l, const struct md_artifact *like)
+{
+    for (size_t k = l->n_new_arts; k-- > 0;) {
+        const struct md_artifact *a = &l->new_arts[k]->a;
+        if (str_eq(a->uri, like->uri) && str_eq(a->schema_title, like->schema_title) && str_eq(a->metadata, like->metadata))
+            return l->new_arts[k];
+    }
+    return NULL;
+}
+
 int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err)
 {
     const struct ir_importer *im = i->c->importer;
@@ -144,9 +155,13 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
         .ns = i->live->run.ns ? i->live->run.ns : (char[]){""},
     };
     int64_t id = 0;
-    if (!im->reimport && md_artifact_find(db, &like, &id, err) < 0)
+    struct art *fresh = im->reimport ? NULL : find_fresh(i->live, &like);
+    if (!im->reimport && !fresh && md_artifact_find(db, &like, &id, err) < 0)
         id = -1;
-    if (id > 0) {
+    if (fresh) {
+        list->v[0] = art_ref(fresh);
+        json_unref(metadata);
+    } else if (id > 0) {
         list->v[0] = art_ref(live_art(i->live, db, id, err));
         json_unref(metadata);
     } else if (id == 0 && md_ids_take(i->live->e->cfg.store->ids, ctx, MD_SEQ_ARTIFACT, 1, &id, err) == 0) {

@@ -185,6 +185,8 @@ struct execution {
     struct strlist stores; /* what tells the task's stores apart, by their number */
 };
 int execution_make(struct inst *i, struct execution *out, struct err *err);
+/* Environment, resources and platform configuration only. */
+int execution_machine(struct inst *i, struct execution *x, struct err *err);
 void execution_clear(struct execution *x);
 /* Executor input as a document. */
 struct json *executor_input(struct inst *i, struct err *err);
@@ -201,6 +203,13 @@ char *attempt_dir(const struct inst *i);
 char *task_dir(const struct inst *i);
 char *run_dir(const struct live *l);
 void pod_name_of(const struct inst *i, char out[64]);
+
+/* ---- taskconfig.c: what a task's pod is made of, as an input of the task ------------------------------------------ */
+
+/* Sets the input of type TASK_CONFIG, where the component has one. -1 with ERR_INVALID: the task fails with this message. */
+int bind_task_config(struct inst *i, struct err *err);
+/* Takes from an attempt what that input has and the pod is not to get. */
+void strip_task_config(const struct inst *i, struct execution *x);
 
 /* ---- stores.c: stores that are mounted, and those that are not ----------------------------------------------------- */
 

@@ -1,4 +1,5 @@
 /* References inside a task's platform configuration. Source: pipelines-runtime spec 16. */
+#include "pipelines/engine/execinput.h"
 #include "pipelines/engine/live.h"
 
 static bool is_reference_key(const char *key)
@@ -34,7 +35,7 @@ static struct json *reference_value(struct inst *i, jval *v)
 static jmval *value_of(struct inst *i, struct jm *m, jval *v)
 {
     JSON_REF(d) = reference_value(i, v);
-    return d ? jm_val(m, json_root(d)) : jm_null(m);
+    return d ? plain_numbers(m, json_root(d)) : jm_null(m);
 }
 
 /* A copy with each reference replaced by its value, null where there is none. An entry of pvcMount is a reference and more than

@@ -78,6 +78,30 @@ static int read_artifacts(struct build *b, const struct ir_component *c, const c
     return 0;
 }
 
+/* What the input of type TASK_CONFIG gets. Source: pipelines-runtime spec 16. */
+static int read_passthroughs(struct build *b, struct ir_component *c, jval *list)
+{
+    static const char *const fields[] = {
+        "RESOURCES", "ENV", "KUBERNETES_AFFINITY", "KUBERNETES_TOLERATIONS", "KUBERNETES_NODE_SELECTOR", "KUBERNETES_VOLUMES",
+    };
+    c->config_param = IR_NONE;
+    for (int i = 0; i < c->n_in_params; i++)
+        if (c->in_params[i].type == PT_TASK_CONFIG)
+            c->config_param = i;
+    if (jv_len(list) > 0 && c->config_param == IR_NONE)
+        return build_error(b, "component \"%s\" has taskConfigPassthroughs and no input of type TASK_CONFIG to take them",
+                           c->name);
+    struct jiter it = jv_iter(list);
+    jval *v;
+    while (jv_next(&it, NULL, &v))
+        for (size_t k = 0; k < ARRAY_LEN(fields); k++)
+            if (str_eq(jv_str(jv_get(v, "field")), fields[k])) {
+                c->config |= 1u << k;
+                c->config_apply |= jv_bool(jv_get(v, "applyToTask"), false) ? 1u << k : 0;
+            }
+    return 0;
+}
+
 int build_interfaces(struct build *b, struct ir_component *c, jval *doc)
 {
     jval *in = jv_get(doc, "inputDefinitions"), *out = jv_get(doc, "outputDefinitions");
@@ -90,6 +114,8 @@ int build_interfaces(struct build *b, struct ir_component *c, jval *doc)
         if (c->out_params[i].type >= PT_TASK_FINAL_STATUS)
             return build_error(b, "component \"%s\": output \"%s\" cannot be of type %s", c->name, c->out_params[i].key,
                                ptype_name(c->out_params[i].type));
+    if (read_passthroughs(b, c, jv_get(doc, "taskConfigPassthroughs")) < 0)
+        return -1;
     c->executor_label = jv_str(jv_get(doc, "executorLabel"));
     c->kind = IR_DAG;
     if (!c->executor_label && !jv_get(doc, "dag"))

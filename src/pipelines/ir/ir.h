@@ -123,6 +123,16 @@ struct ir_importer {
     bool reimport, to_workspace;
 };
 
+/* Parts of a task's machine that go into its input of type TASK_CONFIG. */
+enum ir_config {
+    IR_CONFIG_RESOURCES = 1 << 0,
+    IR_CONFIG_ENV = 1 << 1,
+    IR_CONFIG_AFFINITY = 1 << 2,
+    IR_CONFIG_TOLERATIONS = 1 << 3,
+    IR_CONFIG_NODE_SELECTOR = 1 << 4,
+    IR_CONFIG_VOLUMES = 1 << 5,
+};
+
 struct ir_component {
     const char *name;           /* "root" for the root */
     const char *executor_label; /* NULL for a DAG */
@@ -137,6 +147,8 @@ struct ir_component {
     /* executors */
     struct ir_container *container;
     struct ir_importer *importer;
+    int config_param;              /* the input of type TASK_CONFIG, IR_NONE: there is none */
+    unsigned config, config_apply; /* enum ir_config: what goes into it; what of that the task's own pod gets as well */
 };
 
 struct ir_pipeline {

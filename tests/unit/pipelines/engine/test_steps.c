@@ -189,6 +189,81 @@ static void importer(void **state)
     kit_close(&k);
 }
 
+/* One record as well where both imports happen in the same turn, before anything of them is stored. */
+static void two_importers_at_once(void **state)
+{
+    OPEN({.task = "nobody"});
+    AUTOFREE char *y =
+        kit_yaml("", RUNS("i", "get") END RUNS("j", "get") END,
+                 "  get: {executorLabel: imp, outputDefinitions: {artifacts: {artifact: {artifactType: {schemaTitle: "
+                 "system.Dataset}}}}}\n");
+    AUTOFREE char *a = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(kit_count(&k, "SELECT count(*) FROM artifacts WHERE ?1 = ?1", a), 1);
+    kit_close(&k);
+}
+
+/* What goes into an input of type TASK_CONFIG is not on the pod, unless it is to be applied as well. Whole numbers of a document,
+ * which are doubles in it, are integers for Kubernetes. */
+static void task_config(void **state)
+{
+    static const char platform[] =
+        "---\nplatforms: {kubernetes: {deploymentSpec: {executors: {m: {"
+        "nodeSelector: {nodeSelectorJson: {runtimeValue: {constant: {disk: ssd}}}}, "
+        "tolerations: [{tolerationJson: {runtimeValue: {constant: {key: k, operator: Exists, tolerationSeconds: 5.0}}}}], "
+        "secretAsEnv: [{secretNameParameter: {runtimeValue: {constant: s}}, keyToEnv: [{secretKey: a, envVar: A}]}], "
+        "pvcMount: [{pvcNameParameter: {runtimeValue: {constant: c}}, mountPath: /c}], "
+        "emptyDirMounts: [{volumeName: e, mountPath: /e}]}}}}}\n";
+    static const char executor[] =
+        "    m: {container: {image: host, command: [x], args: ['{{$}}'], env: [{name: P, value: q}], resources: "
+        "{resourceCpuLimit: '64'}}}\n";
+    static const struct {
+        const char *passed, *input, *kubernetes, *env;
+    } cases[] = {
+        {"[{field: RESOURCES}, {field: KUBERNETES_TOLERATIONS}, {field: ENV, applyToTask: true}]",
+         "{\"affinity\":null,\"tolerations\":[{\"key\":\"k\",\"operator\":\"Exists\",\"tolerationSeconds\":5}],\"nodeSelector\":"
+         "null,"
+         "\"env\":[{\"name\":\"P\",\"value\":\"q\"},{\"name\":\"A\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":"
+         "\"a\","
+         "\"optional\":false}}}],\"volumes\":null,\"volumeMounts\":null,\"resources\":{\"limits\":{\"cpu\":\"64\"}}}",
+         "{\"emptyDirMounts\":[{\"mountPath\":\"/"
+         "e\",\"volumeName\":\"e\"}],\"nodeSelector\":{\"nodeSelectorJson\":{\"disk\":\"ssd\"}},"
+         "\"pvcMount\":[{\"mountPath\":\"/c\",\"pvcNameParameter\":\"c\"}],\"secretAsEnv\":[{\"keyToEnv\":[{\"envVar\":\"A\","
+         "\"secretKey\":\"a\"}],\"secretNameParameter\":\"s\"}]}",
+         "[{\"name\":\"P\",\"value\":\"q\"}]"},
+        {"[{field: KUBERNETES_VOLUMES}, {field: KUBERNETES_NODE_SELECTOR}, {field: ENV}]",
+         "{\"affinity\":null,\"tolerations\":null,\"nodeSelector\":{\"disk\":\"ssd\"},\"env\":[{\"name\":\"P\",\"value\":\"q\"},"
+         "{\"name\":\"A\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"a\",\"optional\":false}}}],\"volumes\":[{"
+         "\"name\":\"c\","
+         "\"persistentVolumeClaim\":{\"claimName\":\"c\"}}],\"volumeMounts\":[{\"name\":\"c\",\"mountPath\":\"/"
+         "c\"}],\"resources\":{}}",
+         "{\"emptyDirMounts\":[{\"mountPath\":\"/e\",\"volumeName\":\"e\"}],\"tolerations\":[{\"tolerationJson\":{\"key\":\"k\","
+         "\"operator\":\"Exists\",\"tolerationSeconds\":5}}]}",
+         "[]"},
+        {"[]",
+         "{\"affinity\":null,\"tolerations\":null,\"nodeSelector\":null,\"env\":null,\"volumes\":null,\"volumeMounts\":null,"
+         "\"resources\":{}}",
+         NULL, "[{\"name\":\"P\",\"value\":\"q\"}]"},
+    };
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        OPEN({.task = "a"});
+        AUTOFREE char *comp =
+            xasprintf("  more: {executorLabel: m, taskConfigPassthroughs: %s, inputDefinitions: {parameters: {c: "
+                      "{parameterType: TASK_CONFIG, isOptional: true}}}}\n",
+                      cases[n].passed);
+        AUTOFREE char *one = kit_yaml("", RUNS("a", "more") END, comp);
+        const char *at = strstr(one, "components:\n");
+        AUTOFREE char *y = xasprintf("%.*s%s%s%s", (int)(at - one), one, executor, at, platform);
+        AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+        JSON_REF(in) = json_parse_str(k.last_input, NULL);
+        AUTOFREE char *got = jv_text(jv_path(json_root(in), "inputs", "parameterValues", "c", NULL), JW_COMPACT);
+        assert_string_equal(got, cases[n].input);
+        if (cases[n].kubernetes)
+            assert_string_equal(k.last_kubernetes, cases[n].kubernetes);
+        assert_string_equal(k.last_env, cases[n].env);
+        kit_close(&k);
+    }
+}
+
 /* A model in a container image is not pulled: the step that would read it is refused, and says why. */
 static void importer_of_an_image(void **state)
 {
@@ -302,4 +377,5 @@ static void big_values(void **state)
 TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(importer_of_an_image),
            cmocka_unit_test(importer_to_workspace), cmocka_unit_test(undeclared_inputs), cmocka_unit_test(platform_references),
            cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache), cmocka_unit_test(importer),
-           cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
+           cmocka_unit_test(two_importers_at_once), cmocka_unit_test(task_config), cmocka_unit_test(optional_inputs),
+           cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
