@@ -283,3 +283,80 @@ bool schema_format_ok(const char *format, const char *text)
             return formats[i].ok(text);
     return true;
 }
+
+/* ---- the formats of CEL's format.named() --------------------------------------------------------------------------------------
+ */
+
+static void add_faults(struct name_faults f, struct strlist *out)
+{
+    for (size_t i = 0; i < f.n; i++)
+        strlist_add(out, f.text[i]);
+}
+
+/* What generateName makes of a prefix is good although the prefix ends with a dash. */
+static void check_prefix(struct name_faults (*rule)(const char *), const char *s, struct strlist *out)
+{
+    size_t n = strlen(s);
+    if (n < 2 || s[n - 1] != '-') {
+        add_faults(rule(s), out);
+        return;
+    }
+    AUTOFREE char *masked = xasprintf("%.*sa", (int)(n - 2), s);
+    add_faults(rule(masked), out);
+}
+
+static void named_label(const char *s, struct strlist *out) { add_faults(name_dns1123_label(s), out); }
+static void named_subdomain(const char *s, struct strlist *out) { add_faults(name_dns1123_subdomain(s), out); }
+static void named_dns1035(const char *s, struct strlist *out) { add_faults(name_dns1035_label(s), out); }
+static void named_label_prefix(const char *s, struct strlist *out) { check_prefix(name_dns1123_label, s, out); }
+static void named_subdomain_prefix(const char *s, struct strlist *out) { check_prefix(name_dns1123_subdomain, s, out); }
+static void named_dns1035_prefix(const char *s, struct strlist *out) { check_prefix(name_dns1035_label, s, out); }
+static void named_qualified(const char *s, struct strlist *out) { add_faults(name_qualified(s), out); }
+static void named_label_value(const char *s, struct strlist *out) { add_faults(name_label_value(s), out); }
+
+static void named_uri(const char *s, struct strlist *out)
+{
+    if (!is_uri(s))
+        strlist_addf(out, "parse \"%s\": invalid URI for request", s);
+}
+
+static void named_uuid(const char *s, struct strlist *out)
+{
+    if (!is_uuid(s))
+        strlist_add(out, "does not match the UUID format");
+}
+
+static void named_byte(const char *s, struct strlist *out)
+{
+    if (!is_byte(s))
+        strlist_add(out, "invalid base64");
+}
+
+static void named_date(const char *s, struct strlist *out)
+{
+    if (!is_date(s))
+        strlist_add(out, "invalid date");
+}
+
+static void named_datetime(const char *s, struct strlist *out)
+{
+    if (!is_date_time(s))
+        strlist_add(out, "invalid datetime");
+}
+
+const struct cel_format schema_named_formats[] = {
+    {"dns1123Label", named_label},
+    {"dns1123Subdomain", named_subdomain},
+    {"dns1035Label", named_dns1035},
+    {"qualifiedName", named_qualified},
+    {"dns1123LabelPrefix", named_label_prefix},
+    {"dns1123SubdomainPrefix", named_subdomain_prefix},
+    {"dns1035LabelPrefix", named_dns1035_prefix},
+    {"labelValue", named_label_value},
+    {"uri", named_uri},
+    {"uuid", named_uuid},
+    {"byte", named_byte},
+    {"date", named_date},
+    {"datetime", named_datetime},
+    {0},
+};

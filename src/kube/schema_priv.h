@@ -46,6 +46,8 @@ struct schema {
 
 /* True when there is no such format, or the text is of it. */
 bool schema_format_ok(const char *format, const char *text);
+/* What format.named() of rules finds; ends with an entry without a name. */
+extern const struct cel_format schema_named_formats[];
 
 /* Is the token `oldSelf` in a rule, outside of string literals? */
 bool schema_rule_uses_old(const char *rule);

@@ -64,7 +64,7 @@ static const char *reason_of(const char *text)
 
 static int compile_rule(struct schema_rule *r, jval *v, struct err *err)
 {
-    const struct cel_env env = {.variables = variables, .kubernetes = true};
+    const struct cel_env env = {.variables = variables, .kubernetes = true, .formats = schema_named_formats};
     const char *message_expression = jv_str(jv_get(v, "messageExpression"));
     r->rule = jv_str_or(jv_get(v, "rule"), "");
     r->message = jv_str(jv_get(v, "message"));

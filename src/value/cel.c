@@ -19,6 +19,7 @@ static const struct library {
     {cel_lib_strings, true, false}, {cel_lib_format, true, false},   {cel_lib_lists, true, false},
     {cel_lib_regex, true, false},   {cel_lib_quantity, true, false}, {cel_lib_url, true, false},
     {cel_lib_net, true, false},     {cel_lib_sets, true, false},     {cel_lib_pipelines, false, true},
+    {cel_lib_semver, true, false},  {cel_lib_named, true, false},
 };
 
 static bool library_on(const struct cel_program *p, const struct library *l)
@@ -60,6 +61,7 @@ static struct cel_program *program_new(const char *expression, const struct cel_
     p->numbers_as_double = env->numbers_as_double;
     p->kubernetes = env->kubernetes;
     p->pipelines = env->pipelines;
+    p->formats = env->formats;
     while (env->variables && env->variables[p->n_variables])
         p->n_variables++;
     const char **names = arena_alloc(&p->arena, (p->n_variables + 1) * sizeof(char *));

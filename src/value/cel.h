@@ -7,6 +7,7 @@
 #define TM_VALUE_CEL_H
 
 #include "base/arena.h"
+#include "base/str.h"
 #include "value/json.h"
 
 enum cel_kind {
@@ -27,11 +28,17 @@ enum cel_kind {
 };
 struct cel_value; /* immutable, in the arena of the evaluation */
 
+/* A format that format.named(name) finds. check adds what is wrong with the text; nothing when it is good. Pure, any thread. */
+struct cel_format {
+    const char *name;
+    void (*check)(const char *text, struct strlist *faults);
+};
 struct cel_env {
-    const char *const *variables; /* NULL-terminated names of top-level variables */
-    bool numbers_as_double;       /* JSON numbers are doubles (protobuf Value) rather than int where they are integers */
-    bool kubernetes;              /* adds the Kubernetes libraries and name escapes (__namespace__, x__dot__y) */
-    bool pipelines;               /* adds parseJson(string) -> dyn */
+    const char *const *variables;     /* NULL-terminated names of top-level variables */
+    bool numbers_as_double;           /* JSON numbers are doubles (protobuf Value) rather than int where they are integers */
+    bool kubernetes;                  /* adds the Kubernetes libraries and name escapes (__namespace__, x__dot__y) */
+    bool pipelines;                   /* adds parseJson(string) -> dyn */
+    const struct cel_format *formats; /* ends with an entry without a name; must outlive the program. NULL: none */
 };
 struct cel_program;
 /* NULL with ERR_INVALID: the message holds the position ("1:7: ...") and the offending text. Depth and size are bounded. */

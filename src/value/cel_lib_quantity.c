@@ -47,12 +47,13 @@ static const struct quantity *arg(struct cel_call *c, unsigned i)
     return c->args[i]->kind == CEL_OPAQUE && c->args[i]->type == &type ? c->args[i]->p : NULL;
 }
 
+/* Of all types that have an order: functions are found by kind, and all of these are CEL_OPAQUE. */
 static val compare_to(struct cel_call *c)
 {
-    const struct quantity *a = arg(c, 0), *b = arg(c, 1);
-    if (!a || !b)
+    val a = c->args[0], b = c->args[1];
+    if (b->kind != CEL_OPAQUE || a->type != b->type || !a->type->compare)
         return cel_no_overload(c);
-    int cmp = quantity_cmp(a, b);
+    int cmp = a->type->compare(a->p, b->p);
     if (str_eq(c->node->name, "compareTo"))
         return cel_mk_int(c->run, cmp);
     return cel_mk_bool(str_eq(c->node->name, "isLessThan") ? cmp < 0 : cmp > 0);

@@ -231,7 +231,9 @@ static const char *const type_names[] = {
     "google.protobuf.Duration",
     "net.IP",
     "net.CIDR",
+    "kubernetes.NamedFormat",
     "kubernetes.Quantity",
+    "kubernetes.Semver",
     "kubernetes.URL",
 };
 

@@ -106,6 +106,7 @@ struct cel_program {
     const char *const *variables;
     unsigned n_variables, n_locals;
     bool numbers_as_double, kubernetes, pipelines;
+    const struct cel_format *formats;
     struct regex **regexes; /* to free */
     size_t n_regexes;
 };
@@ -240,7 +241,8 @@ struct cel_fn {
 };
 /* Each library ends with an entry without a name. */
 extern const struct cel_fn cel_lib_std[], cel_lib_time[], cel_lib_optional[], cel_lib_strings[], cel_lib_lists[],
-    cel_lib_format[], cel_lib_regex[], cel_lib_quantity[], cel_lib_url[], cel_lib_net[], cel_lib_sets[], cel_lib_pipelines[];
+    cel_lib_format[], cel_lib_regex[], cel_lib_quantity[], cel_lib_url[], cel_lib_net[], cel_lib_sets[], cel_lib_pipelines[],
+    cel_lib_semver[], cel_lib_named[];
 /* The overloads of a name; their number. */
 unsigned cel_find_fns(const struct cel_program *p, const char *name, enum cel_how how, unsigned n, const struct cel_fn **out);
 /* Whether some function has the name, whatever its arguments (for the message, and for namespaces). */

@@ -5,6 +5,7 @@
 #include "kube/crd.h"
 #include "kube/fields.h"
 #include "kube/object.h"
+#include "kube/schema_priv.h"
 
 static struct json *doc(const char *text)
 {
@@ -332,5 +333,51 @@ static void test_definition_life(void **state)
     assert_true(obj_condition_is(json_root(kept), "NamesAccepted", "False"));
 }
 
-TEST_GROUP(schema, cmocka_unit_test(test_values), cmocka_unit_test(test_ratcheting), cmocka_unit_test(test_rules),
-           cmocka_unit_test(test_defaults_and_pruning), cmocka_unit_test(test_structural), cmocka_unit_test(test_definition_life))
+static void test_named_formats(void **state)
+{
+    static const struct {
+        const char *format, *text, *fault; /* a part of the first fault; NULL: good */
+    } cases[] = {
+        {"dns1123Label", "a-b", NULL},
+        {"dns1123Label", "A", "a lowercase RFC 1123 label must consist of"},
+        {"dns1123Label", "a.b", "must not contain dots"},
+        {"dns1123Label", "a-", "a lowercase RFC 1123 label must consist of"},
+        {"dns1123LabelPrefix", "a-b-", NULL},
+        {"dns1123LabelPrefix", "-", "a lowercase RFC 1123 label must consist of"},
+        {"dns1123Subdomain", "a.b", NULL},
+        {"dns1123Subdomain", "a..b", "a lowercase RFC 1123 subdomain must consist of"},
+        {"dns1123SubdomainPrefix", "a.b-", NULL},
+        {"dns1035Label", "a1", NULL},
+        {"dns1035Label", "1a", "a DNS-1035 label must consist of"},
+        {"dns1035LabelPrefix", "ab-", NULL},
+        {"qualifiedName", "example.com/name", NULL},
+        {"qualifiedName", "a/b/c", "a qualified name must consist of"},
+        {"labelValue", "", NULL},
+        {"labelValue", "a b", "a valid label must be"},
+        {"uri", "http://example.com", NULL},
+        {"uri", "x", "parse \"x\": invalid URI for request"},
+        {"uuid", "123e4567-e89b-12d3-a456-426614174000", NULL},
+        {"uuid", "123e4567", "does not match the UUID format"},
+        {"byte", "aGVsbG8=", NULL},
+        {"byte", "?", "invalid base64"},
+        {"date", "2021-01-01", NULL},
+        {"date", "2021-13-01", "invalid date"},
+        {"datetime", "2021-01-01T00:00:00Z", NULL},
+        {"datetime", "2021-01-01", "invalid datetime"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct cel_format *f = schema_named_formats;
+        while (f->name && !str_eq(f->name, cases[i].format))
+            f++;
+        assert_non_null(f->name);
+        STRLIST(faults);
+        f->check(cases[i].text, &faults);
+        bool ok = cases[i].fault ? faults.n && strstr(faults.v[0], cases[i].fault) : !faults.n;
+        if (!ok)
+            fail_msg("%s of \"%s\": %s", cases[i].format, cases[i].text, faults.n ? faults.v[0] : "no fault");
+    }
+}
+
+TEST_GROUP(schema, cmocka_unit_test(test_named_formats), cmocka_unit_test(test_values), cmocka_unit_test(test_ratcheting),
+           cmocka_unit_test(test_rules), cmocka_unit_test(test_defaults_and_pruning), cmocka_unit_test(test_structural),
+           cmocka_unit_test(test_definition_life))

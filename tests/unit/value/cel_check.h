@@ -11,6 +11,16 @@ struct cel_case {
     const char *error; /* ... with this in the message */
 };
 enum { CHECK_KUBERNETES = 1, CHECK_PIPELINES = 2, CHECK_DOUBLES = 4 };
+/* A format with rules of its own; those of Kubernetes are of the room kube/. */
+static inline void cel_check_short(const char *s, struct strlist *faults)
+{
+    if (strlen(s) > 3)
+        strlist_add(faults, "too long");
+    if (strchr(s, ' '))
+        strlist_add(faults, "has a space");
+}
+static const struct cel_format cel_check_formats[] = {{"dns1123Label", cel_check_short}, {0}};
+
 /* data: a JSON object whose members are the variables. */
 static inline void cel_check(const struct cel_case *cases, size_t n, const char *data, int env_flags)
 {
@@ -25,7 +35,8 @@ static inline void cel_check(const struct cel_case *cases, size_t n, const char 
     struct cel_env env = {.variables = names,
                           .numbers_as_double = env_flags & CHECK_DOUBLES,
                           .kubernetes = env_flags & CHECK_KUBERNETES,
-                          .pipelines = env_flags & CHECK_PIPELINES};
+                          .pipelines = env_flags & CHECK_PIPELINES,
+                          .formats = cel_check_formats};
     size_t bad = 0;
     for (size_t i = 0; i < n; i++) {
         ERR(e);

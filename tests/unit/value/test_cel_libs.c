@@ -204,6 +204,80 @@ static void urls_and_addresses(void **state)
     cel_check(cases, ARRAY_LEN(cases), data, CHECK_KUBERNETES);
 }
 
+static void semvers(void **state)
+{
+    static const struct cel_case cases[] = {
+        {"semver('1.2.3').major()", "1", NULL},
+        {"semver('1.2.3').minor()", "2", NULL},
+        {"semver('1.2.3-rc.1+b.2').patch()", "3", NULL},
+        {"isSemver('1.2.3')", "true", NULL},
+        {"isSemver('1.2.3-alpha.1+build.007')", "true", NULL},
+        {"isSemver('0.0.0')", "true", NULL},
+        {"isSemver('')", "false", NULL},
+        {"isSemver('1')", "false", NULL},
+        {"isSemver('1.2')", "false", NULL},
+        {"isSemver('1.2.3.4')", "false", NULL},
+        {"isSemver('v1.2.3')", "false", NULL},
+        {"isSemver('01.2.3')", "false", NULL},
+        {"isSemver('1.2.03')", "false", NULL},
+        {"isSemver('1.2.-3')", "false", NULL},
+        {"isSemver('1..3')", "false", NULL},
+        {"isSemver('1.2.3-')", "false", NULL},
+        {"isSemver('1.2.3+')", "false", NULL},
+        {"isSemver('1.2.3-a..b')", "false", NULL},
+        {"isSemver('1.2.3-01')", "false", NULL},
+        {"isSemver('1.2.3-0a')", "true", NULL},
+        {"isSemver('1.2.3-a_b')", "false", NULL},
+        {"isSemver('1.2.3 ')", "false", NULL},
+        {"isSemver('18446744073709551616.0.0')", "false", NULL},
+        {"isSemver('v1.2.3', true)", "true", NULL},
+        {"isSemver('v1', true)", "true", NULL},
+        {"isSemver('01.02.03', true)", "true", NULL},
+        {"isSemver('1.2-rc', true)", "false", NULL},
+        {"isSemver('1.', true)", "false", NULL},
+        {"isSemver('v', true)", "false", NULL},
+        {"isSemver('v1', false)", "false", NULL},
+        {"isSemver('1.2.3', 1)", NULL, "no such overload"},
+        {"semver('v01.02', true) == semver('1.2.0')", "true", NULL},
+        {"semver('1.2.3+a') == semver('1.2.3+b')", "true", NULL},
+        {"semver('1.2.3').isLessThan(semver('1.2.4'))", "true", NULL},
+        {"semver('1.10.0').isGreaterThan(semver('1.9.9'))", "true", NULL},
+        {"semver('1.0.0-alpha').compareTo(semver('1.0.0'))", "-1", NULL},
+        {"semver('1.0.0').compareTo(semver('1.0.0-rc.1'))", "1", NULL},
+        {"semver('1.0.0-alpha').compareTo(semver('1.0.0-alpha.1'))", "-1", NULL},
+        {"semver('1.0.0-alpha.1').compareTo(semver('1.0.0-alpha.beta'))", "-1", NULL},
+        {"semver('1.0.0-2').compareTo(semver('1.0.0-11'))", "-1", NULL},
+        {"semver('1.0.0-beta').compareTo(semver('1.0.0-alpha'))", "1", NULL},
+        {"semver('1.0.0-a').compareTo(semver('1.0.0-ab'))", "-1", NULL},
+        {"semver('1.0.0').compareTo(quantity('1'))", NULL, "no such overload"},
+        {"semver('1.0.0').isLessThan('1.0.1')", NULL, "no such overload"},
+        {"quantity('1').major()", NULL, "no such overload"},
+        {"semver('1.2')", NULL, "three numbers"},
+        {"semver('18446744073709551615.0.0').major()", NULL, "overflow"},
+        {"type(semver('1.2.3')) == kubernetes.Semver", "true", NULL},
+    };
+    cel_check(cases, ARRAY_LEN(cases), data, CHECK_KUBERNETES);
+}
+
+static void named_formats(void **state)
+{
+    static const struct cel_case cases[] = {
+        {"format.named('dns1123Label').hasValue()", "true", NULL},
+        {"format.named('nonsense').hasValue()", "false", NULL},
+        {"format.named('dns1123Label').value().validate('abc').hasValue()", "false", NULL},
+        {"format.named('dns1123Label').value().validate('a bcd').value()", "[\"too long\",\"has a space\"]", NULL},
+        {"format.dns1123Label().validate('abcd').orValue([])", "[\"too long\"]", NULL},
+        {"format.dns1123Label() == format.named('dns1123Label').value()", "true", NULL},
+        {"format.dns1123Label().validate('a\\u0000b').value()", "[\"must not contain a NUL\"]", NULL},
+        {"type(format.dns1123Label()) == kubernetes.NamedFormat", "true", NULL},
+        {"format.uri()", NULL, "not known here"},
+        {"format.nonsense()", NULL, "undeclared reference"},
+        {"format.dns1123Label().validate(1)", NULL, "no such overload"},
+        {"quantity('1').validate('1')", NULL, "no such overload"},
+    };
+    cel_check(cases, ARRAY_LEN(cases), data, CHECK_KUBERNETES);
+}
+
 /* The manner of rules in Kubeflow's and JobSet's CRDs. */
 static void rules(void **state)
 {
@@ -225,4 +299,5 @@ static void rules(void **state)
 }
 
 TEST_GROUP(cel_libs, cmocka_unit_test(strings), cmocka_unit_test(lists), cmocka_unit_test(regexes), cmocka_unit_test(quantities),
-           cmocka_unit_test(urls_and_addresses), cmocka_unit_test(rules))
+           cmocka_unit_test(urls_and_addresses), cmocka_unit_test(semvers), cmocka_unit_test(named_formats),
+           cmocka_unit_test(rules))
