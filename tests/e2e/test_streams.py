@@ -131,7 +131,7 @@ def test_attach(tidemill):
         p.kill()
         p.wait()
     make(tidemill, 'term', 'exec sh', 'stdin: true, tty: true')
-    shown, code = in_terminal(tidemill, ['attach', '-it', 'term'], [b'stty size\n', b'exit 0\n'])
+    shown, code = in_terminal(tidemill, ['attach', '-it', 'term'], [b'sleep 1; stty size\n', b'exit 0\n'])  # kubectl resizes twice, so that programs draw anew
     assert code == 0 and '40 120' in shown, shown
 
 
