@@ -7,20 +7,38 @@
 #include "cli/cli.h"
 #include "cli/runs.h"
 
+#define PODS_NAMESPACE "kubeflow"
+
 struct logs {
     const struct command *self;
     struct front f;
     struct task_names names;
+    const char *run_id;
     bool follow, head_lines;
 };
 
-static int one_pod(struct logs *l, const char *ns, const char *pod)
+/* Pods of runs that are over go after a while: what they printed was stored, and the front door knows where. */
+static struct http_body *open_log(struct logs *l, const struct ctx *ctx, const char *pod, struct err *err)
+{
+    ERR(e);
+    AUTOFREE char *path =
+        xasprintf("/api/v1/namespaces/%s/pods/%s/log?container=main%s", PODS_NAMESPACE, pod, l->follow ? "&follow=true" : "");
+    struct http_body *b = front_kube_open(&l->f, ctx, path, &e);
+    if (b)
+        return b;
+    if (e.code != ERR_NOT_FOUND) {
+        err_move(err, &e);
+        return NULL;
+    }
+    AUTOFREE char *stored = xasprintf("/apis/v2beta1/runs/%s/nodes/%s/log", l->run_id, pod);
+    return front_body(&l->f, ctx, stored, err);
+}
+
+static int one_pod(struct logs *l, const char *pod)
 {
     ERR(e);
     struct ctx ctx = ctx_background();
-    AUTOFREE char *path =
-        xasprintf("/api/v1/namespaces/%s/pods/%s/log?container=main%s", ns, pod, l->follow ? "&follow=true" : "");
-    struct http_body *b = front_kube_open(&l->f, &ctx, path, &e);
+    struct http_body *b = open_log(l, &ctx, pod, &e);
     if (!b) {
         fprintf(stderr, "tidemill logs: pod %s: %s\n", pod, err_text(&e));
         return EXIT_FAILED;
@@ -43,7 +61,7 @@ static int task_logs(struct logs *l, jval *t)
         printf("==> %s (%s) <==\n", task_name(&l->names, t), jv_str_or(jv_get(t, "state"), ""));
         fflush(stdout);
     }
-    return one_pod(l, "kubeflow", pod);
+    return one_pod(l, pod);
 }
 
 /* Those that TASK names, or all of them. A name that several iterations have means all of these. */
@@ -52,6 +70,7 @@ static int run_logs(struct logs *l, jval *run, const char *what)
     jval *t, *only = NULL;
     jval *tasks = jv_path(run, "run_details", "task_details", NULL);
     int n = 0, n_pods = 0, code = EXIT_OK;
+    l->run_id = jv_str_or(jv_get(run, "run_id"), "RUN");
     for (struct jiter it = jv_iter(tasks); what && jv_next(&it, NULL, &t);)
         if (task_name_means(&l->names, t, what)) {
             only = t;
@@ -62,8 +81,7 @@ static int run_logs(struct logs *l, jval *run, const char *what)
         if (n)
             fprintf(stderr, "tidemill logs: task '%s' has had no pod (%s)\n", what, jv_str_or(jv_get(only, "state"), "PENDING"));
         else
-            fprintf(stderr, "tidemill logs: the run has no task '%s'; 'tidemill runs %s' lists them\n", what,
-                    jv_str_or(jv_get(run, "run_id"), "RUN"));
+            fprintf(stderr, "tidemill logs: the run has no task '%s'; 'tidemill runs %s' lists them\n", what, l->run_id);
         return EXIT_FAILED;
     }
     l->head_lines = !what || n_pods > 1;

@@ -132,16 +132,15 @@ struct json *front_kube_get(struct front *f, const char *path, struct err *err)
     return call(f->kube_http, f->kube_url, f->kube_token, HTTP_GET, path, NULL, err);
 }
 
-struct http_body *front_kube_open(struct front *f, const struct ctx *ctx, const char *path, struct err *err)
+static struct http_body *open_body(struct http_client *c, const char *base, const char *token, const struct ctx *ctx,
+                                   const char *path, struct err *err)
 {
-    if (front_kube(f, err) < 0)
-        return NULL;
-    AUTOFREE char *url = xasprintf("%s%s", f->kube_url, path);
-    AUTOFREE char *auth = f->kube_token ? xasprintf("Bearer %s", f->kube_token) : NULL;
+    AUTOFREE char *url = xasprintf("%s%s", base, path);
+    AUTOFREE char *auth = token ? xasprintf("Bearer %s", token) : NULL;
     struct http_header headers[] = {{"authorization", auth}};
     struct http_call hc = {.method = HTTP_GET, .url = url, .headers = headers, .n_headers = auth ? 1 : 0};
     struct http_answer head = {0};
-    struct http_body *b = http_open(f->kube_http, ctx, &hc, &head, err);
+    struct http_body *b = http_open(c, ctx, &hc, &head, err);
     if (!b)
         return NULL;
     if (head.status == 200) {
@@ -156,4 +155,14 @@ struct http_body *front_kube_open(struct front *f, const struct ctx *ctx, const 
     answer_error(&head, path, err);
     http_answer_free(&head);
     return NULL;
+}
+
+struct http_body *front_body(struct front *f, const struct ctx *ctx, const char *path, struct err *err)
+{
+    return open_body(f->http, f->url, f->token, ctx, path, err);
+}
+
+struct http_body *front_kube_open(struct front *f, const struct ctx *ctx, const char *path, struct err *err)
+{
+    return front_kube(f, err) < 0 ? NULL : open_body(f->kube_http, f->kube_url, f->kube_token, ctx, path, err);
 }

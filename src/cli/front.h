@@ -21,7 +21,8 @@ struct json *front_call(struct front *f, enum http_method method, const char *pa
 /* Reads the kubeconfig that the run file names, so that front_kube_open works. */
 int front_kube(struct front *f, struct err *err);
 struct json *front_kube_get(struct front *f, const char *path, struct err *err);
-/* A body read in pieces (logs). */
+/* A body read in pieces (logs): of the front door, and of the Kubernetes API. */
+struct http_body *front_body(struct front *f, const struct ctx *ctx, const char *path, struct err *err);
 struct http_body *front_kube_open(struct front *f, const struct ctx *ctx, const char *path, struct err *err);
 
 #endif

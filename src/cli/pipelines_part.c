@@ -50,6 +50,13 @@ static int hook_log(void *self, const struct ctx *ctx, const char *ns, const cha
     return kube_logs(p->kube, ctx, ns, pod, &lo, LOG_MAX, out, err);
 }
 
+static int hook_open_store(void *self, const struct ctx *ctx, const struct run *run, const char *uri, struct blob_store **out,
+                           struct err *err)
+{
+    struct engine *e = engine_of(self);
+    return e ? engine_open_store(e, ctx, run, uri, out, err) : no_engine(err);
+}
+
 static int open_store(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct err *err)
 {
     AUTOFREE char *path = fs_join(data_dir, "tidemill.db"), *artifacts = fs_join(shared_dir, "artifacts");
@@ -85,14 +92,30 @@ int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const ch
                                                  .terminate = hook_terminate,
                                                  .retry = hook_retry,
                                                  .remove = hook_remove,
-                                                 .log = hook_log},
+                                                 .log = hook_log,
+                                                 .open_store = hook_open_store},
                                        .auth_self = g,
                                        .authenticate = gateway_authenticate,
                                        .authorize = gateway_authorize,
                                        .run_namespace = "kubeflow",
-                                       .time_zone = time_zone()};
+                                       .time_zone = time_zone(),
+                                       .scratch_dir = data_dir};
     p->api = pipelines_api_new(&cfg, err);
     return p->api ? 0 : -1;
+}
+
+/* How many pods of runs that are over stay, and how many seconds: the second name is upstream's. 0: none do. */
+static int pod_limits(struct engine_config *ec, struct err *err)
+{
+    const char *many = getenv("FINISHED_PODS_MAX"), *ttl = getenv("TTL_SECONDS_AFTER_WORKFLOW_FINISH");
+    int64_t n = 0, s = 0;
+    if (!str_empty(many) && (!str_to_i64(many, &n) || n < 0 || n > INT32_MAX))
+        return err_set(err, ERR_INVALID, "FINISHED_PODS_MAX=%s: give a number of pods", many);
+    if (!str_empty(ttl) && (!str_to_i64(ttl, &s) || s < 0 || s > INT32_MAX))
+        return err_set(err, ERR_INVALID, "TTL_SECONDS_AFTER_WORKFLOW_FINISH=%s: give a number of seconds", ttl);
+    ec->finished_pods = str_empty(many) ? 0 : n > 0 ? (int)n : -1;
+    ec->finished_pods_s = str_empty(ttl) ? 0 : s > 0 ? s : -1;
+    return 0;
 }
 
 int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_config *cfg, struct err *err)
@@ -109,6 +132,8 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                .paused = cfg->paused,
                                .no_logs = str_eq(getenv("PUBLISH_LOGS"), "false"), /* as upstream's server is told */
                                .base_delay_ns = cfg->base_delay_ns};
+    if (pod_limits(&ec, err) < 0)
+        return -1;
     p->engine = engine_start(&ec, err);
     const struct schedule_config times = {.store = &p->store,
                                           .time_zone = time_zone(),

@@ -1,6 +1,7 @@
 """Bad input of every kind: a clear error with the value and the cure, and nothing else is harmed."""
 import json
 import os
+import select
 import socket
 import ssl
 import struct
@@ -90,6 +91,77 @@ def test_upload_of_a_gigabyte(tidemill):
         answer = s.recv(65536)
     assert answer.split(b'\r\n')[0].split()[1] in (b'400', b'413') and b'1073741824' in answer, answer
     assert request(tidemill, 'GET', '/apis/v2beta1/healthz')[0] == 200
+
+
+def anonymous_memory(t):
+    status = open(f'/proc/{t.process.pid}/status').read()
+    return int(status.split('RssAnon:')[1].split()[0]) << 10
+
+
+@pytest.mark.parametrize('endpoint', ['upload', 'upload_version'])
+def test_upload_without_an_end(tidemill, endpoint):
+    """Chunks that add up to two gigabytes, and do not say so first."""
+    host, port = tidemill.url.split('//')[1].split(':')
+    pipeline = json.loads(request(tidemill, 'POST', '/apis/v2beta1/pipelines', json.dumps({'display_name': endpoint}).encode(),
+                                  {'Content-Type': 'application/json'})[1])['pipeline_id']
+    before, sent, answer = anonymous_memory(tidemill), 0, b''
+    chunk = b'10000\r\n' + b'x' * 65536 + b'\r\n'
+    with socket.create_connection((host, int(port)), timeout=60) as s:
+        s.sendall(f'POST /apis/v2beta1/pipelines/{endpoint}?name=endless&pipelineid={pipeline} HTTP/1.1\r\nHost: {host}:{port}\r\n'
+                  'Content-Type: multipart/form-data; boundary=x\r\nTransfer-Encoding: chunked\r\n\r\n'.encode())
+        try:
+            part = b'--x\r\nContent-Disposition: form-data; name="uploadfile"; filename="a.yaml"\r\n\r\n'
+            s.sendall(f'{len(part):x}\r\n'.encode() + part + b'\r\n')
+            while sent < 2 << 30 and not select.select([s], [], [], 0)[0]:
+                s.sendall(chunk)
+                sent += 65536
+        except OSError:
+            pass   # it was cut off
+        try:
+            answer = s.recv(65536)
+        except OSError:
+            pass
+    assert sent < 256 << 20, sent
+    assert not answer or answer.split()[1] == b'413', answer
+    assert anonymous_memory(tidemill) - before < 24 << 20
+    assert request(tidemill, 'GET', '/apis/v2beta1/healthz')[0] == 200
+
+
+def test_many_slow_uploads(tidemill):
+    """Clients that begin an upload and send no more hold nobody else up; and they are told when there are too many of them."""
+    host, port = tidemill.url.split('//')[1].split(':')
+    idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(100)]
+    for s in idle:
+        s.sendall(f'POST /apis/v2beta1/pipelines/upload?name=slow HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: multipart/form-data; boundary=x\r\n'
+                  'Content-Length: 1000\r\n\r\n--x\r\n'.encode())
+    until, answered = time.monotonic() + 30, []
+    while len(answered) < 100 - 32 and time.monotonic() < until:
+        answered = select.select(idle, [], [], 1)[0]
+    assert len(answered) == 100 - 32, len(answered)
+    assert b' 503 ' in answered[0].recv(4096).split(b'\r\n')[0]
+    assert request(tidemill, 'GET', '/apis/v2beta1/runs')[0] == 200
+    for s in idle:
+        s.close()
+    until = time.monotonic() + 30
+    while request(tidemill, 'POST', '/apis/v2beta1/pipelines/upload?name=x', b'--x--', {'Content-Type': 'multipart/form-data; boundary=x'})[0] == 503:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize('kind', ['runs', 'pipelines', 'experiments', 'recurringruns', 'artifacts'])
+def test_a_filter_of_a_million_characters(tidemill, kind):
+    """In one value, in as many predicates, and in brackets: refused before anybody works on it."""
+    long = json.dumps({'predicates': [{'key': 'name', 'operation': 'IS_SUBSTRING', 'string_value': 'x' * 1_000_000}]})
+    many = json.dumps({'predicates': [{'key': 'name', 'operation': 1, 'string_value': 'x'}] * 20_000})
+    for text in long, many, '[' * 1_000_000, '{"predicates":' * 70_000:
+        began = time.monotonic()
+        code, body, _ = request(tidemill, 'GET', f'/apis/v2beta1/{kind}?filter={urllib.parse.quote(text)}')
+        assert code in (400, 413, 414, 431), (code, body[:200])
+        assert time.monotonic() - began < 10
+    # As long as a request's head may be, it is an ordinary filter.
+    code, body, _ = request(tidemill, 'GET', f'/apis/v2beta1/{kind}?filter=' + urllib.parse.quote(
+        json.dumps({'predicates': [{'key': 'name', 'operation': 'EQUALS', 'string_value': 'x' * 5000}]})))
+    assert code == 200, body[:200]
 
 
 def test_object_over_the_limit(tidemill):

@@ -1,6 +1,8 @@
 """Pipelines whose artifacts lie in an object store elsewhere: SeaweedFS, in a pod of the same cluster, with keys from a Secret."""
 import json
 import time
+import urllib.parse
+import urllib.request
 
 import pytest
 import stores
@@ -90,6 +92,28 @@ def test_artifacts_through_s3(t):
     assert listed.count('/executor-logs') == 2
     pods = t.kubectl('get', 'pods', '-A', '-o', 'json', '-l', f'pipeline/runid={r.run_id}').stdout
     assert stores.SECRET not in pods
+
+
+def test_bytes_by_the_api(t):
+    """What lies in the store is read through our API as well: whole, in parts, under a URL of the store, and as the log of a pod that is gone."""
+    r = expect(t, run(t, elsewhere), 'SUCCEEDED')
+
+    def get(path, **headers):
+        with urllib.request.urlopen(urllib.request.Request(urllib.parse.urljoin(t.url, path), headers=headers), timeout=60) as answer:
+            return answer.read().decode()
+    made = json.loads(get(f'/api/tidemill/v1/runs/{r.run_id}/artifacts'))['artifacts']
+    log = next(a for a in made if a['uri'].endswith('/executor-logs') and '/count/' in a['uri'])
+    path = f'/apis/v2beta1/artifacts/{log["artifact_id"]}'
+    whole = get(path + ':download')
+    assert str(1000 * sum(range(20)) + 20) in whole
+    assert get(path + ':download', Range='bytes=3-9') == whole[3:10]
+    assert get(path + ':preview?bytes=5') == whole[:5]
+    url = json.loads(get(path + '?view=DOWNLOAD'))['download_url']
+    assert 'X-Amz-Signature=' in url and get(url) == whole
+    task = next(x for x in r.run_details.task_details if x.display_name == 'count')
+    t.kubectl('delete', 'pod', '-n', 'kubeflow', task.pod_name)
+    assert get(f'/apis/v2beta1/runs/{r.run_id}/nodes/{task.pod_name}/log') == whole
+    assert t.cli('logs', r.run_id, 'count').stdout == whole
 
 
 def test_what_is_refused_is_told(t):

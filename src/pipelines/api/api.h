@@ -27,7 +27,11 @@ struct pipelines_hooks {
     int (*terminate)(void *self, const struct ctx *ctx, const char *run_id, const char *user, struct err *err);
     int (*retry)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
     int (*remove)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
-    /* Appends the log of a pod's main container; NULL: logs are not served. tail_lines < 0: all. */
+    /* Opens the object store in which an artifact of this run lies; the API frees it. *out NULL without an error: it is the
+     * embedded one. NULL: only that one is read. */
+    int (*open_store)(void *self, const struct ctx *ctx, const struct run *run, const char *uri, struct blob_store **out,
+                      struct err *err);
+    /* Appends the log of a pod's container; NULL: logs of pods are not served, stored ones are. tail_lines < 0: all. */
     int (*log)(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
                struct buf *out, struct err *err);
 };
@@ -51,7 +55,8 @@ struct pipelines_api_config {
     const char *run_namespace;           /* where the pods of runs go; NULL: "kubeflow" */
     const char *default_service_account; /* NULL: "pipeline-runner" */
     struct pipelines_url_rules urls;
-    const char *time_zone; /* of cron expressions that name none; NULL: UTC */
+    const char *time_zone;   /* of cron expressions that name none; NULL: UTC */
+    const char *scratch_dir; /* for bytes on their way; NULL: TMPDIR, else /tmp */
 };
 
 struct pipelines_api;

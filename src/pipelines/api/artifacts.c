@@ -90,13 +90,16 @@ int artifact_get_h(void *self, struct ctx *ctx, struct http_req *req, struct htt
         return 0;
     }
     CLEANUP(md_artifact_clear) struct md_artifact a = {0};
-    READER(r, api, err);
     JM_NEW(m);
-    jmval *o =
-        r.db && row_get(&ARTIFACT_ROWS, r.db, id, &a, err) == 0 ? resource_out(&ARTIFACTS, r.db, m, &a, VIEW_ONE, err) : NULL;
+    jmval *o = NULL;
+    {
+        READER(r, api, err);
+        if (r.db && row_get(&ARTIFACT_ROWS, r.db, id, &a, err) == 0)
+            o = resource_out(&ARTIFACTS, r.db, m, &a, VIEW_ONE, err);
+    }
     if (!o)
         return api_wrap(err, "Failed to get an artifact");
-    AUTOFREE char *url = signed_artifact_url(api, ctx, a.id);
+    AUTOFREE char *url = signed_artifact_url(api, ctx, &a);
     out_str(m, o, "download_url", url);
     jm_set_root(m, o);
     out_send(res, m);

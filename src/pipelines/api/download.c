@@ -1,18 +1,17 @@
 /* download.c - artifact bytes (spec 8.4): whole, in ranges, their beginning, and under signed URLs.
  *
- * A signed URL names the artifact and the second until which it is good, and carries an HMAC-SHA-256 of both under a key of this
- * process: who holds it may read that artifact until then, or until the server is started again. Bytes go out so that no browser
- * runs them. */
-#include <fcntl.h>
+ * The signed URL of an artifact in an object store elsewhere is that store's own, where its keys can sign. Ours names the
+ * artifact and the second until which it is good, and carries an HMAC-SHA-256 of both under a key of this process: who holds it
+ * may read that artifact until then, or until the server is started again. Bytes go out so that no browser runs them. */
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "pipelines/api/place.h"
 #include "pipelines/api/resource.h"
 
-enum { PREVIEW_DEFAULT = 4096, PREVIEW_MAX = 1 << 20, READ_MAX = 64 << 20, SIGNED_SECONDS = 900 };
+enum { PREVIEW_DEFAULT = 4096, PREVIEW_MAX = 1 << 20, SIGNED_SECONDS = 900 };
 
 /* ---- signed URLs -------------------------------------------------------------------------------------------------------- */
 
@@ -26,13 +25,22 @@ static void signature(const struct pipelines_api *api, const char *id, const cha
         snprintf(out + 2 * i, 3, "%02x", md[i]);
 }
 
-char *signed_artifact_url(struct pipelines_api *api, const struct ctx *ctx, int64_t artifact_id)
+static char *own_url(struct pipelines_api *api, const struct ctx *ctx, int64_t artifact_id)
 {
     char sum[65];
     AUTOFREE char *id = xasprintf("%lld", (long long)artifact_id);
     AUTOFREE char *expires = xasprintf("%lld", (long long)(ctx_now_ns(ctx) / NS_PER_S + SIGNED_SECONDS));
     signature(api, id, expires, sum);
     return xasprintf(API_BASE "/artifacts/%s:signed?expires=%s&signature=%s", id, expires, sum);
+}
+
+char *signed_artifact_url(struct pipelines_api *api, const struct ctx *ctx, const struct md_artifact *a)
+{
+    PLACE(p);
+    char *url = NULL;
+    if (place_find(api, ctx, a->run_id, a->uri, &p, NULL) == 0 && p.elsewhere)
+        url = blob_sign(p.store, ctx, p.bucket, p.key, false, SIGNED_SECONDS, NULL);
+    return url ? url : own_url(api, ctx, a->id);
 }
 
 static int check_signature(const struct pipelines_api *api, const struct ctx *ctx, const struct http_req *req, const char *id,
@@ -87,18 +95,8 @@ static int parse_range(const char *header, int64_t size, int64_t *from, int64_t 
 
 /* ---- sending ------------------------------------------------------------------------------------------------------------ */
 
-struct place {
-    char *bucket, *key, *scheme;
-    struct blob_info info;
-};
-static void place_clear(struct place *p)
-{
-    free(p->bucket);
-    free(p->key);
-    free(p->scheme);
-}
-
-static int find_place(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct place *p, struct err *err)
+static int find_place(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct place *p, struct blob_info *info,
+                      struct err *err)
 {
     CLEANUP(md_artifact_clear) struct md_artifact a = {0};
     {
@@ -106,13 +104,11 @@ static int find_place(struct pipelines_api *api, const struct ctx *ctx, const ch
         if (!r.db || row_get(&ARTIFACT_ROWS, r.db, id, &a, err) < 0)
             return -1;
     }
-    if (blob_uri_split(a.uri, &p->scheme, &p->bucket, &p->key, err) < 0)
+    if (place_find(api, ctx, a.run_id, a.uri, p, err) < 0)
         return -1;
-    if (!api->blobs || !str_eq(p->scheme, "minio"))
-        return err_set(err, ERR_UNIMPLEMENTED, "artifact %s is not in the embedded store: read it where it lies, %s", id, a.uri);
-    if (blob_stat(api->blobs, ctx, p->bucket, p->key, &p->info, err) < 0)
+    if (blob_stat(p->store, ctx, p->bucket, p->key, info, err) < 0)
         return err_wrap(err, "the bytes of artifact %s", id);
-    if (p->info.is_dir)
+    if (info->is_dir)
         return err_set(err, ERR_INVALID, "artifact %s is a directory (%s): read its files one by one", id, a.uri);
     return 0;
 }
@@ -131,55 +127,33 @@ static void safe_headers(struct http_res *res, const struct place *p)
     http_set_header(res, "Accept-Ranges", "bytes");
 }
 
-/* From the place on this machine where they lie, else through memory. */
-static int send_bytes(struct pipelines_api *api, const struct ctx *ctx, struct http_res *res, const struct place *p, int64_t from,
-                      int64_t n, struct err *err)
-{
-    AUTOFREE char *path = blob_as_path(api->blobs, ctx, p->bucket, p->key, false, err);
-    if (path) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-            return err_errno(err, "%s", p->key);
-        http_body_file(res, "application/octet-stream", fd, from, n);
-        return 0;
-    }
-    BUF(bytes);
-    if (n > READ_MAX)
-        return err_set(err, ERR_TOO_LARGE, "%lld bytes are too many at once: ask for ranges of at most %d", (long long)n,
-                       READ_MAX);
-    if (blob_read(api->blobs, ctx, p->bucket, p->key, from, n, READ_MAX, &bytes, err) < 0)
-        return -1;
-    http_body_buf(res, "application/octet-stream", &bytes);
-    return 0;
-}
-
 static int send_artifact(struct pipelines_api *api, const struct ctx *ctx, struct http_req *req, struct http_res *res,
                          const char *id, int64_t at_most, struct err *err)
 {
-    CLEANUP(place_clear) struct place p = {0};
-    if (find_place(api, ctx, id, &p, err) < 0)
+    PLACE(p);
+    struct blob_info info;
+    if (find_place(api, ctx, id, &p, &info, err) < 0)
         return -1;
     safe_headers(res, &p);
-    AUTOFREE char *tag = xasprintf("\"%s-%lld-%lld\"", id, (long long)p.info.size, (long long)p.info.mtime_ns);
+    AUTOFREE char *tag = xasprintf("\"%s-%lld-%lld\"", id, (long long)info.size, (long long)info.mtime_ns);
     http_set_header(res, "ETag", tag);
     const char *unless = http_header_get(req, "if-range");
-    int64_t from = 0, n = p.info.size;
+    int64_t from = 0, n = info.size;
     int range = at_most < 0 && (!unless || str_eq(unless, tag)) ? parse_range(http_header_get(req, "range"), n, &from, &n) : 0;
     if (range < 0) {
-        AUTOFREE char *all = xasprintf("bytes */%lld", (long long)p.info.size);
+        AUTOFREE char *all = xasprintf("bytes */%lld", (long long)info.size);
         http_set_header(res, "Content-Range", all);
-        http_text(res, 416, "the artifact has %lld bytes\n", (long long)p.info.size);
+        http_text(res, 416, "the artifact has %lld bytes\n", (long long)info.size);
         return 0;
     }
     if (range > 0) {
-        AUTOFREE char *part =
-            xasprintf("bytes %lld-%lld/%lld", (long long)from, (long long)(from + n - 1), (long long)p.info.size);
+        AUTOFREE char *part = xasprintf("bytes %lld-%lld/%lld", (long long)from, (long long)(from + n - 1), (long long)info.size);
         http_set_header(res, "Content-Range", part);
         http_status(res, 206);
     }
     if (at_most >= 0 && n > at_most)
         n = at_most;
-    return send_bytes(api, ctx, res, &p, from, n, err);
+    return place_send(api, &p, ctx, res, "application/octet-stream", from, n, err);
 }
 
 int artifact_download_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)

@@ -29,10 +29,12 @@ struct pipelines_api {
     char *run_namespace, *default_service_account;
     struct pipelines_url_rules urls;
     char *url_domains;
+    char *scratch_dir;
     char *time_zone;               /* of cron expressions that name none */
     struct http_client *client;    /* for packages by URL */
     unsigned char signing_key[32]; /* of URLs of artifacts */
     struct watches *watches;       /* watch.c */
+    _Atomic int uploads;           /* under way */
     _Atomic int64_t last_created_ns;
     struct http_api http;
 };
@@ -41,6 +43,9 @@ struct pipelines_api {
 int64_t api_created_now(struct pipelines_api *api);
 /* Runs a job on the writer. */
 int api_write(struct pipelines_api *api, const struct ctx *ctx, db_job_fn *job, void *arg, struct err *err);
+
+/* A file without a name for bytes on their way. -1 on error. */
+int api_scratch_file(struct pipelines_api *api, struct err *err);
 
 /* A reader's connection for the rest of a scope: READER(r, api, err); if (!r.db) return -1; */
 struct reader {

@@ -48,7 +48,7 @@ extern const struct resource PIPELINES, VERSIONS, EXPERIMENTS, RUNS, RECURRING_R
 extern const struct row_table ARTIFACT_ROWS; /* struct md_artifact */
 /* task_count and tasks. */
 int out_run_tasks(struct db *db, struct jm *m, jmval *run, const char *run_id, struct err *err);
-/* Caller frees. */
-char *signed_artifact_url(struct pipelines_api *api, const struct ctx *ctx, int64_t artifact_id);
+/* Under which anybody may GET the bytes for a quarter of an hour. Caller frees. */
+char *signed_artifact_url(struct pipelines_api *api, const struct ctx *ctx, const struct md_artifact *a);
 
 #endif

@@ -1,8 +1,10 @@
 /* service.c - the API as a whole: its routes, what it stands on, and the small services (spec 10). */
 #include "pipelines/api/api.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/id.h"
 #include "net/client.h"
@@ -32,10 +34,12 @@ static const struct route ROUTES[] = {
     {HTTP_GET, API_BASE "/pipelines", pipeline_list_h, MAY_PIPELINES("list")},
     {HTTP_POST, API_BASE "/pipelines/create", pipeline_create_with_version_h, MAY_PIPELINES("create")},
     {HTTP_GET, API_BASE "/pipelines/names/{name}", pipeline_by_name_h, MAY_PIPELINES("get")},
-    {ANY_METHOD, API_BASE "/pipelines/upload", upload_h, MAY_PIPELINES("create"), BODY_UPLOAD},
-    {ANY_METHOD, API_BASE "/pipelines/upload_version", upload_version_h, MAY_PIPELINES("create"), BODY_UPLOAD},
-    {ANY_METHOD, "/apis/v1beta1/pipelines/upload", upload_h, MAY_PIPELINES("create"), BODY_UPLOAD},
-    {ANY_METHOD, "/apis/v1beta1/pipelines/upload_version", upload_version_h, MAY_PIPELINES("create"), BODY_UPLOAD},
+    {ANY_METHOD, API_BASE "/pipelines/upload", upload_h, MAY_PIPELINES("create"), BODY_UPLOAD, .stream_body = true},
+    {ANY_METHOD, API_BASE "/pipelines/upload_version", upload_version_h, MAY_PIPELINES("create"), BODY_UPLOAD,
+     .stream_body = true},
+    {ANY_METHOD, "/apis/v1beta1/pipelines/upload", upload_h, MAY_PIPELINES("create"), BODY_UPLOAD, .stream_body = true},
+    {ANY_METHOD, "/apis/v1beta1/pipelines/upload_version", upload_version_h, MAY_PIPELINES("create"), BODY_UPLOAD,
+     .stream_body = true},
     {HTTP_GET, API_BASE "/pipelines/{pipeline_id}", pipeline_get_h, MAY_PIPELINES("get")},
     {HTTP_PATCH, API_BASE "/pipelines/{pipeline_id}", pipeline_patch_h, MAY_PIPELINES("update")},
     {HTTP_DELETE, API_BASE "/pipelines/{pipeline_id}", pipeline_delete_h, MAY_PIPELINES("delete")},
@@ -136,6 +140,7 @@ struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, 
         .default_service_account = xstrdup(cfg->default_service_account ? cfg->default_service_account : "pipeline-runner"),
         .urls = cfg->urls,
         .url_domains = xstrdup(cfg->urls.domains),
+        .scratch_dir = xstrdup(cfg->scratch_dir),
         .time_zone = xstrdup(cfg->time_zone ? cfg->time_zone : "UTC"),
         .http =
             {
@@ -173,6 +178,7 @@ void pipelines_api_free(struct pipelines_api *api)
     free(api->run_namespace);
     free(api->default_service_account);
     free(api->url_domains);
+    free(api->scratch_dir);
     free(api->time_zone);
     free(api);
 }
@@ -192,6 +198,17 @@ int64_t api_created_now(struct pipelines_api *api)
 int api_write(struct pipelines_api *api, const struct ctx *ctx, db_job_fn *job, void *arg, struct err *err)
 {
     return db_writer_run(api->store->writer, ctx, job, arg, err);
+}
+
+int api_scratch_file(struct pipelines_api *api, struct err *err)
+{
+    const char *tmp = getenv("TMPDIR"), *dir = api->scratch_dir ? api->scratch_dir : str_empty(tmp) ? "/tmp" : tmp;
+    AUTOFREE char *path = xasprintf("%s/.tidemill-XXXXXX", dir);
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, "making a file in %s", dir);
+    unlink(path);
+    return fd;
 }
 
 /* ---- small services -------------------------------------------------------------------------------------------------------- */

@@ -1,10 +1,52 @@
 /* upload.c - /pipelines/upload and /pipelines/upload_version (spec 4.3). */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/fs.h"
 #include "base/id.h"
 #include "pipelines/api/multipart.h"
 #include "pipelines/api/resource.h"
+
+/* Uploads at a time: each holds a worker for as long as its client sends. */
+enum { UPLOADS_MAX = 32 };
+
+/* A request's body, which went into a file and not into memory. */
+struct spooled {
+    char *p; /* mapped; NULL when it is empty */
+    size_t n;
+    _Atomic int *count;
+};
+static void spooled_clear(struct spooled *s)
+{
+    if (s->p)
+        munmap(s->p, s->n);
+    if (s->count)
+        atomic_fetch_sub(s->count, 1);
+}
+
+static int spool(struct pipelines_api *api, const struct ctx *ctx, struct http_req *req, struct spooled *s, struct err *err)
+{
+    int64_t size = 0;
+    s->count = &api->uploads;
+    if (atomic_fetch_add(s->count, 1) >= UPLOADS_MAX) {
+        err_set(err, ERR_TOO_MANY, "%d uploads are under way already: try again in a moment", UPLOADS_MAX);
+        err->retry_after_s = 1;
+        return -1;
+    }
+    AUTOCLOSE int fd = api_scratch_file(api, err);
+    if (fd < 0 || http_req_spool(req, ctx, fd, &size, err) < 0)
+        return -1;
+    if (size == 0)
+        return 0;
+    void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        return err_errno(err, "mapping what was uploaded");
+    s->p = p;
+    s->n = (size_t)size;
+    return 0;
+}
 
 /* What came with an upload: the file, and the query. */
 struct upload {
@@ -54,12 +96,14 @@ static int read_query(const struct http_req *req, struct upload *u, struct err *
     return read_tags(tags, &u->tags, err);
 }
 
-static int read_upload(const struct http_req *req, size_t name_max, const char *name_field, struct upload *u, struct err *err)
+static int read_upload(struct pipelines_api *api, const struct ctx *ctx, struct http_req *req, size_t name_max,
+                       const char *name_field, struct upload *u, struct err *err)
 {
     const char *data;
     size_t n;
-    if (multipart_file(http_header_get(req, "content-type"), req->body, req->body_len, "uploadfile", &u->file_name, &data, &n,
-                       err) < 0)
+    CLEANUP(spooled_clear) struct spooled body = {0};
+    if (spool(api, ctx, req, &body, err) < 0 || multipart_file(http_header_get(req, "content-type"), body.p ? body.p : "", body.n,
+                                                               "uploadfile", &u->file_name, &data, &n, err) < 0)
         return -1;
     if (package_unpack(u->file_name, data, n, &u->text, err) < 0 || read_query(req, u, err) < 0)
         return -1;
@@ -85,7 +129,7 @@ int upload_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res 
     CLEANUP(upload_clear) struct upload u = {0};
     PIPELINE(p);
     PIPELINE_VERSION(v);
-    if (read_upload(req, PIPELINE_NAME_MAX, "Pipeline.Name", &u, err) < 0 ||
+    if (read_upload(self, ctx, req, PIPELINE_NAME_MAX, "Pipeline.Name", &u, err) < 0 ||
         rule_max_bytes("PipelineVersion.Name", u.name, VERSION_NAME_MAX, err) < 0)
         return api_wrap(err, "Failed to create a pipeline and a pipeline version");
     char id[UUID_TEXT];
@@ -129,7 +173,7 @@ int upload_version_h(void *self, struct ctx *ctx, struct http_req *req, struct h
     PIPELINE_VERSION(v);
     const char *id;
     if (query_text(req, "pipelineid", &id, err) < 0 || check_parent(self, id, err) < 0 ||
-        read_upload(req, VERSION_NAME_MAX, "PipelineVersion.Name", &u, err) < 0)
+        read_upload(self, ctx, req, VERSION_NAME_MAX, "PipelineVersion.Name", &u, err) < 0)
         return api_wrap(err, "Failed to create a pipeline version");
     fill_version(self, &u, id, &v);
     v.tags = TAKE(u.tags);

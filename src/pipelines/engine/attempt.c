@@ -241,15 +241,15 @@ static void ended(struct inst *i, const struct ctx *ctx, const struct attempt_vi
         attempt_interrupted(i, now);
     } else if (have) {
         ended_with_result(i, ctx, v, &r, now);
-        ERR(le);
-        if (collect_log(i, ctx, &r, &le) < 0)
-            log_warn("run=%s task=%s: its log is not recorded: %s", l->run.run_id, i->row.path, err_text(&le));
     } else if (e.code != ERR_NOT_FOUND) {
         AUTOFREE char *message = failure_message(err_text(&e), NULL, NULL);
         attempt_failed(i, now, RPC_INTERNAL, message);
     } else {
         ended_without_result(i, ctx, v, now);
     }
+    ERR(le);
+    if (collect_log(i, ctx, have ? &r : NULL, &le) < 0)
+        log_warn("run=%s task=%s: its log is not recorded: %s", l->run.run_id, i->row.path, err_text(&le));
     launch_result_clear(&r);
 }
 

@@ -247,11 +247,9 @@ int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_re
 
 /* ---- the log -------------------------------------------------------------------------------------------------- */
 
-int collect_log(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err)
+static int record_log(struct inst *i, const struct ctx *ctx, int64_t size, struct err *err)
 {
     int64_t id = 0;
-    if (!r->has_log || i->live->e->cfg.no_logs)
-        return 0;
     if (md_ids_take(i->live->e->cfg.store->ids, ctx, MD_SEQ_ARTIFACT, 1, &id, err) < 0)
         return -1;
     AUTOFREE char *uri = log_uri(i);
@@ -261,8 +259,35 @@ int collect_log(struct inst *i, const struct ctx *ctx, const struct launch_resul
     jm_set_root(m, o);
     jm_put(m, o, "display_name", jm_str(m, name));
     struct art *a = art_make(i, id, name, "system.Artifact", "0.0.1", uri, jm_freeze(m));
-    a->a.size = r->log_size >= 0 ? r->log_size : -1;
+    a->a.size = size >= 0 ? size : -1;
     live_link_output(i, name, a);
     art_unref(a);
     return 0;
+}
+
+/* The agent was ended before it could leave a result. A pod that is gone as well may have left a part of its log in the store
+ * that was mounted into it. */
+static int rescue_log(struct inst *i, const struct ctx *ctx, struct err *err)
+{
+    const struct live *l = i->live;
+    const struct task_runtime *rt = &l->e->rt;
+    AUTOFREE char *uri = log_uri(i);
+    BUF(text);
+    if (rt->tail(rt->self, ctx, l->run.ns, i->row.pod_name, -1, &text, NULL) == 0 && text.len > 0)
+        return stores_write(i->live, ctx, uri, &text, err) < 0 ? -1 : record_log(i, ctx, (int64_t)text.len, err);
+    AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
+    struct blob_info info;
+    if (!live_is_mounted(l, uri) || blob_uri_split(uri, &scheme, &bucket, &key, NULL) < 0 ||
+        blob_stat(l->e->cfg.blobs, ctx, bucket, key, &info, NULL) < 0 || info.is_dir)
+        return 0;
+    return record_log(i, ctx, info.size, err);
+}
+
+int collect_log(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err)
+{
+    if (i->live->e->cfg.no_logs)
+        return 0;
+    if (!r)
+        return rescue_log(i, ctx, err);
+    return r->has_log ? record_log(i, ctx, r->log_size, err) : 0;
 }

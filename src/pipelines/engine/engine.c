@@ -335,6 +335,10 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
         e->cfg.exit_grace_s = 60;
     if (e->cfg.max_iterations <= 0)
         e->cfg.max_iterations = 256;
+    if (e->cfg.finished_pods == 0)
+        e->cfg.finished_pods = 200;
+    if (e->cfg.finished_pods_s == 0)
+        e->cfg.finished_pods_s = 3600;
     if (e->cfg.workers == 0)
         e->cfg.workers = 4;
     if (e->cfg.base_delay_ns <= 0)
@@ -375,8 +379,39 @@ void engine_free(struct engine *e)
     free(e);
 }
 
+/* ---- the end of pods ------------------------------------------------------------------------------------------ */
+
+#define RETIRE_KEY   "finished-pods" /* beside ids of runs */
+#define RETIRE_EVERY (15 * NS_PER_S)
+
+static int64_t run_ended(void *self, const char *run_id)
+{
+    RUN(row);
+    return run_get(self, run_id, &row, NULL) == 0 && run_state_final(row.state) ? row.finished_ns : 0;
+}
+
+static int retire_pods(struct engine *e, const struct ctx *ctx, int64_t *again, struct err *err)
+{
+    const struct engine_config *cfg = &e->cfg;
+    struct db *db = db_reader_get(cfg->store->readers, err);
+    if (!db)
+        return -1;
+    const struct pods_retire how = {.max = cfg->finished_pods > 0 ? (size_t)cfg->finished_pods : 0,
+                                    .age_ns = cfg->finished_pods_s > 0 ? cfg->finished_pods_s * NS_PER_S : 0,
+                                    .now_ns = engine_now(e),
+                                    .self = db,
+                                    .ended = run_ended};
+    size_t left = 0;
+    int rc = pods_retire(e->pods, ctx, &how, &left, err);
+    db_reader_put(cfg->store->readers, db);
+    *again = RETIRE_EVERY;
+    return rc;
+}
+
 static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
 {
+    if (str_eq(key, RETIRE_KEY))
+        return retire_pods(self, ctx, &res->again_after_ns, err);
     return engine_turn(self, ctx, key, &res->again_after_ns, err);
 }
 
@@ -413,6 +448,8 @@ struct engine *engine_start(const struct engine_config *cfg, struct err *err)
         engine_stop(e);
         return NULL;
     }
+    if (e->pods && !e->cfg.paused)
+        workqueue_add(controller_queue(e->controller), RETIRE_KEY);
     return e;
 }
 

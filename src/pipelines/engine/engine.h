@@ -36,6 +36,8 @@ struct engine_config {
     bool terminated_canceled; /* runs.terminated_state=CANCELED instead of FAILED */
     int64_t exit_grace_s;     /* time for exit tasks of a run being terminated; 0: 60 */
     int max_iterations;       /* iterations of one loop in progress when it has no limit of its own; 0: 256 */
+    int finished_pods;        /* pods of runs that are over: so many stay; 0: 200, -1: none */
+    int64_t finished_pods_s;  /* and so long after the end of their run; 0: an hour, -1: not at all */
     unsigned workers;         /* 0: 4 */
     int64_t base_delay_ns;    /* of retried turns; 0: 5 ms */
 };
@@ -50,6 +52,12 @@ void engine_notify(struct engine *e, const char *run_id);
 int engine_terminate(struct engine *e, const struct ctx *ctx, const char *run_id, const char *user, struct err *err);
 int engine_retry(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err);
 int engine_delete(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err);
+
+/* The object store outside of ours in which an artifact of this run lies, opened as the run's configuration says; the caller
+ * frees it. *out NULL without an error: it lies in the embedded store. run: run_id, ns, stores and pipeline_root are looked at.
+ */
+int engine_open_store(struct engine *e, const struct ctx *ctx, const struct run *run, const char *uri, struct blob_store **out,
+                      struct err *err);
 
 /* One turn of one run, as the controller calls it; tests and benches drive an engine made by engine_new with it. */
 struct engine *engine_new(const struct engine_config *cfg, struct err *err);

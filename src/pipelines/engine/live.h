@@ -223,6 +223,8 @@ int stores_bring(struct inst *i, struct execution *x, const struct art *a, struc
 int stores_send(struct inst *i, struct execution *x, struct err *err);
 /* Brings an object or a prefix to a path of this machine. ERR_NOT_FOUND: there is nothing. */
 int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *path, struct err *err);
+/* Writes an object, wherever its store is. */
+int stores_write(struct live *l, const struct ctx *ctx, const char *uri, const struct buf *text, struct err *err);
 
 /* ---- prelude.c --------------------------------------------------------------------------------------------------- */
 
@@ -242,7 +244,8 @@ void setup_settle(struct inst *i, const struct launch_result *r);
 /* Turns a result into outputs of the instance. -1 with ERR_INVALID: the attempt failed with this message. */
 int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err);
 
-/* Records the log that an attempt left, also a failed one. */
+/* Records the log that an attempt left, also a failed one: it outlives the pod. r NULL: there is no result, and what the pod says
+ * is stored. */
 int collect_log(struct inst *i, const struct ctx *ctx, const struct launch_result *r, struct err *err);
 
 /* A new artifact of an instance, to be written with the next transaction. The caller owns one reference. */

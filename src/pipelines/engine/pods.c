@@ -8,6 +8,7 @@
 #include "pipelines/engine/podspec.h"
 
 #define TAIL_MAX (64u << 10)
+#define LOG_MAX  (16u << 20) /* of a whole log */
 
 struct pods {
     struct kube *kube;
@@ -52,7 +53,7 @@ static int tail(void *self, const struct ctx *ctx, const char *ns, const char *p
 {
     struct pods *p = self;
     const struct kube_log_opts lo = {.container = "main", .tail_lines = lines};
-    return kube_logs(p->kube, ctx, ns, pod_name, &lo, TAIL_MAX, out, err);
+    return kube_logs(p->kube, ctx, ns, pod_name, &lo, lines < 0 ? LOG_MAX : TAIL_MAX, out, err);
 }
 
 static int forget(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
@@ -149,6 +150,72 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
     if (pod)
         view_of(json_root(pod), out);
     return 0;
+}
+
+/* ---- the end of pods ------------------------------------------------------------------------------------------ */
+
+struct old_pod {
+    struct json *pod; /* owned by the list */
+    const char *run;
+    int64_t ended_ns; /* their run */
+};
+
+static int by_run(const void *a, const void *b)
+{
+    return strcmp(((const struct old_pod *)a)->run, ((const struct old_pod *)b)->run);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = ((const struct old_pod *)a)->ended_ns, y = ((const struct old_pod *)b)->ended_ns;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static bool has_ended(jval *pod)
+{
+    const char *phase = pod_status_phase(pod_status(pod));
+    return (str_eq(phase, "Succeeded") || str_eq(phase, "Failed")) && !obj_deleting(pod) && !str_empty(obj_label(pod, RUN_LABEL));
+}
+
+/* Pods that have ended and whose runs have, newest first. Each run is asked for once. */
+static size_t find_old(struct json **all, size_t n, const struct pods_retire *how, struct old_pod *old)
+{
+    size_t found = 0, kept = 0;
+    for (size_t k = 0; k < n; k++)
+        if (has_ended(json_root(all[k])))
+            old[found++] = (struct old_pod){all[k], obj_label(json_root(all[k]), RUN_LABEL), 0};
+    if (found > 1)
+        qsort(old, found, sizeof *old, by_run);
+    for (size_t k = 0; k < found; k++) {
+        struct old_pod o = old[k];
+        bool same = kept > 0 && str_eq(old[kept - 1].run, o.run);
+        o.ended_ns = same ? old[kept - 1].ended_ns : how->ended(how->self, o.run);
+        if (o.ended_ns > 0)
+            old[kept++] = o;
+    }
+    if (kept > 1)
+        qsort(old, kept, sizeof *old, newest_first);
+    return kept;
+}
+
+int pods_retire(struct pods *p, const struct ctx *ctx, const struct pods_retire *how, size_t *left, struct err *err)
+{
+    size_t n = 0;
+    struct json **all = informer_list(p->informer, &n);
+    AUTOFREE struct old_pod *old = xcalloc(n + 1, sizeof *old);
+    int rc = 0;
+    *left = find_old(all, n, how, old);
+    while (*left > 0 && rc == 0) {
+        const struct old_pod *o = &old[*left - 1];
+        if (*left <= how->max && how->now_ns - o->ended_ns < how->age_ns)
+            break;
+        rc = ctx_check(ctx, err) < 0 ? -1 : stop(p, ctx, obj_namespace(json_root(o->pod)), obj_name(json_root(o->pod)), err);
+        --*left;
+    }
+    for (size_t k = 0; k < n; k++)
+        json_unref(all[k]);
+    free(all);
+    return rc;
 }
 
 /* ---- wiring --------------------------------------------------------------------------------------------------- */

@@ -25,6 +25,16 @@ struct task_runtime pods_runtime(struct pods *p);
 struct controller_source pods_source(struct pods *p);
 /* Starts the informer and waits for its first list. */
 int pods_start(struct pods *p, const struct ctx *ctx, struct err *err);
+/* How long pods stay that have ended. Their runs are over and their logs are stored: they are kept for people with kubectl. */
+struct pods_retire {
+    size_t max;     /* the newest so many, by the end of their run */
+    int64_t age_ns; /* since the end of their run */
+    int64_t now_ns;
+    void *self;
+    int64_t (*ended)(void *self, const char *run_id); /* when a run ended; 0: not yet, or it is not known */
+};
+/* Removes those whose time has come. *left: how many ended pods of ended runs stay. */
+int pods_retire(struct pods *p, const struct ctx *ctx, const struct pods_retire *how, size_t *left, struct err *err);
 /* The pod of an attempt as an object; the caller unrefs. ERR_INVALID: the configuration cannot be a pod. */
 struct json *pod_make(const struct task_start *t, const struct pod_place *place, struct err *err);
 

@@ -67,7 +67,7 @@ struct task_runtime {
                    struct err *err);
     /* Asks it to end, with its grace period; missing is fine. */
     int (*stop)(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, struct err *err);
-    /* Last lines of its log, appended; for attempts that left no result file. */
+    /* Last lines of its log (lines < 0: all, but at most 16 MiB), appended; for attempts that left no result file. */
     int (*tail)(void *self, const struct ctx *ctx, const char *ns, const char *pod_name, int lines, struct buf *out,
                 struct err *err);
     /* Removes all that a run left (pods), in any namespace: the run was deleted. 1: some are still going, ask again. */

@@ -248,20 +248,62 @@ static int read_secret(struct live *l, const struct ctx *ctx, struct provider_ch
     return secret_text(json_root(s), c->secret, c->token_key, &c->set.token, err);
 }
 
+/* NULL on error. */
+static struct blob_store *open_store(struct live *l, const struct ctx *ctx, const char *uri, struct err *err)
+{
+    struct provider_choice c;
+    if (choose(l, uri, &c, err) < 0)
+        return NULL;
+    struct blob_store *s = read_secret(l, ctx, &c, err) == 0 ? blob_store_open(&c.set, err) : NULL;
+    provider_choice_clear(&c);
+    return s;
+}
+
 int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *path, struct err *err)
 {
     AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
-    struct provider_choice c;
     if (!is_object_store(uri))
         return err_set(err, ERR_INVALID, "only what lies in an object store (gs://, s3://, minio://) can be downloaded, not %s",
                        uri);
-    if (blob_uri_split(uri, &scheme, &bucket, &key, err) < 0 || choose(l, uri, &c, err) < 0)
+    if (blob_uri_split(uri, &scheme, &bucket, &key, err) < 0)
         return -1;
-    struct blob_store *s = read_secret(l, ctx, &c, err) == 0 ? blob_store_open(&c.set, err) : NULL;
-    provider_choice_clear(&c);
+    struct blob_store *s = open_store(l, ctx, uri, err);
     if (!s)
         return -1;
     int rc = blob_download(s, ctx, bucket, key, path, NULL, err);
     blob_store_free(s);
+    return rc;
+}
+
+int stores_write(struct live *l, const struct ctx *ctx, const char *uri, const struct buf *text, struct err *err)
+{
+    AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
+    if (blob_uri_split(uri, &scheme, &bucket, &key, err) < 0)
+        return -1;
+    if (live_is_mounted(l, uri))
+        return blob_write(l->e->cfg.blobs, ctx, bucket, key, text->data, text->len, err);
+    struct blob_store *s = open_store(l, ctx, uri, err);
+    if (!s)
+        return -1;
+    int rc = blob_write(s, ctx, bucket, key, text->data, text->len, err);
+    blob_store_free(s);
+    return rc;
+}
+
+/* ---- for the API ------------------------------------------------------------------------------------------------ */
+
+int engine_open_store(struct engine *e, const struct ctx *ctx, const struct run *run, const char *uri, struct blob_store **out,
+                      struct err *err)
+{
+    struct live l = {.e = e, .run = *run}; /* what this file looks at; the strings stay the caller's */
+    *out = NULL;
+    if (!is_object_store(uri))
+        return err_set(err, ERR_UNIMPLEMENTED, "%s lies in no object store that is served here", uri);
+    int rc = live_load_stores(&l, err);
+    if (rc == 0 && !live_is_mounted(&l, uri)) {
+        *out = open_store(&l, ctx, uri, err);
+        rc = *out ? 0 : -1;
+    }
+    json_unref(l.providers);
     return rc;
 }

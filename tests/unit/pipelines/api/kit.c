@@ -61,6 +61,19 @@ static void must(bool good, const struct err *e)
         fail_msg("%s", err_text(e));
 }
 
+/* What is in s3 lies in a directory of its own here. */
+static int open_store(void *self, const struct ctx *ctx, const struct run *run, const char *uri, struct blob_store **out,
+                      struct err *err)
+{
+    struct kit *k = self;
+    *out = NULL;
+    if (!str_starts(uri, "s3://"))
+        return str_starts(uri, "minio://") ? 0 : err_set(err, ERR_UNIMPLEMENTED, "%s is nowhere", uri);
+    AUTOFREE char *dir = fs_join(k->dir, "elsewhere");
+    *out = blob_store_dir(dir, err);
+    return *out ? 0 : -1;
+}
+
 static void start_server(struct kit *k)
 {
     ERR(e);
@@ -94,7 +107,7 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
     const struct pipelines_api_config cfg = {
         .store = &k->store,
         .blobs = k->blobs,
-        .hooks = {.self = k, .notify = notify, .terminate = terminate, .retry = retry, .remove = drop},
+        .hooks = {.self = k, .notify = notify, .terminate = terminate, .retry = retry, .remove = drop, .open_store = open_store},
         .urls = urls ? *urls : (struct pipelines_url_rules){0},
     };
     k->api = pipelines_api_new(&cfg, &e);

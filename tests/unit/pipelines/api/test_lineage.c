@@ -273,6 +273,58 @@ static void test_bytes(void **state)
     fetch(k, longer, NULL, 403, NULL);
 }
 
+static int elsewhere_job(struct db *db, void *arg, struct err *err)
+{
+    char text[] = "executor-logs-0", title[] = "system.Artifact", uri[] = "s3://bucket/logs/4", run[] = RUN_ID, metadata[] = "{}";
+    struct md_artifact a = {.id = 4,
+                            .name = text,
+                            .schema_title = title,
+                            .uri = uri,
+                            .metadata = metadata,
+                            .run_id = run,
+                            .task_id = 2,
+                            .created_ns = 9 * NS_PER_S,
+                            .size = 10};
+    struct md_link l = {.artifact_id = 4, .task_id = 2, .run_id = run, .io = MD_IO_OUTPUT, .key = text, .producer_iteration = -1};
+    return md_artifact_insert(db, &a, err) < 0 ? -1 : md_link_insert(db, &l, err);
+}
+
+/* Logs of pods that are gone, and what lies in a store that only the run knows. */
+static void test_elsewhere(void **state)
+{
+    struct kit *k = *state;
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    AUTOFREE char *dir = xasprintf("%s/elsewhere", k->dir);
+    struct blob_store *s = blob_store_dir(dir, &e);
+    write_all(k, fill_job);
+    fetch(k, BASE "/runs/" RUN_ID "/nodes/t-train/log", NULL, 501, NULL); /* none was stored, and there are no pods here */
+    write_all(k, elsewhere_job);
+    fetch(k, BASE "/runs/" RUN_ID "/nodes/t-train/log", NULL, 501, NULL); /* it was, and is lost */
+    assert_int_equal(blob_write(s, &ctx, "bucket", "logs/4", "one\ntwo\n\nthree\n", 15, &e), 0);
+    static const struct {
+        const char *path, *range;
+        int status;
+        const char *want;
+    } cases[] = {
+        {BASE "/runs/" RUN_ID "/nodes/t-train/log", NULL, 200, "one\ntwo\n\nthree\n"},
+        {BASE "/runs/" RUN_ID "/nodes/pod-1/log", NULL, 200, "one\ntwo\n\nthree\n"},
+        {BASE "/runs/" RUN_ID "/nodes/train/log?container=main&tail=1", NULL, 200, "three\n"},
+        {BASE "/runs/" RUN_ID "/nodes/train/log?tail=2", NULL, 200, "\nthree\n"},
+        {BASE "/runs/" RUN_ID "/nodes/train/log?tail=4", NULL, 200, "one\ntwo\n\nthree\n"},
+        {BASE "/runs/" RUN_ID "/nodes/train/log?tail=100", NULL, 200, "one\ntwo\n\nthree\n"},
+        {BASE "/runs/" RUN_ID "/nodes/train/log?container=sidecar", NULL, 501, NULL},
+        {BASE "/runs/" RUN_ID "/nodes/pod-2/log", NULL, 404, NULL},
+        {BASE "/artifacts/4:download", NULL, 200, "one\ntwo\n\nthree\n"},
+        {BASE "/artifacts/4:download", "bytes=4-6", 206, "two"},
+        {BASE "/artifacts/4:preview?bytes=3", NULL, 200, "one"},
+        {BASE "/runs/" RUN_ID "/nodes/train/artifacts/executor-logs-0:read", NULL, 200, "{\"data\":\"b25lCnR3bwoKdGhyZWUK\"}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        fetch(k, cases[i].path, cases[i].range, cases[i].status, cases[i].want);
+    blob_store_free(s);
+}
+
 /* ---- the stream ------------------------------------------------------------------------------------------------------------ */
 
 static int end_job(struct db *db, void *arg, struct err *err)
@@ -380,5 +432,5 @@ static void test_watch_many(void **state)
     }
 }
 
-TEST_GROUP(lineage, WITH_KIT(test_lists), WITH_KIT(test_task_shape), WITH_KIT(test_bytes), WITH_KIT(test_watch),
-           WITH_KIT(test_watch_many))
+TEST_GROUP(lineage, WITH_KIT(test_lists), WITH_KIT(test_task_shape), WITH_KIT(test_bytes), WITH_KIT(test_elsewhere),
+           WITH_KIT(test_watch), WITH_KIT(test_watch_many))

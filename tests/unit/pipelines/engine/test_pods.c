@@ -130,5 +130,66 @@ static void on_a_machine(void **state)
     assert_null(strstr(text, "/data/artifacts/b"));
 }
 
-TEST_GROUP(pods, cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim), cmocka_unit_test(unscheduled),
-           cmocka_unit_test(pods_of_others))
+/* "a" ended at 100, "b" at 200, "c" goes on. */
+static int64_t run_end(void *self, const char *run)
+{
+    ++*(int *)self;
+    return str_eq(run, "a") ? 100 * NS_PER_S : str_eq(run, "b") ? 200 * NS_PER_S : 0;
+}
+
+static void put_pods(struct fake_kube *f)
+{
+    static const struct {
+        const char *name, *run, *phase;
+    } pods[] = {{"a1", "a", "Succeeded"}, {"b1", "b", "Failed"},    {"c1", "c", "Succeeded"}, {"a2", "a", "Failed"},
+                {"a3", "a", "Running"},   {"b2", "b", "Succeeded"}, {"x", NULL, "Succeeded"}};
+    for (size_t i = 0; i < ARRAY_LEN(pods); i++)
+        json_unref(fake_put(f, &KUBE_PODS,
+                            "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\",\"labels\":{\"%s\":\"%s\"}},"
+                            "\"status\":{\"phase\":\"%s\"}}",
+                            pods[i].name, pods[i].run ? "pipelines.tidemill.dev/run" : "other", pods[i].run ? pods[i].run : "a",
+                            pods[i].phase));
+}
+
+/* Ended pods of ended runs go: by number, the oldest first, and by age. Others stay. */
+static void the_end(void **state)
+{
+    static const struct {
+        size_t max;
+        int64_t age_s, now_s;
+        const char *gone; /* of a1 a2 b1 b2 */
+        size_t left;
+    } cases[] = {
+        {100, 1000, 300, "", 4},    {100, 150, 300, "a1 a2", 2},      {100, 100, 300, "a1 a2 b1 b2", 0},
+        {2, 1000, 300, "a1 a2", 2}, {0, 1000, 300, "a1 a2 b1 b2", 0}, {100, 0, 300, "a1 a2 b1 b2", 0},
+    };
+    static const char *const all[] = {"a1", "a2", "a3", "b1", "b2", "c1", "x"};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fake_kube *f = fake_kube_new();
+        struct ctx ctx = ctx_background();
+        ERR(e);
+        int asked = 0;
+        size_t left = 99;
+        put_pods(f);
+        struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
+        assert_int_equal(pods_start(p, &ctx, &e), 0);
+        const struct pods_retire how = {.max = cases[i].max,
+                                        .age_ns = cases[i].age_s * NS_PER_S,
+                                        .now_ns = cases[i].now_s * NS_PER_S,
+                                        .self = &asked,
+                                        .ended = run_end};
+        assert_int_equal(pods_retire(p, &ctx, &how, &left, &e), 0);
+        assert_int_equal(left, cases[i].left);
+        assert_int_equal(asked, 3); /* each run once */
+        for (size_t n = 0; n < ARRAY_LEN(all); n++) {
+            JSON_REF(pod) = fake_get(f, &KUBE_PODS, "ns", all[n]);
+            if (!pod != !!strstr(cases[i].gone, all[n]))
+                fail_msg("case %zu: %s", i, all[n]);
+        }
+        pods_free(p);
+        fake_kube_free(f);
+    }
+}
+
+TEST_GROUP(pods, cmocka_unit_test(the_end), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim),
+           cmocka_unit_test(unscheduled), cmocka_unit_test(pods_of_others))

@@ -261,6 +261,28 @@ static void logs(void **state)
     kit_close(&k);
 }
 
+/* An attempt without a result: what its pod said is stored, for the pod will go. */
+static void rescued_logs(void **state)
+{
+    struct kit k;
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    static const struct script scripts[] = {{.task = "a", .fail_attempts = 1, .vanish = true}};
+    kit_open(&k, scripts, 1);
+    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") ", retryPolicy: {maxRetryCount: 1, backoffDuration: 1s}" END, STEP);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    struct task_row t = kit_row(&k, id, "root/a");
+    AUTOFREE char *key = xasprintf("v2/artifacts/test-pipeline/%s/a/%s/executor-logs-0", id, t.task_id);
+    BUF(text);
+    if (blob_read(k.blobs, &ctx, "mlpipeline", key, 0, -1, 100, &text, &e) < 0)
+        fail_msg("%s", err_text(&e));
+    assert_string_equal(buf_str(&text), "the last line\n");
+    assert_int_equal(
+        kit_count(&k, "SELECT count(*) FROM artifacts WHERE run_id = ?1 AND name = 'executor-logs-0' AND size = 14", id), 1);
+    task_row_clear(&t);
+    kit_close(&k);
+}
+
 #define PRELUDE                                                                                                                  \
     "    pip: {container: {image: img, command: [sh, -c, \"PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet "      \
     "--no-warn-script-location 'yapf==1' && \\\"$0\\\" \\\"$@\\\"\", sh, -c, 'true']}}\n"
@@ -291,5 +313,5 @@ static void setups(void **state)
     kit_close(&k);
 }
 
-TEST_GROUP(stores, cmocka_unit_test(setups), cmocka_unit_test(logs), cmocka_unit_test(rules), cmocka_unit_test(elsewhere),
-           cmocka_unit_test(fixed_at_start), cmocka_unit_test(unusable))
+TEST_GROUP(stores, cmocka_unit_test(setups), cmocka_unit_test(logs), cmocka_unit_test(rescued_logs), cmocka_unit_test(rules),
+           cmocka_unit_test(elsewhere), cmocka_unit_test(fixed_at_start), cmocka_unit_test(unusable))
