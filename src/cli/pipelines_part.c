@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/fs.h"
+#include "base/timefmt.h"
 #include "metadata/schema.h"
 
 enum { READERS = 8, LOG_MAX = 64 << 20 };
@@ -79,6 +80,20 @@ static const char *time_zone(void)
     return !zone ? "UTC" : *zone ? zone : "Local";
 }
 
+/* From which addresses pipelines are fetched, in upstream's names. */
+static int url_rules(struct pipelines_url_rules *r, struct err *err)
+{
+    const char *timeout = getenv("PIPELINE_URL_TIMEOUT");
+    int64_t ns = 0;
+    r->open = str_eq(getenv("PIPELINE_URL_VALIDATION_ENABLED"), "false");
+    r->allow_http = str_eq(getenv("PIPELINE_URL_ALLOW_HTTP"), "true");
+    r->domains = getenv("PIPELINE_URL_ALLOWED_DOMAINS");
+    if (!str_empty(timeout) && (!duration_parse(timeout, &ns) || ns < NS_PER_S))
+        return err_set(err, ERR_INVALID, "PIPELINE_URL_TIMEOUT=%s: give a duration such as 30s", timeout);
+    r->timeout_s = ns / NS_PER_S;
+    return 0;
+}
+
 int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct gateway *g,
                         struct err *err)
 {
@@ -100,6 +115,8 @@ int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const ch
                                        .run_namespace = "kubeflow",
                                        .time_zone = time_zone(),
                                        .scratch_dir = data_dir};
+    if (url_rules(&cfg.urls, err) < 0)
+        return -1;
     p->api = pipelines_api_new(&cfg, err);
     return p->api ? 0 : -1;
 }

@@ -48,6 +48,18 @@ def test_pipelines_recordings():
     try:
         want = expected('golden_pipelines.txt')
         args = [a for c in want for a in ('--case', c)]
-        check(replay('pipelines-api', '--server', t.url, '--needs', 'scheduler', '-v', '-j', '4', *args), want)
+        player = f'{sys.executable} {HERE / "golden_player.py"} {t.data}'
+        check(replay('pipelines-api', '--server', t.url, '--needs', 'scheduler', '--player', player, '-v', '-j', '4', *args), want)
+    finally:
+        t.purge()
+
+
+@pytest.mark.skipif(not (GOLDEN / 'pipelines-api').is_dir(), reason="the recordings of upstream's pipelines API are not at hand")
+def test_pipelines_recordings_of_urls():
+    """The player serves the files on loopback: a server without rules for URLs is needed."""
+    t = Tidemill('--no-node', '--no-engine', env={'PIPELINE_URL_VALIDATION_ENABLED': 'false'}).start()
+    try:
+        want = ['versions/url-body-id', 'versions/url-create', 'versions/url-faults', 'versions/url-pipeline-and-version']
+        check(replay('pipelines-api', '--server', t.url, '--needs', 'url-open', '-v', *[a for c in want for a in ('--case', c)]), want)
     finally:
         t.purge()

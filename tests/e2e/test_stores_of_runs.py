@@ -103,7 +103,7 @@ def test_bytes_by_the_api(t):
             return answer.read().decode()
     made = json.loads(get(f'/api/tidemill/v1/runs/{r.run_id}/artifacts'))['artifacts']
     log = next(a for a in made if a['uri'].endswith('/executor-logs') and '/count/' in a['uri'])
-    path = f'/apis/v2beta1/artifacts/{log["artifact_id"]}'
+    path = f'/apis/v2beta1/artifacts/{log["id"]}'
     whole = get(path + ':download')
     assert str(1000 * sum(range(20)) + 20) in whole
     assert get(path + ':download', Range='bytes=3-9') == whole[3:10]
