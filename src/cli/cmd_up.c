@@ -17,7 +17,7 @@
 
 struct up {
     const struct command *self;
-    const char *data, *listen, *kube_listen, *ready_file, *pod_cidr, *log_level;
+    const char *data, *listen, *kube_listen, *ready_file, *pod_cidr, *service_cidr, *log_level;
     bool detach, no_node, no_engine;
     const char *registries, *docker_config, *image_gc;
     unsigned image_gc_high, image_gc_low;
@@ -109,6 +109,7 @@ static int serve(struct up *u)
                                .no_node = u->no_node,
                                .no_engine = u->no_engine,
                                .pod_cidr = u->pod_cidr,
+                               .service_cidr = u->service_cidr,
                                .caller = &u->caller,
                                .host_images = (const char *const *)u->host_images.v,
                                .host_envs = (const char *const *)u->host_envs.v,
@@ -257,6 +258,8 @@ static int up_main(const struct command *self, int argc, char **argv)
         {"image-gc", 0, OPT_TEXT, &u.image_gc, "HIGH,LOW",
          "a disk fuller than HIGH percent loses unused images until it is down to LOW [85,80]"},
         {"pod-cidr", 0, OPT_TEXT, &u.pod_cidr, "CIDR", "addresses of pods [chosen so that it does not collide]"},
+        {"service-cidr", 0, OPT_TEXT, &u.service_cidr, "CIDR",
+         "addresses of Services [10.96.0.0/16, or the next that nobody on this machine has]"},
         {"no-node", 0, OPT_FLAG, &u.no_node, NULL, "serve the APIs only: pods stay Pending"},
         {"no-engine", 0, OPT_FLAG, &u.no_engine, NULL, "accept runs and leave them PENDING"},
         {"ready-file", 0, OPT_TEXT, &u.ready_file, "FILE",

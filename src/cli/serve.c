@@ -183,6 +183,7 @@ static int start_node(struct serving *s, const struct ctx *ctx, struct err *err)
                                    .host_envs = o->host_envs,
                                    .kube_addr = api,
                                    .pod_cidr = o->pod_cidr,
+                                   .service_cidr = o->service_cidr,
                                    .heartbeats = true,
                                    .kubelet_port = port};
     s->node = node_start(&nc, s->node_kube, err);

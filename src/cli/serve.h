@@ -23,7 +23,7 @@ struct serve_options {
     const char *lease_namespace;
     bool no_engine;
     /* node */
-    const char *node_name, *node_listen, *pod_cidr, *node_cert, *node_key;
+    const char *node_name, *node_listen, *pod_cidr, *service_cidr, *node_cert, *node_key;
     const char *const *host_images, *const *host_envs, *const *host_paths; /* NULL-terminated */
 };
 struct serving;

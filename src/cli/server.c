@@ -17,6 +17,7 @@
 #include "cluster/scheduler/scheduler.h"
 #include "gateway/gateway.h"
 #include "kube/kinds.h"
+#include "kube/service_range.h"
 #include "net/server.h"
 
 #define LOG_ROOM "up"
@@ -41,6 +42,8 @@ struct server {
     struct scheduler *scheduler;
     struct node *node;
     struct status_source status;
+    struct service_range services;
+    int range_hold; /* -1: none */
 };
 
 const char *server_url(const struct server *s) { return s->url; }
@@ -75,21 +78,24 @@ static int review_token(void *self, struct ctx *ctx, struct http_req *req, const
     return boot_review_token(((struct server *)self)->cluster_kube, ctx, req, token, err);
 }
 
+/* A cluster without a node has no rules on this machine that could meet another's. */
+static int choose_range(struct server *s, struct err *err)
+{
+    AUTOFREE char *cidr = s->o->no_node && s->o->service_cidr ? xstrdup(s->o->service_cidr) : NULL;
+    if (!s->o->no_node && !(cidr = node_service_range(s->o->data_dir, s->o->service_cidr, &s->range_hold, err)))
+        return -1;
+    return service_range_parse(cidr, &s->services, err);
+}
+
 static int start_apiserver(struct server *s, struct err *err)
 {
-    static const char *const names[] = {"kubernetes",
-                                        "kubernetes.default",
-                                        "kubernetes.default.svc",
-                                        "kubernetes.default.svc.cluster.local",
-                                        "localhost",
-                                        "127.0.0.1",
-                                        "10.96.0.1",
-                                        NULL};
+    const char *const names[] = {s->services.api, NULL};
     /* What services/{name}/proxy reaches without a pod. */
     struct apiserver_backend backends[] = {{"kubeflow", "ml-pipeline", pipelines_api_http(s->pipelines.api)}};
     struct apiserver_config cfg = {.data_dir = s->o->data_dir,
                                    .clock = &clock_system,
                                    .cert_names = names,
+                                   .service_cidr = s->services.cidr,
                                    .backends = backends,
                                    .n_backends = ARRAY_LEN(backends)};
     s->apiserver = apiserver_new(&cfg, err);
@@ -117,8 +123,9 @@ static int listen_all(struct server *s, struct err *err)
     if (!s->http)
         return -1;
     struct mount kube_mounts[] = {{.prefix = "/", .api = apiserver_http(s->apiserver)}};
-    static const char *const kube_hosts[] = {
-        "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "10.96.0.1", NULL};
+    const char *const kube_hosts[] = {
+        "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", s->services.api,
+        NULL};
     struct listener_config kube = {.address = s->o->kube_listen,
                                    .tls = apiserver_tls(s->apiserver),
                                    .mounts = kube_mounts,
@@ -182,7 +189,10 @@ static int start_cluster(struct server *s, struct err *err)
     apiserver_on_kinds_changed(s->apiserver, kinds_changed, s->controllers);
     if (!(s->scheduler = scheduler_start(s->cluster_kube, &clock_system, err)))
         return -1;
-    struct wellknown known = {.kube_port = port_of(s->kube_addr), .front_port = port_of(s->front_addr)};
+    struct wellknown known = {.kube_port = port_of(s->kube_addr),
+                              .front_port = port_of(s->front_addr),
+                              .api_ip = s->services.api,
+                              .dns_ip = s->services.dns};
     if (s->o->no_node) /* pods wait for nodes that others register */
         return wellknown_services(s->cluster_kube, &ctx, &known, err);
     struct node_config nc = {.data_dir = s->o->data_dir,
@@ -198,7 +208,8 @@ static int start_cluster(struct server *s, struct err *err)
                              .image_gc_low = s->o->image_gc_low,
                              .kube_addr = s->kube_addr,
                              .front_addr = s->front_addr,
-                             .pod_cidr = s->o->pod_cidr};
+                             .pod_cidr = s->o->pod_cidr,
+                             .service_cidr = s->services.cidr};
     if (!(s->node = node_start(&nc, s->cluster_kube, err)))
         return -1;
     known.gateway = node_gateway(s->node);
@@ -213,9 +224,12 @@ struct server *server_start(const struct server_options *o, struct err *err)
 {
     struct server *s = xcalloc(1, sizeof *s);
     s->o = o;
+    s->range_hold = -1;
     s->status.data_dir = o->data_dir;
     s->volumes_dir = o->no_node ? NULL : fs_join(o->data_dir, "volumes");
     if (!(s->agent = server_agent_path(err)))
+        goto fail;
+    if (choose_range(s, err) < 0)
         goto fail;
     start_gateway(s);
     s->status.store = &s->pipelines.store;
@@ -258,6 +272,8 @@ void server_stop(struct server *s, enum node_stop_mode mode)
         apiserver_stop(s->apiserver);
     pipelines_part_close(&s->pipelines);
     gateway_free(s->gateway);
+    if (s->range_hold >= 0)
+        close(s->range_hold);
     free(s->url);
     free(s->kube_url);
     free(s->agent);

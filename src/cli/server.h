@@ -18,7 +18,7 @@ struct server_options {
     const char *const *image_mirrors, *const *insecure_registries;         /* NULL-terminated */
     const char *registries_file, *docker_config;                           /* NULL: the usual one; none */
     unsigned image_gc_high, image_gc_low;                                  /* percent; 0: the usual */
-    const char *pod_cidr;
+    const char *pod_cidr, *service_cidr;                                   /* NULL: chosen */
     const struct caller *caller;
 };
 struct server;

@@ -7,7 +7,8 @@
 
 struct wellknown {
     int kube_port, front_port;
-    const char *gateway; /* under which pods see this machine; NULL: Services without endpoints */
+    const char *api_ip, *dns_ip; /* addresses of the first two */
+    const char *gateway;         /* under which pods see this machine; NULL: Services without endpoints */
 };
 /* Makes them, or brings them to what they should be. */
 int wellknown_services(struct kube *k, const struct ctx *ctx, const struct wellknown *w, struct err *err);

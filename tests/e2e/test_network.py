@@ -1,5 +1,6 @@
 """Services, EndpointSlices and cluster DNS, seen from pods with Python."""
-import json
+import socket
+import subprocess
 import time
 
 import pytest
@@ -8,6 +9,15 @@ from conftest import needs_node, start
 from test_volumes import apply, get, phase, run, wait
 
 pytestmark = needs_node
+
+ASKER = '''
+import http.server
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
+    def log_message(self, *a): pass
+http.server.ThreadingHTTPServer(("", 8080), H).serve_forever()
+'''
 
 SERVER = '''
 import http.server, os
@@ -27,6 +37,10 @@ def python(name, code, labels=None, ns=None, **spec):
 
 def service(name, ports=({'port': 80, 'targetPort': 'web'},), **spec):
     return {'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': name}, 'spec': {'selector': {'app': 'web'}, 'ports': list(ports), **spec}}
+
+
+def dns_ip(t):
+    return get(t, 'svc', '-n', 'kube-system', 'kube-dns')['spec']['clusterIP']
 
 
 CLIENT = '''
@@ -74,6 +88,17 @@ def test_a_pod_reaches_itself_through_its_service(cluster):
     assert run(cluster, python('selfish', code, {'app': 'self'})) == 'selfish\n'
 
 
+def test_a_pod_sees_who_asks(cluster):
+    """Nobody's address is hidden: not by a Service, not without, in no order of who spoke first."""
+    t = cluster
+    apply(t, python('asked', ASKER, {'app': 'asked'}), service('asked', selector={'app': 'asked'}))
+    wait(t, ('endpoints', 'asked'), lambda o: o and o.get('subsets'))
+    ip = get(t, 'pod', 'asked')['status']['podIP']
+    code = CLIENT + f'import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(("{ip}", 9)); own = s.getsockname()[0]\n'
+    code += f'print([get(u) == own for u in ("http://asked", "http://{ip}:8080", "http://asked")])'
+    assert run(t, python('who', code)) == '[True, True, True]\n'
+
+
 def test_names(cluster):
     t = cluster
     ip = get(t, 'svc', 'web')['spec']['clusterIP']
@@ -95,17 +120,17 @@ print(open("/etc/resolv.conf").read())
     assert lines[2] in ('-2 -2', '-5 -5', '-3 -2', '-2 -5')
     assert lines[3] == 'web.default.svc.cluster.local box.head.default.svc.cluster.local'
     assert lines[4].startswith('search default.svc.cluster.local svc.cluster.local cluster.local')
-    assert lines[5] == 'nameserver 10.96.0.10' and 'options ndots:5' in lines[6]
+    assert lines[5] == f'nameserver {dns_ip(t)}' and 'options ndots:5' in lines[6]
 
 
 def test_dns_policies(cluster):
     show = 'print(open("/etc/resolv.conf").read(), end="")'
     out = run(cluster, python('d1', show, dnsPolicy='None', dnsConfig={'nameservers': ['1.2.3.4'], 'searches': ['a.b'], 'options': [{'name': 'ndots', 'value': '2'}, {'name': 'edns0'}]}))
     assert out == 'search a.b\nnameserver 1.2.3.4\noptions ndots:2 edns0\n'
-    assert '10.96.0.10' not in run(cluster, python('d2', show, dnsPolicy='Default'))
+    assert dns_ip(cluster) not in run(cluster, python('d2', show, dnsPolicy='Default'))
     out = run(cluster, python('d3', show, dnsConfig={'searches': ['x.y'], 'options': [{'name': 'ndots', 'value': '1'}]}))
     assert 'x.y' in out and 'options ndots:1' in out
-    assert '10.96.0.10' in run(cluster, python('d4', show, dnsPolicy='ClusterFirstWithHostNet', hostNetwork=True))
+    assert dns_ip(cluster) in run(cluster, python('d4', show, dnsPolicy='ClusterFirstWithHostNet', hostNetwork=True))
 
 
 def test_nobody_is_refused_at_once(cluster):
@@ -157,6 +182,75 @@ def test_this_machine_and_node_ports(cluster):
         assert fetch(url) in ('w1', 'w2'), url
     out = t.kubectl('get', 'svc', 'open').stdout
     assert f'open   NodePort   {s["clusterIP"]}' in out and f'80:{s["ports"][0]["nodePort"]}/TCP' in out
+
+
+def test_this_machine_is_refused_at_once_where_nobody_is(cluster):
+    ip = get(cluster, 'svc', 'empty')['spec']['clusterIP']
+    began = time.monotonic()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((ip, 80), 10)
+    assert time.monotonic() - began < 2
+
+
+def test_two_clusters_on_one_machine(cluster):
+    """Each has a range of its own: a pod of the machine's network asks its own API and its own name server."""
+    other = start()
+    try:
+        code = CLIENT + '''
+import os, socket, ssl
+c = ssl.create_default_context(cafile="/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+try: print(urllib.request.urlopen("https://%s/api" % os.environ["KUBERNETES_SERVICE_HOST"], context=c, timeout=10).status)
+except urllib.error.HTTPError as e: print(e.code)
+print(socket.gethostbyname("only.default.svc.cluster.local"))
+'''
+        ips = []
+        for t in (cluster, other):
+            apply(t, service('only', selector={'app': 'nobody'}))
+            out = run(t, python('own', code, hostNetwork=True, dnsPolicy='ClusterFirstWithHostNet')).split()
+            ips.append(get(t, 'svc', 'only')['spec']['clusterIP'])
+            assert out[0] in ('200', '401', '403') and out[1] == ips[-1]
+        assert dns_ip(cluster) != dns_ip(other) and ips[0].split('.')[:2] != ips[1].split('.')[:2]
+        with_route = subprocess.run(['ip', 'route'], capture_output=True, text=True).stdout
+        assert f"{dns_ip(other).rsplit('.', 2)[0]}.0.0/16 dev tm" in with_route
+    finally:
+        other.purge()
+
+
+def test_names_are_answered_again_after_a_restart():
+    """While tidemill is down pods have no names (README); with `up` they have, at the same address and from the same socket."""
+    t = start()
+    try:
+        code = '''
+import socket, struct, time
+server = [l.split()[1] for l in open("/etc/resolv.conf") if l.startswith("nameserver")][0]
+q = struct.pack(">HHHHHH", 7, 0x100, 1, 0, 0, 0) + b"".join(bytes([len(p)]) + p for p in b"kubernetes.default.svc.cluster.local".split(b".")) + b"\\0\\0\\1\\0\\1"
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.5); s.connect((server, 53))
+while True:
+    try: s.send(q); ok = len(s.recv(512)) > len(q)
+    except OSError: ok = False
+    print(time.time(), ok, flush=True)
+    time.sleep(0.1)
+'''
+        apply(t, python('asks', code))
+        wait(t, ('pod', 'asks'), phase('Running'))
+
+        def answered():
+            lines = [l.split() for l in t.kubectl('logs', 'asks').stdout.splitlines()]
+            return [float(when) for when, ok in lines if ok == 'True']
+        until = time.monotonic() + 20
+        while not answered() and time.monotonic() < until:
+            time.sleep(0.2)
+        assert answered()
+        t.kill()
+        time.sleep(2)
+        t.start()
+        ready = time.time()
+        while answered()[-1] < ready and time.time() < ready + 10:
+            time.sleep(0.2)
+        after = [when for when in answered() if when > ready - 1]
+        assert after and after[0] - ready < 3
+    finally:
+        t.purge()
 
 
 def test_addresses_are_never_given_twice():

@@ -239,7 +239,7 @@ int admit_priority_class(struct op *op, jval *old, jval *now, struct err *err);
 int admit_pod_security(struct op *op, jval *old, jval *now, struct err *err);
 
 /* services.c: addresses and node ports. */
-struct services *services_new(void);
+struct services *services_new(const char *cidr, struct err *err);
 void services_free(struct services *s);
 /* The two names of the address agree, what a change of type leaves behind goes, what was given before is kept. old NULL: new. */
 void services_normalize(struct op *op, jval *old, struct jm *m);

@@ -52,8 +52,7 @@ static int load_server_cert(struct keys *k, const char *dir, const char *const *
                                          "kubernetes",
                                          "kubernetes.default",
                                          "kubernetes.default.svc",
-                                         "kubernetes.default.svc.cluster.local",
-                                         "10.96.0.1"};
+                                         "kubernetes.default.svc.cluster.local"};
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
         strlist_add(&names, always[i]);
     for (; more && *more; more++)

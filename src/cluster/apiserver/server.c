@@ -42,7 +42,8 @@ static int start(struct apiserver *a, const struct apiserver_config *cfg, struct
     if (!a->signer)
         return -1;
     a->rbac = rbac_new(a);
-    a->services = services_new();
+    if (!(a->services = services_new(cfg->service_cidr, err)))
+        return -1;
     a->log_pool = pool_new("log", LOG_THREADS, 10000);
     a->http = http_face_new(a);
     return bootstrap(a, err);

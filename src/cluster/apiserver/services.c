@@ -10,18 +10,10 @@
 #include "base/id.h"
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
+#include "kube/service_range.h"
 #include "kube/validate.h"
 
-#define RANGE      "10.96.0.0/16"
-#define RANGE_BASE 0x0a600000u
-#define RANGE_SIZE 65536u
-
-enum {
-    STATIC_BAND = 256, /* for those who choose their address themselves */
-    PORT_FIRST = 30000,
-    PORT_LAST = 32767,
-    TRIES = 200000
-};
+enum { PORT_FIRST = 30000, PORT_LAST = 32767, TRIES = 200000, BAND_MAX = 256 };
 
 /* Who has it, or is about to. */
 struct holder {
@@ -29,7 +21,9 @@ struct holder {
     bool on_its_way; /* not stored yet: counts whatever the store says */
 };
 struct services {
-    pthread_mutex_t lock;
+    struct service_range range;
+    uint32_t band;        /* the lower addresses are for those who choose themselves */
+    pthread_mutex_t lock; /* all below */
     bool loaded;
     struct strmap taken; /* "10.96.0.7", "TCP/30001" -> struct holder */
 };
@@ -41,9 +35,14 @@ static void holder_free(void *p)
     free(h);
 }
 
-struct services *services_new(void)
+struct services *services_new(const char *cidr, struct err *err)
 {
+    struct service_range range;
+    if (service_range_parse(cidr, &range, err) < 0)
+        return NULL;
     struct services *s = xcalloc(1, sizeof *s);
+    s->range = range;
+    s->band = range.size / 16 > BAND_MAX ? BAND_MAX : range.size / 16;
     pthread_mutex_init(&s->lock, NULL);
     s->taken = STRMAP_INIT(holder_free);
     return s;
@@ -141,19 +140,13 @@ static uint32_t random_below(uint32_t n)
 
 /* ---- addresses ----------------------------------------------------------------------------------------------------- */
 
-static bool in_range(const char *ip)
-{
-    struct in_addr a;
-    return inet_pton(AF_INET, ip, &a) == 1 && ntohl(a.s_addr) - RANGE_BASE < RANGE_SIZE;
-}
-
 /* One that nobody has: from the upper band first, as those who choose take from the lower one. */
 static bool take_any(struct services *s, struct store_coll *coll, const char *key, char out[INET_ADDRSTRLEN], struct strlist *got)
 {
     for (int i = 0; i < TRIES; i++) {
-        uint32_t part =
-            i < TRIES / 2 ? STATIC_BAND + random_below(RANGE_SIZE - STATIC_BAND - 1) : 1 + random_below(RANGE_SIZE - 2);
-        struct in_addr a = {.s_addr = htonl(RANGE_BASE | part)};
+        uint32_t size = s->range.size;
+        uint32_t part = i < TRIES / 2 ? s->band + random_below(size - s->band - 1) : 1 + random_below(size - 2);
+        struct in_addr a = {.s_addr = htonl(s->range.base | part)};
         inet_ntop(AF_INET, &a, out, INET_ADDRSTRLEN);
         if (take(s, coll, out, key, got))
             return true;
@@ -179,16 +172,16 @@ static void give_address(struct op *op, jval *old, struct jm *m, const char *key
         if (take_any(s, op->res->coll, key, any, got))
             set_address(m, spec, any);
         else
-            fault_forbidden(f, "spec.clusterIPs", "no address of " RANGE " is free");
+            fault_forbidden(f, "spec.clusterIPs", "no address of %s is free", s->range.cidr);
         return;
     }
     if (str_eq(ip, "None") || str_eq(ip, service_spec_cluster_ip(service_spec(old))))
         return;
     JSON_REF(shown) = jm_freeze_val(service_spec_mut_cluster_ips(spec));
-    if (!in_range(ip))
-        fault_invalid(
-            f, "spec.clusterIPs", json_root(shown),
-            "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is " RANGE, ip, ip);
+    if (!service_range_has(&s->range, ip))
+        fault_invalid(f, "spec.clusterIPs", json_root(shown),
+                      "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s",
+                      ip, ip, s->range.cidr);
     else if (!take(s, op->res->coll, ip, key, got))
         fault_invalid(f, "spec.clusterIPs", json_root(shown), "failed to allocate IP %s: provided IP is already allocated", ip);
 }

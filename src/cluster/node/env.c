@@ -257,22 +257,19 @@ static int add_env(struct kube *kube, const struct ctx *ctx, const struct pod_fa
 }
 
 /* KUBERNETES_* of Service default/kubernetes, which every pod gets. */
-static void add_kubernetes(struct strmap *vars)
+static void add_kubernetes(const char *ip, struct strmap *vars)
 {
-    static const struct {
-        const char *name, *value;
-    } always[] = {
-        {"KUBERNETES_SERVICE_HOST", KUBE_SERVICE_IP},
-        {"KUBERNETES_SERVICE_PORT", "443"},
-        {"KUBERNETES_SERVICE_PORT_HTTPS", "443"},
-        {"KUBERNETES_PORT", "tcp://" KUBE_SERVICE_IP ":443"},
-        {"KUBERNETES_PORT_443_TCP", "tcp://" KUBE_SERVICE_IP ":443"},
-        {"KUBERNETES_PORT_443_TCP_PROTO", "tcp"},
-        {"KUBERNETES_PORT_443_TCP_PORT", "443"},
-        {"KUBERNETES_PORT_443_TCP_ADDR", KUBE_SERVICE_IP},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(always); i++)
-        strmap_put(vars, always[i].name, xstrdup(always[i].value));
+    static const char *const hosts[] = {"KUBERNETES_SERVICE_HOST", "KUBERNETES_PORT_443_TCP_ADDR"};
+    static const char *const urls[] = {"KUBERNETES_PORT", "KUBERNETES_PORT_443_TCP"};
+    static const char *const ports[] = {"KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS",
+                                        "KUBERNETES_PORT_443_TCP_PORT"};
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
+        strmap_put(vars, hosts[i], xstrdup(ip));
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++)
+        strmap_put(vars, urls[i], xasprintf("tcp://%s:443", ip));
+    for (size_t i = 0; i < ARRAY_LEN(ports); i++)
+        strmap_put(vars, ports[i], xstrdup("443"));
+    strmap_put(vars, "KUBERNETES_PORT_443_TCP_PROTO", xstrdup("tcp"));
 }
 
 int env_build(struct kube *kube, const struct ctx *ctx, const struct pod_facts *f, jval *container,
@@ -290,7 +287,7 @@ int env_build(struct kube *kube, const struct ctx *ctx, const struct pod_facts *
     }
     if (pod_spec_enable_service_links(pod_spec(f->pod), true))
         service_net_env(f->services, obj_namespace(f->pod), vars);
-    add_kubernetes(vars);
+    add_kubernetes(f->api_ip, vars);
     jval *from = container_env_from(container), *env = container_env(container);
     for (size_t i = 0; i < jv_len(from); i++)
         if (add_env_from(kube, ctx, obj_namespace(f->pod), jv_at(from, i), vars, skipped, err) < 0)

@@ -14,6 +14,7 @@ struct service_net;
 struct pod_facts {
     jval *pod;
     const char *pod_ip, *host_ip, *node_name;
+    const char *api_ip;                  /* of Service default/kubernetes */
     struct service_net *services;        /* may be NULL */
     int64_t node_cpu_milli, node_memory; /* what the node has: the limit of those that have none */
 };

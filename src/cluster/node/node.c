@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "cluster/node/images/images.h"
+#include "cluster/node/network/service_claim.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
@@ -293,6 +294,9 @@ static void node_free(struct node *n)
 
 static int check_config(const struct node_config *cfg, struct err *err)
 {
+    struct service_range range;
+    if (service_range_parse(cfg->service_cidr, &range, err) < 0)
+        return -1;
     if (str_empty(cfg->data_dir) || cfg->data_dir[0] != '/' || strpbrk(cfg->data_dir, ":,\\"))
         return err_set(err, ERR_BAD_REQUEST, "data directory \"%s\" must be an absolute path without ':', ',' and '\\'",
                        cfg->data_dir ? cfg->data_dir : "");
@@ -408,9 +412,11 @@ static int open_parts(struct node *n, const struct node_config *cfg, struct err 
     n->checks = checks_new(&(struct checks_config){
         .runtime = n->runtime, .events = n->events, .clock = n->clock, .changed = pod_changed, .self = n});
     fill_host(n, cfg);
+    service_range_parse(cfg->service_cidr, &n->host.service_range, NULL); /* checked before */
     return node_load(n, err);
 }
 
+static bool has_services(void *self) { return runtime_crun_has_services(((struct node *)self)->runtime); }
 static bool is_ready(void *self) { return node_ready(self, NULL); }
 
 /* Only where there is a network of pods. */
@@ -419,13 +425,15 @@ static void start_services(struct node *n, const struct node_config *cfg)
     if (!n->runtime->ops->services)
         return;
     ERR(e);
-    AUTOFREE char *instance = runtime_crun_instance(n->runtime), *pods = runtime_crun_cidr(n->runtime);
+    AUTOFREE char *instance = runtime_crun_instance(n->runtime);
     struct service_net_config sc = {.kube = n->kube,
                                     .clock = n->clock,
                                     .runtime = n->runtime,
+                                    .node_dir = n->node_dir,
                                     .instance = instance,
                                     .gateway = n->gateway,
-                                    .pods = pods,
+                                    .range = n->host.service_range,
+                                    .own = has_services,
                                     .kube_addr = cfg->kube_addr,
                                     .front_addr = cfg->front_addr,
                                     .ready = is_ready,
@@ -560,6 +568,11 @@ void node_stop(struct node *n, enum node_stop_mode mode)
  * --------------------------------------------------------------------------------------------------------------------------- */
 
 const struct node_api *node_api(struct node *n) { return &n->api; }
+char *node_service_range(const char *data_dir, const char *wanted, int *hold, struct err *err)
+{
+    return service_claim(data_dir, SERVICE_CLAIMS_DIR, wanted, hold, err);
+}
+
 const char *node_name(struct node *n) { return n->name; }
 const char *node_gateway(struct node *n) { return n->services ? n->gateway : NULL; }
 

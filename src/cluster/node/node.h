@@ -36,9 +36,11 @@ struct node_config {
     const char *docker_config;              /* a file of credentials like ~/.docker/config.json; NULL: none */
     unsigned image_gc_high, image_gc_low;   /* percent of the disk; 0: 85 and 80 */
     const char *const *host_envs;           /* prefixes (venv, conda, pyenv) seen copy-on-write, their bin first in PATH */
-    const char *kube_addr;          /* where the Kubernetes API listens ("127.0.0.1:6443"); reached by pods as 10.96.0.1:443 */
+    const char
+        *kube_addr; /* where the Kubernetes API listens ("127.0.0.1:6443"); reached by pods as Service default/kubernetes */
     const char *front_addr;         /* the front door; reached by pods as <bridge address>:<its port>. May be NULL */
     const char *pod_cidr;           /* a /16 or smaller; NULL: derived from the instance id, avoiding the machine's routes */
+    const char *service_cidr;       /* where Services have their addresses; NULL: the usual (kube/service_range.h) */
     unsigned max_pods;              /* 0: 500 */
     int64_t log_max_bytes;          /* a log file is rotated beyond this; 0: 10 MiB */
     unsigned log_max_files;         /* per container, the current one included; 0: 5 */
@@ -62,6 +64,10 @@ void node_stop(struct node *n, enum node_stop_mode mode);
 /* Takes back what a node that is no longer running left on the machine (containers, mounts, links, rules, cgroups). For `down
  * --purge`. */
 int node_sweep(const struct node_config *cfg, struct err *err);
+
+/* The range of Services for a data directory, to be known before its API server starts (network/service_claim.h). The caller
+ * frees; *hold is closed after node_stop, when it is not -1. */
+char *node_service_range(const char *data_dir, const char *wanted, int *hold, struct err *err);
 
 /* What the API server asks of the node. Valid until node_stop. */
 const struct node_api *node_api(struct node *n);

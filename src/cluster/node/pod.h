@@ -33,6 +33,7 @@
 #include "cluster/node/runtime/runtime.h"
 #include "kube/events.h"
 #include "kube/kube.h"
+#include "kube/service_range.h"
 
 enum pod_state { POD_NEW, POD_SETUP, POD_INIT, POD_RUN, POD_STOPPING, POD_ENDED, POD_GONE };
 /* How far the end of a container that runs is: see pod_end.c. */
@@ -101,6 +102,7 @@ struct pod_host {
     struct checks *checks;
     const struct clock *clock;
     struct service_net *services; /* may be NULL */
+    struct service_range service_range;
     const char *node_name, *node_dir, *log_dir, *agent_path, *host_ip, *gateway;
     int64_t node_cpu_milli, node_memory;
     int64_t backoff_base_ns;

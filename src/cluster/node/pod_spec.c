@@ -30,6 +30,7 @@ struct pod_facts pod_facts(const struct pod_host *h, const struct pod *p)
                               .pod_ip = p->sandbox.ip,
                               .host_ip = h->host_ip,
                               .node_name = h->node_name,
+                              .api_ip = h->service_range.api,
                               .services = h->services,
                               .node_cpu_milli = h->node_cpu_milli,
                               .node_memory = h->node_memory};
@@ -108,7 +109,7 @@ static int add_resolv(const struct pod_host *h, const struct pod *p, struct buf 
     AUTOFREE char *machine = podnet_resolv_conf(h->gateway, err);
     if (!machine)
         return -1;
-    AUTOFREE char *text = pod_resolv_conf(json_root(p->obj), h->services != NULL, machine);
+    AUTOFREE char *text = pod_resolv_conf(json_root(p->obj), h->services ? h->service_range.dns : NULL, machine);
     buf_adds(b, text);
     return 0;
 }

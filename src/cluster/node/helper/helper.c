@@ -61,7 +61,8 @@ static int op_net_up(struct helper_state *s, const struct helper_packet *p, stru
 {
     static const char *const nft[] = {"/usr/sbin/nft", "-f", "-", NULL};
     const char *bridge = p->v[0];
-    if (net_bridge_up(bridge, p->v[1], atoi(p->v[2]), atoi(p->v[3]), err) < 0)
+    if (net_bridge_up(bridge, p->v[1], atoi(p->v[2]), atoi(p->v[3]), err) < 0 ||
+        (*p->v[5] && net_route_up(bridge, p->v[5], err) < 0))
         return -1;
     /* Pods reach services that listen on the machine's loopback only through the rules' DNAT, which needs route_localnet. */
     AUTOFREE char *localnet = xasprintf("/proc/sys/net/ipv4/conf/%s/route_localnet", bridge);
@@ -107,10 +108,9 @@ static int do_netns_add(struct helper_state *s, const struct helper_packet *p, s
                          .ipc_path = ipc,
                          .link = name,
                          .address = p->v[1],
-                         .prefix = atoi(p->v[2]),
-                         .gateway = p->v[3],
-                         .bridge = p->v[4],
-                         .mtu = atoi(p->v[5])};
+                         .gateway = p->v[2],
+                         .bridge = p->v[3],
+                         .mtu = atoi(p->v[4])};
     if (netns_del(s, name, err) < 0)
         return -1;
     if (net_pod_up(&np, err) == 0)
@@ -244,8 +244,8 @@ static const struct {
     op_fn *fn;
     uint32_t min_strings;
 } ops[] = {
-    [HELPER_INIT] = {op_init, 2},           [HELPER_NET_UP] = {op_net_up, 5},       [HELPER_NET_DOWN] = {op_net_down, 3},
-    [HELPER_NETNS_ADD] = {op_netns_add, 6}, [HELPER_NETNS_DEL] = {op_netns_del, 1}, [HELPER_TMPFS] = {op_tmpfs, 2},
+    [HELPER_INIT] = {op_init, 2},           [HELPER_NET_UP] = {op_net_up, 6},       [HELPER_NET_DOWN] = {op_net_down, 3},
+    [HELPER_NETNS_ADD] = {op_netns_add, 5}, [HELPER_NETNS_DEL] = {op_netns_del, 1}, [HELPER_TMPFS] = {op_tmpfs, 2},
     [HELPER_UNMOUNT] = {op_unmount, 1},     [HELPER_SPAWN] = {op_spawn, 3},         [HELPER_RUN] = {op_run, 1},
     [HELPER_REMOVE] = {op_remove, 1},       [HELPER_KILL] = {op_kill, 3},           [HELPER_CGROUP_RM] = {op_cgroup_rm, 1},
     [HELPER_PIDNS] = {op_pidns, 2},         [HELPER_EXEC] = {op_exec, 6},           [HELPER_DIAL] = {op_dial, 3},

@@ -9,12 +9,14 @@
 #include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/str.h"
 
 struct nl {
     struct mnl_socket *s;
@@ -85,21 +87,34 @@ static int address_add(struct nl *nl, unsigned index, const char *address, int p
     return nl_talk(nl, h) < 0 && errno != EEXIST ? err_errno(err, "giving address %s/%d to link %u", address, prefix, index) : 0;
 }
 
-static int route_default(struct nl *nl, unsigned index, const char *gateway, struct err *err)
+/* A range on a link, or (gateway not NULL) all the rest by way of a gateway that is on it. */
+static int route_add(struct nl *nl, unsigned index, const char *range, int prefix, const char *gateway, struct err *err)
 {
     struct in_addr a;
-    if (inet_pton(AF_INET, gateway, &a) != 1)
-        return err_set(err, ERR_BAD_REQUEST, "\"%s\" is no IPv4 address", gateway);
+    if (inet_pton(AF_INET, gateway ? gateway : range, &a) != 1)
+        return err_set(err, ERR_BAD_REQUEST, "\"%s\" is no IPv4 address", gateway ? gateway : range);
     struct nlmsghdr *h = nl_message(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
     struct rtmsg *r = mnl_nlmsg_put_extra_header(h, sizeof *r);
     r->rtm_family = AF_INET;
     r->rtm_table = RT_TABLE_MAIN;
     r->rtm_protocol = RTPROT_STATIC;
-    r->rtm_scope = RT_SCOPE_UNIVERSE;
+    r->rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
     r->rtm_type = RTN_UNICAST;
-    mnl_attr_put_u32(h, RTA_GATEWAY, a.s_addr);
+    r->rtm_dst_len = gateway ? 0 : (uint8_t)prefix;
+    mnl_attr_put_u32(h, gateway ? RTA_GATEWAY : RTA_DST, a.s_addr);
     mnl_attr_put_u32(h, RTA_OIF, index);
-    return nl_talk(nl, h) < 0 ? err_errno(err, "adding the default route by %s", gateway) : 0;
+    return nl_talk(nl, h) < 0 ? err_errno(err, "adding the route %s %s", gateway ? "by" : "to", gateway ? gateway : range) : 0;
+}
+
+int net_route_up(const char *link, const char *cidr, struct err *err)
+{
+    NL(nl);
+    const char *slash = strchr(cidr, '/');
+    unsigned index = if_nametoindex(link);
+    if (!slash || !index)
+        return err_set(err, ERR_BAD_REQUEST, "no route to %s by %s", cidr, link);
+    AUTOFREE char *range = xstrndup(cidr, (size_t)(slash - cidr));
+    return nl_open(&nl, err) < 0 ? -1 : route_add(&nl, index, range, atoi(slash + 1), NULL, err);
 }
 
 int net_bridge_up(const char *name, const char *address, int prefix, int mtu, struct err *err)
@@ -219,9 +234,10 @@ int net_pod_up(const struct net_pod *p, struct err *err)
     if (!mnl_nlmsg_ok(a, (int)n) || a->nlmsg_type != RTM_NEWLINK)
         return err_set(err, ERR_INTERNAL, "eth0 of %s cannot be found", p->net_path);
     unsigned eth0 = (unsigned)((const struct ifinfomsg *)mnl_nlmsg_get_payload(a))->ifi_index;
-    if (link_up(&inside, eth0, err) < 0 || address_add(&inside, eth0, p->address, p->prefix, err) < 0)
+    if (link_up(&inside, eth0, err) < 0 || address_add(&inside, eth0, p->address, 32, err) < 0 ||
+        route_add(&inside, eth0, p->gateway, 32, NULL, err) < 0)
         return -1;
-    return route_default(&inside, eth0, p->gateway, err);
+    return route_add(&inside, eth0, NULL, 0, p->gateway, err);
 }
 
 int net_link_delete(const char *name, struct err *err)

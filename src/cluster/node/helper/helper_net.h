@@ -7,11 +7,15 @@
 
 /* A bridge with an address, up. */
 int net_bridge_up(const char *name, const char *address, int prefix, int mtu, struct err *err);
+/* A range of addresses leads to that link. */
+int net_route_up(const char *link, const char *cidr, struct err *err);
 /* New network and ipc namespaces pinned at net_path and ipc_path, with lo up and an eth0 that has address and default route; its
- * other end is `link` on the bridge. The caller's namespaces are the same before and after. */
+ * other end is `link` on the bridge. It has no neighbours but the gateway: pods reach each other through the machine, which sees
+ * both ways of what it led elsewhere, so that nobody's address has to be hidden. The caller's namespaces are the same before and
+ * after. */
 struct net_pod {
     const char *net_path, *ipc_path, *link, *bridge, *address, *gateway;
-    int prefix, mtu;
+    int mtu;
 };
 int net_pod_up(const struct net_pod *p, struct err *err);
 /* A socket of that network namespace (path "": ours) on its way to a port of its loopback: non-blocking, maybe not connected yet.

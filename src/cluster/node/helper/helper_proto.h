@@ -12,7 +12,7 @@
 
 enum helper_op {
     HELPER_INIT = 1,  /* node dir, instance id -> "MODE SWAP CONTROLLERS DETAIL" of struct cgroup_info */
-    HELPER_NET_UP,    /* bridge, address, prefix length, MTU, nftables script */
+    HELPER_NET_UP,    /* bridge, address, prefix length, MTU, nftables script, range that leads to it (or "") */
     HELPER_NET_DOWN,  /* bridge, nftables table, "1" to turn ip_forward off again */
     HELPER_NETNS_ADD, /* name, address, prefix length, gateway, bridge, MTU */
     HELPER_NETNS_DEL, /* name */

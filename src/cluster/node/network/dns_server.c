@@ -291,21 +291,25 @@ static void *serve(void *arg)
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
-/* The same port for both: one that UDP gives, if TCP has it too. */
+/* The same port for both: the one that is wanted, or one that UDP gives, if TCP has it too. */
 static int open_sockets(struct dns_server *s, int *port, struct err *err)
 {
     for (int i = 0; i < PORT_TRIES; i++) {
-        struct sockaddr_in a = {.sin_family = AF_INET};
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(i == 0 ? *port : 0))};
+        int one = 1;
         socklen_t len = sizeof a;
         inet_pton(AF_INET, s->cfg.listen, &a.sin_addr);
         s->udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (s->udp < 0 || s->tcp < 0)
             return err_errno(err, "opening the name server's sockets");
-        if (bind(s->udp, (struct sockaddr *)&a, sizeof a) < 0 || getsockname(s->udp, (struct sockaddr *)&a, &len) < 0)
+        setsockopt(s->tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        bool bound = bind(s->udp, (struct sockaddr *)&a, sizeof a) == 0;
+        if ((!bound && !a.sin_port) || getsockname(s->udp, (struct sockaddr *)&a, &len) < 0)
             return err_errno(err, "opening the name server on %s", s->cfg.listen);
-        *port = ntohs(a.sin_port);
-        if (bind(s->tcp, (struct sockaddr *)&a, sizeof a) == 0 && listen(s->tcp, CLIENTS) == 0)
+        if (bound)
+            *port = ntohs(a.sin_port);
+        if (bound && bind(s->tcp, (struct sockaddr *)&a, sizeof a) == 0 && listen(s->tcp, CLIENTS) == 0)
             return 0;
         close(s->udp);
         close(s->tcp);

@@ -12,7 +12,7 @@
 
 struct dns_server_config {
     struct zone_source zone;
-    const char *listen; /* IPv4 address; the port is any free one, the same for UDP and TCP */
+    const char *listen; /* IPv4 address */
     const char *avoid;  /* a resolver that is ourselves; may be NULL */
     /* The text of the machine's resolv.conf, malloc'd; asked again now and then. */
     char *(*resolvers)(void *self);
@@ -20,6 +20,7 @@ struct dns_server_config {
     int timeout_ms;         /* of one try; 0: 2000 */
 };
 struct dns_server;
+/* *port: the one that is wanted, or 0, becomes the one that it has, the same for UDP and TCP: another when that is not free. */
 struct dns_server *dns_server_start(const struct dns_server_config *cfg, int *port, struct err *err);
 void dns_server_stop(struct dns_server *s); /* NULL is fine */
 

@@ -86,7 +86,7 @@ static char *write_all(const struct resolv *r)
     return xstrdup(buf_str(&b));
 }
 
-char *pod_resolv_conf(jval *pod, bool cluster, const char *machine)
+char *pod_resolv_conf(jval *pod, const char *cluster, const char *machine)
 {
     jval *spec = pod_spec(pod);
     const char *policy = pod_spec_dns_policy(spec), *ns = obj_namespace(pod);
@@ -97,7 +97,7 @@ char *pod_resolv_conf(jval *pod, bool cluster, const char *machine)
         /* only what dnsConfig says */
     } else if (wants && cluster) {
         AUTOFREE char *first = xasprintf("%s.svc.cluster.local", ns);
-        add(&r.servers, CLUSTER_DNS_IP);
+        add(&r.servers, cluster);
         add(&r.searches, first);
         add(&r.searches, "svc.cluster.local");
         add(&r.searches, "cluster.local");

@@ -20,6 +20,7 @@ enum { AHEAD = 4, FILL_PAUSE_US = 30000, GATEWAY_PART = 1, FIRST_PART = 2 };
 
 struct podnet {
     struct helper *helper;
+    struct service_range services;
     char *node_dir, *instance, *kube_addr, *front_addr, *cidr;
     uint32_t base, mask; /* host byte order */
     int prefix, mtu;
@@ -27,7 +28,7 @@ struct podnet {
     bool we_forward; /* ip_forward was off before us */
     struct pool *worker;
     pthread_mutex_t lock; /* all below */
-    bool up, stopping, filling;
+    bool up, stopping, filling, has_services;
     uint8_t *used; /* one bit an address */
     uint32_t next; /* addresses are used in turn: one that just went is not given again at once */
     uint32_t ahead[AHEAD];
@@ -100,8 +101,8 @@ char *podnet_choose_cidr(const char *instance)
         h = (h ^ (uint8_t)*c) * 16777619U;
     for (unsigned i = 0; i < 128; i++) {
         unsigned second = 64 + (h + i) % 128;
-        /* 10.96 is where Services have their addresses. */
-        AUTOFREE char *cidr = second == 96 ? NULL : xasprintf("10.%u.0.0/16", second);
+        /* 10.96.0.0/12 is where Services have their addresses. */
+        AUTOFREE char *cidr = second >> 4 == 96 >> 4 ? NULL : xasprintf("10.%u.0.0/16", second);
         AUTOFREE char *conflict = cidr ? podnet_conflict(cidr, NULL) : NULL;
         if (cidr && !conflict)
             return TAKE(cidr);
@@ -228,7 +229,7 @@ char *podnet_rules(const struct podnet *n, const char *resolver)
     buf_addf(&b, "  chain early {\n    type filter hook prerouting priority raw; policy accept;\n");
     buf_addf(&b, "    iifname \"%s\" ip daddr 127.0.0.0/8 drop\n    iifname \"%s\" ip saddr != %s drop\n  }\n", t, t, n->cidr);
     buf_addf(&b, "  chain to_services {\n    type nat hook prerouting priority dstnat; policy accept;\n");
-    add_service(n, &b, KUBE_SERVICE_IP, 443, n->kube_addr);
+    add_service(n, &b, n->services.api, 443, n->kube_addr);
     add_service(n, &b, n->gateway, 0, n->kube_addr);
     add_service(n, &b, n->gateway, 0, n->front_addr);
     for (int udp = 0; resolver && udp < 2; udp++)
@@ -242,6 +243,9 @@ char *podnet_rules(const struct podnet *n, const char *resolver)
              "    iifname \"%s\" accept\n    oifname \"%s\" ct state established,related accept\n"
              "    oifname \"%s\" ct status dnat accept\n    oifname \"%s\" drop\n  }\n",
              t, t, t, t);
+    /* Pods reach each other through us (helper_net.h); nobody is to tell them of a shorter way. */
+    buf_addf(&b, "  chain no_shorter_way {\n    type filter hook output priority filter; policy accept;\n");
+    buf_addf(&b, "    oifname \"%s\" icmp type redirect drop\n  }\n", t);
     buf_addf(&b, "  chain outwards {\n    type nat hook postrouting priority srcnat; policy accept;\n");
     buf_addf(&b, "    ip saddr %s oifname != \"%s\" masquerade\n  }\n}\n", n->cidr, t);
     return buf_steal(&b, NULL);
@@ -295,12 +299,11 @@ static char *name_of(const struct podnet *n, uint32_t part) { return xasprintf("
 
 static int namespace_add(struct podnet *n, uint32_t part, struct err *err)
 {
-    char ip[INET_ADDRSTRLEN], prefix[16], mtu[16];
+    char ip[INET_ADDRSTRLEN], mtu[16];
     AUTOFREE char *name = name_of(n, part);
     text_of(n, part, ip);
-    snprintf(prefix, sizeof prefix, "%d", n->prefix);
     snprintf(mtu, sizeof mtu, "%d", n->mtu);
-    return helper_ask(n->helper, HELPER_NETNS_ADD, NULL, err, name, ip, prefix, n->gateway, n->instance, mtu, NULL);
+    return helper_ask(n->helper, HELPER_NETNS_ADD, NULL, err, name, ip, n->gateway, n->instance, mtu, NULL);
 }
 
 /* The worker: makes namespaces ahead until there are enough. */
@@ -363,6 +366,7 @@ struct podnet *podnet_new(const struct podnet_config *cfg, struct err *err)
     n->cidr = xstrdup(cfg->cidr);
     n->base = base;
     n->prefix = prefix;
+    n->services = cfg->services;
     n->mask = ~0U << (32 - prefix);
     n->mtu = uplink_mtu();
     n->used = xcalloc(1, 65536 / 8);
@@ -373,6 +377,12 @@ struct podnet *podnet_new(const struct podnet_config *cfg, struct err *err)
 }
 
 const char *podnet_gateway(const struct podnet *n) { return n->gateway; }
+bool podnet_has_services(struct podnet *n)
+{
+    LOCK_GUARD(&n->lock);
+    return n->has_services;
+}
+
 const char *podnet_cidr(const struct podnet *n) { return n->cidr; }
 
 int podnet_up(struct podnet *n, struct err *err)
@@ -382,11 +392,17 @@ int podnet_up(struct podnet *n, struct err *err)
     if (conflict)
         return err_set(err, ERR_CONFLICT, "the pod network %s overlaps the machine's route %s; choose another with --pod-cidr",
                        n->cidr, conflict);
+    AUTOFREE char *taken = podnet_conflict(n->services.cidr, n->instance);
+    if (taken)
+        log_warn("this machine's own processes and pods of its network do not reach Services of this cluster: %s overlaps the "
+                 "route %s",
+                 n->services.cidr, taken);
     AUTOFREE char *resolver = loopback_resolver(), *rules = podnet_rules(n, resolver);
     HELPER_ANSWER(a);
     snprintf(prefix, sizeof prefix, "%d", n->prefix);
     snprintf(mtu, sizeof mtu, "%d", n->mtu);
-    if (helper_ask(n->helper, HELPER_NET_UP, &a, err, n->instance, n->gateway, prefix, mtu, rules, NULL) < 0)
+    if (helper_ask(n->helper, HELPER_NET_UP, &a, err, n->instance, n->gateway, prefix, mtu, rules, taken ? "" : n->services.cidr,
+                   NULL) < 0)
         return -1;
     /* Remembered beyond our own life: who takes the network back must know what was there before us. */
     AUTOFREE char *mark = fs_join(n->node_dir, "forwarding-was-off");
@@ -395,6 +411,7 @@ int podnet_up(struct podnet *n, struct err *err)
     LOCK_GUARD(&n->lock);
     n->we_forward = fs_exists(mark);
     n->up = true;
+    n->has_services = !taken;
     return 0;
 }
 

@@ -3,7 +3,7 @@
  * One bridge and one nftables table, both named after the instance. A pod's address is 10.x.a.b; its link and its pinned
  * namespaces are called <instance>-<aabb>, so that the name alone says the address and nothing has to be stored. Rules are the
  * same for every pod: nothing is added when a pod comes. From pods, the machine's own ports are closed but for DNS, the
- * Kubernetes API (10.96.0.1:443) and the front door (<bridge address>:<port>).
+ * Kubernetes API (Service default/kubernetes) and the front door (<bridge address>:<port>).
  *
  * Making a namespace takes the kernel a few milliseconds: some are made ahead, by a worker that ends when it has nothing to do.
  * Thread-safe. Source: kube.md 18.1, DESIGN 6. */
@@ -12,14 +12,14 @@
 
 #include "cluster/node/helper/helper_call.h"
 #include "cluster/node/runtime/runtime.h"
-
-#define KUBE_SERVICE_IP "10.96.0.1"
+#include "kube/service_range.h"
 
 struct podnet_config {
     struct helper *helper;
     const char *node_dir, *instance;
     const char *cidr;                   /* "10.87.0.0/16" */
     const char *kube_addr, *front_addr; /* may be NULL */
+    struct service_range services;
 };
 struct podnet;
 struct podnet *podnet_new(const struct podnet_config *cfg, struct err *err); /* only parses */
@@ -39,6 +39,8 @@ const char *podnet_cidr(const struct podnet *n);
 char *podnet_resolv_conf(const char *gateway, struct err *err);
 /* The machine's own resolv.conf, or the one behind it where that only names a forwarder. */
 int podnet_read_resolv(struct buf *out, struct err *err);
+/* True once the network is up and the range of Services leads to our bridge on this machine: no other route was there before. */
+bool podnet_has_services(struct podnet *n);
 /* Runs a script that replaces the table of Services, named "<instance>-services". */
 int podnet_services(struct podnet *n, const char *rules, struct err *err);
 /* The script for nft: one transaction that replaces the table. For tests too. The caller frees. */

@@ -16,6 +16,7 @@
 struct rules {
     const struct rules_config *cfg;
     struct buf *chains, *addresses, *ports; /* elements of the two maps */
+    struct strmap themselves;               /* addresses of endpoints */
     struct strmap by_service;               /* "ns/name" -> struct slice_list */
     size_t n;
 };
@@ -73,6 +74,7 @@ static void add_target(struct rules *r, struct strlist *out, const char *ip, int
         return;
     }
     strlist_addf(out, "%s:%" PRId64, ip, port);
+    strmap_put(&r->themselves, ip, r);
 }
 
 static bool usable(jval *endpoint, bool last_resort)
@@ -135,7 +137,7 @@ static void add_service(struct rules *r, jval *service)
 {
     jval *spec = service_spec(service), *ports = service_spec_ports(spec);
     const char *ip = service_spec_cluster_ip(spec);
-    if (!is_address(ip) || str_eq(service_spec_type(spec), "ExternalName") || (r->cfg->dns_port && str_eq(ip, CLUSTER_DNS_IP)))
+    if (!is_address(ip) || str_eq(service_spec_type(spec), "ExternalName") || (r->cfg->dns_port && str_eq(ip, r->cfg->range.dns)))
         return;
     AUTOFREE char *key = obj_key(service);
     for (size_t i = 0; i < jv_len(ports); i++)
@@ -150,35 +152,62 @@ static void add_map(struct buf *b, const char *name, const char *type, const str
     buf_adds(b, "  }\n");
 }
 
+/* Each endpoint beside itself. */
+static void add_themselves(const struct rules *r, struct buf *b)
+{
+    const char *sep = "";
+    buf_adds(b, "  set themselves {\n    type ipv4_addr . ipv4_addr\n");
+    for (struct strmap_entry *e = strmap_first(&r->themselves); e; e = strmap_next(e), sep = ", ")
+        buf_addf(b, "%s%s . %s", *sep ? sep : "    elements = { ", e->key, e->key);
+    buf_adds(b, *sep ? " }\n  }\n" : "  }\n");
+}
+
+/* Whatever was not led on is nobody's: a Service without endpoints, a port that it does not have. */
+static void add_nobody(struct buf *b, const char *hook, const char *from, const char *range)
+{
+    buf_addf(b, "  chain nobody_%s {\n    type filter hook %s priority -5; policy accept;\n", hook, hook);
+    buf_addf(b, "    %sip daddr %s meta l4proto tcp reject with tcp reset\n", from, range);
+    buf_addf(b, "    %sip daddr %s reject with icmp type port-unreachable\n  }\n", from, range);
+}
+
+/* For processes of the machine and pods of its network. Two clusters on one machine have ranges of their own, and who does not
+ * have the range leaves these packets alone. */
+static void add_own(const struct rules *r, struct buf *b)
+{
+    buf_adds(b, "  chain own {\n    type nat hook output priority -105; policy accept;\n");
+    if (r->cfg->own && r->cfg->dns_port)
+        buf_addf(b, "    ip daddr %s th dport 53 goto names\n", r->cfg->range.dns);
+    if (r->cfg->own)
+        buf_addf(b, "    ip daddr %s jump services\n", r->cfg->range.cidr);
+    buf_adds(b, "    fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @ports\n  }\n");
+    if (r->cfg->own)
+        add_nobody(b, "output", "", r->cfg->range.cidr);
+}
+
 static void write_table(const struct rules *r, struct buf *b)
 {
-    const char *t = r->cfg->table, *bridge = r->cfg->bridge;
+    const char *t = r->cfg->table, *bridge = r->cfg->bridge, *range = r->cfg->range.cidr;
+    AUTOFREE char *from_pods = xasprintf("iifname \"%s\" ", bridge);
     buf_addf(b, "table inet %s {}\ndelete table inet %s\ntable inet %s {\n", t, t, t);
     buf_adds(b, buf_str(r->chains));
     if (r->cfg->dns_port)
         buf_addf(b, "  chain names {\n    meta l4proto { tcp, udp } dnat ip to 127.0.0.1:%d\n  }\n", r->cfg->dns_port);
     add_map(b, "addresses", "ipv4_addr . inet_proto . inet_service", r->addresses);
     add_map(b, "ports", "inet_proto . inet_service", r->ports);
+    add_themselves(r, b);
     buf_adds(b, "  chain services {\n    ip daddr . meta l4proto . th dport vmap @addresses\n  }\n");
     /* Before the pods' own rules, which would take the API's address for themselves. */
     buf_addf(b, "  chain incoming {\n    type nat hook prerouting priority -105; policy accept;\n");
     if (r->cfg->dns_port)
-        buf_addf(b, "    iifname \"%s\" ip daddr " CLUSTER_DNS_IP " th dport 53 goto names\n", bridge);
-    buf_addf(b, "    iifname \"%s\" ip daddr " SERVICE_RANGE " jump services\n", bridge);
+        buf_addf(b, "    %sip daddr %s th dport 53 goto names\n", from_pods, r->cfg->range.dns);
+    buf_addf(b, "    %sip daddr %s jump services\n", from_pods, range);
     buf_adds(b, "    fib daddr type local meta l4proto . th dport vmap @ports\n  }\n");
-    buf_adds(b, "  chain own {\n    type nat hook output priority -105; policy accept;\n");
-    if (r->cfg->dns_port)
-        buf_adds(b, "    ip daddr " CLUSTER_DNS_IP " th dport 53 goto names\n");
-    buf_adds(b, "    ip daddr " SERVICE_RANGE " jump services\n");
-    buf_adds(b, "    fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @ports\n  }\n");
-    /* Whatever was not led on is nobody's: a Service without endpoints, a port that it does not have. */
-    buf_addf(b, "  chain nobody {\n    type filter hook forward priority -5; policy accept;\n");
-    buf_addf(b, "    iifname \"%s\" ip daddr " SERVICE_RANGE " meta l4proto tcp reject with tcp reset\n", bridge);
-    buf_addf(b, "    iifname \"%s\" ip daddr " SERVICE_RANGE " reject with icmp type port-unreachable\n  }\n", bridge);
-    /* Pods are on one bridge: without this the answer would go straight back, past the address that was asked. By address and not
-     * by link: where the machine's bridges look at addresses, the packet has no incoming link any more. */
+    add_own(r, b);
+    add_nobody(b, "forward", from_pods, range);
+    /* A pod that was led to itself must not see its own address as the other side's; every other one may know who asks. By
+     * address and not by link: where the machine's bridges look at addresses, the packet has no incoming link any more. */
     buf_addf(b, "  chain back {\n    type nat hook postrouting priority 95; policy accept;\n");
-    buf_addf(b, "    oifname \"%s\" ip saddr %s ct status dnat masquerade\n  }\n}\n", bridge, r->cfg->pods);
+    buf_addf(b, "    oifname \"%s\" ct status dnat ip saddr . ip daddr @themselves masquerade\n  }\n}\n", bridge);
 }
 
 char *service_rules(const struct rules_config *cfg, struct json *const *services, size_t n_services, struct json *const *slices,
@@ -188,12 +217,17 @@ char *service_rules(const struct rules_config *cfg, struct json *const *services
     BUF(addresses);
     BUF(ports);
     BUF(out);
-    struct rules r = {
-        .cfg = cfg, .chains = &chains, .addresses = &addresses, .ports = &ports, .by_service = STRMAP_INIT(slice_list_free)};
+    struct rules r = {.cfg = cfg,
+                      .chains = &chains,
+                      .addresses = &addresses,
+                      .ports = &ports,
+                      .themselves = STRMAP_INIT(NULL),
+                      .by_service = STRMAP_INIT(slice_list_free)};
     index_slices(&r, slices, n_slices);
     for (size_t i = 0; i < n_services; i++)
         add_service(&r, json_root(services[i]));
     write_table(&r, &out);
     strmap_free(&r.by_service);
+    strmap_free(&r.themselves);
     return buf_steal(&out, NULL);
 }

@@ -5,6 +5,7 @@
 #ifndef TM_NODE_SERVICE_RULES_H
 #define TM_NODE_SERVICE_RULES_H
 
+#include "kube/service_range.h"
 #include "value/json.h"
 
 /* An address of the node's own bridge whose port really is elsewhere on the machine. */
@@ -13,13 +14,13 @@ struct rules_local {
     const char *address; /* "127.0.0.1:6443" */
 };
 struct rules_config {
-    const char *table, *bridge, *gateway, *pods; /* pods: the range of their addresses */
+    const char *table, *bridge, *gateway;
     const struct rules_local *local;
     size_t n_local;
-    int dns_port; /* of the cluster's name server on the loopback; 0: none */
+    struct service_range range; /* of their addresses */
+    bool own;                   /* for processes of the machine, too */
+    int dns_port;               /* of the cluster's name server on the loopback; 0: none */
 };
-#define CLUSTER_DNS_IP "10.96.0.10"
-#define SERVICE_RANGE  "10.96.0.0/16"
 
 /* The script for nft. The caller frees. */
 char *service_rules(const struct rules_config *cfg, struct json *const *services, size_t n_services, struct json *const *slices,

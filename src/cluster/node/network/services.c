@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/ctx.h"
+#include "base/fs.h"
 #include "cluster/node/network/dns_server.h"
 #include "cluster/node/network/podnet.h"
 #include "kube/controller.h"
@@ -25,7 +26,7 @@
 
 struct service_net {
     struct service_net_config cfg;
-    char *table, *instance, *gateway, *pods, *kube_addr, *front_addr;
+    char *table, *instance, *gateway, *kube_addr, *front_addr, *port_file;
     struct informer *services, *slices, *namespaces;
     struct controller_run *run;
     struct dns_server *dns;
@@ -63,7 +64,8 @@ static char *make_rules(struct service_net *s)
     const struct rules_config cfg = {.table = s->table,
                                      .bridge = s->instance,
                                      .gateway = s->gateway,
-                                     .pods = s->pods,
+                                     .range = s->cfg.range,
+                                     .own = s->cfg.own(s->cfg.self),
                                      .local = local,
                                      .n_local = ARRAY_LEN(local),
                                      .dns_port = s->dns_port};
@@ -136,18 +138,31 @@ static char *resolvers(void *self)
     return podnet_read_resolv(&text, NULL) == 0 ? buf_steal(&text, NULL) : NULL;
 }
 
+/* The port of the last time, when it is free: pods that go on asking from the same port are led to where they were. */
 static int start_dns(struct service_net *s, struct err *err)
 {
+    BUF(last);
+    int64_t port = 0;
+    if (fs_read(s->port_file, 16, &last, NULL) == 0 && str_to_i64(buf_str(&last), &port) && port > 0 && port < 65536)
+        s->dns_port = (int)port;
     struct dns_server_config cfg = {.zone = {.service = find_service,
                                              .slices = each_slice,
                                              .services = each_service,
                                              .namespace_exists = has_namespace,
                                              .self = s},
                                     .listen = "127.0.0.1",
-                                    .avoid = CLUSTER_DNS_IP,
+                                    .avoid = s->cfg.range.dns,
                                     .resolvers = resolvers};
     s->dns = dns_server_start(&cfg, &s->dns_port, err);
-    return s->dns ? 0 : -1;
+    if (!s->dns) {
+        s->dns_port = 0;
+        return -1;
+    }
+    AUTOFREE char *text = xasprintf("%d", s->dns_port);
+    ERR(e);
+    if (s->dns_port != port && fs_write_atomic(s->port_file, text, strlen(text), 0600, &e) < 0)
+        log_warn("%s", err_text(&e));
+    return 0;
 }
 
 /* ---- environment --------------------------------------------------------------------------------------------------- */
@@ -225,7 +240,7 @@ struct service_net *service_net_start(const struct service_net_config *cfg, stru
     s->table = xasprintf("%s-services", cfg->instance);
     s->instance = xstrdup(cfg->instance);
     s->gateway = xstrdup(cfg->gateway);
-    s->pods = xstrdup(cfg->pods);
+    s->port_file = fs_join(cfg->node_dir, "dns-port");
     s->kube_addr = xstrdup(cfg->kube_addr);
     s->front_addr = xstrdup(cfg->front_addr);
     s->services = watch(s, &KUBE_SERVICES);
@@ -263,7 +278,7 @@ void service_net_stop(struct service_net *s)
     free(s->table);
     free(s->instance);
     free(s->gateway);
-    free(s->pods);
+    free(s->port_file);
     free(s->kube_addr);
     free(s->front_addr);
     free(s);

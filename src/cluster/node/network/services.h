@@ -13,10 +13,12 @@
 struct service_net_config {
     struct kube *kube;
     const struct clock *clock;
-    struct runtime *runtime;               /* its ops have services */
-    const char *instance, *gateway, *pods; /* pods: the range of their addresses */
-    const char *kube_addr, *front_addr;    /* may be NULL */
-    bool (*ready)(void *self);             /* the bridge is there */
+    struct runtime *runtime; /* its ops have services */
+    const char *node_dir, *instance, *gateway;
+    const char *kube_addr, *front_addr; /* may be NULL */
+    struct service_range range;
+    bool (*ready)(void *self); /* the bridge is there */
+    bool (*own)(void *self);   /* the range leads to it, and to nobody else's */
     void *self;
 };
 struct service_net;
@@ -27,7 +29,7 @@ void service_net_stop(struct service_net *s); /* NULL is fine */
 void service_net_env(struct service_net *s, const char *ns, struct strmap *vars);
 
 /* The resolv.conf of a pod, by its dnsPolicy and dnsConfig; machine is the text of the machine's, as pods may use it.
- * cluster: there is a cluster name server. The caller frees. Pure. */
-char *pod_resolv_conf(jval *pod, bool cluster, const char *machine);
+ * cluster: the address of the cluster's name server, or NULL. The caller frees. Pure. */
+char *pod_resolv_conf(jval *pod, const char *cluster, const char *machine);
 
 #endif

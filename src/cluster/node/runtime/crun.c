@@ -120,6 +120,9 @@ static void crun_free(struct crun *c)
 
 struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
 {
+    struct service_range services;
+    if (service_range_parse(cfg->service_cidr, &services, err) < 0)
+        return NULL;
     struct crun *c = xcalloc(1, sizeof *c);
     AUTOFREE char *range = NULL;
     c->base.ops = &crun_ops;
@@ -143,6 +146,7 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
                                                 .node_dir = c->node_dir,
                                                 .instance = c->instance,
                                                 .cidr = range,
+                                                .services = services,
                                                 .kube_addr = cfg->kube_addr,
                                                 .front_addr = cfg->front_addr},
                         err);
@@ -155,7 +159,7 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
 }
 
 char *runtime_crun_gateway(struct runtime *r) { return xstrdup(podnet_gateway(crun_of(r)->net)); }
-char *runtime_crun_cidr(struct runtime *r) { return xstrdup(podnet_cidr(crun_of(r)->net)); }
+bool runtime_crun_has_services(struct runtime *r) { return podnet_has_services(crun_of(r)->net); }
 char *runtime_crun_instance(struct runtime *r) { return xstrdup(crun_of(r)->instance); }
 
 /* ---- exits -------------------------------------------------------------------------------------------------------------- */

@@ -169,9 +169,9 @@ struct runtime {
 struct node_config;
 /* Does not touch the machine before the first ready(). */
 struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err);
-char *runtime_crun_gateway(struct runtime *r);  /* the bridge's address; the caller frees */
-char *runtime_crun_cidr(struct runtime *r);     /* the range of the pods' addresses; the caller frees */
-char *runtime_crun_instance(struct runtime *r); /* what its things are called on the machine; the caller frees */
+char *runtime_crun_gateway(struct runtime *r);     /* the bridge's address; the caller frees */
+bool runtime_crun_has_services(struct runtime *r); /* see podnet_has_services */
+char *runtime_crun_instance(struct runtime *r);    /* what its things are called on the machine; the caller frees */
 
 /* How a scripted container behaves; asked once at its start. */
 struct script {

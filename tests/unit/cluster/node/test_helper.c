@@ -206,21 +206,26 @@ static void network(void **state)
     struct helper *h = helper_new(&(struct helper_config){.node_dir = dir, .instance = own("")});
     AUTOFREE char *table = xasprintf("table inet %s {}\n", own(""));
     HELPER_ANSWER(up);
-    ASK(h, HELPER_NET_UP, &up, own(""), "10.201.0.1", "16", "1400", table);
+    ASK(h, HELPER_NET_UP, &up, own(""), "10.201.0.1", "16", "1400", table, "10.202.0.0/16");
     bool ours = up.text[0] == '0';
-    ASK(h, HELPER_NETNS_ADD, NULL, own("-a"), "10.201.0.2", "16", "10.201.0.1", own(""), "1400");
-    ASK(h, HELPER_NETNS_ADD, NULL, own("-a"), "10.201.0.2", "16", "10.201.0.1", own(""), "1400");
-    ASK(h, HELPER_NETNS_ADD, NULL, own("-b"), "10.201.0.3", "16", "10.201.0.1", own(""), "1400");
+    ASK(h, HELPER_NETNS_ADD, NULL, own("-a"), "10.201.0.2", "10.201.0.1", own(""), "1400");
+    ASK(h, HELPER_NETNS_ADD, NULL, own("-a"), "10.201.0.2", "10.201.0.1", own(""), "1400");
+    ASK(h, HELPER_NETNS_ADD, NULL, own("-b"), "10.201.0.3", "10.201.0.1", own(""), "1400");
     AUTOFREE char *net = xasprintf("--net=%s/net/%s", dir, own("-a"));
     HELPER_ANSWER(a);
     ASK(h, HELPER_RUN, &a, "/usr/bin/nsenter", net, "/bin/sh", "-c", "exec >&2; ip -br addr; ip route");
     assert_int_equal(a.rc, 0);
-    assert_non_null(strstr(a.text, "10.201.0.2/16"));
+    /* No neighbours but the gateway. */
+    assert_non_null(strstr(a.text, "10.201.0.2/32"));
+    assert_non_null(strstr(a.text, "10.201.0.1 dev eth0"));
     assert_non_null(strstr(a.text, "default via 10.201.0.1 dev eth0"));
     assert_non_null(strstr(a.text, "127.0.0.1/8"));
+    HELPER_ANSWER(routes);
+    ASK(h, HELPER_RUN, &routes, "/bin/sh", "-c", "exec >&2; ip route");
+    assert_non_null(strstr(routes.text, "10.202.0.0/16 dev"));
     ERR(e);
-    assert_int_equal(
-        helper_ask(h, HELPER_NETNS_ADD, NULL, &e, own("-c"), "10.201.0.9", "16", "10.201.0.1", "nobridge", "1400", NULL), -1);
+    assert_int_equal(helper_ask(h, HELPER_NETNS_ADD, NULL, &e, own("-c"), "10.201.0.9", "10.201.0.1", "nobridge", "1400", NULL),
+                     -1);
     ASK(h, HELPER_NETNS_DEL, NULL, own("-a"));
     ASK(h, HELPER_NETNS_DEL, NULL, own("-a"));
     ASK(h, HELPER_NETNS_DEL, NULL, own("-b"));

@@ -4,11 +4,14 @@
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/str.h"
 #include "cluster/node/network/dns_server.h"
+#include "cluster/node/network/service_claim.h"
 #include "cluster/node/network/service_rules.h"
 #include "cluster/node/network/services.h"
 #include "kube/object.h"
@@ -263,18 +266,20 @@ static void rules(void **state)
         "10.96.3.4 . tcp . 80 : goto s0",
         "tcp . 30001 : goto s0",
         "dnat ip to 127.0.0.1:5353",
+        /* Only who was led to himself gets another's address; what nobody has is refused, for the machine's processes, too. */
+        "elements = { 10.9.0.2 . 10.9.0.2, 10.9.0.4 . 10.9.0.4",
+        "ip saddr . ip daddr @themselves masquerade",
+        "iifname \"br\" ip daddr 10.96.0.0/16 meta l4proto tcp reject with tcp reset",
+        "hook output priority -5",
+        "    ip daddr 10.96.0.0/16 jump services",
     };
     static const char *const never[] = {"10.9.0.3", "10.96.3.4 . udp . 53", "drop", "10.9.0.5"};
     struct world w;
     world_open(&w);
     const struct rules_local local[] = {{6443, "127.0.0.1:16443"}, {0, NULL}};
-    const struct rules_config cfg = {.table = "t",
-                                     .bridge = "br",
-                                     .gateway = "10.9.0.1",
-                                     .pods = "10.9.0.0/16",
-                                     .local = local,
-                                     .n_local = 2,
-                                     .dns_port = 5353};
+    struct rules_config cfg = {
+        .table = "t", .bridge = "br", .gateway = "10.9.0.1", .own = true, .local = local, .n_local = 2, .dns_port = 5353};
+    assert_int_equal(service_range_parse(NULL, &cfg.range, NULL), 0);
     AUTOFREE char *text = service_rules(&cfg, w.services, ARRAY_LEN(w.services), w.slices, ARRAY_LEN(w.slices));
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
         if (!strstr(text, wanted[i]))
@@ -282,7 +287,67 @@ static void rules(void **state)
     for (size_t i = 0; i < ARRAY_LEN(never); i++)
         if (strstr(text, never[i]))
             fail_msg("%s is in\n%s", never[i], text);
+    /* Where another cluster of this machine has the range, its processes are left alone. */
+    cfg.own = false;
+    AUTOFREE char *others = service_rules(&cfg, w.services, ARRAY_LEN(w.services), w.slices, ARRAY_LEN(w.slices));
+    assert_null(strstr(others, "hook output priority -5"));
+    assert_null(strstr(others, "\n    ip daddr 10.96.0.0/16 jump services"));
+    assert_non_null(strstr(others, "iifname \"br\" ip daddr 10.96.0.0/16 jump services"));
     world_close(&w);
+}
+
+static void ranges(void **state)
+{
+    struct service_range r;
+    ERR(e);
+    assert_int_equal(service_range_parse("10.99.7.0/16", &r, &e), 0);
+    assert_string_equal(r.cidr, "10.99.0.0/16");
+    assert_string_equal(r.api, "10.99.0.1");
+    assert_string_equal(r.dns, "10.99.0.10");
+    assert_true(service_range_has(&r, "10.99.255.255") && !service_range_has(&r, "10.98.255.255") && !service_range_has(&r, "x"));
+    static const char *const bad[] = {"", "10.96.0.0", "10.96.0.0/8", "10.96.0.0/25", "x/16", "fd00::/16"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(service_range_parse(bad[i], &r, NULL), -1);
+}
+
+/* Each data directory of a machine gets a range that no other one has, and keeps it. */
+static void claims(void **state)
+{
+    char dir[] = "/tmp/tidemill-claims-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    AUTOFREE char *places = fs_join(dir, "run");
+    char *cidr[3];
+    int hold[3];
+    ERR(e);
+    for (int i = 0; i < 3; i++) {
+        AUTOFREE char *data = xasprintf("%s/data%d", dir, i);
+        assert_int_equal(fs_mkdir_p(data, 0700, &e), 0);
+        cidr[i] = service_claim(data, places, NULL, &hold[i], &e);
+        assert_non_null(cidr[i]);
+        assert_true(hold[i] >= 0);
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(cidr[i], cidr[k]);
+    }
+    AUTOFREE char *first = fs_join(dir, "data0"), *older = fs_join(dir, "older"), *db = fs_join(older, "kube.db");
+    close(hold[0]);
+    AUTOFREE char *again = service_claim(first, places, NULL, &hold[0], &e);
+    assert_string_equal(again, cidr[0]);
+    int none;
+    assert_null(service_claim(first, places, "10.200.0.0/16", &none, &e));
+    assert_int_equal(e.code, ERR_CONFLICT);
+    err_clear(&e);
+    /* Services that are there from before ranges were chosen have the usual one, whoever has it by now. */
+    assert_int_equal(fs_mkdir_p(older, 0700, &e), 0);
+    assert_int_equal(fs_write_atomic(db, "", 0, 0600, &e), 0);
+    AUTOFREE char *usual = service_claim(older, places, NULL, &none, &e);
+    assert_string_equal(usual, SERVICE_RANGE_USUAL);
+    if (none >= 0)
+        close(none);
+    for (int i = 0; i < 3; i++) {
+        close(hold[i]);
+        free(cidr[i]);
+    }
+    assert_int_equal(fs_rm_rf(dir, &e), 0);
 }
 
 /* ---- resolv.conf --------------------------------------------------------------------------------------------------- */
@@ -312,7 +377,7 @@ static void resolv(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTOFREE char *all = xasprintf("{'metadata':{'namespace':'a','name':'p'},'spec':%s}", cases[i].spec);
         JSON_REF(pod) = parse(all);
-        AUTOFREE char *text = pod_resolv_conf(json_root(pod), cases[i].cluster, machine);
+        AUTOFREE char *text = pod_resolv_conf(json_root(pod), cases[i].cluster ? "10.96.0.10" : NULL, machine);
         assert_string_equal(text, cases[i].want);
     }
 }
@@ -445,7 +510,7 @@ static void server(void **state)
                                     .resolvers = one_resolver,
                                     .resolver_port = (uint16_t)u.port,
                                     .timeout_ms = 200};
-    int port;
+    int port = 0;
     ERR(e);
     struct dns_server *s = dns_server_start(&cfg, &port, &e);
     assert_non_null(s);
@@ -461,5 +526,5 @@ static void server(void **state)
     world_close(&w);
 }
 
-TEST_GROUP(network, cmocka_unit_test(zone), cmocka_unit_test(messages), cmocka_unit_test(rules), cmocka_unit_test(resolv),
-           cmocka_unit_test(server))
+TEST_GROUP(network, cmocka_unit_test(zone), cmocka_unit_test(messages), cmocka_unit_test(rules), cmocka_unit_test(ranges),
+           cmocka_unit_test(claims), cmocka_unit_test(resolv), cmocka_unit_test(server))

@@ -115,7 +115,7 @@ static void environment(void **state)
     json_unref(
         fake_put(fake, &KUBE_SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"ns\"},\"data\":{\"pw\":\"c2VjcmV0\"}}"));
     JSON_REF(pod) = json_parse_str(POD, NULL);
-    struct pod_facts f = {.pod = json_root(pod)};
+    struct pod_facts f = {.pod = json_root(pod), .api_ip = "10.96.0.1"};
     struct ctx ctx = ctx_background();
     struct image_info image = {0};
     strlist_add(&image.env, "PATH=/bin");
@@ -505,6 +505,7 @@ static void network_rules(void **state)
                                 .kube_addr = "127.0.0.1:6443",
                                 .front_addr = "0.0.0.0:8080"};
     ERR(e);
+    assert_int_equal(service_range_parse(NULL, &cfg.services, &e), 0);
     struct podnet *n = podnet_new(&cfg, &e);
     assert_non_null(n);
     assert_string_equal(podnet_gateway(n), "10.77.0.1");
