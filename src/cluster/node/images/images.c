@@ -25,6 +25,7 @@ struct images {
     struct puller *puller;
     struct keyring keys;
     const struct clock *clock;
+    unsigned (*percent_used)(const char *dir);
     unsigned gc_high, gc_low;
     void (*ended)(void *self, const char *key);
     void (*changed)(void *self);
@@ -57,10 +58,10 @@ struct image_job {
 /* ---- the keeper: garbage, and who wants to know of changes
  * ---------------------------------------------------------------------- */
 
-static unsigned percent_used(struct images *im)
+static unsigned percent_used(const char *dir)
 {
     struct statvfs v;
-    if (statvfs(im->dir, &v) < 0 || !v.f_blocks)
+    if (statvfs(dir, &v) < 0 || !v.f_blocks)
         return 0;
     /* As df has it: what only root may fill does not count. */
     uint64_t used = v.f_blocks - v.f_bfree, all = used + v.f_bavail;
@@ -70,20 +71,20 @@ static unsigned percent_used(struct images *im)
 static bool is_low_enough(void *self)
 {
     struct images *im = self;
-    return percent_used(im) <= im->gc_low;
+    return im->percent_used(im->dir) <= im->gc_low;
 }
 
 int images_collect(struct images *im, struct err *err)
 {
     size_t removed = 0;
-    unsigned before = percent_used(im);
+    unsigned before = im->percent_used(im->dir);
     if (before < im->gc_high)
         return 0;
     if (image_store_collect(im->store, is_low_enough, im, im->clock->wall_ns(im->clock) - GC_MIN_AGE, &removed, err) < 0)
         return -1;
     if (removed)
         log_warn("the disk of %s is %u%% full; %zu images that nothing uses were removed, now it is %u%%", im->dir, before,
-                 removed, percent_used(im));
+                 removed, im->percent_used(im->dir));
     return 0;
 }
 
@@ -163,6 +164,7 @@ struct images *images_open(const struct images_config *cfg, struct err *err)
     AUTOFREE char *pods = fs_join(cfg->data_dir, "node/pods");
     *im = (struct images){.registries = cfg->registries,
                           .clock = cfg->clock,
+                          .percent_used = cfg->percent_used ? cfg->percent_used : percent_used,
                           .gc_high = cfg->gc_high ? cfg->gc_high : GC_HIGH,
                           .gc_low = cfg->gc_low ? cfg->gc_low : GC_LOW,
                           .ended = cfg->ended,

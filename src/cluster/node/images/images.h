@@ -27,6 +27,7 @@ struct images_config {
     unpack_fn *unpack;             /* NULL: unpack_spawn */
     void *unpack_self;
     const struct clock *clock;
+    unsigned (*percent_used)(const char *dir);  /* how full the disk is; NULL: asked of the machine */
     unsigned gc_high, gc_low;                   /* percent of the disk; 0: 85 and 80 */
     void (*ended)(void *self, const char *key); /* a fetch that key waits for is over; from any thread; may be NULL */
     void (*changed)(void *self);                /* the list of images is another one; may be NULL */

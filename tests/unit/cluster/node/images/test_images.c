@@ -24,6 +24,8 @@ static void ended(void *self, const char *key)
     strlist_add(&w->told, key);
 }
 
+static unsigned two_percent(const char *dir) { return 2; }
+
 static void world_open(struct world *w, char *dir, unsigned gc, const struct clock *clock)
 {
     ERR(e);
@@ -33,6 +35,7 @@ static void world_open(struct world *w, char *dir, unsigned gc, const struct clo
     w->im = images_open(&(struct images_config){.data_dir = w->dir,
                                                 .registries = registries_new(),
                                                 .clock = clock ? clock : &w->clock.clock,
+                                                .percent_used = two_percent,
                                                 .gc_high = gc,
                                                 .gc_low = gc,
                                                 .ended = ended,
@@ -92,7 +95,7 @@ static void collecting(void **state)
     assert_int_equal(fs_mkdir_p(bundle, 0700, &e), 0);
     assert_int_equal(image_store_use(s, used, bundle, 2, &e), 0);
     image_store_close(s);
-    world_open(&w, dir, 1, NULL); /* no disk is emptier than that */
+    world_open(&w, dir, 1, NULL); /* the disk is fuller than that, whatever is removed */
     if (images_collect(w.im, &e) < 0)
         fail_msg("%s", err_text(&e));
     CLEANUP(image_info_free) struct image_info a = {0}, b = {0}, c = {0};
