@@ -38,9 +38,16 @@ static void hook_recurring(void *self, const char *id)
 {
     struct pipelines_part *p = self;
     schedule_notify(p->schedule, id);
-    mirror_notify(p->mirror, id);
+    mirror_notify(p->mirror, MIRROR_RECURRING_RUN, id);
 }
-static void hook_moved(void *self, const char *id) { mirror_notify(((struct pipelines_part *)self)->mirror, id); }
+static void hook_moved(void *self, const char *id)
+{
+    mirror_notify(((struct pipelines_part *)self)->mirror, MIRROR_RECURRING_RUN, id);
+}
+static void hook_catalog(void *self, bool is_version, const char *id)
+{
+    mirror_notify(((struct pipelines_part *)self)->mirror, is_version ? MIRROR_VERSION : MIRROR_PIPELINE, id);
+}
 static int hook_log(void *self, const struct ctx *ctx, const char *ns, const char *pod, const char *container, int64_t tail_lines,
                     struct buf *out, struct err *err)
 {
@@ -104,6 +111,7 @@ int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const ch
                                        .hooks = {.self = p,
                                                  .notify = hook_notify,
                                                  .recurring_changed = hook_recurring,
+                                                 .catalog_changed = hook_catalog,
                                                  .terminate = hook_terminate,
                                                  .retry = hook_retry,
                                                  .remove = hook_remove,

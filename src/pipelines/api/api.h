@@ -22,8 +22,9 @@
 /* What the API asks of whoever runs the runs. Errors as the functions of engine.h with these names. */
 struct pipelines_hooks {
     void *self;
-    void (*notify)(void *self, const char *run_id);                      /* a run was inserted */
-    void (*recurring_changed)(void *self, const char *recurring_run_id); /* made, edited, enabled, deleted; may be NULL */
+    void (*notify)(void *self, const char *run_id);                       /* a run was inserted */
+    void (*recurring_changed)(void *self, const char *recurring_run_id);  /* made, edited, enabled, deleted; may be NULL */
+    void (*catalog_changed)(void *self, bool is_version, const char *id); /* a pipeline or a version likewise; may be NULL */
     int (*terminate)(void *self, const struct ctx *ctx, const char *run_id, const char *user, struct err *err);
     int (*retry)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
     int (*remove)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
@@ -69,7 +70,16 @@ int pipelines_recurring_apply(struct pipelines_api *api, const struct ctx *ctx, 
                               const char *body, struct err *err);
 /* Missing is fine. */
 int pipelines_recurring_delete(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct err *err);
-const char *pipelines_time_zone(const struct pipelines_api *api); /* of cron expressions that name none */
+/* The same for pipelines and versions, from the spec of their objects. Of what is there already only display name and tags are
+ * changed; a version whose pipeline is not there is ERR_NOT_FOUND. A pipeline takes its versions with it. */
+int pipelines_pipeline_apply(struct pipelines_api *api, const struct ctx *ctx, const char *id, const char *name, jval *spec,
+                             struct err *err);
+int pipelines_version_apply(struct pipelines_api *api, const struct ctx *ctx, const char *id, const char *name, jval *spec,
+                            struct err *err);
+int pipelines_pipeline_delete(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct err *err);
+int pipelines_version_delete(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct err *err);
+const char *pipelines_run_namespace(const struct pipelines_api *api); /* where their objects are */
+const char *pipelines_time_zone(const struct pipelines_api *api);     /* of cron expressions that name none */
 /* Its routes, for a mount. Lives as long as the API does. */
 const struct http_api *pipelines_api_http(struct pipelines_api *api);
 

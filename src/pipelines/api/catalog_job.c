@@ -33,5 +33,17 @@ static int catalog_job_fn(struct db *db, void *arg, struct err *err)
 
 int catalog_store(struct pipelines_api *api, const struct ctx *ctx, struct catalog_job *job, struct err *err)
 {
-    return api_write(api, ctx, catalog_job_fn, job, err);
+    if (api_write(api, ctx, catalog_job_fn, job, err) < 0)
+        return -1;
+    if (job->pipeline)
+        catalog_tell(api, false, job->pipeline->pipeline_id);
+    if (job->version)
+        catalog_tell(api, true, job->version->version_id);
+    return 0;
+}
+
+void catalog_tell(struct pipelines_api *api, bool is_version, const char *id)
+{
+    if (api->hooks.catalog_changed)
+        api->hooks.catalog_changed(api->hooks.self, is_version, id);
 }

@@ -147,6 +147,7 @@ struct catalog_job {
     const struct buf *source;
     const char *pipeline_taken, *version_taken; /* texts for a name that is taken; %s is the name */
 };
+void catalog_tell(struct pipelines_api *api, bool is_version, const char *id); /* it was made, changed or deleted */
 int catalog_store(struct pipelines_api *api, const struct ctx *ctx, struct catalog_job *job, struct err *err);
 
 #endif

@@ -170,6 +170,7 @@ int pipeline_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct h
     struct edit c = {.id = id, .display_name = *shown ? shown : NULL, .tags = tags, .out = &p};
     if (api_write(self, ctx, patch_job, &c, err) < 0)
         return api_wrap(err, "Failed to update pipeline %s. Check error stack", id);
+    catalog_tell(self, false, id);
     return resource_send(self, res, &PIPELINES, &p, VIEW_ONE, err);
 }
 
@@ -186,6 +187,7 @@ int pipeline_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct 
         return -1;
     if (api_write(self, ctx, delete_job, &c, err) < 0)
         return api_wrap(err, "Failed to delete pipeline %s. Check error stack", c.id);
+    catalog_tell(self, false, c.id);
     out_empty(res);
     return 0;
 }

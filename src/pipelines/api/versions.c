@@ -137,6 +137,7 @@ int version_patch_h(void *self, struct ctx *ctx, struct http_req *req, struct ht
     struct edit c = {.id = id, .display_name = *shown ? shown : NULL, .tags = tags, .out = &v};
     if (api_write(self, ctx, patch_job, &c, err) < 0)
         return api_wrap(err, "Failed to update pipeline version %s. Check error stack", id);
+    catalog_tell(self, true, id);
     return resource_send(self, res, &VERSIONS, &v, VIEW_ONE, err);
 }
 
@@ -151,5 +152,6 @@ int version_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct h
     if (resource_change(self, ctx, res, delete_job, id, err) < 0)
         return api_wrap(err, "Failed to delete a pipeline version id %s under pipeline id %s. Check error stack", id,
                         http_param(req, "pipeline_id"));
+    catalog_tell(self, true, id);
     return 0;
 }

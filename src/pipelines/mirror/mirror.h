@@ -1,10 +1,11 @@
 /* mirror.h - rows and the Kubernetes objects that show them: what `kubectl` and the REST API see is the same.
  *
- * Each recurring run has a ScheduledWorkflow. Rows are the record. An object that somebody makes becomes a row (its id is the
- * object's uid), one that somebody edits changes its row, one that somebody deletes takes its row with it; a change of a row is
- * written to its object, and the object of a row that is gone is deleted. Who changed what is told apart by two digests that are
- * kept in an annotation: of the object's spec and of the row's, as they were when both were last the same. What cannot be taken
- * over (a cron expression that does not parse) is said in the object's status, and the row stays.
+ * Each recurring run has a ScheduledWorkflow, each pipeline a Pipeline, each version a PipelineVersion. Rows are the record. An
+ * object that somebody makes becomes a row (its id is the object's uid), one that somebody edits changes its row, one that
+ * somebody deletes takes its row with it; a change of a row is written to its object, and the object of a row that is gone is
+ * deleted. Who changed what is told apart by two digests that are kept in an annotation: of the object's spec and of the row's,
+ * as they were when both were last the same. What cannot be taken over (a cron expression that does not parse, a pipeline that
+ * is none) is said in the object's status, and the row stays.
  *
  * An object that is missing is made again, unless it was seen being deleted: an empty cluster does not empty the database. A
  * cluster without the kinds (crds/) is waited for. Threads: all functions may be called from any thread. Source: pipelines-api
@@ -27,7 +28,8 @@ struct mirror *mirror_start(const struct mirror_config *cfg, struct err *err);
 /* Ends the turns that are being made, and watches no more; being notified is still fine. Before the kube goes away. */
 void mirror_halt(struct mirror *m); /* NULL is fine */
 void mirror_stop(struct mirror *m); /* halts and frees; NULL is fine */
+enum mirror_kind { MIRROR_RECURRING_RUN, MIRROR_PIPELINE, MIRROR_VERSION, MIRROR_KINDS };
 /* A row was made, changed or deleted. Cheap; NULL is fine. */
-void mirror_notify(struct mirror *m, const char *recurring_run_id);
+void mirror_notify(struct mirror *m, enum mirror_kind kind, const char *id);
 
 #endif

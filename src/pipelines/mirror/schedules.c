@@ -1,7 +1,10 @@
-#include "pipelines/mirror/schedules.h"
+/* schedules.c - recurring runs as ScheduledWorkflows, and back. */
+#include <stdlib.h>
 
 #include "base/timefmt.h"
 #include "kube/object.h"
+#include "pipelines/mirror/kind.h"
+#include "pipelines/store/recurring.h"
 
 static void put_text(struct jm *m, jmval *o, const char *key, const char *v)
 {
@@ -67,7 +70,7 @@ static int put_pipeline(struct db *db, struct jm *m, jmval *workflow, const stru
     return 0;
 }
 
-jmval *schedule_spec(struct db *db, struct jm *m, const struct recurring *r, struct err *err)
+static jmval *schedule_spec(struct db *db, struct jm *m, const struct recurring *r, struct err *err)
 {
     jmval *spec = jm_obj(m);
     jm_put(m, spec, "displayName", jm_str(m, r->display_name));
@@ -99,7 +102,7 @@ static void put_condition(struct jm *m, jmval *status, const char *type, const c
     jm_push(jm_arr_at(m, status, "conditions"), c);
 }
 
-jmval *schedule_status(struct jm *m, const struct recurring *r, int64_t next_s, const char *error)
+static jmval *schedule_status(struct jm *m, const struct recurring *r, int64_t next_s, const char *error)
 {
     jmval *status = jm_obj(m);
     if (error)
@@ -176,7 +179,7 @@ static void body_source(struct jm *m, jmval *body, jval *spec)
     }
 }
 
-struct json *schedule_body(jval *object)
+static struct json *schedule_body(jval *object)
 {
     jval *spec = jv_get(object, "spec");
     JM_NEW(m);
@@ -196,3 +199,69 @@ struct json *schedule_body(jval *object)
     body_source(m, body, spec);
     return jm_freeze(m);
 }
+
+/* ---- the kind ----------------------------------------------------------------------------------------------------------- */
+
+static void put_labels(struct shown *out, const struct recurring *r)
+{
+    JM_NEW(m);
+    jmval *labels = jm_obj(m);
+    jm_set_root(m, labels);
+    jm_put(m, labels, "scheduledworkflows.kubeflow.org/enabled", jm_str(m, r->enabled ? "true" : "false"));
+    jm_put(m, labels, "scheduledworkflows.kubeflow.org/status",
+           jm_str(m, jv_str_or(jv_get(jv_at(jv_get(json_root(out->status), "conditions"), 0), "type"), "")));
+    out->labels = jm_freeze(m);
+}
+
+static struct json *status_doc(const struct recurring *r, int64_t next_s, const char *error)
+{
+    JM_NEW(m);
+    jm_set_root(m, schedule_status(m, r, next_s, error));
+    return jm_freeze(m);
+}
+
+static struct json *status_of_none(const char *error)
+{
+    const struct recurring none = {0};
+    return status_doc(&none, INT64_MAX, error);
+}
+
+static int show(struct pipelines_api *api, struct db *db, int64_t now_s, const char *id, const char *error, struct shown *out,
+                struct err *err)
+{
+    RECURRING(r);
+    int64_t next = INT64_MAX;
+    int rc = row_find(&RECURRING_ROWS, db, id, &r, err);
+    if (rc < 1)
+        return rc;
+    JM_NEW(m);
+    jmval *spec = schedule_spec(db, m, &r, err);
+    if (!spec)
+        return -1;
+    jm_set_root(m, spec);
+    out->spec = jm_freeze(m);
+    recurring_next(&r, pipelines_time_zone(api), now_s, &next, NULL);
+    out->status = status_doc(&r, next, error);
+    out->name = xstrdup(r.name);
+    out->ns = xstrdup(r.ns);
+    put_labels(out, &r);
+    return 1;
+}
+
+static int adopt(struct pipelines_api *api, const struct ctx *ctx, const char *id, jval *object, struct err *err)
+{
+    JSON_REF(body) = schedule_body(object);
+    AUTOFREE char *text = jv_text(json_root(body), JW_COMPACT);
+    return pipelines_recurring_apply(api, ctx, id, obj_name(object), obj_namespace(object), text, err);
+}
+
+const struct mirrored_kind MIRRORED_SCHEDULES = {
+    .name = "scheduled-workflows",
+    .res = {"kubeflow.org", "v1beta1", "scheduledworkflows", "ScheduledWorkflow", true},
+    .id_label = "pipelines.tidemill.dev/recurring-run",
+    .ids = "SELECT recurring_run_id FROM recurring_runs",
+    .show = show,
+    .status = status_of_none,
+    .adopt = adopt,
+    .remove = pipelines_recurring_delete,
+};
