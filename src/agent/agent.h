@@ -9,8 +9,8 @@
 
 #include "launch/task.h"
 
-/* Runs the task in dir and writes its result. Returns the exit code for the process. */
-int agent_launch(const char *dir);
+/* Runs the task whose file is in from, with its marks and its result in dir. Returns the exit code for the process. */
+int agent_launch(const char *from, const char *dir);
 
 /* Copies this program to dir/tidemill-agent, for an init container whose image has it. Returns the exit code. */
 int agent_install(const char *dir);
@@ -53,6 +53,8 @@ int agent_collect(const struct launch_task *t, struct launch_result *r, struct e
 
 /* ---- transfer.c: stores that are not mounted ------------------------------------------------------------------- */
 
+/* What task_uri names, to a file. ERR_NOT_FOUND: there is nothing. */
+int agent_bring_task(const struct launch_task *t, const char *path, struct err *err);
 /* Each of downloads[]; what is not there is fine. */
 int agent_bring_inputs(const struct launch_task *t, struct err *err);
 /* Each output artifact that has a URI and exists. */

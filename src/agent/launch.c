@@ -280,7 +280,25 @@ static void run_and_collect(struct launch_task *t, struct launch_result *r)
         failed_before(r, LAUNCH_COLLECT, &e);
 }
 
-int agent_launch(const char *dir)
+/* A task that is too long for a file of the pod's own lies in a store. */
+static int read_task(const char *from, const char *dir, struct launch_task *t, struct err *err)
+{
+    AUTOFREE char *in = fs_join(from, LAUNCH_TASK), *path = fs_join(dir, LAUNCH_TASK);
+    BUF(text);
+    /* A file that a kubelet writes is a link to where it is now; where others can write, links are not followed. */
+    if (str_eq(from, dir))
+        return launch_task_read(dir, t, err);
+    if (fs_read(in, LAUNCH_FILE_MAX, &text, err) < 0 || launch_task_parse(buf_str(&text), text.len, t, err) < 0)
+        return -1;
+    if (!t->task_uri)
+        return 0;
+    if (agent_bring_task(t, path, err) < 0)
+        return -1;
+    launch_task_clear(t);
+    return launch_task_read(dir, t, err);
+}
+
+int agent_launch(const char *from, const char *dir)
 {
     ERR(e);
     struct launch_task t;
@@ -289,7 +307,7 @@ int agent_launch(const char *dir)
     launch_task_init(&t);
     launch_result_init(&r);
     int code = 1;
-    if (launch_task_read(dir, &t, &e) < 0) {
+    if (read_task(from, dir, &t, &e) < 0) {
         fprintf(stderr, "tidemill-agent: %s\n", err_text(&e));
         goto out;
     }

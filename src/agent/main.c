@@ -5,12 +5,13 @@
 #include "agent/agent.h"
 
 static const char usage[] =
-    "usage: tidemill-agent launch [--dir DIR]\n"
+    "usage: tidemill-agent launch [--dir DIR | --task DIR]\n"
     "       tidemill-agent install DIR\n"
     "       tidemill-agent version\n"
     "\n"
     "Runs one step of a pipeline inside its container. The engine leaves the task in DIR (default " LAUNCH_DIR ")\n"
-    "and reads the result from there. install leaves a copy of this program in a volume. Nobody needs to call these by hand.\n";
+    "and reads the result from there; with --task it is another directory that holds the task. install leaves a copy of this "
+    "program in a volume. Nobody needs to call these by hand.\n";
 
 int main(int argc, char **argv)
 {
@@ -23,11 +24,13 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc == 2 && strcmp(argv[1], "launch") == 0)
-        return agent_launch(LAUNCH_DIR);
+        return agent_launch(LAUNCH_DIR, LAUNCH_DIR);
     if (argc == 3 && strcmp(argv[1], "install") == 0)
         return agent_install(argv[2]);
     if (argc == 4 && strcmp(argv[1], "launch") == 0 && strcmp(argv[2], "--dir") == 0)
-        return agent_launch(argv[3]);
+        return agent_launch(argv[3], argv[3]);
+    if (argc == 4 && strcmp(argv[1], "launch") == 0 && strcmp(argv[2], "--task") == 0)
+        return agent_launch(argv[3], LAUNCH_DIR);
     fputs(usage, stderr);
     return 2;
 }

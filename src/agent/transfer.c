@@ -85,7 +85,7 @@ static struct blob_store *store_at(struct stores *s, int n, struct err *err)
     return s->v[n];
 }
 
-static int bring(struct stores *s, const struct launch_download *d, struct err *err)
+static int fetch(struct stores *s, const struct launch_download *d, struct err *err)
 {
     AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
     struct ctx ctx = ctx_background();
@@ -94,10 +94,13 @@ static int bring(struct stores *s, const struct launch_download *d, struct err *
     struct blob_transfer t = {.progress = say, .self = &p};
     if (!store || blob_uri_split(d->uri, &scheme, &bucket, &key, err) < 0)
         return -1;
+    return blob_download(store, &ctx, bucket, key, d->path, &t, err);
+}
+
+static int bring(struct stores *s, const struct launch_download *d, struct err *err)
+{
     ERR(e);
-    if (blob_download(store, &ctx, bucket, key, d->path, &t, &e) == 0 || e.code == ERR_NOT_FOUND)
-        return 0;
-    return err_move(err, &e);
+    return fetch(s, d, &e) == 0 || e.code == ERR_NOT_FOUND ? 0 : err_move(err, &e);
 }
 
 static int deliver(struct stores *s, const char *path, const char *uri, int n, struct err *err)
@@ -113,6 +116,15 @@ static int deliver(struct stores *s, const char *path, const char *uri, int n, s
 }
 
 /* ---- the face ------------------------------------------------------------------------------------------------- */
+
+int agent_bring_task(const struct launch_task *t, const char *path, struct err *err)
+{
+    struct stores s = stores_of(t);
+    const struct launch_download d = {.uri = t->task_uri, .path = (char *)(uintptr_t)path, .store = t->task_store};
+    int rc = fetch(&s, &d, err);
+    stores_close(&s);
+    return rc < 0 ? err_wrap(err, "the task") : 0;
+}
 
 int agent_bring_inputs(const struct launch_task *t, struct err *err)
 {

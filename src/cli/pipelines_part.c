@@ -147,7 +147,8 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
 {
     p->kube = cfg->kube;
     struct engine_config ec = {.store = &p->store,
-                               .blobs = p->blobs,
+                               .blobs = cfg->apart ? NULL : p->blobs,
+                               .apart = cfg->apart,
                                .clock = &clock_system,
                                .data_dir = cfg->shared_dir,
                                .kube = cfg->kube,

@@ -25,6 +25,7 @@ struct pipelines_run_config {
     struct kube *kube;
     const char *shared_dir;                       /* task directories and artifacts: what pods see */
     const char *agent_path, *agent_image, *claim; /* as in struct engine_config */
+    bool apart; /* nothing is shared: artifacts, and what steps leave, are in the object stores of pipeline roots */
     bool paused;
     int64_t base_delay_ns;
 };

@@ -58,6 +58,7 @@ void launch_task_clear(struct launch_task *t)
     free(t->log_path);
     free(t->log_uri);
     free(t->result_uri);
+    free(t->task_uri);
     launch_task_init(t);
 }
 
@@ -158,6 +159,7 @@ static void put_stores(struct jm *m, jmval *obj, const struct launch_task *t)
     put_text(m, obj, "logPath", t->log_path);
     put_place(m, obj, "logUri", t->log_uri, "logStore", t->log_store);
     put_place(m, obj, "resultUri", t->result_uri, "resultStore", t->result_store);
+    put_place(m, obj, "taskUri", t->task_uri, "taskStore", t->task_store);
 }
 
 void launch_task_text(const struct launch_task *t, struct buf *out)
@@ -268,7 +270,9 @@ static int get_stores(jval *v, struct launch_task *t, struct err *err)
     t->log_path = xstrdup(jv_str(jv_get(v, "logPath")));
     if (get_place(v, "logUri", "logStore", t, &t->log_uri, &t->log_store, err) < 0)
         return -1;
-    return get_place(v, "resultUri", "resultStore", t, &t->result_uri, &t->result_store, err);
+    if (get_place(v, "resultUri", "resultStore", t, &t->result_uri, &t->result_store, err) < 0)
+        return -1;
+    return get_place(v, "taskUri", "taskStore", t, &t->task_uri, &t->task_store, err);
 }
 
 static int task_from(jval *v, struct launch_task *t, struct err *err)
@@ -285,7 +289,7 @@ static int task_from(jval *v, struct launch_task *t, struct err *err)
         get_list(v, "dirs", &t->dirs, err) < 0 || get_list(v, "requirements", &t->requirements, err) < 0)
         return -1;
     t->image_command = jv_bool(jv_get(v, "imageCommand"), false);
-    if (t->argv.n == 0 && !t->image_command)
+    if (t->argv.n == 0 && !t->image_command && !jv_str(jv_get(v, "taskUri")))
         return err_set(err, ERR_BAD_REQUEST, "task file: argv is empty");
     t->executor_input = xstrdup(jv_str(jv_get(v, "executorInput")));
     int64_t at = jv_i64_or(jv_get(v, "executorInputAt"), -1), prelude = jv_i64_or(jv_get(v, "preludeAt"), 0);

@@ -11,6 +11,10 @@
  * The engine has resolved everything: placeholders, conditions, structures, types. The agent makes directories, runs argv, reads
  * output files and reports; it knows nothing of pipelines. The agent's own exit code is the command's (128 + signal when a
  * signal ended it; 126/127 when it could not be started), so that the pod's status says the same as the result file.
+ * Where engine and pods share no directory, /tidemill/task is the pod's own: the task is read from LAUNCH_IN_DIR, where the pod's
+ * annotation stands as a file, and the result is sent to a store. A task that is too long for an annotation lies in a store as
+ * well; what stands in the annotation then says where (task_uri).
+ *
  * Both files are JSON with the field names below; unknown fields are ignored by readers, so that the two sides may differ in
  * version.
  *
@@ -43,6 +47,7 @@
 #include "value/json.h"
 
 #define LAUNCH_DIR        "/tidemill/task"
+#define LAUNCH_IN_DIR     "/tidemill/in" /* with task.json, where no directory is shared */
 #define LAUNCH_TASK       "task.json"
 #define LAUNCH_STARTED    "started"
 #define LAUNCH_RESULT     "result.json"
@@ -121,6 +126,10 @@ struct launch_task {
      * result, which is there as a file in any case. NULL: nowhere. */
     char *log_uri, *result_uri;
     int log_store, result_store;
+    /* "taskUri", "taskStore": the task lies there, and but for the stores and the place of the result nothing else is said here.
+     * NULL: this is it. */
+    char *task_uri;
+    int task_store;
 };
 
 enum launch_outcome {

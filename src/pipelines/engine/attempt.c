@@ -213,24 +213,48 @@ static void ended_with_result(struct inst *i, const struct ctx *ctx, const struc
     cache_remember(i);
 }
 
-/* Nothing of ours may run twice: a pod that is not there counts as never made only while nothing says otherwise. */
-static bool never_began(const struct inst *i)
+static int read_result(struct inst *i, const struct ctx *ctx, struct launch_result *r, struct err *err)
 {
-    if (i->row.pod_uid)
-        return false;
+    if (i->live->e->cfg.apart)
+        return apart_result(i, ctx, r, err);
     AUTOFREE char *dir = attempt_dir(i);
-    AUTOFREE char *started = fs_join(dir, LAUNCH_STARTED);
-    return !fs_exists(started);
+    return launch_result_read(dir, r, err);
 }
 
-static void ended(struct inst *i, const struct ctx *ctx, const struct attempt_view *v, int64_t now)
+/* A store that does not answer now may do so later: the step's result is not given up for it. */
+static bool passes(const struct err *e)
 {
-    struct live *l = i->live;
-    AUTOFREE char *dir = attempt_dir(i);
+    return e->code == ERR_UNAVAILABLE || e->code == ERR_TIMEOUT || e->code == ERR_TOO_MANY || e->code == ERR_CANCELLED;
+}
+
+/* Nothing of ours may run twice: a pod that is not there counts as never made only while nothing says otherwise. Where no
+ * directory is shared that is its result: one that began, and was deleted while nobody looked, is made once more. 1, 0 or -1. */
+static int never_began(struct inst *i, const struct ctx *ctx, struct err *err)
+{
+    if (i->row.pod_uid)
+        return 0;
+    if (!i->live->e->cfg.apart) {
+        AUTOFREE char *dir = attempt_dir(i);
+        AUTOFREE char *started = fs_join(dir, LAUNCH_STARTED);
+        return !fs_exists(started);
+    }
     struct launch_result r;
     ERR(e);
     launch_result_init(&r);
-    bool have = launch_result_read(dir, &r, &e) == 0;
+    int rc = apart_result(i, ctx, &r, &e);
+    launch_result_clear(&r);
+    return rc < 0 && passes(&e) ? err_move(err, &e) : rc < 0;
+}
+
+static int ended(struct inst *i, const struct ctx *ctx, const struct attempt_view *v, int64_t now, struct err *err)
+{
+    struct live *l = i->live;
+    struct launch_result r;
+    ERR(e);
+    launch_result_init(&r);
+    bool have = read_result(i, ctx, &r, &e) == 0;
+    if (!have && l->e->cfg.apart && passes(&e))
+        return err_move(err, &e);
     bool good = have && r.outcome == LAUNCH_EXITED && r.exit_code == 0;
     setup_settle(i, have ? &r : NULL);
     if ((l->cancelling || l->expired) && !good) {
@@ -251,6 +275,7 @@ static void ended(struct inst *i, const struct ctx *ctx, const struct attempt_vi
     if (collect_log(i, ctx, have ? &r : NULL, &le) < 0)
         log_warn("run=%s task=%s: its log is not recorded: %s", l->run.run_id, i->row.path, err_text(&le));
     launch_result_clear(&r);
+    return 0;
 }
 
 /* Why it has not started yet, for people: it goes with the next state. */
@@ -321,7 +346,13 @@ static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct er
     struct attempt_view v = {0};
     if (e->rt.observe(e->rt.self, ctx, l->run.ns, i->row.pod_name, &v, err) < 0)
         return -1;
-    if (v.phase == ATTEMPT_MISSING && never_began(i)) {
+    int rc = v.phase == ATTEMPT_MISSING ? never_began(i, ctx, err) : 0;
+    if (rc < 0) {
+        attempt_view_clear(&v);
+        return -1;
+    }
+    if (rc > 0) {
+        rc = 0;
         if (must_stop(i, now))
             inst_move(i, TASK_CANCELED, now, l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED, "stopped before it started");
         else
@@ -329,7 +360,7 @@ static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct er
     } else if (v.phase == ATTEMPT_MISSING || v.phase == ATTEMPT_ENDED) {
         if (v.phase == ATTEMPT_ENDED)
             seen(i, &v, now);
-        ended(i, ctx, &v, now);
+        rc = ended(i, ctx, &v, now, err);
     } else {
         seen(i, &v, now);
         if (v.hopeless && !i->stopping) {
@@ -340,7 +371,7 @@ static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct er
         }
     }
     attempt_view_clear(&v);
-    return 0;
+    return rc;
 }
 
 int live_observe(struct live *l, const struct ctx *ctx, struct err *err)
@@ -379,8 +410,9 @@ static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
         i->row.image = xstrdup(x.image);
         inst_dirty(i);
     }
+    BUF(text);
     if (rc == 0)
-        rc = make_attempt_dir(&x, err);
+        rc = e->cfg.apart ? apart_task(i, ctx, &x.task, &text, err) : make_attempt_dir(&x, err);
     if (rc == 0) {
         const struct task_start t = {
             .run_id = l->run.run_id,
@@ -398,6 +430,7 @@ static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
             .resources = json_root(x.resources),
             .kubernetes = json_root(x.kubernetes),
             .task_dir = x.dir,
+            .task_text = e->cfg.apart ? buf_str(&text) : NULL,
             .task = &x.task,
             .mounts = x.mounts,
             .n_mounts = x.n_mounts,

@@ -25,6 +25,9 @@ struct engine_config {
     const char *agent_image; /* an image that holds it at /usr/bin, from which pods copy it. With neither, the node has it */
     const char *claim;       /* the PersistentVolumeClaim that is data_dir here, mounted into pods in parts; NULL: data_dir
                                 is on the machine that runs the pods */
+    /* No directory is shared with pods: a task goes to its pod as an annotation, its result and all artifacts through the store
+     * of the pipeline root; blobs is NULL. Workspaces are refused, and what pip installs is not kept. */
+    bool apart;
     const struct task_runtime *runtime;  /* NULL: pods through kube */
     const char *default_root;            /* NULL: "minio://mlpipeline/v2/artifacts" */
     const char *default_service_account; /* NULL: "pipeline-runner" */

@@ -197,7 +197,8 @@ char *artifact_path(const struct art *a);                /* where a container se
  */
 char *host_path(const struct live *l, const char *uri, bool create, struct err *err);
 char *executor_output_file(const struct inst *i);
-char *log_uri(const struct inst *i); /* of the attempt in progress; caller frees */
+char *attempt_uri(const struct inst *i, const char *name); /* of a file of the attempt, where none is shared; caller frees */
+char *log_uri(const struct inst *i);                       /* of the attempt in progress; caller frees */
 /* Host directories for the files of an attempt, of all attempts of a task, of all tasks of a run; caller frees. */
 char *attempt_dir(const struct inst *i);
 char *task_dir(const struct inst *i);
@@ -225,6 +226,15 @@ int stores_send(struct inst *i, struct execution *x, struct err *err);
 int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *path, struct err *err);
 /* Writes an object, wherever its store is. */
 int stores_write(struct live *l, const struct ctx *ctx, const char *uri, const struct buf *text, struct err *err);
+/* An object of a store that is not mounted, appended; at most max bytes. */
+int stores_read(struct live *l, const struct ctx *ctx, const char *uri, size_t max, struct buf *out, struct err *err);
+
+/* ---- apart.c: tasks and results where no directory is shared with pods -------------------------------------------- */
+
+/* What stands in the pod for a task; the task itself is put into the store when it is too long for an annotation. */
+int apart_task(struct inst *i, const struct ctx *ctx, const struct launch_task *t, struct buf *text, struct err *err);
+/* The result that the attempt in progress sent to the store. ERR_NOT_FOUND: there is none. */
+int apart_result(struct inst *i, const struct ctx *ctx, struct launch_result *out, struct err *err);
 
 /* ---- prelude.c --------------------------------------------------------------------------------------------------- */
 

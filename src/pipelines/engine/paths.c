@@ -114,6 +114,13 @@ char *executor_output_file(const struct inst *i)
     return local ? xasprintf("%s/output_metadata.json", local) : xstrdup("/tmp/kfp_outputs/output_metadata.json");
 }
 
+/* A retried run makes its tasks' attempts anew: the generation tells them apart. */
+char *attempt_uri(const struct inst *i, const char *name)
+{
+    AUTOFREE char *root = task_root(i);
+    return xasprintf("%s/.tidemill/%lld-%d/%s", root, (long long)i->live->run.generation, i->row.attempt, name);
+}
+
 char *log_uri(const struct inst *i)
 {
     AUTOFREE char *root = task_root(i);

@@ -134,13 +134,29 @@ static int by_path(const void *a, const void *b)
     return strcmp((*(const struct task_mount *const *)a)->container_path, (*(const struct task_mount *const *)b)->container_path);
 }
 
+/* A directory of the pod's own, and the pod's annotation as a file. */
+static void task_from_note(struct pod_build *b)
+{
+    struct jm *m = b->m;
+    volume_make_empty_dir(m, pod_volume(b, "tidemill-task"));
+    pod_mount(b, "tidemill-task", LAUNCH_DIR, NULL, false);
+    jmval *source = volume_make_downward_api(m, pod_volume(b, "tidemill-in")), *file = jm_obj(m);
+    downward_api_volume_file_set_path(m, file, LAUNCH_TASK);
+    object_field_selector_set_field_path(m, downward_api_volume_file_make_field_ref(m, file),
+                                         "metadata.annotations['" TASK_NOTE "']");
+    jm_push(downward_api_volume_source_make_items(m, source), file);
+    pod_mount(b, "tidemill-in", LAUNCH_IN_DIR, NULL, true);
+}
+
 static int mounts(struct pod_build *b)
 {
     if (b->place->agent_image)
         copy_agent(b);
     else if (b->place->agent_path)
         host_mount(b, "tidemill-agent", b->place->agent_path, LAUNCH_AGENT, "File", true);
-    if (own_mount(b, "tidemill-task", b->t->task_dir, LAUNCH_DIR, "Directory", false) < 0)
+    if (b->t->task_text)
+        task_from_note(b);
+    else if (own_mount(b, "tidemill-task", b->t->task_dir, LAUNCH_DIR, "Directory", false) < 0)
         return -1;
     AUTOFREE const struct task_mount **order = xcalloc(b->t->n_mounts + 1, sizeof *order);
     for (size_t k = 0; k < b->t->n_mounts; k++)
@@ -203,6 +219,10 @@ static void container(struct pod_build *b)
     jmval *command = container_make_command(b->m, b->main);
     jm_push(command, jm_str(b->m, LAUNCH_AGENT));
     jm_push(command, jm_str(b->m, "launch"));
+    if (b->t->task_text) {
+        jm_push(command, jm_str(b->m, "--task"));
+        jm_push(command, jm_str(b->m, LAUNCH_IN_DIR));
+    }
     if (jv_len(b->t->resources) > 0)
         container_set_resources(b->m, b->main, jm_val(b->m, b->t->resources));
     env(b);
@@ -221,6 +241,8 @@ static void system_metadata(struct pod_build *b)
     jm_put(m, labels, RUN_LABEL, jm_str(m, t->run_id));
     jm_put(m, labels, "pipeline/runid", jm_str(m, t->run_id));
     jm_put(m, labels, "pipelines.kubeflow.org/v2_component", jm_str(m, "true"));
+    if (t->task_text)
+        jm_put(m, notes, TASK_NOTE, jm_str(m, t->task_text));
     jm_put(m, notes, "pipelines.kubeflow.org/v2_component", jm_str(m, "true"));
     jm_put(m, notes, "pipelines.kubeflow.org/runtime-role", jm_str(m, "launcher"));
     jm_put(m, notes, "sidecar.istio.io/inject", jm_str(m, "false"));

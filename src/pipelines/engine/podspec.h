@@ -7,6 +7,7 @@
 /* By this label the engine knows its own pods. "pipeline/runid", which clients look for, is on the pods of other engines as well.
  */
 #define RUN_LABEL "pipelines.tidemill.dev/run"
+#define TASK_NOTE "pipelines.tidemill.dev/task" /* the annotation with the task, where no directory is shared */
 
 /* A pod being made. */
 struct pod_build {

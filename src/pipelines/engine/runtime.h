@@ -29,10 +29,11 @@ struct task_start {
     int attempt;
     bool has_retry; /* KFP_RETRY_INDEX is set */
     const char *image;
-    jval *env;            /* array of EnvVar objects, in order */
-    jval *resources;      /* ResourceRequirements object, may be empty */
-    jval *kubernetes;     /* KubernetesExecutorConfig with its refs resolved to constants; NULL: none */
-    const char *task_dir; /* host directory with task.json, to be mounted at LAUNCH_DIR */
+    jval *env;             /* array of EnvVar objects, in order */
+    jval *resources;       /* ResourceRequirements object, may be empty */
+    jval *kubernetes;      /* KubernetesExecutorConfig with its refs resolved to constants; NULL: none */
+    const char *task_dir;  /* host directory with task.json, to be mounted at LAUNCH_DIR */
+    const char *task_text; /* instead of it, when no directory is shared: what stands in LAUNCH_IN_DIR/task.json; else NULL */
     const struct launch_task *task;
     const struct task_mount *mounts;
     size_t n_mounts;

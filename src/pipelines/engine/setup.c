@@ -49,7 +49,7 @@ int setup_prepare(struct inst *i, struct launch_task *t, const char *image, char
 {
     char key[HASH_TEXT];
     *host = NULL;
-    if (t->prelude_at <= 0)
+    if (t->prelude_at <= 0 || i->live->e->cfg.apart)
         return 0;
     key_of(i, image, t->argv.v[2], key);
     AUTOFREE char *kept = place_of(i, key);

@@ -99,6 +99,9 @@ int live_fix_stores(struct live *l, const struct ctx *ctx, struct err *err)
         return err_wrap(err, "ConfigMap %s/%s", ns_of(l), CONFIG_MAP);
     keep_providers(l, providers);
     const char *root = pick_root(l, json_root(config));
+    if (l->e->cfg.apart && jv_get(l->ir->pipeline_config, "workspace"))
+        return err_set(err, ERR_INVALID,
+                       "the pipeline wants a workspace, and the server shares no directory with pods: give it one (--shared)");
     if (check_root(l, root, err) < 0)
         return -1;
     free(l->run.pipeline_root);
@@ -200,7 +203,8 @@ int stores_bring(struct inst *i, struct execution *x, const struct art *a, struc
 int stores_send(struct inst *i, struct execution *x, struct err *err)
 {
     AUTOFREE char *root = output_uri(i, "");
-    if (live_is_mounted(i->live, root) || (x->task.n_artifacts == 0 && !x->task.log_path))
+    bool apart = i->live->e->cfg.apart;
+    if (live_is_mounted(i->live, root) || (x->task.n_artifacts == 0 && !x->task.log_path && !apart))
         return 0;
     int n = use_store(i, x, root, err);
     if (n < 0)
@@ -213,6 +217,10 @@ int stores_send(struct inst *i, struct execution *x, struct err *err)
     if (x->task.log_path) {
         x->task.log_uri = log_uri(i);
         x->task.log_store = n;
+    }
+    if (apart) {
+        x->task.result_uri = attempt_uri(i, LAUNCH_RESULT);
+        x->task.result_store = n;
     }
     return 0;
 }
@@ -271,6 +279,19 @@ int stores_download(struct live *l, const struct ctx *ctx, const char *uri, cons
     if (!s)
         return -1;
     int rc = blob_download(s, ctx, bucket, key, path, NULL, err);
+    blob_store_free(s);
+    return rc;
+}
+
+int stores_read(struct live *l, const struct ctx *ctx, const char *uri, size_t max, struct buf *out, struct err *err)
+{
+    AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
+    if (blob_uri_split(uri, &scheme, &bucket, &key, err) < 0)
+        return -1;
+    struct blob_store *s = open_store(l, ctx, uri, err);
+    if (!s)
+        return -1;
+    int rc = blob_read(s, ctx, bucket, key, 0, -1, max, out, err);
     blob_store_free(s);
     return rc;
 }

@@ -53,7 +53,7 @@ static int go(struct bench *b)
     int saved = dup(1), saved_err = dup(2), null = open("/dev/null", O_WRONLY);
     dup2(null, 1);
     dup2(null, 2);
-    int code = agent_launch(b->dir);
+    int code = agent_launch(b->dir, b->dir);
     dup2(saved, 1);
     dup2(saved_err, 2);
     close(saved);
@@ -263,6 +263,23 @@ static void test_setup(void **state)
     }
 }
 
-TEST_GROUP(launch, cmocka_unit_test_setup_teardown(test_setup, set_up, tear_down), T(test_outputs), T(test_failures),
-           T(test_signal), T(test_not_found), T(test_custom_path), T(test_hostile_output), T(test_left_over_process),
-           T(test_executor_input), T(test_image_command))
+/* The task may come from a directory that holds links, as a kubelet's do; marks and result stay in the other. */
+static void test_task_elsewhere(void **state)
+{
+    struct bench *b = *state;
+    AUTOFREE char *in = fs_join(b->dir, "in"), *real = fs_join(in, "..data"), *link = fs_join(in, LAUNCH_TASK);
+    AUTOFREE char *stray = fs_join(real, LAUNCH_STARTED);
+    argv_is(b, "exit 3");
+    assert_int_equal(fs_mkdir_p(real, 0755, NULL), 0);
+    assert_int_equal(launch_task_write(&b->t, real, NULL), 0);
+    assert_int_equal(symlink("..data/" LAUNCH_TASK, link), 0);
+    assert_int_equal(agent_launch(in, b->dir), 3);
+    result(b);
+    assert_int_equal(b->r.exit_code, 3);
+    assert_false(fs_exists(stray));
+    assert_int_equal(agent_launch(in, b->dir), LAUNCH_EXIT_TWICE);
+}
+
+TEST_GROUP(launch, T(test_task_elsewhere), cmocka_unit_test_setup_teardown(test_setup, set_up, tear_down), T(test_outputs),
+           T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path), T(test_hostile_output),
+           T(test_left_over_process), T(test_executor_input), T(test_image_command))

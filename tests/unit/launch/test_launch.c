@@ -36,6 +36,8 @@ static void task_round_trip(void **state)
     t.log_uri = xstrdup("s3://b/log");
     t.log_store = 1;
     t.result_uri = xstrdup("s3://b/result");
+    t.task_uri = xstrdup("s3://b/task");
+    t.task_store = 1;
     BUF(b);
     ERR(e);
     launch_task_text(&t, &b);
@@ -55,6 +57,8 @@ static void task_round_trip(void **state)
     assert_string_equal(back.downloads[0].path, "/s3/b/in");
     assert_int_equal(back.log_store, 1);
     assert_int_equal(back.result_store, 0);
+    assert_string_equal(back.task_uri, "s3://b/task");
+    assert_int_equal(back.task_store, 1);
     launch_task_clear(&t);
     launch_task_clear(&back);
 }
@@ -68,6 +72,7 @@ static void task_refused(void **state)
         "{\"version\": 2, \"argv\": [\"a\"]}",
         "{\"version\": 1}",
         "{\"version\": 1, \"argv\": []}",
+        "{\"version\": 1, \"taskUri\": \"s3://b/t\", \"taskStore\": 0}",
         "{\"version\": 1, \"argv\": [1]}",
         "{\"version\": 1, \"argv\": \"a\"}",
         "{\"version\": 1, \"argv\": [\"a\"], \"executorInputAt\": 1}",

@@ -191,5 +191,28 @@ static void the_end(void **state)
     }
 }
 
-TEST_GROUP(pods, cmocka_unit_test(the_end), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim),
+/* Nothing is shared: the task stands in an annotation that the pod sees as a file, and its directory is its own. */
+static void apart(void **state)
+{
+    const struct pod_place place = {.root = "/data"};
+    const struct task_start t = {.run_id = RUN,
+                                 .run_name = "r",
+                                 .task_name = "t",
+                                 .ns = "ns",
+                                 .pod_name = "p",
+                                 .image = "i",
+                                 .task_text = "{\"version\":1}"};
+    ERR(e);
+    JSON_REF(pod) = pod_make(&t, &place, &e);
+    assert_non_null(pod);
+    AUTOFREE char *text = jv_text(json_root(pod), JW_COMPACT);
+    assert_null(strstr(text, "hostPath"));
+    assert_null(strstr(text, "persistentVolumeClaim"));
+    assert_non_null(strstr(text, "\"pipelines.tidemill.dev/task\":\"{\\\"version\\\":1}\""));
+    assert_non_null(strstr(text, "\"command\":[\"/tidemill/agent\",\"launch\",\"--task\",\"/tidemill/in\"]"));
+    assert_non_null(strstr(text, "{\"path\":\"task.json\",\"fieldRef\":{\"fieldPath\":"
+                                 "\"metadata.annotations['pipelines.tidemill.dev/task']\"}}"));
+}
+
+TEST_GROUP(pods, cmocka_unit_test(the_end), cmocka_unit_test(apart), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim),
            cmocka_unit_test(unscheduled), cmocka_unit_test(pods_of_others))
