@@ -196,7 +196,12 @@ def idlers(load, rng):
 
 def look(pid):
     status = dict(l.split(':', 1) for l in open(f'/proc/{pid}/status'))
-    children = [c for task in os.listdir(f'/proc/{pid}/task') for c in pathlib.Path(f'/proc/{pid}/task/{task}/children').read_text().split()]
+    children = []
+    for task in os.listdir(f'/proc/{pid}/task'):
+        try:
+            children += pathlib.Path(f'/proc/{pid}/task/{task}/children').read_text().split()
+        except OSError:   # a thread that ended meanwhile
+            pass
     return {'anon': int(status['RssAnon'].split()[0]) / 1024, 'files': len(os.listdir(f'/proc/{pid}/fd')), 'threads': int(status['Threads']),
             'helper files': sum(len(os.listdir(f'/proc/{c}/fd')) for c in children if os.path.exists(f'/proc/{c}/fd'))}
 

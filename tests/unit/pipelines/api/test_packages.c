@@ -1,5 +1,5 @@
 /* What is uploaded: multipart bodies and archives, also those that were made to do harm. */
-#include "unit.h"
+#include "kit.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -207,6 +207,71 @@ static void test_plain_files(void **state)
     }
 }
 
-TEST_GROUP(packages, cmocka_unit_test(test_multipart), cmocka_unit_test(test_multipart_many_parts),
+/* As the mirror of objects does it: rows with given ids from the specs of objects, edited, and taken away. */
+struct apply_case {
+    bool is_version;
+    const char *id, *name, *spec; /* of a version %s: its pipelineSpec */
+    int rc;
+    const char *says; /* of an error */
+};
+
+static void apply(struct kit *k, const struct apply_case *c)
+{
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    BUF(text);
+    const char *hole = strstr(c->spec, "%s");
+    buf_add(&text, c->spec, hole ? (size_t)(hole - c->spec) : strlen(c->spec));
+    if (hole) {
+        buf_adds(&text, HELLO_IR);
+        buf_adds(&text, hole + 2);
+    }
+    JSON_REF(spec) = json_parse_str(buf_str(&text), &e);
+    if (!spec)
+        fail_msg("%s: %s", c->spec, err_text(&e));
+    int rc =
+        (c->is_version ? pipelines_version_apply : pipelines_pipeline_apply)(k->api, &ctx, c->id, c->name, json_root(spec), &e);
+    if (rc != c->rc || (rc < 0 && !strstr(err_text(&e), c->says)))
+        fail_msg("%s %s: %d %s", c->id, c->spec, rc, rc < 0 ? err_text(&e) : "");
+}
+
+static void test_objects(void **state)
+{
+    struct kit *k = *state;
+    struct ctx ctx = ctx_background();
+    static const struct apply_case cases[] = {
+        {true, "v1", "v-obj", "{\"pipelineName\":\"p\",\"pipelineSpec\":%s}", -1, "p not found"},
+        {false, "p1", "p", "{\"displayName\":\"P\",\"description\":\"d\",\"tags\":{\"a\":\"b\"}}", 0, NULL},
+        {false, "p1", "p", "{\"displayName\":\"Q\",\"description\":\"d\"}", 0, NULL},
+        {false, "p1", "p", "{\"displayName\":\"Q\",\"description\":\"other\"}", -1, "cannot be changed"},
+        {false, "p2", "p", "{}", -1, "name p already"},
+        {true, "v1", "v-obj", "{\"pipelineName\":\"p\",\"pipelineSpec\":%s}", 0, NULL},
+        {true, "v1", "v-obj", "{\"pipelineName\":\"p\",\"displayName\":\"V\",\"tags\":{\"x\":\"y\"},\"pipelineSpec\":%s}", 0,
+         NULL},
+        {true, "v1", "v-obj", "{\"pipelineName\":\"p\",\"pipelineSpec\":{\"root\":{}}}", -1, ""},
+        {true, "v1", "v-obj",
+         "{\"pipelineName\":\"p\",\"platformSpec\":{\"platforms\":{\"kubernetes\":{\"deploymentSpec\":{}}}},"
+         "\"pipelineSpec\":%s}",
+         -1, "make another version"},
+        {true, "v2", "v-two", "{\"pipelineName\":\"p\",\"versionName\":\"v-obj\",\"pipelineSpec\":%s}", -1, "name v-obj already"},
+        {true, "v2", "v-two", "{\"pipelineName\":\"p\"}", -1, "spec.pipelineSpec is required"},
+        {true, "v2", "v-two", "{\"pipelineSpec\":%s}", -1, "spec.pipelineName is required"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        apply(k, &cases[i]);
+    JSON_REF(p) = kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines/p1", NULL, 200);
+    assert_string_equal(jv_str(jv_get(json_root(p), "display_name")), "Q");
+    assert_null(jv_get(json_root(p), "tags"));
+    JSON_REF(v) = kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines/p1/versions/v1", NULL, 200);
+    assert_string_equal(jv_str(jv_get(json_root(v), "name")), "v-obj");
+    assert_string_equal(jv_str(jv_get(json_root(v), "display_name")), "V");
+    assert_string_equal(jv_str(jv_path(json_root(v), "tags", "x", NULL)), "y");
+    assert_int_equal(pipelines_version_delete(k->api, &ctx, "none", NULL), 0); /* missing is fine */
+    assert_int_equal(pipelines_pipeline_delete(k->api, &ctx, "p1", NULL), 0);
+    assert_int_equal(pipelines_pipeline_delete(k->api, &ctx, "p1", NULL), 0);
+    json_unref(kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines/p1/versions/v1", NULL, 404));
+}
+
+TEST_GROUP(packages, WITH_KIT(test_objects), cmocka_unit_test(test_multipart), cmocka_unit_test(test_multipart_many_parts),
            cmocka_unit_test(test_archives), cmocka_unit_test(test_many_members), cmocka_unit_test(test_broken_archives),
            cmocka_unit_test(test_plain_files))
