@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "kube/fields.h"
 #include "kube/kind.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
@@ -116,4 +117,33 @@ int boot_review_token(struct kube *k, struct ctx *ctx, struct http_req *req, con
     JSON_REF(ask) = jm_freeze(m);
     JSON_REF(answer) = kube_create(k, ctx, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
     return answer ? review_identity(json_root(answer), ctx, req, err) : -1;
+}
+
+int boot_review_access(struct kube *k, const struct ctx *ctx, const char *ns, const struct perm *p, struct err *err)
+{
+    const struct identity *who = ctx->who;
+    JM_NEW(m);
+    jmval *o = jm_obj(m);
+    jm_set_root(m, o);
+    subject_access_review_set_api_version(m, o, "authorization.k8s.io/v1");
+    subject_access_review_set_kind(m, o, "SubjectAccessReview");
+    jmval *spec = subject_access_review_make_spec(m, o);
+    subject_access_review_spec_set_user(m, spec, who->user);
+    subject_access_review_spec_set_uid(m, spec, who->uid ? who->uid : "");
+    jmval *groups = subject_access_review_spec_make_groups(m, spec);
+    for (const char *const *g = who->groups; g && *g; g++)
+        jm_push(groups, jm_str(m, *g));
+    jmval *what = subject_access_review_spec_make_resource_attributes(m, spec);
+    resource_attributes_set_namespace(m, what, ns);
+    resource_attributes_set_verb(m, what, p->verb);
+    resource_attributes_set_group(m, what, p->group);
+    resource_attributes_set_resource(m, what, p->resource);
+    JSON_REF(ask) = jm_freeze(m);
+    JSON_REF(answer) = kube_create(k, ctx, &KUBE_SUBJECTACCESSREVIEWS, NULL, json_root(ask), NULL, err);
+    if (!answer)
+        return err_wrap(err, "asking the cluster whether user %s may %s %s", who->user, p->verb, p->resource);
+    if (subject_access_review_status_allowed(subject_access_review_status(json_root(answer)), false))
+        return 0;
+    return err_set(err, ERR_FORBIDDEN, "user %s may not %s %s.%s in namespace %s: a role there has to say so", who->user, p->verb,
+                   p->resource, p->group, ns);
 }

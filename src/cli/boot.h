@@ -16,4 +16,7 @@ bool address_is_loopback(const char *address);
  * memory of the request; ERR_UNAUTHENTICATED when it is none. */
 int boot_review_token(struct kube *k, struct ctx *ctx, struct http_req *req, const char *token, struct err *err);
 
+/* May ctx->who do this in ns? Asked of the cluster: ERR_FORBIDDEN when not. */
+int boot_review_access(struct kube *k, const struct ctx *ctx, const char *ns, const struct perm *what, struct err *err);
+
 #endif

@@ -20,7 +20,7 @@
 struct serve {
     const struct command *self;
     const char *data, *shared, *ready_file, *log_level;
-    struct strlist only, host_images, host_envs, host_paths;
+    struct strlist only, host_images, host_envs, host_paths, proxies;
     struct caller caller;
     char *data_dir, *shared_dir;
     struct serve_options o;
@@ -50,6 +50,23 @@ static int choose_parts(struct serve *v, struct err *err)
     return 0;
 }
 
+static int check_doors(const struct serve *v, struct err *err)
+{
+    const struct serve_options *o = &v->o;
+    if (!o->tls_cert != !o->tls_key)
+        return err_set(err, ERR_BAD_REQUEST, "--tls-cert and --tls-key go together");
+    if (!strchr(o->listen, ':'))
+        return err_set(err, ERR_BAD_REQUEST, "--listen %s: an address with a port is wanted (127.0.0.1:8080)", o->listen);
+    if (!o->tls_cert && !address_is_loopback(o->listen))
+        return err_set(err, ERR_FORBIDDEN,
+                       "--listen %s: tokens must not cross a network in the clear: give --tls-cert and --tls-key, or listen on "
+                       "loopback (127.0.0.1:8080)",
+                       o->listen);
+    if (!o->proxy_listen != !v->proxies.n)
+        return err_set(err, ERR_BAD_REQUEST, "--proxy-listen and --proxy-from (the API server's addresses) go together");
+    return 0;
+}
+
 static int check(struct serve *v, struct err *err)
 {
     struct serve_options *o = &v->o;
@@ -57,14 +74,17 @@ static int check(struct serve *v, struct err *err)
         return -1;
     if (o->in_cluster && (o->kubeconfig || o->context))
         return err_set(err, ERR_BAD_REQUEST, "--in-cluster takes what the pod has: --kubeconfig and --context do not go with it");
-    if (!strchr(o->listen, ':') || !address_is_loopback(o->listen))
-        return err_set(err, ERR_FORBIDDEN,
-                       "--listen %s: the front door has no TLS and no sign-in yet, so it opens on loopback only (127.0.0.1:8080)",
-                       o->listen);
+    if (check_doors(v, err) < 0)
+        return -1;
     if (o->agent_image && o->agent_from_node)
         return err_set(err, ERR_BAD_REQUEST, "--agent-image and --agent-from-node: only one of them can be meant");
     if (o->claim && !v->shared)
         return err_set(err, ERR_BAD_REQUEST, "--claim %s: say with --shared DIR where it is mounted here", o->claim);
+    if (o->apart && (o->claim || v->shared))
+        return err_set(err, ERR_BAD_REQUEST,
+                       "--object-stores: nothing is shared with pods, so --shared and --claim do not go with it");
+    if (o->apart && !o->agent_image)
+        o->agent_from_node = true;
     if (!o->node_cert != !o->node_key)
         return err_set(err, ERR_BAD_REQUEST, "--node-cert and --node-key go together");
     return 0;
@@ -90,6 +110,8 @@ static int prepare(struct serve *v, struct err *err)
     strlist_take(&v->host_images, NULL);
     strlist_take(&v->host_envs, NULL);
     strlist_take(&v->host_paths, NULL);
+    strlist_take(&v->proxies, NULL);
+    v->o.proxies = (const char *const *)v->proxies.v;
     v->o.host_images = (const char *const *)v->host_images.v;
     v->o.host_envs = (const char *const *)v->host_envs.v;
     v->o.host_paths = (const char *const *)v->host_paths.v;
@@ -194,10 +216,19 @@ static int serve_main(const struct command *self, int argc, char **argv)
          "pipelines, node, scheduler or controllers; may be given several times [pipelines]"},
         {"data", 0, OPT_TEXT, &v.data, "DIR", "what is kept (root: /var/lib/tidemill, else ~/.local/share/tidemill)"},
         {"listen", 0, OPT_TEXT, &o->listen, "ADDR:PORT", "front door of the pipelines API [127.0.0.1:8080]"},
+        {"tls-cert", 0, OPT_TEXT, &o->tls_cert, "FILE",
+         "certificate (PEM) of the front door, which may then listen anywhere: callers show tokens of the cluster"},
+        {"tls-key", 0, OPT_TEXT, &o->tls_key, "FILE", "its key"},
+        {"proxy-listen", 0, OPT_TEXT, &o->proxy_listen, "ADDR:PORT",
+         "a door for what the API server passes on (services/proxy), whose callers it has asked who they are"},
+        {"proxy-from", 0, OPT_LIST, &v.proxies, "CIDR", "the API server's addresses: nobody else gets in there"},
         {"shared", 0, OPT_TEXT, &v.shared, "DIR",
          "where task directories and artifacts are, which pods see [the data directory]"},
         {"claim", 0, OPT_TEXT, &o->claim, "NAME",
          "the PersistentVolumeClaim that is mounted there; without it pods see this machine's directory"},
+        {"object-stores", 0, OPT_FLAG, &o->apart, NULL,
+         "pods share no directory with us: artifacts and results go through the stores of pipeline roots (ConfigMap "
+         "kfp-launcher)"},
         {"agent-image", 0, OPT_TEXT, &o->agent_image, "IMAGE", "image with /usr/bin/tidemill-agent, from which steps copy it"},
         {"agent-from-node", 0, OPT_FLAG, &o->agent_from_node, NULL, "steps run on nodes of tidemill, which have the agent"},
         {"lease-namespace", 0, OPT_TEXT, &o->lease_namespace, "NS", "of the Lease that only one of several holds [kubeflow]"},
@@ -223,6 +254,7 @@ static int serve_main(const struct command *self, int argc, char **argv)
     strlist_free(&v.host_images);
     strlist_free(&v.host_envs);
     strlist_free(&v.host_paths);
+    strlist_free(&v.proxies);
     caller_clear(&v.caller);
     free(v.data_dir);
     free(v.shared_dir);

@@ -85,6 +85,12 @@ static int review_token(void *self, struct ctx *ctx, struct http_req *req, const
     return boot_review_token(((struct serving *)self)->pipelines_kube, ctx, req, token, err);
 }
 
+static int review_access(void *self, const struct ctx *ctx, const struct perm *what, struct err *err)
+{
+    struct serving *s = self;
+    return boot_review_access(s->pipelines_kube, ctx, s->o->lease_namespace, what, err);
+}
+
 static void describe(void *self, struct jm *m, jmval *obj) { describe_status(&((struct serving *)self)->status, m, obj); }
 
 /* Somebody else may decide from now on. What does not stop in time is ended. */
@@ -103,21 +109,55 @@ static int take_lease(struct serving *s, const struct ctx *ctx, struct err *err)
     return leader_wait(s->leader, ctx, err);
 }
 
+static int read_pair(const char *cert_file, const char *key_file, struct buf *cert, struct buf *key, struct err *err)
+{
+    if (!cert_file)
+        return 0;
+    return fs_read(cert_file, PEM_MAX, cert, err) < 0 || fs_read(key_file, PEM_MAX, key, err) < 0 ? -1 : 0;
+}
+
+/* Which names lead here is not known on a cluster, and need not be: what they would protect, a browser's user on this machine,
+ * the certificate's names protect, and at the proxy's door nobody is believed for being on this machine. */
+static const char *const any_host[] = {"*", NULL};
+
+static int listen_proxied(struct serving *s, const struct listener_config *front, struct err *err)
+{
+    struct listener_config door = *front;
+    int port;
+    if (!s->o->proxy_listen)
+        return 0;
+    door.address = s->o->proxy_listen;
+    door.tls = NULL;
+    door.extra_hosts = any_host;
+    door.flag = "--proxy-listen";
+    if (http_server_listen(s->http, &door, &port, err) < 0)
+        return -1;
+    gateway_set_proxy_port(s->gateway, port);
+    return 0;
+}
+
 static int listen_front(struct serving *s, struct err *err)
 {
     struct mount mounts[PIPELINES_MOUNTS];
+    BUF(cert);
+    BUF(key);
+    if (read_pair(s->o->tls_cert, s->o->tls_key, &cert, &key, err) < 0)
+        return -1;
+    const struct tls_server_config tls = {.cert_pem = cert.data, .key_pem = key.data};
     pipelines_part_mounts(&s->pipelines, s->gateway, mounts);
     struct listener_config front = {.address = s->o->listen,
+                                    .tls = s->o->tls_cert ? &tls : NULL,
                                     .mounts = mounts,
                                     .n_mounts = ARRAY_LEN(mounts),
-                                    .extra_hosts = pipelines_hosts,
+                                    .extra_hosts = s->o->tls_cert ? any_host : pipelines_hosts,
                                     .check_browser = true,
                                     .flag = "--listen"};
     int port;
-    if (!(s->http = http_server_new(NULL, err)) || http_server_listen(s->http, &front, &port, err) < 0)
+    if (!(s->http = http_server_new(NULL, err)) || http_server_listen(s->http, &front, &port, err) < 0 ||
+        listen_proxied(s, &front, err) < 0)
         return -1;
     AUTOFREE char *address = address_with_port(s->o->listen, port);
-    s->url = xasprintf("http://%s", address);
+    s->url = xasprintf("%s://%s", s->o->tls_cert ? "https" : "http", address);
     s->status.url = s->url;
     return http_server_start(s->http, err);
 }
@@ -134,14 +174,20 @@ static int start_pipelines(struct serving *s, const struct ctx *ctx, struct err 
     s->gateway = gateway_new(&(struct gateway_config){.owner_uid = o->caller->uid,
                                                       .owner_name = o->caller->name,
                                                       .review_token = review_token,
+                                                      .review_access = review_access,
+                                                      .proxies = o->proxies,
                                                       .describe = describe,
-                                                      .self = s});
+                                                      .self = s},
+                             err);
+    if (!s->gateway)
+        return -1;
     s->status.store = &s->pipelines.store;
     const struct pipelines_run_config cfg = {.kube = s->pipelines_kube,
                                              .shared_dir = o->shared_dir,
                                              .agent_path = s->agent,
                                              .agent_image = o->agent_image,
                                              .claim = o->claim,
+                                             .apart = o->apart,
                                              .paused = o->no_engine,
                                              .base_delay_ns = BASE_DELAY_NS};
     if (pipelines_part_open(&s->pipelines, o->data_dir, o->shared_dir, s->gateway, err) < 0 ||
@@ -170,7 +216,7 @@ static int start_node(struct serving *s, const struct ctx *ctx, struct err *err)
     int port;
     BUF(cert);
     BUF(key);
-    if (o->node_cert && (fs_read(o->node_cert, PEM_MAX, &cert, err) < 0 || fs_read(o->node_key, PEM_MAX, &key, err) < 0))
+    if (read_pair(o->node_cert, o->node_key, &cert, &key, err) < 0)
         return -1;
     const struct kubelet_config kc = {.kube = s->node_kube, .listen = o->node_listen, .cert_pem = cert.data, .key_pem = key.data};
     if (!(s->kubelet = kubelet_listen(&kc, &port, err)))

@@ -155,7 +155,7 @@ static int listen_all(struct server *s, struct err *err)
 
 static void describe(void *self, struct jm *m, jmval *obj) { describe_status(&((struct server *)self)->status, m, obj); }
 
-static void start_gateway(struct server *s)
+static int start_gateway(struct server *s, struct err *err)
 {
     s->status.started_ns = clock_system.wall_ns(&clock_system);
     s->status.no_engine = s->o->no_engine;
@@ -164,7 +164,8 @@ static void start_gateway(struct server *s)
                                  .review_token = review_token,
                                  .describe = describe,
                                  .self = s};
-    s->gateway = gateway_new(&cfg);
+    s->gateway = gateway_new(&cfg, err);
+    return s->gateway ? 0 : -1;
 }
 
 static void kinds_changed(void *controllers) { controllers_kinds_changed(controllers); }
@@ -227,11 +228,10 @@ struct server *server_start(const struct server_options *o, struct err *err)
     s->range_hold = -1;
     s->status.data_dir = o->data_dir;
     s->volumes_dir = o->no_node ? NULL : fs_join(o->data_dir, "volumes");
-    if (!(s->agent = server_agent_path(err)))
+    if (!(s->agent = server_agent_path(err)) || start_gateway(s, err) < 0)
         goto fail;
     if (choose_range(s, err) < 0)
         goto fail;
-    start_gateway(s);
     s->status.store = &s->pipelines.store;
     if (pipelines_part_open(&s->pipelines, o->data_dir, o->data_dir, s->gateway, err) < 0 || start_apiserver(s, err) < 0)
         goto fail;

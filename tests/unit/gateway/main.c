@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(page))
+UNIT_MAIN(RUN_GROUP(door), RUN_GROUP(page))
