@@ -14,6 +14,8 @@
            control planes (needs the programs that `./dev test real-kubernetes` builds)
   artifact an artifact of a gibibyte from step to step, against one of a byte (artifacts.py)
   engine   the engine alone on its scripted runtime: durable task transitions a second (a fan-out of 1,000)
+  tasks10000  the same with 10,000 tasks, the most that a pipeline may have: it ends, in bounded memory
+  loop1000 a ParallelFor of 1,000 iterations, each a container that does nothing, as pods; against as many containers by crun alone
 
 Results go to standard output as a table and, with TIDEMILL_BENCH_JSON=FILE, as JSON.
 """
@@ -336,6 +338,64 @@ def bench_engine():
         print('bench_engine is not built: meson configure build -Dtests=true')
         return
     print(subprocess.run([str(exe)], capture_output=True, text=True, check=True).stdout, end='')
+
+
+def bench_tasks10000():
+    exe = next(iter(sorted((ROOT / 'build').rglob('bench_engine'))), None)
+    if not exe:
+        print('bench_engine is not built: meson configure build -Dtests=true')
+        return
+    import resource
+    print(subprocess.run([str(exe), '10000'], capture_output=True, text=True, check=True).stdout, end='')
+    note('10,000 tasks: most memory', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 'MB')
+
+
+def bare_containers(n):
+    """Seconds for n containers by crun alone, two at a time: no pod, no network, no image, no log, nobody told."""
+    import concurrent.futures
+    d = pathlib.Path(tempfile.mkdtemp(prefix='tidemill-bare-'))
+    for p in ('root/usr', 'root/proc'):
+        (d / p).mkdir(parents=True)
+    for link in ('bin', 'lib', 'lib64'):
+        os.symlink('usr/' + link, d / 'root' / link)
+    spec = {'ociVersion': '1.0.2', 'root': {'path': str(d / 'root')}, 'process': {'user': {'uid': 0, 'gid': 0}, 'cwd': '/', 'args': ['true'], 'env': ['PATH=/usr/bin']},
+            'mounts': [{'destination': '/proc', 'type': 'proc', 'source': 'proc'}, {'destination': '/usr', 'type': 'bind', 'source': '/usr', 'options': ['rbind', 'ro']}],
+            'linux': {'namespaces': [{'type': k} for k in ('pid', 'mount', 'ipc')]}}
+    (d / 'config.json').write_text(json.dumps(spec))
+
+    def one(i):
+        subprocess.run(['unshare', '-m', 'sh', '-c', 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun run -b "$0" "$1"', str(d), f'bare-{os.getpid()}-{i}'],
+                       check=True, stdout=subprocess.DEVNULL)
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, range(n)))
+    shutil.rmtree(d)
+    return time.monotonic() - began
+
+
+def bench_loop1000():
+    from typing import List
+
+    from kfp import dsl
+
+    @dsl.container_component
+    def nothing(n: int):
+        return dsl.ContainerSpec(image='alpine:3.20', command=['true'], args=[n])
+
+    @dsl.pipeline(name='loop')
+    def loop(items: List[int]):
+        with dsl.ParallelFor(items) as n:
+            nothing(n=n)
+    t = Tidemill(*node_options()).start()
+    c = t.kfp()
+    made = c.create_run_from_pipeline_func(loop, arguments={'items': list(range(1000))}, enable_caching=False)
+    r = c.wait_for_run_completion(made.run_id, timeout=900, sleep_duration=1)
+    assert r.state == 'SUCCEEDED', r.error
+    rss = proc(t.process.pid)['anon']
+    t.purge()
+    took = (r.finished_at - r.created_at).total_seconds()
+    note('ParallelFor of 1,000 containers that do nothing', took, 's', bare_containers(200) * 5, 'crun run alone, two at a time', '30 s')
+    note('the same: RssAnon of tidemill', rss, 'MB')
 
 
 def ask_kube(kubeconfig, *what):
