@@ -354,12 +354,12 @@ def bare_containers(n):
     """Seconds for n containers by crun alone, two at a time: no pod, no network, no image, no log, nobody told."""
     import concurrent.futures
     d = pathlib.Path(tempfile.mkdtemp(prefix='tidemill-bare-'))
-    for p in ('root/usr', 'root/proc'):
+    for p in ('root/usr', 'root/proc', 'root/dev'):
         (d / p).mkdir(parents=True)
     for link in ('bin', 'lib', 'lib64'):
         os.symlink('usr/' + link, d / 'root' / link)
     spec = {'ociVersion': '1.0.2', 'root': {'path': str(d / 'root')}, 'process': {'user': {'uid': 0, 'gid': 0}, 'cwd': '/', 'args': ['true'], 'env': ['PATH=/usr/bin']},
-            'mounts': [{'destination': '/proc', 'type': 'proc', 'source': 'proc'}, {'destination': '/usr', 'type': 'bind', 'source': '/usr', 'options': ['rbind', 'ro']}],
+            'mounts': [{'destination': '/proc', 'type': 'proc', 'source': 'proc'}, {'destination': '/dev', 'type': 'tmpfs', 'source': 'tmpfs'}, {'destination': '/usr', 'type': 'bind', 'source': '/usr', 'options': ['rbind', 'ro']}],
             'linux': {'namespaces': [{'type': k} for k in ('pid', 'mount', 'ipc')]}}
     (d / 'config.json').write_text(json.dumps(spec))
 
