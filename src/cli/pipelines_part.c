@@ -143,6 +143,16 @@ static int pod_limits(struct engine_config *ec, struct err *err)
     return 0;
 }
 
+/* How long a registry may be out of order before a step that waits for its image fails. */
+static int image_patience(struct engine_config *ec, struct err *err)
+{
+    const char *text = getenv("IMAGE_PULL_PATIENCE_SECONDS");
+    if (!str_empty(text) &&
+        (!str_to_i64(text, &ec->image_patience_s) || ec->image_patience_s < 1 || ec->image_patience_s > INT32_MAX))
+        return err_set(err, ERR_INVALID, "IMAGE_PULL_PATIENCE_SECONDS=%s: give a number of seconds", text);
+    return 0;
+}
+
 int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_config *cfg, struct err *err)
 {
     p->kube = cfg->kube;
@@ -158,7 +168,7 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                .paused = cfg->paused,
                                .no_logs = str_eq(getenv("PUBLISH_LOGS"), "false"), /* as upstream's server is told */
                                .base_delay_ns = cfg->base_delay_ns};
-    if (pod_limits(&ec, err) < 0)
+    if (pod_limits(&ec, err) < 0 || image_patience(&ec, err) < 0)
         return -1;
     p->engine = engine_start(&ec, err);
     const struct schedule_config times = {.store = &p->store,

@@ -363,7 +363,9 @@ static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct er
         rc = ended(i, ctx, &v, now, err);
     } else {
         seen(i, &v, now);
-        if (v.hopeless && !i->stopping) {
+        if (v.hopeless_at_ns && !v.hopeless)
+            live_wake_at(l, v.hopeless_at_ns);
+        if ((v.hopeless || (v.hopeless_at_ns && now >= v.hopeless_at_ns)) && !i->stopping) {
             AUTOFREE char *cause = xasprintf("%s: %s", v.reason ? v.reason : "the pod cannot start", v.message ? v.message : "");
             AUTOFREE char *message = failure_message(cause, NULL, hint_for(v.reason, -1, NULL));
             e->rt.stop(e->rt.self, ctx, l->run.ns, i->row.pod_name, NULL);

@@ -339,6 +339,8 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
         e->cfg.finished_pods = 200;
     if (e->cfg.finished_pods_s == 0)
         e->cfg.finished_pods_s = 3600;
+    if (e->cfg.image_patience_s <= 0)
+        e->cfg.image_patience_s = 300;
     if (e->cfg.workers == 0)
         e->cfg.workers = 4;
     if (e->cfg.base_delay_ns <= 0)
@@ -354,7 +356,8 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
                                         .agent_image = e->cfg.agent_image,
                                         .claim = e->cfg.claim,
                                         .root = e->cfg.data_dir,
-                                        .artifacts = cfg->blobs ? blob_root(cfg->blobs) : NULL};
+                                        .artifacts = cfg->blobs ? blob_root(cfg->blobs) : NULL,
+                                        .image_patience_ns = e->cfg.image_patience_s * NS_PER_S};
         e->pods = pods_new(cfg->kube, cfg->clock, &place);
         e->rt = pods_runtime(e->pods);
     }

@@ -41,6 +41,7 @@ struct engine_config {
     int max_iterations;       /* iterations of one loop in progress when it has no limit of its own; 0: 256 */
     int finished_pods;        /* pods of runs that are over: so many stay; 0: 200, -1: none */
     int64_t finished_pods_s;  /* and so long after the end of their run; 0: an hour, -1: not at all */
+    int64_t image_patience_s; /* a step whose image's registry does not answer is given up after so long; 0: 300 */
     unsigned workers;         /* 0: 4 */
     int64_t base_delay_ns;    /* of retried turns; 0: 5 ms */
 };

@@ -1,7 +1,9 @@
 #include "pipelines/engine/pods.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/timefmt.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
@@ -77,13 +79,38 @@ static int forget(void *self, const struct ctx *ctx, const char *run_id, struct 
 
 /* ---- looking -------------------------------------------------------------------------------------------------- */
 
-/* Waiting reasons that do not pass by themselves. A pull that failed once may have been a hiccup: its back-off comes next. */
+/* Waiting reasons that do not pass by themselves. */
 static bool is_hopeless(const char *reason)
 {
-    static const char *const reasons[] = {"ErrImageNeverPull",          "InvalidImageName",     "ImagePullBackOff",
-                                          "CreateContainerConfigError", "CreateContainerError", "RunContainerError"};
+    static const char *const reasons[] = {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
+                                          "CreateContainerError", "RunContainerError"};
     for (size_t k = 0; k < ARRAY_LEN(reasons); k++)
         if (str_eq(reason, reasons[k]))
+            return true;
+    return false;
+}
+
+/* What a registry that answers says of an image that there is not, or not for us; whatever else went wrong with it may pass.
+ * Texts of registries, container runtimes and of our node. */
+static bool is_no_image(const char *message)
+{
+    static const char *const texts[] = {"not found",
+                                        "manifest unknown",
+                                        "name unknown",
+                                        "repository does not exist",
+                                        "denied",
+                                        "unauthorized",
+                                        "Unauthorized",
+                                        "forbidden",
+                                        "Forbidden",
+                                        "no such host",
+                                        "no match for",
+                                        "unsupported",
+                                        "authentication required",
+                                        "Name or service not known",
+                                        "unknown node or service"};
+    for (size_t k = 0; message && k < ARRAY_LEN(texts); k++)
+        if (strstr(message, texts[k]))
             return true;
     return false;
 }
@@ -99,7 +126,7 @@ static jval *main_status(jval *status)
     return NULL;
 }
 
-static void view_of(jval *pod, struct attempt_view *v)
+static void view_of(const struct pods *p, jval *pod, struct attempt_view *v)
 {
     jval *status = pod_status(pod);
     const char *phase = pod_status_phase(status);
@@ -124,7 +151,14 @@ static void view_of(jval *pod, struct attempt_view *v)
     v->phase = container_state_running(state) || ended ? ATTEMPT_RUNNING : ATTEMPT_PENDING;
     v->reason = copy_or_null(container_state_waiting_reason(waiting));
     v->message = copy_or_null(container_state_waiting_message(waiting));
-    v->hopeless = is_hopeless(v->reason);
+    v->hopeless = is_hopeless(v->reason) || (str_eq(v->reason, "ImagePullBackOff") && is_no_image(v->message));
+    if (str_eq(v->reason, "ImagePullBackOff") || str_eq(v->reason, "ErrImagePull")) {
+        int64_t since = obj_creation_ns(pod); /* a pod may have waited long for its node */
+        const char *began = pod_status_start_time(status);
+        if (began)
+            time_parse(began, &since);
+        v->hopeless_at_ns = since + p->place.image_patience_ns;
+    }
     jval *scheduled = obj_condition(pod, "PodScheduled");
     if (!v->message && scheduled && str_eq(pod_condition_status(scheduled), "False")) {
         free(v->reason);
@@ -148,7 +182,7 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
             return err_move(err, &e);
     }
     if (pod)
-        view_of(json_root(pod), out);
+        view_of(p, json_root(pod), out);
     return 0;
 }
 

@@ -56,6 +56,8 @@ struct attempt_view {
     char *message;  /* malloc'd: for a person; may be NULL */
     int exit_code;  /* ENDED; -1: unknown */
     bool hopeless;  /* PENDING that will not start by itself (image cannot be pulled, unknown config map): fail the attempt */
+    int64_t
+        hopeless_at_ns; /* PENDING that may pass by itself (a registry does not answer): hopeless from then on; 0: it is not so */
 };
 void attempt_view_clear(struct attempt_view *v);
 

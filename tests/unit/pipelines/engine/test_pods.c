@@ -1,5 +1,7 @@
 /* The pods of the engine through struct kube: which are its own. */
 #include "base/ctx.h"
+#include "base/str.h"
+#include "base/timefmt.h"
 #include "fake_kube.h"
 #include "kube/kinds.h"
 #include "pipelines/engine/pods.h"
@@ -50,6 +52,54 @@ static void unscheduled(void **state)
     assert_string_equal(v.reason, "Unschedulable");
     assert_string_equal(v.message, "no GPU");
     attempt_view_clear(&v);
+    pods_free(p);
+    fake_kube_free(f);
+}
+
+/* What a registry denies is over at once; one that does not answer gets its time. */
+static void images(void **state)
+{
+    static const struct {
+        const char *reason, *message;
+        bool hopeless, waits;
+    } cases[] = {
+        {"ErrImagePull", "registry.local: connection refused", false, true},
+        {"ErrImagePull", "manifest unknown", false, true}, /* its back-off comes next, and decides */
+        {"ImagePullBackOff", "Back-off pulling image \\\"x\\\": ErrImagePull: registry.local: connection refused", false, true},
+        {"ImagePullBackOff", "Back-off pulling image \\\"x\\\": ErrImagePull: 503 Service Unavailable", false, true},
+        {"ImagePullBackOff", "Back-off pulling image \\\"x\\\": ErrImagePull: rpc error: code = NotFound desc = x: not found",
+         true, true},
+        {"ImagePullBackOff", "pull access denied, repository does not exist or may require authorization", true, true},
+        {"ImagePullBackOff", "dial tcp: lookup registry.typo: no such host", true, true},
+        {"InvalidImageName", "invalid reference format", true, false},
+        {"ErrImageNeverPull", "", true, false},
+        {"CreateContainerConfigError", "no config map", true, false},
+        {"ContainerCreating", "", false, false},
+    };
+    struct fake_kube *f = fake_kube_new();
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    const struct pod_place place = {.agent_path = "/agent", .image_patience_ns = 300 * NS_PER_S};
+    struct pods *p = pods_new(fake_kube_face(f), &clock_system, &place);
+    struct task_runtime rt = pods_runtime(p);
+    assert_int_equal(pods_start(p, &ctx, &e), 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *text =
+            xasprintf("{\"metadata\":{\"name\":\"p%zu\",\"namespace\":\"ns\"},\"status\":{\"phase\":\"Pending\",\"startTime\":"
+                      "\"2026-01-01T00:00:10Z\",\"containerStatuses\":[{\"name\":\"main\",\"state\":{\"waiting\":{"
+                      "\"reason\":\"%s\",\"message\":\"%s\"}}}]}}",
+                      i, cases[i].reason, cases[i].message);
+        AUTOFREE char *name = xasprintf("p%zu", i);
+        json_unref(fake_put(f, &KUBE_PODS, "%s", text));
+        struct attempt_view v;
+        int64_t started;
+        assert_int_equal(rt.observe(rt.self, &ctx, "ns", name, &v, &e), 0);
+        if (v.hopeless != cases[i].hopeless)
+            fail_msg("%s %s", cases[i].reason, cases[i].message);
+        time_parse("2026-01-01T00:00:10Z", &started);
+        assert_int_equal(v.hopeless_at_ns, cases[i].waits ? started + 300 * NS_PER_S : 0);
+        attempt_view_clear(&v);
+    }
     pods_free(p);
     fake_kube_free(f);
 }
@@ -215,4 +265,4 @@ static void apart(void **state)
 }
 
 TEST_GROUP(pods, cmocka_unit_test(the_end), cmocka_unit_test(apart), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim),
-           cmocka_unit_test(unscheduled), cmocka_unit_test(pods_of_others))
+           cmocka_unit_test(unscheduled), cmocka_unit_test(images), cmocka_unit_test(pods_of_others))
