@@ -1,5 +1,6 @@
 """exec, attach, cp and port-forward with the real clients: kubectl of every version that is here, and the Python client."""
 import fcntl
+import json
 import os
 import pathlib
 import pty
@@ -245,6 +246,77 @@ def test_pod_proxy(tidemill):
     assert r.returncode == 1 and 'error trying to reach service' in r.stderr
     r = tidemill.kubectl('get', '--raw', '/api/v1/namespaces/default/pods/none:81/proxy/', check=False)
     assert 'pods "none" not found' in r.stderr
+
+
+WEB = '''
+import socket, threading
+def serve(c):
+    head = b""
+    while b"\\r\\n\\r\\n" not in head: head += c.recv(4096)
+    first = head.split(b"\\r\\n")[0]
+    if b"upgrade: echo" not in head.lower():
+        c.sendall(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(first) + first)
+        return c.close()
+    if b"refuse" in first:
+        c.sendall(b"HTTP/1.1 403 No\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        return c.close()
+    seen = b"secret" if b"authorization" in head.lower() else b"nothing"
+    c.sendall(b"HTTP/1.1 101 Switching\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\nX-Seen: " + seen + b"\\r\\n\\r\\nhello")
+    while data := c.recv(65536): c.sendall(data)
+    c.close()
+l = socket.create_server(("", 8000))
+while True: threading.Thread(target=serve, args=(l.accept()[0],)).start()
+'''
+
+
+def upgrade(tidemill, path):
+    """The socket and the answer's head of an upgrade through the API server."""
+    host, port = tidemill.kubernetes.split('//')[1].split(':')
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    s = context.wrap_socket(socket.create_connection((host, int(port)), 30))
+    s.sendall(f'GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {tidemill.token()}\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n'.encode())
+    data = b''
+    while b'\r\n\r\n' not in data and (piece := s.recv(4096)):
+        data += piece
+    head, _, rest = data.partition(b'\r\n\r\n')
+    return s, head.decode(), rest
+
+
+def test_service_proxy_and_upgrades(tidemill):
+    tidemill.kubectl('apply', '-f', '-', stdin=json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': [
+        {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'echo', 'labels': {'app': 'echo'}}, 'spec': {
+            'terminationGracePeriodSeconds': 0, 'containers': [{'name': 'c', 'image': 'python:3.11', 'command': ['python3', '-c', WEB], 'ports': [{'containerPort': 8000}]}]}},
+        {'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'echo'}, 'spec': {'selector': {'app': 'echo'}, 'ports': [{'name': 'web', 'port': 80, 'targetPort': 8000}]}},
+        {'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'void'}, 'spec': {'selector': {'app': 'nobody'}, 'ports': [{'port': 80}]}}]}))
+    base = '/api/v1/namespaces/default/services'
+    until = time.monotonic() + 30
+    while (r := tidemill.kubectl('get', '--raw', f'{base}/echo/proxy/a/b?c=d', check=False)).returncode and time.monotonic() < until:
+        time.sleep(0.2)
+    assert r.stdout == 'GET /a/b?c=d HTTP/1.1', r.stderr
+    for name in ('echo:80', 'echo:web', 'http:echo:web'):
+        assert tidemill.kubectl('get', '--raw', f'{base}/{name}/proxy/').stdout == 'GET / HTTP/1.1'
+    for name, text in (('void', 'no endpoints available for service "void"'), ('echo:81', 'no service port 81 found for service "echo"'), ('gone', 'services "gone" not found')):
+        assert text in tidemill.kubectl('get', '--raw', f'{base}/{name}/proxy/', check=False).stderr
+    for path in (f'{base}/echo:web/proxy/ws', '/api/v1/namespaces/default/pods/echo:8000/proxy/ws'):
+        s, head, rest = upgrade(tidemill, path)
+        assert head.startswith('HTTP/1.1 101') and 'x-seen: nothing' in head.lower() and 'upgrade: echo' in head.lower(), head
+        while len(rest) < 5:
+            rest += s.recv(100)
+        assert rest == b'hello'
+        for i in range(30):
+            data, got = os.urandom(100000), b''
+            s.sendall(data)
+            while len(got) < len(data) and (piece := s.recv(1 << 16)):
+                got += piece
+            assert got == data
+        s.close()
+    s, head, rest = upgrade(tidemill, f'{base}/echo/proxy/refuse')
+    assert head.startswith('HTTP/1.1 503')
+    while b'status 403' not in rest and (piece := s.recv(4096)):
+        rest += piece
+    assert b'status 403' in rest
+    s.close()
 
 
 def spdy_frame(stream, data):

@@ -76,6 +76,7 @@ struct apiserver {
     struct apiserver_backend *backends;
     size_t n_backends;
     /* Collections that the server itself looks into. */
+    struct store_coll *service_objects, *slices;
     struct store_coll *namespaces, *pods, *secrets, *accounts, *nodes, *crds, *roles, *cluster_roles, *role_bindings,
         *cluster_role_bindings, *priority_classes, *storage_classes;
 

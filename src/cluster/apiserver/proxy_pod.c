@@ -1,28 +1,23 @@
 /* proxy_pod.c - pods/{[scheme:]name[:port]}/proxy/...: a request is passed on to a port of the pod's address, and its answer
- * back. Both are whole in memory, within the client's bound; upgrades are refused. */
+ * back. Both are whole in memory, within the client's bound; upgrades become tunnels (proxy_tunnel.c). */
 #include <stdlib.h>
 #include <strings.h>
 
-#include "cluster/apiserver/face.h"
+#include "cluster/apiserver/proxy_priv.h"
 #include "kube/fields.h"
 #include "net/client.h"
 
 enum { HEADERS_MAX = 100 };
 #define TIMEOUT (60 * NS_PER_S)
 
-struct target {
-    char *scheme, *name, *port;
-};
-
-static void target_free(struct target *t)
+void relay_target_free(struct relay_target *t)
 {
     free(t->scheme);
     free(t->name);
     free(t->port);
 }
 
-/* "name", "name:port", "scheme:name:port". */
-static void parse_target(const char *text, struct target *out)
+void relay_parse(const char *text, struct relay_target *out)
 {
     STRLIST(parts);
     str_split(text, ':', &parts);
@@ -48,8 +43,7 @@ static int64_t port_of(jval *pod, const char *text)
     return *text ? 0 : 80;
 }
 
-/* Headers that are about one connection only, and what tells who asks, stay here. */
-static bool stays(const char *name)
+bool relay_keeps(const char *name)
 {
     static const char *const list[] = {"connection",
                                        "keep-alive",
@@ -66,8 +60,8 @@ static bool stays(const char *name)
                                        "date"};
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         if (strcasecmp(list[i], name) == 0)
-            return true;
-    return false;
+            return false;
+    return strncasecmp(name, "impersonate-", strlen("impersonate-")) != 0;
 }
 
 static int pass_on(struct http_req *req, struct http_res *res, const struct ctx *ctx, const char *url, struct err *err)
@@ -76,7 +70,7 @@ static int pass_on(struct http_req *req, struct http_res *res, const struct ctx 
     struct http_call call = {.method = req->method, .url = url, .headers = headers, .body = req->body, .body_len = req->body_len};
     CLEANUP(http_answer_free) struct http_answer answer = {0};
     for (size_t i = 0; i < req->n_headers && call.n_headers < HEADERS_MAX; i++)
-        if (!stays(req->headers[i].name) && !str_starts(req->headers[i].name, "impersonate-"))
+        if (relay_keeps(req->headers[i].name))
             headers[call.n_headers++] = req->headers[i];
     /* As kubelet's and the API server's own: pods' certificates are their own business. */
     struct http_client *client = http_client_new(&(struct http_client_config){.insecure = true}, err);
@@ -91,7 +85,7 @@ static int pass_on(struct http_req *req, struct http_res *res, const struct ctx 
     const char *type = http_answer_header(&answer, "content-type");
     http_status(res, answer.status);
     for (size_t i = 0; i < answer.n_headers; i++)
-        if (!stays(answer.headers[i].name) && strcasecmp(answer.headers[i].name, "content-type") != 0)
+        if (relay_keeps(answer.headers[i].name) && strcasecmp(answer.headers[i].name, "content-type") != 0)
             http_add_header(res, answer.headers[i].name, answer.headers[i].value);
     http_body_buf(res, type ? type : "application/octet-stream", &answer.body);
     return 0;
@@ -107,11 +101,29 @@ static bool is_forbidden(const char *ip)
     return false;
 }
 
+int relay_to(const struct relay_target *t, const char *ip, int64_t port, struct ctx *ctx, struct http_req *req,
+             struct http_res *res, const struct reqinfo *ri, struct err *err)
+{
+    bool tls = str_eq(t->scheme, "https");
+    if (port < 1 || port > 65535 || (!tls && !str_eq(t->scheme, "http")))
+        return err_set(err, ERR_BAD_REQUEST, "invalid %s request \"%s\"", str_eq(ri->plural, "pods") ? "pod" : "service",
+                       ri->name);
+    if (is_forbidden(ip))
+        return err_set(err, ERR_BAD_REQUEST, "address not allowed: %s", ip);
+    if (http_header_get(req, "upgrade") && tls)
+        return err_set(err, ERR_BAD_REQUEST, "upgrades are passed on over plain HTTP only; use port-forward");
+    if (http_header_get(req, "upgrade"))
+        return relay_tunnel(ip, port, ctx, req, res, ri, err);
+    AUTOFREE char *url =
+        xasprintf("%s://%s:%lld/%s%s%s", t->scheme, ip, (long long)port, ri->rest, *req->query ? "?" : "", req->query);
+    return pass_on(req, res, ctx, url, err);
+}
+
 int handle_pod_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
                      struct err *err)
 {
-    CLEANUP(target_free) struct target t = {0};
-    parse_target(ri->name, &t);
+    CLEANUP(relay_target_free) struct relay_target t = {0};
+    relay_parse(ri->name, &t);
     AUTOFREE char *key = xasprintf("%s/%s", ri->ns, t.name);
     OBJ_REF(pod) = store_get(a->pods, key);
     if (!pod) {
@@ -120,16 +132,7 @@ int handle_pod_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req,
         return -1;
     }
     const char *ip = pod_status_pod_ip(pod_status(obj_root(pod)));
-    int64_t port = port_of(obj_root(pod), t.port);
-    if (port < 1 || port > 65535 || (strcmp(t.scheme, "http") != 0 && strcmp(t.scheme, "https") != 0))
-        return err_set(err, ERR_BAD_REQUEST, "invalid pod request \"%s\"", ri->name);
     if (str_empty(ip))
         return err_set(err, ERR_BAD_REQUEST, "address not allowed: the pod has none yet");
-    if (is_forbidden(ip))
-        return err_set(err, ERR_BAD_REQUEST, "address not allowed: %s", ip);
-    if (http_header_get(req, "upgrade"))
-        return err_set(err, ERR_BAD_REQUEST, "upgrades are not passed on to pods; use port-forward");
-    AUTOFREE char *url =
-        xasprintf("%s://%s:%lld/%s%s%s", t.scheme, ip, (long long)port, ri->rest, *req->query ? "?" : "", req->query);
-    return pass_on(req, res, ctx, url, err);
+    return relay_to(&t, ip, port_of(obj_root(pod), t.port), ctx, req, res, ri, err);
 }

@@ -16,6 +16,8 @@ static void find_colls(struct apiserver *a)
 {
     a->namespaces = coll(a, &KUBE_NAMESPACES);
     a->pods = coll(a, &KUBE_PODS);
+    a->service_objects = coll(a, &KUBE_SERVICES);
+    a->slices = coll(a, &KUBE_ENDPOINTSLICES);
     a->secrets = coll(a, &KUBE_SECRETS);
     a->accounts = coll(a, &KUBE_SERVICEACCOUNTS);
     a->nodes = coll(a, &KUBE_NODES);
