@@ -125,6 +125,7 @@ def test_sigterm_stops_cleanly(fresh):
 
 def test_doctor():
     r = run('doctor', '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0')
+    assert 'images' in r.stdout and 'registries' in r.stdout and 'answer' in r.stdout
     for what in ('crun', 'conmon', 'cgroup', 'python3', 'disk'):
         assert what in r.stdout, r.stdout
     if NODE:

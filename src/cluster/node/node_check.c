@@ -14,14 +14,17 @@
 
 #include "base/fs.h"
 #include "base/str.h"
+#include "cluster/node/images/images.h"
 #include "cluster/node/network/podnet.h"
 #include "cluster/node/node.h"
 #include "cluster/node/nodedb.h"
 #include "cluster/node/runtime/cgroup.h"
 #include "cluster/node/runtime/hostroot.h"
 #include "cluster/node/runtime/runtime.h"
+#include "net/client.h"
 
-enum { SCRIPT_MAX = 4096, DISK_LOW_MIB = 1024 };
+enum { SCRIPT_MAX = 4096, DISK_LOW_MIB = 1024, IMAGE_GC_HIGH = 85 };
+#define REGISTRY_WAIT (3 * NS_PER_S)
 
 static void add(struct node_checks *c, const char *what, bool ok, char *detail, const char *cure)
 {
@@ -131,6 +134,80 @@ static void check_disk(struct node_checks *c, const struct node_config *cfg)
         "free at least 1 GiB, or choose another directory with --data");
 }
 
+/* ---- images ---- */
+
+static void check_store(struct node_checks *c, const struct node_config *cfg)
+{
+    AUTOFREE char *dir = fs_join(cfg->data_dir, "images"), *pods = fs_join(cfg->data_dir, "node/pods");
+    CLEANUP(image_list_free) struct image_list list = {0};
+    struct statvfs v;
+    ERR(e);
+    if (!fs_is_dir(dir)) { /* a question makes nothing */
+        add(c, "images", true, xasprintf("none yet; they will be in %s", dir), NULL);
+        return;
+    }
+    struct image_store *s = image_store_open(dir, pods, &e);
+    if (!s || image_store_list(s, &list, &e) < 0) {
+        add(c, "images", false, xstrdup(err_text(&e)), "take the directory of images away, and what is in it is fetched again");
+        image_store_close(s);
+        return;
+    }
+    long long bytes = 0;
+    for (size_t i = 0; i < list.n; i++)
+        bytes += list.v[i].size;
+    image_store_close(s);
+    unsigned high = cfg->image_gc_high ? cfg->image_gc_high : IMAGE_GC_HIGH;
+    double used = statvfs(dir, &v) == 0 && v.f_blocks ? 100.0 - 100.0 * (double)v.f_bavail / (double)v.f_blocks : 0;
+    add(c, "images", used < high,
+        xasprintf("%zu, %lld MiB as they were fetched; the disk is %.0f %% full, above %u %% unused ones go", list.n, bytes >> 20,
+                  used, high),
+        "free space on that disk, or raise the mark with --image-gc: images that are not in use are removed all the time");
+}
+
+/* Whether anybody answers there: any answer will do. */
+static bool answers(const struct endpoint *at, struct err *err)
+{
+    AUTOFREE char *url = xasprintf("%s://%s/v2/", at->scheme ? at->scheme : "https", at->host);
+    struct http_client *client =
+        http_client_new(&(struct http_client_config){.insecure = at->insecure, .ca_pem = at->ca_pem}, err);
+    if (!client)
+        return false;
+    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, REGISTRY_WAIT);
+    struct http_call call = {.method = HTTP_GET, .url = url};
+    CLEANUP(http_answer_free) struct http_answer answer = {0};
+    int rc = http_fetch(client, &ctx, &call, &answer, err);
+    http_client_free(client);
+    return rc == 0;
+}
+
+/* A machine without any registry is no broken one: images come from archives, too. */
+static void check_registries(struct node_checks *c, const struct node_config *cfg)
+{
+    IMAGE_REF(ref);
+    ERR(e);
+    struct registries *r =
+        images_registries(cfg->data_dir, cfg->registries_file, cfg->image_mirrors, cfg->insecure_registries, &e);
+    if (!r || image_ref_parse("docker.io/library/busybox:latest", &ref, &e) < 0) {
+        add(c, "registries", false, xstrdup(err_text(&e)), "mend that line (tidemill image pull --help says what there is)");
+        registries_free(r);
+        return;
+    }
+    size_t n;
+    struct endpoint *at = registries_endpoints(r, &ref, &n);
+    BUF(said);
+    for (size_t i = 0; i < n; i++) {
+        ERR(why);
+        bool ok = answers(&at[i], &why);
+        buf_addf(&said, "%s%s %s", i ? "; " : "", at[i].host, ok ? "answers" : "does not answer: ");
+        buf_adds(&said, ok ? "" : err_text(&why));
+        if (!ok && i + 1 == n)
+            buf_adds(&said, " (tidemill image load, mirrors and --host-image do without)");
+    }
+    add(c, "registries", true, xstrdup(buf_str(&said)), NULL);
+    endpoints_free(at, n);
+    registries_free(r);
+}
+
 static void check_network(struct node_checks *c, const struct node_config *cfg)
 {
     bool ok;
@@ -194,6 +271,8 @@ void node_check(const struct node_config *cfg, struct node_checks *out)
     check_cgroups(out);
     check_network(out, cfg);
     check_disk(out, cfg);
+    check_store(out, cfg);
+    check_registries(out, cfg);
     check_python(out, cfg);
 }
 
