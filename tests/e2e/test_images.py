@@ -614,6 +614,12 @@ def test_users_and_roots(node, registry):
     node.kubectl('delete', 'pod', 'named', '--now')
     _, out = output(node, 'numbered', ref, {'command': ['/bin/id'], 'securityContext': {'runAsNonRoot': True, 'runAsUser': 1000}})
     assert out.startswith('uid=1000(app)')
+    # Groups of the image's own file, unless the pod alone is to say which.
+    ref = registry.push('pods/groups', '1', Image([busybox_layer(), layer([('etc', None), ('etc/group', 'root:x:0:\napp:x:1001:\nextra:x:4242:app\n')])], {'User': 'app', 'Env': ['PATH=/bin']}))
+    _, out = output(node, 'merged', ref, {'command': ['/bin/id', '-G']}, securityContext={'supplementalGroups': [77]})
+    assert sorted(out.split()) == ['1001', '4242', '77']
+    _, out = output(node, 'strict', ref, {'command': ['/bin/id', '-G']}, securityContext={'supplementalGroups': [77], 'supplementalGroupsPolicy': 'Strict'})
+    assert sorted(out.split()) == ['1001', '77']
     ref = registry.push('pods/users', '2', Image([busybox_layer()], {'User': 'nobody-there', 'Cmd': ['/bin/true']}))
     run(node, 'unknown', ref)
     p = wait(node, 'unknown', waiting('CreateContainerConfigError'))

@@ -176,6 +176,7 @@ static void set_status(struct jm *m, jmval *status, jval *old, const struct node
     char now[TIME_TEXT_MAX];
     jmval *conditions = jm_arr(m), *addresses = jm_arr(m);
     time_format(now, now_ns, TIME_SECONDS);
+    node_features_set_supplemental_groups_policy(m, node_status_make_features(m, status), true);
     node_status_set_capacity(m, status, resources(m, f));
     node_status_set_allocatable(m, status, resources(m, f));
     jval *before = node_status_conditions(old);

@@ -214,7 +214,9 @@ static int image_user(const struct pod_host *h, const struct pod *p, jval *conta
     s->uid = u.uid;
     *gid = u.gid;
     *home = TAKE(u.home);
-    for (size_t i = 0; i < u.groups.n; i++)
+    jval *psc = pod_spec_security_context(pod_spec(json_root(p->obj)));
+    bool strict = str_eq(pod_security_context_supplemental_groups_policy(psc), "Strict"); /* the pod alone says which */
+    for (size_t i = 0; !strict && i < u.groups.n; i++)
         strlist_add(&s->groups, u.groups.v[i]);
     return 0;
 }
