@@ -43,7 +43,33 @@ static void default_priority_class(struct jm *m, jmval *c)
     DEFAULT_TEXT(m, c, priority_class, preemption_policy, "PreemptLowerPriority");
 }
 
+static void fill_absent(struct jm *m, jmval *from, jmval *to)
+{
+    struct jmiter it = jmv_iter(from);
+    const char *k;
+    jmval *v;
+    while (jmv_next(&it, &k, &v))
+        if (!jmv_get(to, k))
+            jm_put(m, to, k, jm_dup(m, v));
+}
+
+/* What is not said of a container: at most what is allowed, and no less is asked for than what is given or must be asked for. */
+static void default_limits(struct jm *m, jmval *l)
+{
+    if (!str_eq(jmv_str(limit_range_item_mut_type(l)), "Container"))
+        return;
+    jmval *limits = limit_range_item_make_default(m, l), *requests = limit_range_item_make_default_request(m, l);
+    fill_absent(m, limit_range_item_mut_max(l), limits);
+    fill_absent(m, limits, requests);
+    fill_absent(m, limit_range_item_mut_min(l), requests);
+    if (!jmv_len(limits))
+        limit_range_item_del_default(l);
+    if (!jmv_len(requests))
+        limit_range_item_del_default_request(l);
+}
+
 const struct default_hook defaults_of_objects[] = {
+    {CORE "LimitRangeItem", default_limits},
     {CORE "Secret", default_secret},
     {CORE "Namespace", default_namespace},
     {CORE "NamespaceStatus", default_namespace_status},

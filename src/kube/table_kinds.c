@@ -322,12 +322,46 @@ static void priority_class_row(struct row *r, jval *o)
     cell_str(r, priority_class_preemption_policy(o));
 }
 
+static const struct column quota_columns[] = {
+    NAME,
+    TEXT("Request", "What is used of what may be asked for."),
+    TEXT("Limit", "What is used of what limits may sum up to."),
+    AGE,
+};
+
+/* "pods: 1/3, requests.cpu: 500m/2" */
+static void quota_cell(struct row *r, jval *status, bool limits)
+{
+    BUF(text);
+    STRLIST(names);
+    const char *name;
+    jval *v, *hard = resource_quota_status_hard(status);
+    for (struct jiter it = jv_iter(hard); jv_next(&it, &name, &v);)
+        if (str_starts(name, "limits") == limits)
+            strlist_add(&names, name);
+    strlist_sort(&names);
+    for (size_t i = 0; i < names.n; i++)
+        buf_addf(&text, "%s%s: %s/%s", i ? ", " : "", names.v[i],
+                 jv_str_or(jv_get(resource_quota_status_used(status), names.v[i]), "0"),
+                 jv_str_or(jv_get(hard, names.v[i]), "0"));
+    cell_str(r, buf_str(&text));
+}
+
+static void quota_row(struct row *r, jval *o)
+{
+    cell_str(r, obj_name(o));
+    quota_cell(r, resource_quota_status(o), false);
+    quota_cell(r, resource_quota_status(o), true);
+    cell_since_creation(r, o);
+}
+
 #define KIND(group, kind, columns, row)                                                                                          \
     {                                                                                                                            \
         group, kind, { columns, ARRAY_LEN(columns), row, NULL, NULL, NULL }                                                      \
     }
 const struct table_kind table_kinds[] = {
     KIND("", "Pod", pod_columns, table_pod_row),
+    KIND("", "ResourceQuota", quota_columns, quota_row),
     KIND("", "Namespace", namespace_columns, namespace_row),
     KIND("", "ConfigMap", config_map_columns, config_map_row),
     KIND("", "Secret", secret_columns, secret_row),

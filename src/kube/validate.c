@@ -332,6 +332,8 @@ static const struct rules {
     {"", "PersistentVolumeClaim", validate_claim, validate_claim_update},
     {"", "PersistentVolume", validate_volume, validate_volume_update},
     {"storage.k8s.io", "StorageClass", validate_storage_class, validate_storage_class_update},
+    {"", "ResourceQuota", validate_quota, validate_quota_update},
+    {"", "LimitRange", validate_limit_range, NULL},
     {"", "Service", validate_service, validate_service_update},
     {"", "Endpoints", validate_endpoints, NULL},
     {"discovery.k8s.io", "EndpointSlice", validate_endpoint_slice, validate_endpoint_slice_update},

@@ -36,6 +36,9 @@ void validate_field_ref(struct faults *f, jval *ref, bool volume);
 void validate_resource_field_ref(struct faults *f, jval *ref, bool volume);
 void validate_probes(struct faults *f, jval *container, jval *spec);
 void validate_resources(struct faults *f, jval *resources, jval *claims);
+/* Names of resources, at the path. */
+void validate_resource_name(struct faults *f, const char *name);
+void validate_container_resource_name(struct faults *f, const char *name);
 void validate_pod_resources(struct faults *f, jval *spec);
 void validate_affinity(struct faults *f, jval *affinity);
 void validate_tolerations(struct faults *f, jval *tolerations);
@@ -50,6 +53,10 @@ void validate_volume(struct faults *f, jval *obj);
 void validate_volume_update(struct faults *f, jval *old, jval *now);
 void validate_storage_class(struct faults *f, jval *obj);
 void validate_storage_class_update(struct faults *f, jval *old, jval *now);
+
+void validate_quota(struct faults *f, jval *obj);
+void validate_quota_update(struct faults *f, jval *old, jval *now);
+void validate_limit_range(struct faults *f, jval *obj);
 
 void validate_service(struct faults *f, jval *obj);
 void validate_service_update(struct faults *f, jval *old, jval *now);

@@ -17,9 +17,8 @@ static bool one_of(const char *name, const char *const *list)
     return false;
 }
 
-static void check_name(struct faults *f, const char *name)
+void validate_resource_name(struct faults *f, const char *name)
 {
-    static const char *const container[] = {"cpu", "memory", "ephemeral-storage", NULL};
     static const char *const standard[] = {"cpu",
                                            "memory",
                                            "ephemeral-storage",
@@ -45,8 +44,16 @@ static void check_name(struct faults *f, const char *name)
     validate_name(f, NULL, name, bad);
     if (bad.n || strchr(name, '/'))
         return;
-    if (!one_of(name, standard) && !is_hugepage(name))
+    if (!one_of(name, standard) && !is_hugepage(name) && !str_starts(name, "requests.hugepages-"))
         fault_invalid_str(f, NULL, name, "must be a standard resource type or fully qualified");
+}
+
+void validate_container_resource_name(struct faults *f, const char *name)
+{
+    static const char *const container[] = {"cpu", "memory", "ephemeral-storage", NULL};
+    validate_resource_name(f, name);
+    if (name_qualified(name).n || strchr(name, '/'))
+        return;
     if (!one_of(name, container) && !is_hugepage(name))
         fault_invalid_str(f, NULL, name, "must be a standard resource for containers");
 }
@@ -82,7 +89,7 @@ static void check_one(struct faults *f, const char *name, jval *v, struct seen *
     struct quantity q;
     char text[QUANTITY_TEXT_MAX];
     size_t at = fault_push_key(f, name);
-    check_name(f, name);
+    validate_container_resource_name(f, name);
     if (read(v, &q, text))
         check_quantity(f, name, &q, text);
     seen->hugepages |= is_hugepage(name);

@@ -260,6 +260,8 @@ void validate_storage_class(struct faults *f, jval *o)
             *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
         validate_name(f, "provisioner", provisioner, name_qualified(lower));
     }
+    if (jv_get(storage_class_parameters(o), ""))
+        fault_invalid_str(f, "parameters", "", "field can not be empty.");
     if (!str_empty(storage_class_reclaim_policy(o)))
         validate_enum(f, "reclaimPolicy", storage_class_reclaim_policy(o), policies);
     validate_enum(f, "volumeBindingMode", storage_class_volume_binding_mode(o), modes);

@@ -83,6 +83,18 @@ def pod(name, script='exit 0', **spec):
                                 'containers': spec.get('containers') or [{'name': 'main', 'image': 'busybox', 'command': ['sh', '-c', script]}]}})
 
 
+def quota_pod(name, **resources):
+    return json.dumps({'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': name},
+                       'spec': {'schedulerName': 'none', 'containers': [{'name': 'c', 'image': 'x:1', 'resources': resources}]}})
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, 'it has not come to hold'
+        time.sleep(0.1)
+
+
 def config(name, **data):
     return json.dumps({'apiVersion': 'v1', 'kind': 'ConfigMap', 'metadata': {'name': name}, 'data': data})
 
@@ -264,6 +276,40 @@ def test_pod_security(each, namespace, tidemill):
     warned = each('create', '-f', '-', stdin=json.dumps(bad))
     assert 'Warning: would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false' in warned.stderr
     each('delete', 'pod', 'bad', '--now')
+
+
+def test_quota(each):
+    """What is used is shown at once, refused in Kubernetes' words, and free again when it goes."""
+    each('create', 'quota', 'q', '--hard=pods=1,requests.cpu=1,configmaps=10')
+    until(lambda: 'pods: 0/1' in each('get', 'quota', 'q').stdout)
+    bad = each('create', '-f', '-', stdin=quota_pod('a'), check=False)
+    assert 'failed quota: q: must specify requests.cpu for: c' in bad.stderr
+    each('create', '-f', '-', stdin=quota_pod('a', requests={'cpu': '600m'}))
+    assert 'requests.cpu: 600m/1' in each('get', 'quota', 'q').stdout
+    bad = each('create', '-f', '-', stdin=quota_pod('b', requests={'cpu': '600m'}), check=False)
+    assert ('exceeded quota: q, requested: pods=1,requests.cpu=600m, used: pods=1,requests.cpu=600m, limited: pods=1,requests.cpu=1'
+            in bad.stderr)
+    each('delete', 'pod', 'a', '--now')
+    each('create', '-f', '-', stdin=quota_pod('b', requests={'cpu': '600m'}))
+    described = each('describe', 'quota', 'q').stdout
+    assert re.search(r'requests\.cpu +600m +1', described), described
+    each('delete', 'pod', 'b', '--now')
+    until(lambda: 'pods: 0/1' in each('get', 'quota', 'q').stdout)
+    each('delete', 'quota', 'q')
+
+
+def test_limit_range(each):
+    limits = [{'type': 'Container', 'default': {'cpu': '500m'}, 'max': {'cpu': '2'}}]
+    each('apply', '-f', '-', stdin=json.dumps({'apiVersion': 'v1', 'kind': 'LimitRange', 'metadata': {'name': 'l'},
+                                               'spec': {'limits': limits}}))
+    each('create', '-f', '-', stdin=quota_pod('a'))
+    assert each('get', 'pod', 'a', '-o', 'jsonpath={.spec.containers[0].resources.requests.cpu}').stdout == '500m'
+    assert each('get', 'pod', 'a', '-o', 'jsonpath={.status.qosClass}').stdout == 'Burstable'
+    bad = each('create', '-f', '-', stdin=quota_pod('b', limits={'cpu': '3'}), check=False)
+    assert 'maximum cpu usage per Container is 2, but limit is 3' in bad.stderr
+    assert re.search(r'Container +cpu +- +2 +500m +500m', each('describe', 'limits', 'l').stdout)
+    each('delete', 'pod', 'a', '--now')
+    each('delete', 'limits', 'l')
 
 
 def test_priority_classes(each):

@@ -267,6 +267,7 @@ int admit_create(struct op *op, struct jm *m, struct err *err)
     if (admit_namespace(op, m, err) < 0 || admit_custom(op, err) < 0)
         return -1;
     if (op->res->coll == op->a->pods) {
+        limits_admit(op, m);
         if (admit_service_account(op, m, err) < 0)
             return -1;
         add_tolerations(m);

@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "cluster/apiserver/apiserver.h"
 #include "cluster/apiserver/store/store.h"
+#include "kube/amounts.h"
 #include "kube/crd.h"
 #include "kube/decode.h"
 #include "kube/discovery.h"
@@ -78,8 +79,9 @@ struct apiserver {
     /* Collections that the server itself looks into. */
     struct store_coll *service_objects, *slices;
     struct store_coll *namespaces, *pods, *secrets, *accounts, *nodes, *crds, *roles, *cluster_roles, *role_bindings,
-        *cluster_role_bindings, *priority_classes, *storage_classes;
+        *cluster_role_bindings, *priority_classes, *storage_classes, *quotas, *limit_ranges;
 
+    pthread_mutex_t quota_lock; /* held from the count of a namespace with quotas to the write that it allows */
     pthread_mutex_t res_lock;
     struct resources *resources;
     struct rbac *rbac;
@@ -236,6 +238,18 @@ int admit_delete(struct op *op, jval *old, struct err *err);
 /* priority.c: pods get the number of their class; one class is the default. */
 int admit_priority(struct op *op, struct jm *m, struct err *err);
 int admit_priority_class(struct op *op, jval *old, jval *now, struct err *err);
+/* quota.c: LimitRanges fill in what a new pod leaves open, and refuse; ResourceQuotas are counted anew for each write that would
+ * use more of them. Between quota_take and quota_settle nobody else takes of any quota. */
+struct quota_hold {
+    bool locked;
+    struct store_obj **quotas; /* whose status is to show it */
+    struct amounts *used;      /* one for each of them */
+    size_t n;
+};
+void limits_admit(struct op *op, struct jm *m);
+int limits_refuse(struct op *op, jval *now, struct err *err);
+int quota_take(struct op *op, jval *old, jval *now, struct quota_hold *h, struct err *err);
+void quota_settle(struct op *op, struct quota_hold *h, bool stored);
 /* podsec.c: what a namespace's labels ask of its pods. old NULL: create */
 int admit_pod_security(struct op *op, jval *old, jval *now, struct err *err);
 

@@ -5,8 +5,8 @@
 #include "base/id.h"
 #include "base/timefmt.h"
 #include "cluster/apiserver/managed.h"
+#include "kube/amounts.h"
 #include "kube/fields.h"
-#include "value/quantity.h"
 
 #define GENERATED_BASE 58
 
@@ -164,43 +164,6 @@ static void copy_member(struct jm *m, const char *name, jval *from)
 
 /* ---- pods ---------------------------------------------------------------------------------------------------------- */
 
-static bool amount(jval *list, const char *what, struct quantity *q)
-{
-    const char *text = jv_str(jv_get(list, what));
-    return text && quantity_parse(text, q, NULL) == 0 && q->nano > 0;
-}
-
-/* Adds one container's view: some amount is set, and limits are set and equal to requests. */
-static void qos_of(jval *resources, bool *any, bool *guaranteed)
-{
-    static const char *const what[] = {"cpu", "memory"};
-    for (size_t i = 0; i < ARRAY_LEN(what); i++) {
-        struct quantity r, l;
-        bool has_r = amount(resource_requirements_requests(resources), what[i], &r);
-        bool has_l = amount(resource_requirements_limits(resources), what[i], &l);
-        *any |= has_r || has_l;
-        if (!has_l || (has_r && quantity_cmp(&r, &l) != 0))
-            *guaranteed = false;
-    }
-}
-
-static const char *qos_class(jval *spec)
-{
-    bool any = false, guaranteed = true;
-    if (jv_len(pod_spec_resources(spec))) {
-        qos_of(pod_spec_resources(spec), &any, &guaranteed);
-    } else {
-        jval *const lists[] = {pod_spec_containers(spec), pod_spec_init_containers(spec)};
-        for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-            struct jiter it = jv_iter(lists[i]);
-            jval *c;
-            while (jv_next(&it, NULL, &c))
-                qos_of(container_resources(c), &any, &guaranteed);
-        }
-    }
-    return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
-}
-
 /* Kubernetes writes the time of the last probe of a pod's condition even when there was none. */
 void pod_conditions_complete(struct jm *m)
 {
@@ -220,7 +183,7 @@ static void new_pod(struct op *op, struct jm *m)
         obj_set_condition(m, jm_root(m), "PodScheduled", "False", "SchedulingGated",
                           "Scheduling is blocked due to non-empty scheduling gates", ctx_now_ns(op->ctx));
     pod_conditions_complete(m);
-    pod_status_set_qos_class(m, status, qos_class(pod_spec(json_root(now))));
+    pod_status_set_qos_class(m, status, pod_qos_class(pod_spec(json_root(now))));
 }
 
 /* ---- namespaces ----------------------------------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ static void find_colls(struct apiserver *a)
     a->cluster_role_bindings = coll(a, &KUBE_CLUSTERROLEBINDINGS);
     a->storage_classes = coll(a, &KUBE_STORAGECLASSES);
     a->priority_classes = coll(a, &KUBE_PRIORITYCLASSES);
+    a->quotas = coll(a, &KUBE_RESOURCEQUOTAS);
+    a->limit_ranges = coll(a, &KUBE_LIMITRANGES);
 }
 
 static int start(struct apiserver *a, const struct apiserver_config *cfg, struct err *err)
@@ -57,6 +59,7 @@ struct apiserver *apiserver_new(const struct apiserver_config *cfg, struct err *
     a->clock = cfg->clock ? cfg->clock : &clock_system;
     a->data_dir = xstrdup(cfg->data_dir);
     pthread_mutex_init(&a->res_lock, NULL);
+    pthread_mutex_init(&a->quota_lock, NULL);
     pthread_mutex_init(&a->inproc_lock, NULL);
     pthread_rwlock_init(&a->node_lock, NULL);
     a->backends = xcalloc(cfg->n_backends + 1, sizeof(*a->backends));

@@ -83,13 +83,19 @@ static struct store_obj *store_new(struct op *op, struct jm *m, struct err *err)
     struct store_obj *out = NULL;
     STRLIST(got);
     ERR(e);
-    if (!there && services_allocate(op, NULL, m, &got, err) < 0)
+    struct quota_hold hold = {0};
+    if (limits_refuse(op, json_root(doc), err) < 0 || quota_take(op, NULL, json_root(doc), &hold, err) < 0)
         return NULL;
+    if (!there && services_allocate(op, NULL, m, &got, err) < 0) {
+        quota_settle(op, &hold, false);
+        return NULL;
+    }
     if (!there && op->o->dry_run)
         out = object_virtual(m);
     else if (!there && object_write(op, key, 0, m, false, false, &out, &e) < 0)
         out = NULL;
     services_settle(op, &got);
+    quota_settle(op, &hold, out && !op->o->dry_run);
     if (out)
         return out;
     if (!there && e.code != ERR_EXISTS) {
@@ -228,15 +234,22 @@ static int update_once(struct op *op, struct store_obj *cur, transform_fn *fn, v
         return 1;
     }
     STRLIST(got);
-    if (services_allocate(op, old, m, &got, err) < 0)
+    struct quota_hold hold = {0};
+    if ((!op->sub && limits_refuse(op, json_root(now), err) < 0) || quota_take(op, old, json_root(now), &hold, err) < 0)
         return -1;
+    if (services_allocate(op, old, m, &got, err) < 0) {
+        quota_settle(op, &hold, false);
+        return -1;
+    }
     if (op->o->dry_run) {
         services_settle(op, &got);
+        quota_settle(op, &hold, false);
         *out = object_virtual(m);
         return 1;
     }
     int rc = write_change(op, cur, m, gone, out, &e);
     services_settle(op, &got);
+    quota_settle(op, &hold, rc == 0);
     if (rc == 0) {
         after_write(op, gone ? NULL : old, obj_root(*out));
         return 1;

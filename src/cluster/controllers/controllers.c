@@ -9,6 +9,7 @@
 #include "cluster/controllers/event_ttl.h"
 #include "cluster/controllers/gc.h"
 #include "cluster/controllers/namespace.h"
+#include "cluster/controllers/quota.h"
 #include "cluster/controllers/storage.h"
 #include "kube/informer.h"
 #include "kube/kinds.h"
@@ -16,12 +17,13 @@
 struct controllers {
     struct controllers_config cfg;
     struct informer *namespaces, *accounts, *root_cas, *definitions, *all_events;
-    struct informer *pods, *services, *slices, *endpoint_lists, *claims, *volumes, *classes;
+    struct informer *pods, *services, *slices, *endpoint_lists, *claims, *volumes, *classes, *quotas;
     struct namespace_controller *namespace;
     struct definition_controller *definition;
     struct event_ttl_controller *event_ttl;
     struct endpoints_controller *endpoints;
     struct storage *storage;
+    struct quota_controller *quota;
     struct event_recorder *events;
     struct gc *gc;
     struct workqueue *refreshes; /* one key: what is served has changed */
@@ -62,14 +64,17 @@ struct controllers *controllers_start(const struct controllers_config *cfg, cons
     c->claims = watch(c, &KUBE_PERSISTENTVOLUMECLAIMS, NULL);
     c->volumes = watch(c, &KUBE_PERSISTENTVOLUMES, NULL);
     c->classes = watch(c, &KUBE_STORAGECLASSES, NULL);
+    c->quotas = watch(c, &KUBE_RESOURCEQUOTAS, NULL);
     c->definition = definition_controller_start(&c->cfg, c->definitions);
     c->event_ttl = event_ttl_controller_start(&c->cfg, c->all_events);
     c->namespace = namespace_controller_start(&c->cfg, c->namespaces, c->accounts, c->root_cas);
     c->endpoints = endpoints_controller_start(&c->cfg, c->services, c->slices, c->endpoint_lists, c->pods);
     c->storage = storage_start(&c->cfg, c->claims, c->volumes, c->classes, c->pods);
+    c->quota = quota_controller_start(&c->cfg, c->quotas, c->pods, c->services, c->claims);
     /* Classes and volumes before claims, Services before pods: what is looked at before these are known would be told a lie. */
-    struct informer *const all[] = {c->classes,    c->volumes,  c->namespaces, c->accounts,       c->root_cas, c->definitions,
-                                    c->all_events, c->services, c->slices,     c->endpoint_lists, c->pods,     c->claims};
+    struct informer *const all[] = {c->quotas,         c->classes,     c->volumes,    c->namespaces, c->accounts,
+                                    c->root_cas,       c->definitions, c->all_events, c->services,   c->slices,
+                                    c->endpoint_lists, c->pods,        c->claims};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         informer_start(all[i]);
         if (informer_wait_synced(all[i], ctx, err) < 0) {
@@ -104,6 +109,7 @@ void controllers_stop(struct controllers *c)
     gc_stop(c->gc);
     event_recorder_free(c->events);
     endpoints_controller_stop(c->endpoints);
+    quota_controller_stop(c->quota);
     storage_stop(c->storage);
     event_ttl_controller_stop(c->event_ttl);
     definition_controller_stop(c->definition);
@@ -120,5 +126,6 @@ void controllers_stop(struct controllers *c)
     informer_stop(c->claims);
     informer_stop(c->volumes);
     informer_stop(c->classes);
+    informer_stop(c->quotas);
     free(c);
 }

@@ -1,5 +1,5 @@
 /* controllers.h - the core controllers of the embedded cluster: namespaces, garbage collection, custom resource definitions,
- * service accounts, claims and volumes, what is behind Services, the life time of Events.
+ * service accounts, claims and volumes, what is behind Services, quotas, the life time of Events.
  *
  * They know the API only through `struct kube` and informers, never the store; each can be run against a real API server.
  * Source: specs kube.md 13 (1, 2, 12) and 10. */

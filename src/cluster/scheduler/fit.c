@@ -6,99 +6,6 @@
 #include "kube/object.h"
 #include "value/quantity.h"
 
-/* ---- amounts --------------------------------------------------------------------------------------------------------------- */
-
-void amounts_free(struct amounts *a)
-{
-    for (size_t i = 0; i < a->n; i++)
-        free(a->v[i].name);
-    free(a->v);
-    *a = (struct amounts){0};
-}
-
-static __int128 *slot(struct amounts *a, const char *name)
-{
-    for (size_t i = 0; i < a->n; i++)
-        if (str_eq(a->v[i].name, name))
-            return &a->v[i].nano;
-    a->v = xreallocarray(a->v, a->n + 1, sizeof *a->v);
-    a->v[a->n] = (struct amount){.name = xstrdup(name)};
-    return &a->v[a->n++].nano;
-}
-
-void amounts_add(struct amounts *a, const struct amounts *b, int sign)
-{
-    for (size_t i = 0; i < b->n; i++)
-        *slot(a, b->v[i].name) += sign * b->v[i].nano;
-}
-
-__int128 amounts_get(const struct amounts *a, const char *name)
-{
-    for (size_t i = 0; i < a->n; i++)
-        if (str_eq(a->v[i].name, name))
-            return a->v[i].nano;
-    return 0;
-}
-
-static void add_map(struct amounts *a, jval *map)
-{
-    struct jiter it = jv_iter(map);
-    const char *k;
-    jval *v;
-    while (jv_next(&it, &k, &v)) {
-        struct quantity q;
-        if (jv_str(v) && quantity_parse(jv_str(v), &q, NULL) == 0)
-            *slot(a, k) += q.nano;
-    }
-}
-
-/* A limit without a request is a request (the API server defaults it so; a pod may come from elsewhere). */
-static void add_container(struct amounts *a, jval *c)
-{
-    jval *requests = resource_requirements_requests(container_resources(c)),
-         *limits = resource_requirements_limits(container_resources(c));
-    struct jiter it = jv_iter(limits);
-    const char *k;
-    jval *v;
-    add_map(a, requests);
-    while (jv_next(&it, &k, &v)) {
-        struct quantity q;
-        if (!jv_get(requests, k) && jv_str(v) && quantity_parse(jv_str(v), &q, NULL) == 0)
-            *slot(a, k) += q.nano;
-    }
-}
-
-/* Each amount is at least that of the other. */
-static void raise_to(struct amounts *a, const struct amounts *least)
-{
-    for (size_t k = 0; k < least->n; k++) {
-        __int128 *have = slot(a, least->v[k].name);
-        if (least->v[k].nano > *have)
-            *have = least->v[k].nano;
-    }
-}
-
-void pod_requests(jval *pod, struct amounts *out)
-{
-    jval *spec = pod_spec(pod), *containers = pod_spec_containers(spec), *inits = pod_spec_init_containers(spec);
-    CLEANUP(amounts_free) struct amounts most = {0}, sidecars = {0};
-    for (size_t i = 0; i < jv_len(containers); i++)
-        add_container(out, jv_at(containers, i));
-    for (size_t i = 0; i < jv_len(inits); i++) {
-        CLEANUP(amounts_free) struct amounts one = {0};
-        if (str_eq(container_restart_policy(jv_at(inits, i)), "Always")) {
-            add_container(&sidecars, jv_at(inits, i)); /* goes on beside all that come after it */
-            continue;
-        }
-        add_container(&one, jv_at(inits, i));
-        amounts_add(&one, &sidecars, 1);
-        raise_to(&most, &one);
-    }
-    amounts_add(out, &sidecars, 1);
-    raise_to(out, &most);
-    add_map(out, pod_spec_overhead(spec));
-}
-
 void pod_host_ports(jval *pod, struct strlist *out)
 {
     jval *containers = pod_spec_containers(pod_spec(pod));
@@ -239,14 +146,14 @@ static bool resources_fit(jval *pod, jval *node, const struct usage *u, struct s
         fits = false;
     }
     for (size_t i = 0; i < need.n; i++) {
-        if (need.v[i].nano <= 0)
+        if (need.v[i].q.nano <= 0)
             continue;
         if (!capacity(have, need.v[i].name, &room))
             room = 0;
-        if (need.v[i].nano + amounts_get(&u->used, need.v[i].name) <= room)
+        if (need.v[i].q.nano + amounts_get(&u->used, need.v[i].name) <= room)
             continue;
         strlist_addf(why, "Insufficient %s", need.v[i].name);
-        *helps |= need.v[i].nano <= room;
+        *helps |= need.v[i].q.nano <= room;
         fits = false;
     }
     return fits;

@@ -3,22 +3,9 @@
 #define TM_SCHEDULER_FIT_H
 
 #include "base/str.h"
+#include "kube/amounts.h"
 #include "value/json.h"
 
-/* Amounts of resources by name, in 10^-9 units; small, so a plain list. */
-struct amounts {
-    struct amount {
-        char *name;
-        __int128 nano;
-    } * v;
-    size_t n;
-};
-void amounts_free(struct amounts *a);
-void amounts_add(struct amounts *a, const struct amounts *b, int sign); /* entries that come to zero stay */
-__int128 amounts_get(const struct amounts *a, const char *name);
-/* What a pod asks for: the sum of its containers and side-cars, or what an init container needs beside the side-cars before it,
- * whichever is more; and its overhead. */
-void pod_requests(jval *pod, struct amounts *out);
 /* "TCP/8080" and the like, one for each hostPort. */
 void pod_host_ports(jval *pod, struct strlist *out);
 

@@ -8,7 +8,7 @@ int main(int argc, char **argv)
         return store_crash_child(argv[2]);
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    const int failed = RUN_GROUP(store) + RUN_GROUP(rbac) + RUN_GROUP(deletes) + RUN_GROUP(services) + RUN_GROUP(api) +
-                       RUN_GROUP(http) + RUN_GROUP(patches);
+    const int failed = RUN_GROUP(store) + RUN_GROUP(rbac) + RUN_GROUP(deletes) + RUN_GROUP(services) + RUN_GROUP(quotas) +
+                       RUN_GROUP(api) + RUN_GROUP(http) + RUN_GROUP(patches);
     return failed ? 1 : 0;
 }
