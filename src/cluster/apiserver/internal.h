@@ -64,7 +64,7 @@ struct rbac;
 struct services;
 struct keys {
     char *ca_cert, *ca_key, *server_cert, *server_key; /* PEM */
-    char *sa_key;                                      /* PEM, RSA 2048: signs tokens of service accounts */
+    char *sa_key;                                      /* PEM, RSA 2048: signs tokens of service accounts; NULL: to be made */
     char *admin_token;
 };
 struct inproc;
@@ -285,9 +285,14 @@ int rbac_fail(struct err *err, const struct identity *who, const struct attrs *a
 /* keys.c, token.c */
 int keys_load(struct apiserver *a, const char *const *cert_names, struct err *err);
 void keys_free(struct keys *k);
+/* Makes the key that signs tokens and keeps it in the data directory: durable before anything is signed with it. PEM; caller
+ * frees. */
+char *keys_make_signing_key(const char *data_dir, struct err *err);
 struct token_signer *token_signer_new(const char *key_pem, struct err *err);
+/* Without a key yet: a thread makes one, for 0.1 to 0.4 seconds, and who needs it sooner waits. */
+struct token_signer *token_signer_make(const char *data_dir);
 void token_signer_free(struct token_signer *t);
-const char *token_jwks(const struct token_signer *t); /* the public key, as /openid/v1/jwks answers it */
+const char *token_jwks(struct token_signer *t); /* the public key, as /openid/v1/jwks answers it; NULL: none could be made */
 char *token_sign(struct token_signer *t, jmval *claims, struct err *err);
 /* The claims of a token with a good signature that is not expired and meant for audience; ERR_UNAUTHENTICATED else. */
 struct json *token_verify(struct token_signer *t, const char *token, const char *const *audiences, int64_t now_ns,

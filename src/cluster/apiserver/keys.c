@@ -103,16 +103,23 @@ static bool is_rsa(const char *pem)
     return rsa;
 }
 
+char *keys_make_signing_key(const char *data_dir, struct err *err)
+{
+    AUTOFREE char *dir = fs_join(data_dir, "pki");
+    char *pem = make_signing_key(err);
+    if (pem && write_text(dir, "sa.key", pem, err) < 0)
+        free(TAKE(pem));
+    return pem;
+}
+
 /* A key of another kind is that of an earlier tidemill: it is replaced, and its tokens end. The node asks for new ones. */
 static int load_signing_key(struct keys *k, const char *dir, struct err *err)
 {
     if (read_text(dir, "sa.key", &k->sa_key, err) < 0)
         return -1;
-    if (k->sa_key && is_rsa(k->sa_key))
-        return 0;
-    free(k->sa_key);
-    k->sa_key = make_signing_key(err);
-    return k->sa_key ? write_text(dir, "sa.key", k->sa_key, err) : -1;
+    if (k->sa_key && !is_rsa(k->sa_key))
+        free(TAKE(k->sa_key));
+    return 0;
 }
 
 static int load_admin_token(struct keys *k, const char *data_dir, struct err *err)

@@ -97,6 +97,8 @@ static int openid_keys(struct apiserver *a, struct http_req *req, struct http_re
             return err_set(err, ERR_NOT_ACCEPTABLE, "only the following media types are accepted: %s", type);
     }
     const char *keys = token_jwks(a->signer);
+    if (!keys)
+        return err_set(err, ERR_INTERNAL, "there is no key that signs tokens");
     http_body(res, type, keys, strlen(keys));
     return 0;
 }

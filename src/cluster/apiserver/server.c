@@ -42,7 +42,7 @@ static int start(struct apiserver *a, const struct apiserver_config *cfg, struct
         return -1;
     find_colls(a);
     a->tls = (struct tls_server_config){a->keys.server_cert, a->keys.server_key, a->keys.ca_cert};
-    a->signer = token_signer_new(a->keys.sa_key, err);
+    a->signer = a->keys.sa_key ? token_signer_new(a->keys.sa_key, err) : token_signer_make(a->data_dir);
     if (!a->signer)
         return -1;
     a->rbac = rbac_new(a);

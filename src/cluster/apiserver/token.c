@@ -3,15 +3,25 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "cluster/apiserver/internal.h"
+
+#define LOG_ROOM "apiserver"
+#include "base/log.h"
 
 #define MAX_TOKEN 16384
 #define MAX_SIG   1024 /* bytes: keys of up to 8192 bits */
 
 struct token_signer {
-    EVP_PKEY *key;
+    /* While a first key is being made, the rest is the maker's. */
+    atomic_bool making;
+    pthread_mutex_t lock; /* whoever waits for the maker */
+    pthread_t maker;
+    char *data_dir;
+    EVP_PKEY *key; /* NULL: none could be made */
     char *kid;
     char *header; /* base64url */
     char *jwks;   /* the public key as a JSON document */
@@ -50,29 +60,78 @@ static char *key_set(EVP_PKEY *key, const char *kid)
                      kid, n, e);
 }
 
-struct token_signer *token_signer_new(const char *key_pem, struct err *err)
+static struct token_signer *empty(void)
 {
     struct token_signer *t = xcalloc(1, sizeof(*t));
+    ASSERT(pthread_mutex_init(&t->lock, NULL) == 0);
+    return t;
+}
+
+static int take_key(struct token_signer *t, const char *key_pem, struct err *err)
+{
     BIO *bio = BIO_new_mem_buf(key_pem, -1);
     t->key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
     bool good = t->key && EVP_PKEY_get_base_id(t->key) == EVP_PKEY_RSA && EVP_PKEY_get_size(t->key) <= MAX_SIG;
     if (!good || !(t->kid = key_id(t->key)) || !(t->jwks = key_set(t->key, t->kid))) {
-        token_signer_free(t);
-        err_set(err, ERR_INTERNAL, "the key that signs tokens (pki/sa.key) is no RSA key that can be read");
-        return NULL;
+        EVP_PKEY_free(TAKE(t->key));
+        return err_set(err, ERR_INTERNAL, "the key that signs tokens (pki/sa.key) is no RSA key that can be read");
     }
     AUTOFREE char *header = xasprintf("{\"alg\":\"RS256\",\"kid\":\"%s\"}", t->kid);
     t->header = base64url_encode(header, strlen(header));
+    return 0;
+}
+
+struct token_signer *token_signer_new(const char *key_pem, struct err *err)
+{
+    struct token_signer *t = empty();
+    if (take_key(t, key_pem, err) == 0)
+        return t;
+    token_signer_free(t);
+    return NULL;
+}
+
+static void *make(void *arg)
+{
+    struct token_signer *t = arg;
+    ERR(e);
+    AUTOFREE char *pem = keys_make_signing_key(t->data_dir, &e);
+    if (!pem || take_key(t, pem, &e) < 0)
+        log_error("tokens of service accounts cannot be signed: %s", err_text(&e));
+    return NULL;
+}
+
+struct token_signer *token_signer_make(const char *data_dir)
+{
+    struct token_signer *t = empty();
+    t->data_dir = xstrdup(data_dir);
+    atomic_store(&t->making, true);
+    t->maker = thread_start("token-key", make, t);
     return t;
 }
 
-const char *token_jwks(const struct token_signer *t) { return t->jwks; }
+/* Whether there is a key, once it has been made. */
+static bool ready(struct token_signer *t)
+{
+    if (atomic_load(&t->making)) {
+        LOCK_GUARD(&t->lock);
+        if (atomic_load(&t->making)) {
+            pthread_join(t->maker, NULL);
+            atomic_store(&t->making, false);
+        }
+    }
+    return t->key != NULL;
+}
+
+const char *token_jwks(struct token_signer *t) { return ready(t) ? t->jwks : NULL; }
 
 void token_signer_free(struct token_signer *t)
 {
     if (!t)
         return;
+    ready(t);
+    pthread_mutex_destroy(&t->lock);
+    free(t->data_dir);
     EVP_PKEY_free(t->key);
     free(t->kid);
     free(t->header);
@@ -102,6 +161,10 @@ static bool verify_raw(EVP_PKEY *key, const char *text, size_t len, const unsign
 
 char *token_sign(struct token_signer *t, jmval *claims, struct err *err)
 {
+    if (!ready(t)) {
+        err_set(err, ERR_INTERNAL, "there is no key that signs tokens");
+        return NULL;
+    }
     BUF(body);
     jmv_write(claims, JW_COMPACT, &body);
     AUTOFREE char *payload = base64url_encode(body.data, body.len);
@@ -175,8 +238,8 @@ struct json *token_verify(struct token_signer *t, const char *token, const char 
         return NULL;
     }
     JSON_REF(header) = part(token, (size_t)(dot1 - token));
-    bool good =
-        str_eq(jv_str(jv_get(json_root(header), "alg")), "RS256") && verify_raw(t->key, token, (size_t)(dot2 - token), raw, n);
+    bool good = str_eq(jv_str(jv_get(json_root(header), "alg")), "RS256") && ready(t) &&
+                verify_raw(t->key, token, (size_t)(dot2 - token), raw, n);
     free(raw);
     JSON_REF(claims) = good ? part(dot1 + 1, (size_t)(dot2 - dot1 - 1)) : NULL;
     jval *c = json_root(claims);
