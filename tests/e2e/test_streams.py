@@ -246,6 +246,13 @@ def test_pod_proxy(tidemill):
     assert r.returncode == 1 and 'error trying to reach service' in r.stderr
     r = tidemill.kubectl('get', '--raw', '/api/v1/namespaces/default/pods/none:81/proxy/', check=False)
     assert 'pods "none" not found' in r.stderr
+    # What a pod says its address is must be one, and not the machine's own.
+    tidemill.kubectl('apply', '-f', '-', stdin='{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "liar"}, "spec": {"schedulerName": "nobody", '
+                                               '"containers": [{"name": "main", "image": "host"}]}}')
+    for ip in ('127.0.0.1', 'localhost', '2130706433', '0x7f.1', '::1', '169.254.169.254', '0.0.0.0', '10.0.0.1/../x'):
+        tidemill.kubectl('patch', 'pod', 'liar', '--subresource=status', '--type=merge', '-p', json.dumps({'status': {'podIP': ip}}))
+        r = tidemill.kubectl('get', '--raw', f'/api/v1/namespaces/default/pods/liar:{tidemill.url.split(":")[-1]}/proxy/healthz', check=False)
+        assert r.returncode == 1 and 'address not allowed' in r.stderr, (ip, r.stdout, r.stderr)
 
 
 WEB = '''

@@ -1,5 +1,6 @@
 /* proxy_pod.c - pods/{[scheme:]name[:port]}/proxy/...: a request is passed on to a port of the pod's address, and its answer
  * back. Both are whole in memory, within the client's bound; upgrades become tunnels (proxy_tunnel.c). */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -91,14 +92,15 @@ static int pass_on(struct http_req *req, struct http_res *res, const struct ctx 
     return 0;
 }
 
-/* A pod's address stands in its status, which its owner may write: it must not lead to the machine's own loopback or link. */
+/* A pod's address stands in its status, which its owner may write: it must not lead to the machine's own loopback or link, nor be
+ * a name that does. */
 static bool is_forbidden(const char *ip)
 {
-    static const char *const prefixes[] = {"127.", "169.254.", "0.", "::", "fe80:"};
-    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
-        if (str_starts(ip, prefixes[i]))
-            return true;
-    return false;
+    struct in_addr a;
+    if (inet_pton(AF_INET, ip, &a) != 1)
+        return true;
+    uint32_t n = ntohl(a.s_addr);
+    return n >> 24 == 0 || n >> 24 == 127 || n >> 16 == 0xa9fe /* 169.254 */;
 }
 
 int relay_to(const struct relay_target *t, const char *ip, int64_t port, struct ctx *ctx, struct http_req *req,
