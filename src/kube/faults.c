@@ -44,8 +44,13 @@ void fault_pop(struct faults *f, size_t at)
 
 /* ---- adding ------------------------------------------------------------------------------------------------------------- */
 
+/* Nobody reads more, and each takes many times the bytes of what is wrong: an answer must not be a hundred times its request. */
+enum { FAULTS_MAX = 5000 };
+
 void fault_add(struct faults *f, const char *reason, const char *member, const char *text)
 {
+    if (f->texts.n >= FAULTS_MAX)
+        return;
     size_t at = f->path.len;
     if (member)
         fault_push(f, member);
@@ -179,9 +184,12 @@ int faults_done(struct faults *f, const char *group, const char *kind, const cha
     if (!faults_any(f))
         return 0;
     STRLIST(distinct); /* one text is said once, as Kubernetes does; the causes hold all */
+    CLEANUP(strmap_free) struct strmap said = STRMAP_INIT(NULL);
     for (size_t i = 0; i < f->texts.n; i++)
-        if (!strlist_has(&distinct, f->texts.v[i]))
+        if (!strmap_has(&said, f->texts.v[i])) {
+            strmap_put(&said, f->texts.v[i], NULL);
             strlist_add(&distinct, f->texts.v[i]);
+        }
     AUTOFREE char *all = strlist_join(&distinct, ", ");
     bool many = distinct.n > 1;
     f->err.code = ERR_INVALID;

@@ -79,10 +79,12 @@ static void prune(struct pruner *p, const struct schema_node *n, jmval *v)
     if (jmv_type(v) == J_OBJECT) {
         prune_object(p, n, v);
     } else if (jmv_type(v) == J_ARRAY && n->items) {
-        for (size_t i = 0, len = jmv_len(v); i < len; i++) {
+        struct jmiter it = jmv_iter(v);
+        jmval *x;
+        for (size_t i = 0; jmv_next(&it, NULL, &x); i++) {
             size_t at = p->path.len;
             buf_addf(&p->path, "[%zu]", i);
-            prune(p, n->items, jmv_at(v, i));
+            prune(p, n->items, x);
             leave(p, at);
         }
     }
@@ -147,13 +149,20 @@ static bool fill(const struct schema_node *n, struct jm *m, jmval *v)
         return fill_object(n, m, v);
     if (jmv_type(v) != J_ARRAY || !n->items)
         return false;
-    for (size_t i = 0, len = jmv_len(v); i < len; i++) {
-        if (bad_null(n->items, jmv_at(v, i)) && n->items->dflt) {
-            jm_replace(v, i, jm_val(m, n->items->dflt));
-            changed = true;
-        }
-        changed |= fill(n->items, m, jmv_at(v, i));
-    }
+    struct jmiter it = jmv_iter(v);
+    jmval *x;
+    AUTOFREE size_t *nulls =
+        xcalloc(n->items->dflt ? jmv_len(v) : 1, sizeof *nulls); /* the list must not change while it is walked */
+    size_t n_nulls = 0;
+    for (size_t i = 0; n->items->dflt && jmv_next(&it, NULL, &x); i++)
+        if (bad_null(n->items, x))
+            nulls[n_nulls++] = i;
+    for (size_t i = 0; i < n_nulls; i++)
+        jm_replace(v, nulls[i], jm_val(m, n->items->dflt));
+    changed = n_nulls > 0;
+    it = jmv_iter(v);
+    while (jmv_next(&it, NULL, &x))
+        changed |= fill(n->items, m, x);
     return changed;
 }
 

@@ -13,6 +13,34 @@ static void *alc_realloc(void *ctx, void *p, size_t old, size_t size) { return x
 static void alc_free(void *ctx, void *p) { free(p); }
 const yyjson_alc json_alc = {alc_malloc, alc_realloc, alc_free, NULL};
 
+/* ---- places in lists ----
+ *
+ * Values lie one behind the other, so the i-th of a list is i steps away, and loops over indexes would be quadratic: a body of
+ * one MiB could keep a worker busy for minutes. So each thread keeps the places in long lists where it was last. A list is known
+ * by its address, which another may get once a document was freed: whoever frees one that could hold a long list counts it, and
+ * places from before that count are void. (Memory passes from the one who frees to the one who allocates: that orders it.) */
+enum { LONG_LIST = 32, PLACES = 16 /* a power of two: lists in lists are walked together */ };
+
+static atomic_ulong freed;
+static _Thread_local struct place {
+    jval *list, *item;
+    size_t at;
+    unsigned long freed;
+} places[PLACES];
+
+static jval *far_item(jval *list, size_t i)
+{
+    struct place *p = &places[((uintptr_t)list >> 4) % PLACES];
+    unsigned long now = atomic_load_explicit(&freed, memory_order_relaxed);
+    if (p->list != list || p->freed != now || p->at > i)
+        *p = (struct place){.list = list, .item = jv_of(unsafe_yyjson_get_first(yv(list))), .freed = now};
+    yyjson_val *v = yv(p->item);
+    for (; p->at < i; p->at++)
+        v = unsafe_yyjson_get_next(v);
+    p->item = jv_of(v);
+    return p->item;
+}
+
 /* ---- documents ---- */
 
 struct json *json_wrap(yyjson_doc *doc, size_t bytes)
@@ -35,6 +63,8 @@ void json_unref(struct json *d)
 {
     if (!d || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) != 1)
         return;
+    if (yyjson_doc_get_val_count(d->doc) > LONG_LIST)
+        atomic_fetch_add_explicit(&freed, 1, memory_order_relaxed); /* before its memory can be another's */
     yyjson_doc_free(d->doc);
     free(d);
 }
@@ -268,7 +298,15 @@ const char *jtype_name(enum jtype t)
 
 jval *jv_get(jval *obj, const char *key) { return jv_of(yyjson_obj_get(yv(obj), key)); }
 jval *jv_getn(jval *obj, const char *key, size_t len) { return jv_of(yyjson_obj_getn(yv(obj), key, len)); }
-jval *jv_at(jval *arr, size_t i) { return jv_of(yyjson_arr_get(yv(arr), i)); }
+
+jval *jv_at(jval *arr, size_t i)
+{
+    yyjson_val *v = yv(arr);
+    if (!yyjson_is_arr(v) || i >= unsafe_yyjson_get_len(v))
+        return NULL;
+    bool near = unsafe_yyjson_get_len(v) <= LONG_LIST || unsafe_yyjson_arr_is_flat(v);
+    return near ? jv_of(yyjson_arr_get(v, i)) : far_item(arr, i);
+}
 
 jval *jv_path(jval *v, ...)
 {

@@ -69,8 +69,10 @@ static void add_token_volume(struct jm *m, jmval *spec, const char *name)
 static bool mounts_token(jmval *container)
 {
     jmval *mounts = container_mut_volume_mounts(container);
-    for (size_t i = 0; i < jmv_len(mounts); i++)
-        if (str_eq(jmv_str(volume_mount_mut_mount_path(jmv_at(mounts, i))), TOKEN_MOUNT))
+    struct jmiter it = jmv_iter(mounts);
+    jmval *x;
+    while (jmv_next(&it, NULL, &x))
+        if (str_eq(jmv_str(volume_mount_mut_mount_path(x)), TOKEN_MOUNT))
             return true;
     return false;
 }
@@ -79,8 +81,9 @@ static bool mounts_token(jmval *container)
 static bool mount_token(struct jm *m, jmval *containers, const char *volume)
 {
     bool any = false;
-    for (size_t i = 0; i < jmv_len(containers); i++) {
-        jmval *c = jmv_at(containers, i);
+    struct jmiter it = jmv_iter(containers);
+    jmval *c;
+    while (jmv_next(&it, NULL, &c)) {
         if (mounts_token(c))
             continue;
         jmval *mount = obj_in(m, container_make_volume_mounts(m, c));

@@ -213,10 +213,10 @@ static void set_families(struct jm *m, struct faults *f)
 
 /* ---- node ports ---------------------------------------------------------------------------------------------------- */
 
-static void give_port(struct op *op, jval *old, struct jm *m, size_t i, const char *key, struct strlist *got, struct faults *f)
+static void give_port(struct op *op, jval *old, struct jm *m, jmval *p, size_t i, const char *key, struct strlist *got,
+                      struct faults *f)
 {
     struct services *s = op->a->services;
-    jmval *p = jmv_at(service_spec_mut_ports(service_make_spec(m, jm_root(m))), i);
     const char *protocol = jmv_str(service_port_mut_protocol(p));
     AUTOFREE char *member = xasprintf("spec.ports[%zu].nodePort", i);
     int64_t n = 0;
@@ -248,11 +248,13 @@ static void give_ports(struct op *op, jval *old, struct jm *m, const char *key, 
     bool wanted = !str_eq(type, "LoadBalancer") || jmv_bool(service_spec_mut_allocate_load_balancer_node_ports(spec), true);
     if (!needs_node_ports(type))
         return;
-    for (size_t i = 0; i < jmv_len(service_spec_mut_ports(spec)); i++) {
+    struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
+    jmval *p;
+    for (size_t i = 0; jmv_next(&it, NULL, &p); i++) {
         int64_t n = 0;
-        jmv_i64(service_port_mut_node_port(jmv_at(service_spec_mut_ports(spec), i)), &n);
+        jmv_i64(service_port_mut_node_port(p), &n);
         if (n || wanted)
-            give_port(op, old, m, i, key, got, f);
+            give_port(op, old, m, p, i, key, got, f);
     }
 }
 
@@ -296,9 +298,9 @@ void services_settle(struct op *op, const struct strlist *got)
 /* What a change of type leaves behind. */
 static void drop_node_ports(jval *old, jmval *spec)
 {
-    jmval *ports = service_spec_mut_ports(spec);
-    for (size_t i = 0; i < jmv_len(ports); i++) {
-        jmval *p = jmv_at(ports, i);
+    struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
+    jmval *p;
+    while (jmv_next(&it, NULL, &p)) {
         int64_t n = 0;
         jmv_i64(service_port_mut_node_port(p), &n);
         AUTOFREE char *name = port_name(jmv_str(service_port_mut_protocol(p)), n);
@@ -312,9 +314,9 @@ static void drop_node_ports(jval *old, jmval *spec)
 static void keep_node_ports(jval *old, struct jm *m, jmval *spec)
 {
     jval *had = service_spec_ports(service_spec(old));
-    jmval *ports = service_spec_mut_ports(spec);
-    for (size_t i = 0; i < jmv_len(ports); i++) {
-        jmval *p = jmv_at(ports, i);
+    struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
+    jmval *p;
+    while (jmv_next(&it, NULL, &p)) {
         int64_t n = 0, port = 0;
         if ((jmv_i64(service_port_mut_node_port(p), &n) && n) || !jmv_i64(service_port_mut_port(p), &port))
             continue;

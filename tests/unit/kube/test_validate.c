@@ -107,6 +107,21 @@ static void test_create(void **state)
     }
 }
 
+/* As many faults as one likes to make: all that is said has an end, and finding doubles takes no square. */
+static void test_many_faults(void **state)
+{
+    FAULTS(f);
+    ERR(e);
+    for (int i = 0; i < 200000; i++) {
+        AUTOFREE char *name = xasprintf("m%d", i);
+        fault_required(&f, name, NULL);
+    }
+    assert_int_equal(f.texts.n, 5000);
+    assert_int_equal(faults_done(&f, "", "Thing", "t", &e), -1);
+    assert_int_equal(e.n_causes, 5000);
+    assert_true(strlen(err_text(&e)) < 200000);
+}
+
 static void test_update(void **state)
 {
     (void)state;
@@ -158,4 +173,4 @@ static void test_update(void **state)
     }
 }
 
-TEST_GROUP(validate, cmocka_unit_test(test_create), cmocka_unit_test(test_update))
+TEST_GROUP(validate, cmocka_unit_test(test_create), cmocka_unit_test(test_update), cmocka_unit_test(test_many_faults))

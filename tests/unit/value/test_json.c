@@ -146,6 +146,28 @@ static void test_write(void **state)
     assert_text(NULL, 0, "null");
 }
 
+/* Walking a list by index takes steps, not steps squared, also when its items hold lists, and other documents come and go. */
+static void test_long_lists(void **state)
+{
+    enum { N = 300000 };
+    BUF(text);
+    buf_addc(&text, '[');
+    for (int i = 0; i < N; i++)
+        buf_addf(&text, "%s{\"n\":%d}", i ? "," : "", i);
+    buf_addc(&text, ']');
+    for (int round = 0; round < 3; round++) { /* the next document is likely to lie where this one did */
+        JSON_REF(d) = json_parse(text.data, text.len, NULL, NULL);
+        assert_non_null(d);
+        for (int i = 0; i < N - 1; i++) {
+            JSON_REF(other) = json_parse_str("[{\"n\":1},{}]", NULL);
+            if (jv_i64_or(jv_get(jv_at(json_root(d), (size_t)i), "n"), -1) != i)
+                fail_msg("item %d is another", i);
+        }
+        assert_int_equal(jv_i64_or(jv_get(jv_at(json_root(d), 7), "n"), -1), 7);
+        assert_null(jv_at(json_root(d), N));
+    }
+}
+
 static void test_equal(void **state)
 {
     static const struct {
@@ -163,4 +185,5 @@ static void test_equal(void **state)
 
 TEST_GROUP(json, cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject), cmocka_unit_test(test_depth),
            cmocka_unit_test(test_duplicates), cmocka_unit_test(test_nan), cmocka_unit_test(test_readers),
-           cmocka_unit_test(test_edit), cmocka_unit_test(test_write), cmocka_unit_test(test_equal))
+           cmocka_unit_test(test_edit), cmocka_unit_test(test_write), cmocka_unit_test(test_equal),
+           cmocka_unit_test(test_long_lists))
