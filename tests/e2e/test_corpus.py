@@ -25,7 +25,7 @@ from conftest import ROOT, VENV, needs_node
 
 CORPUS = pathlib.Path(os.environ.get('TIDEMILL_CORPUS') or ROOT.parent / 'shared' / 'corpus') / 'pipelines'
 AT_ONCE = 8        # runs in flight
-RUN_TIMEOUT = 400  # seconds: some install large packages from the package index
+RUN_TIMEOUT = 800  # seconds: some install large packages from the package index, on a machine that does other things
 ENDED = ('SUCCEEDED', 'FAILED', 'CANCELED', 'SKIPPED')
 
 # Files that cannot do here what is expected of them, each with the reason, and what their run says. They must be accepted all the same.
@@ -255,7 +255,7 @@ class Corpus:
             f = getattr(item, 'callspec', None) and item.callspec.params.get('file')
             if getattr(item, 'originalname', '') == 'test_runs' and f not in self.runs and not lacks(f):
                 self.runs[f] = self.pool.submit(self.run, f)
-        return self.runs[file].result(timeout=900)
+        return self.runs[file].result(timeout=1500)
 
     def story(self, run_id):
         """What is needed to understand a run."""
