@@ -19,7 +19,11 @@ static void faults_append(struct faults *f, const struct faults *sub)
     }
 }
 
-static const char *path_text(const struct faults *f) { return f->path.len ? f->path.data : ""; }
+static const char *path_text(const struct faults *f)
+{
+    const char *path = f->path.len ? f->path.data : "";
+    return f->text_root && str_starts(path, f->text_root) ? path + strlen(f->text_root) : path;
+}
 
 static bool is_integer(jval *v)
 {

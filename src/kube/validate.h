@@ -27,9 +27,10 @@ void validate_metadata_update(struct faults *f, jval *old, jval *now);
 
 /* A list of field errors and the path of the value that is looked at. One thread. */
 struct faults {
-    struct err err;       /* only causes are used while collecting */
-    struct buf path;      /* "spec.containers[0]" */
-    struct strlist texts; /* "<field>: <text>" of each cause */
+    struct err err;        /* only causes are used while collecting */
+    struct buf path;       /* "spec.containers[0]" */
+    struct strlist texts;  /* "<field>: <text>" of each cause */
+    const char *text_root; /* "status.": texts of schemas tell paths from there on; NULL: all of them */
 };
 #define FAULTS(name) CLEANUP(faults_free) struct faults name = {0}
 void faults_free(struct faults *f);

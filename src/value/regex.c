@@ -35,13 +35,19 @@ static int refuse(struct rewrite *w, const char *what)
                    what);
 }
 
+/* In the words of Go, which clients of Kubernetes see: from is the part that is wrong. */
+static int refuse_part(struct rewrite *w, const char *what, const char *from)
+{
+    return err_set(w->err, ERR_INVALID, "error parsing regexp: %s: `%.200s`", what, from);
+}
+
 /* A backslash escape at w->p. */
 static int rewrite_escape(struct rewrite *w)
 {
     const char *p = w->p + 1;
     char c = *p;
     if (!c)
-        return refuse(w, "trailing backslash");
+        return refuse_part(w, "trailing backslash at end of expression", "");
     if (strchr(w->in_class ? "dDsSwWafnrtv" : "dDsSwWafnrtvAbB", c)) {
         /* Perl's \s has the vertical tab, RE2's has not; \v is one character in RE2 and a class in PCRE2. */
         if (c == 's')
@@ -177,6 +183,7 @@ static int rewrite_repeat(struct rewrite *w, size_t len)
 
 static int rewrite_class(struct rewrite *w)
 {
+    const char *from = w->p;
     buf_addc(&w->out, *w->p++);
     if (*w->p == '^')
         buf_addc(&w->out, *w->p++);
@@ -203,7 +210,7 @@ static int rewrite_class(struct rewrite *w)
         }
     }
     if (!*w->p)
-        return refuse(w, "missing closing ]");
+        return refuse_part(w, "missing closing ]", from);
     buf_addc(&w->out, *w->p++);
     w->in_class = false;
     return 0;
@@ -226,7 +233,7 @@ static int rewrite_one(struct rewrite *w)
         break;
     case ')':
         if (w->depth == 0)
-            return refuse(w, "unexpected )");
+            return refuse_part(w, "unexpected )", w->pattern);
         w->depth--;
         break;
     case '*':
@@ -257,7 +264,7 @@ static int rewrite(struct rewrite *w)
         if (w->depth > DEPTH_MAX)
             return refuse(w, "groups are nested too deeply");
     }
-    return w->depth ? refuse(w, "missing closing )") : 0;
+    return w->depth ? refuse_part(w, "missing closing )", w->pattern) : 0;
 }
 
 struct regex *regex_compile(const char *pattern, struct err *err)

@@ -378,6 +378,20 @@ static void test_named_formats(void **state)
     }
 }
 
-TEST_GROUP(schema, cmocka_unit_test(test_named_formats), cmocka_unit_test(test_values), cmocka_unit_test(test_ratcheting),
-           cmocka_unit_test(test_rules), cmocka_unit_test(test_defaults_and_pruning), cmocka_unit_test(test_structural),
-           cmocka_unit_test(test_definition_life))
+/* The path of a fault is whole, what its text tells begins where it was asked to. */
+static void test_text_root(void **state)
+{
+    struct schema *s = compile("{\"type\":\"object\",\"properties\":{\"status\":{\"type\":\"object\",\"properties\":{\"s\":{"
+                               "\"type\":\"string\"}}}}}");
+    JSON_REF(o) = json_parse_str("{\"status\":{\"s\":5}}", NULL);
+    FAULTS(f);
+    f.text_root = "status.";
+    schema_validate(s, &f, json_root(o), NULL);
+    assert_int_equal(f.texts.n, 1);
+    assert_string_equal(f.texts.v[0], "status.s: Invalid value: \"integer\": s in body must be of type string: \"integer\"");
+    schema_free(s);
+}
+
+TEST_GROUP(schema, cmocka_unit_test(test_text_root), cmocka_unit_test(test_named_formats), cmocka_unit_test(test_values),
+           cmocka_unit_test(test_ratcheting), cmocka_unit_test(test_rules), cmocka_unit_test(test_defaults_and_pruning),
+           cmocka_unit_test(test_structural), cmocka_unit_test(test_definition_life))

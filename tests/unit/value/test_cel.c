@@ -379,9 +379,9 @@ static void conversions(void **state)
         {"string(b'\\xff')", NULL, "invalid UTF-8"},
         {"string([1])", NULL, "no such overload: string(list)"},
         {"'a'.contains(1)", NULL, "no such overload: contains(string, int)"},
-        {"'a'.matches('(')", NULL, "1:13: regular expression"},
+        {"'a'.matches('(')", NULL, "1:13: error parsing regexp: missing closing ): `(`"},
         {"'a'.matches('(?=a)')", NULL, "RE2"},
-        {"'a'.matches(x.s + '(')", NULL, "regular expression 'text('"},
+        {"'a'.matches(x.s + '(')", NULL, "error parsing regexp: missing closing ): `text(`"},
         {"parseJson('1')", NULL, "undeclared reference to 'parseJson'"},
         {"'a'.charAt(0)", NULL, "undeclared reference to 'charAt'"},
     };
