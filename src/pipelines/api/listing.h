@@ -71,6 +71,4 @@ int filter_parse(const char *text, struct json **doc, struct err *err);
 /* Appends " AND ..." for each predicate. *counted becomes false when one is on a column that is not counted. */
 int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, bool *counted, struct err *err);
 
-extern const struct list_kind PIPELINE_LIST, VERSION_LIST, EXPERIMENT_LIST, RUN_LIST;
-
 #endif

@@ -8,6 +8,9 @@
 
 #include "metadata/schema.h"
 #include "pipelines/api/listing.h"
+#include "pipelines/store/catalog.h"
+#include "pipelines/store/recurring.h"
+#include "pipelines/store/store.h"
 
 static inline struct db *fuzz_db(void)
 {
@@ -32,7 +35,7 @@ static inline struct db *fuzz_db(void)
 static inline int ignore_row(void *self, struct stmt *s, struct err *err) { return 0; }
 
 /* Whatever came in, what we make of it is SQL that SQLite takes. */
-static inline void run_list(const struct list_kind *kind, const char *token, const char *sort, const char *filter)
+static inline void run_list(const struct row_table *kind, const char *token, const char *sort, const char *filter)
 {
     ERR(e);
     LIST_QUERY(q);
