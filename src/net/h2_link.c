@@ -519,7 +519,10 @@ static int start(struct h2_call *c, const struct url *u, const struct http_call 
     c->id = l->going ? NGHTTP2_ERR_START_STREAM_NOT_ALLOWED : submit(c, u, call, user_agent);
     if (c->id < 0) {
         give_back(l);
-        return err_set(err, ERR_UNAVAILABLE, "the connection takes no further call");
+        if (!l->dead)
+            return err_set(err, ERR_UNAVAILABLE, "the connection takes no further call");
+        err_copy(err, &l->why); /* a server that does not like our certificate says so before we have asked anything */
+        return -1;
     }
     LIST_INSERT_HEAD(&l->calls, c, all);
     flush(l);
