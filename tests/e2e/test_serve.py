@@ -104,7 +104,7 @@ def test_lost_lease_ends_it(cluster, tmp_path):
     (['--only', 'everything'], 'the parts are pipelines, node, scheduler and controllers'),
     (['--in-cluster', '--context', 'x'], 'do not go with it'),
     (['--in-cluster'], 'this is no pod of a cluster'),
-    (['--listen', '0.0.0.0:8080'], 'opens on loopback only'),
+    (['--listen', '0.0.0.0:8080'], 'listen on loopback'),
     (['--claim', 'x'], 'say with --shared DIR'),
     (['--agent-image', 'x', '--agent-from-node'], 'only one of them'),
     (['--kubeconfig', '/nowhere/config'], '/nowhere/config'),
