@@ -434,15 +434,15 @@ static void rotated(const char *path, struct strlist *out)
 }
 
 /* Older files of one log: those beyond the number that is kept, of which the log itself is one, go; the others are packed but for
- * the newest. */
-static void drop_old(const struct logs *l, const char *path)
+ * the newest, unless logs grow fast: packing takes longer than they take to fill. */
+static void drop_old(const struct logs *l, const char *path, bool pack)
 {
     STRLIST(old);
     rotated(path, &old);
     for (size_t i = 0; i < old.n; i++)
         if (old.n - i >= l->cfg.max_files || str_ends(old.v[i], ".tmp"))
             unlink(old.v[i]);
-        else if (i + 1 < old.n && !str_ends(old.v[i], ".gz"))
+        else if (pack && i + 1 < old.n && !str_ends(old.v[i], ".gz"))
             logs_gzip(old.v[i]);
 }
 
@@ -455,7 +455,7 @@ void logs_remove(const char *path)
     unlink(path);
 }
 
-static void rotate(struct logs *l, const struct writer *w)
+static void rotate(struct logs *l, const struct writer *w, bool pack)
 {
     char stamp[TIME_TEXT_MAX];
     ERR(e);
@@ -469,7 +469,7 @@ static void rotate(struct logs *l, const struct writer *w)
         rename(to, w->path);
         return;
     }
-    drop_old(l, w->path);
+    drop_old(l, w->path, pack);
 }
 
 int64_t logs_rotate(struct logs *l)
@@ -496,7 +496,7 @@ int64_t logs_rotate(struct logs *l)
         }
     }
     for (size_t i = 0; i < n; i++) {
-        rotate(l, &due[i]);
+        rotate(l, &due[i], !fast);
         free(due[i].path);
         free(due[i].cid);
         free(due[i].bundle);
