@@ -37,7 +37,9 @@ struct node_process {
 /* 1: it ended with *code (128 + n for signal n); 0: not yet; -1: it could not be started, the error says why (ERR_NOT_FOUND:
  * there is no such program, ERR_FORBIDDEN: it cannot be executed), or how it ended will never be known. Does not block. */
 int node_process_ended(struct node_process *p, int *code, struct err *err);
-void node_process_resize(const struct node_process *p, int columns, int rows); /* does not block; failures are no matter */
+/* Tells the terminal its size. false: a size told before has not been taken yet; say it again in a while (conmon 2.1 takes two
+ * sizes that it reads at once for the first one). Does not block; other failures are no matter. */
+bool node_process_resize(const struct node_process *p, int columns, int rows);
 void node_process_close(struct node_process *p);
 
 /* ---- the node ------------------------------------------------------------------------------------------------------------- */

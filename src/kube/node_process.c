@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/str.h"
 #include "kube/node_api.h"
 
@@ -37,20 +38,32 @@ int node_process_ended(struct node_process *p, int *code, struct err *err)
     return err_set(err, number == 127 ? ERR_NOT_FOUND : number == 126 ? ERR_FORBIDDEN : ERR_INTERNAL, "%s", why);
 }
 
-void node_process_resize(const struct node_process *p, int columns, int rows)
+static bool unread(int fifo)
 {
-    if (columns < 1 || rows < 1 || columns > 65535 || rows > 65535)
-        return;
+    int n = 0;
+    return fifo >= 0 && ioctl(fifo, FIONREAD, &n) == 0 && n > 0;
+}
+
+bool node_process_resize(const struct node_process *p, int columns, int rows)
+{
+    if (columns < 1 || rows < 1 || columns > UINT16_MAX || rows > UINT16_MAX)
+        return true;
     if (p->control) {
         char line[32];
         int n = snprintf(line, sizeof line, "1 %d %d\n", rows, columns);
+        AUTOFREE char *dir = xstrndup(p->control, (size_t)(strrchr(p->control, '/') - p->control));
+        AUTOFREE char *second = fs_join(dir, "winsz"); /* where conmon hands it on to itself */
         AUTOCLOSE int fd = open(p->control, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        AUTOCLOSE int fd2 = open(second, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        if (unread(fd) || unread(fd2))
+            return false;
         if (fd >= 0 && write(fd, line, (size_t)n) < 0)
-            return;
+            return errno != EAGAIN;
     } else if (p->out >= 0 || p->in >= 0) {
         struct winsize size = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)rows};
         ioctl(p->out >= 0 ? p->out : p->in, TIOCSWINSZ, &size);
     }
+    return true;
 }
 
 void node_process_close(struct node_process *p)

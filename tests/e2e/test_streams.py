@@ -132,7 +132,8 @@ def test_attach(tidemill):
         p.kill()
         p.wait()
     make(tidemill, 'term', 'exec sh', 'stdin: true, tty: true')
-    shown, code = in_terminal(tidemill, ['attach', '-it', 'term'], [b'sleep 1; stty size\n', b'exit 0\n'])  # kubectl resizes twice, so that programs draw anew
+    shown, code = in_terminal(tidemill, ['attach', '-it', 'term'],
+                              [b'until stty size | grep -q "^40 1[2]0"; do sleep 0.1; done; stty size\n', b'exit 0\n'])  # kubectl resizes twice, so that programs draw anew
     assert code == 0 and '40 120' in shown, shown
 
 

@@ -115,7 +115,11 @@ static int p_send(struct kube_process *face, const struct ctx *ctx, const void *
     return 0;
 }
 
-static void p_resize(struct kube_process *face, int columns, int rows) { node_process_resize(&of(face)->p, columns, rows); }
+static void p_resize(struct kube_process *face, int columns, int rows)
+{
+    for (int i = 0; i < 20 && !node_process_resize(&of(face)->p, columns, rows); i++)
+        poll(NULL, 0, 50);
+}
 
 static void p_close(struct kube_process *face)
 {

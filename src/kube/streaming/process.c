@@ -15,6 +15,8 @@ enum {
     PACKET_MAX = 32 * 1024, /* of conmon's input */
     SPDY_STREAMS = 8,
     SPDY_WAIT_MS = 30000,
+    RESIZE_MS = 50, /* between sizes that a terminal is told */
+    SIZE_MAX_TEXT = 256,
     DRAIN_MS = 1000, /* after the end of the program, for what its children still hold open */
 };
 
@@ -34,6 +36,9 @@ struct session {
     struct buf input; /* from the client, not yet taken by the program */
     int code;
     struct err failure;
+    struct buf sizes;  /* of the terminal: what came of a message so far */
+    int columns, rows; /* the size that the terminal could not be told yet; columns 0: none */
+    bool resting;      /* it has been told one just now */
     /* SPDY */
     struct spdy *spdy;
     uint32_t ids[N_CHANNELS];
@@ -261,13 +266,37 @@ static void on_input_end(struct session *s)
         push_input(s);
 }
 
-/* {"Width":120,"Height":40} */
+static void tell_size(struct session *s)
+{
+    if (!s->columns || s->ended || s->resting)
+        return;
+    if (node_process_resize(&s->proc, s->columns, s->rows))
+        s->columns = 0;
+    s->resting = true;
+    carrier_timer(s->carrier, RESIZE_MS);
+}
+
+/* Objects like {"Width":120,"Height":40}, one after the other; SPDY's frames may cut them anywhere. The last one counts. */
 static void on_resize(struct session *s, const char *p, size_t n)
 {
-    JSON_REF(doc) = json_parse(p, n, NULL, NULL);
-    if (doc && s->tty && s->started)
-        node_process_resize(&s->proc, (int)jv_i64_or(jv_get(json_root(doc), "Width"), 0),
-                            (int)jv_i64_or(jv_get(json_root(doc), "Height"), 0));
+    char *end;
+    if (!s->tty || !s->started)
+        return;
+    buf_add(&s->sizes, p, n);
+    while (s->sizes.len && (end = memchr(s->sizes.data, '}', s->sizes.len))) {
+        size_t len = (size_t)(end - (char *)s->sizes.data) + 1;
+        JSON_REF(doc) = json_parse(s->sizes.data, len, NULL, NULL);
+        jval *size = doc ? json_root(doc) : NULL;
+        int64_t columns = jv_i64_or(jv_get(size, "Width"), 0), rows = jv_i64_or(jv_get(size, "Height"), 0);
+        if (columns > 0 && rows > 0 && columns <= UINT16_MAX && rows <= UINT16_MAX) {
+            s->columns = (int)columns;
+            s->rows = (int)rows;
+        }
+        buf_consume(&s->sizes, len);
+    }
+    if (s->sizes.len > SIZE_MAX_TEXT)
+        buf_reset(&s->sizes);
+    tell_size(s);
 }
 
 static void on_channel(struct session *s, enum channel channel, const char *p, size_t n)
@@ -334,6 +363,11 @@ static void on_timer(void *state)
         carrier_abort(s->carrier);
         return;
     }
+    if (!s->ended) {
+        s->resting = false;
+        tell_size(s);
+        return;
+    }
     /* A slow client, or a child of the program that still writes. */
     if (s->moved || carrier_queued(s->carrier)) {
         s->moved = false;
@@ -357,6 +391,7 @@ static void session_free(struct session *s)
     stream_handle_unref(s->handle);
     spdy_free(s->spdy);
     buf_free(&s->input);
+    buf_free(&s->sizes);
     err_clear(&s->failure);
     free(s);
 }
