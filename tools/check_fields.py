@@ -14,7 +14,7 @@ ROOMS = ['cluster/apiserver', 'cluster/controllers', 'cluster/scheduler', 'clust
 ANY_KIND_ROOMS = ('cluster/apiserver/', 'kube/')
 ANY_KIND = {'metadata', 'spec', 'status', 'labels', 'annotations', 'resourceVersion', 'ownerReferences', 'finalizers', 'deletionTimestamp'}
 # The files that are the generic machinery over all kinds, custom ones included, work with names as data.
-GENERIC = {'kube/access.h', 'kube/object.c', 'kube/kind.c', 'kube/discovery.c', 'kube/openapi_schema.c'}
+GENERIC = {'kube/access.h', 'kube/object.c', 'kube/kind.c', 'kube/documents/discovery.c', 'kube/documents/openapi_schema.c'}
 FIELDS = ('metadata|spec|status|containers|initContainers|containerStatuses|volumes|volumeMounts|nodeName|restartPolicy|ownerReferences|'
           'finalizers|labels|annotations|resourceVersion|deletionTimestamp|serviceAccountName|phase|podIP|hostIP|involvedObject|secrets')
 CALL = re.compile(r'\b(jv_get|jv_path|jmv_get|jmv_path|jm_put|jm_obj_at|jm_arr_at|jm_del)\s*\([^;"]*"(' + FIELDS + r')"')

@@ -11,6 +11,11 @@ FLOORS = {
     'pipelines': 7, 'training': 7, 'tuning': 7, 'serving': 7, 'notebooks': 7, 'registry': 7, 'tracking': 7, 'spark': 7, 'tenancy': 7,
     'gateway': 8, 'cli': 9,
 }
+# Parts of one room: which of its other parts each may see, besides what stands in the room's own folder.
+PARTS = {
+    'kube/wire': set(), 'kube/rules': set(), 'kube/documents': set(), 'kube/schema': {'kube/rules', 'kube/documents'},
+    'kube/apply': {'kube/schema', 'kube/wire'}, 'kube/streaming': {'kube/rules'},
+}
 # The agent stands outside the floors: it may see only these. Of net/ it takes the client's face, the parser and URLs; of data/ the blobs.
 AGENT = {'base', 'value', 'launch', 'data', 'net'}
 # Headers that a room keeps for itself: never included from another room.
@@ -30,6 +35,9 @@ def check(file):
         if not m or '/' not in m[1]:
             continue
         target = room_of(m[1])
+        part, other = rel.rpartition('/')[0], m[1].rpartition('/')[0]
+        if part in PARTS and other in PARTS and other != part and other not in PARTS[part]:
+            yield f'src/{rel}:{n}: includes "{m[1]}": {part} may not see {other}'
         if target == room:
             continue
         where = f'src/{rel}:{n}: includes "{m[1]}"'

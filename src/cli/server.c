@@ -17,7 +17,7 @@
 #include "cluster/scheduler/scheduler.h"
 #include "gateway/gateway.h"
 #include "kube/kinds.h"
-#include "kube/service_range.h"
+#include "kube/rules/service_range.h"
 #include "net/server.h"
 
 #define LOG_ROOM "up"

@@ -8,7 +8,7 @@
 
 #include "base/thread.h"
 #include "net/dial.h"
-#include "net/h2_link.h"
+#include "net/http2/h2_link.h"
 #include "net/parse.h"
 #include "net/proxy.h"
 #include "net/tls.h"

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "net/h2.h"
+#include "net/http2/h2.h"
 #include "net/tls.h"
 
 static void on_poll(uv_poll_t *h, int status, int events);

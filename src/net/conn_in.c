@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "net/h2.h"
+#include "net/http2/h2.h"
 
 #define READS_PER_TURN 8
 

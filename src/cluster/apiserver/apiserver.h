@@ -30,7 +30,7 @@ struct apiserver_config {
     const char *data_dir;          /* made (0700) when missing */
     const struct clock *clock;     /* NULL: the system's */
     const char *const *cert_names; /* NULL-terminated further names and addresses for the serving certificate; may be NULL */
-    const char *service_cidr;      /* where Services get their addresses from; NULL: the usual (kube/service_range.h) */
+    const char *service_cidr;      /* where Services get their addresses from; NULL: the usual (kube/rules/service_range.h) */
     const struct apiserver_backend *backends;
     size_t n_backends; /* copied */
 };

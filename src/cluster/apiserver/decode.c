@@ -2,9 +2,9 @@
 #include <stdlib.h>
 
 #include "cluster/apiserver/internal.h"
-#include "kube/defaults.h"
-#include "kube/schema.h"
-#include "kube/validate.h"
+#include "kube/rules/defaults.h"
+#include "kube/rules/validate.h"
+#include "kube/schema/schema.h"
 
 static enum field_validation strictness(const struct op *op)
 {

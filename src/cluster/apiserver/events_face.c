@@ -1,6 +1,6 @@
-/* events_face.c - events.k8s.io/v1: another face of the events that are stored as core/v1 (kube/convert.h). */
+/* events_face.c - events.k8s.io/v1: another face of the events that are stored as core/v1 (kube/wire/convert.h). */
 #include "cluster/apiserver/internal.h"
-#include "kube/convert.h"
+#include "kube/wire/convert.h"
 
 bool is_face(const struct resource *r) { return !r->cv && r->coll && convert_needed(r->kind); }
 

@@ -4,7 +4,7 @@
 #include "base/timefmt.h"
 #include "cluster/apiserver/face.h"
 #include "kube/fields.h"
-#include "kube/validate.h"
+#include "kube/rules/validate.h"
 
 #define MAX_MANAGER 128
 

@@ -11,14 +11,14 @@
 #include "cluster/apiserver/apiserver.h"
 #include "cluster/apiserver/store/store.h"
 #include "kube/amounts.h"
-#include "kube/crd.h"
-#include "kube/decode.h"
-#include "kube/discovery.h"
+#include "kube/documents/discovery.h"
+#include "kube/documents/openapi.h"
+#include "kube/documents/table.h"
 #include "kube/kind.h"
 #include "kube/object.h"
-#include "kube/openapi.h"
+#include "kube/schema/crd.h"
 #include "kube/selector.h"
-#include "kube/table.h"
+#include "kube/wire/decode.h"
 
 /* ---- what is served -------------------------------------------------------------------------------------------- */
 

@@ -2,14 +2,14 @@
  *
  * Objects that clients make over HTTP are tracked from their creation, all others from their first apply on: what this process
  * writes for itself stays as small as it is. Entries are keyed by manager, operation, version and subresource; their sets are
- * made by kube/apply.h. An update takes what it changes; an apply takes what it says, and must not take what another says
+ * made by kube/apply/apply.h. An update takes what it changes; an apply takes what it says, and must not take what another says
  * otherwise. Source: specs kube.md 6.4. */
 #include <stdlib.h>
 
 #include "base/timefmt.h"
 #include "cluster/apiserver/managed.h"
-#include "kube/decode.h"
 #include "kube/fields.h"
+#include "kube/wire/decode.h"
 
 #define MAX_UPDATERS 10 /* entries of updates; older ones become one */
 

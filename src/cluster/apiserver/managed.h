@@ -3,7 +3,7 @@
 #define TM_CLUSTER_APISERVER_MANAGED_H
 
 #include "cluster/apiserver/internal.h"
-#include "kube/apply.h"
+#include "kube/apply/apply.h"
 
 struct manager {
     char *name, *api_version, *sub, *time; /* sub, time: may be NULL */

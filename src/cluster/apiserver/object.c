@@ -3,7 +3,7 @@
 
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
-#include "kube/schema.h"
+#include "kube/schema/schema.h"
 
 void object_put_header(struct jm *m, const struct resource *r)
 {

@@ -1,4 +1,4 @@
-/* podsec.c - Pod Security admission: what the labels of a namespace ask of the pods in it (kube/podsec.h has the rules).
+/* podsec.c - Pod Security admission: what the labels of a namespace ask of the pods in it (kube/rules/podsec.h has the rules).
  *
  * enforce refuses pods; warn answers with a warning, for pods and for what makes pods of a template; audit is told to the log. A
  * stricter enforce label warns of the pods that are there already and would not be let in again. */
@@ -6,7 +6,7 @@
 
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
-#include "kube/podsec.h"
+#include "kube/rules/podsec.h"
 
 #define LOG_ROOM "apiserver"
 #include "base/log.h"

@@ -1,7 +1,7 @@
 /* quota.c - LimitRanges and ResourceQuotas at the door (kube.md 11.1). What is used is counted from what is stored, under one
  * lock with the write that it allows: nothing is ever given twice, and what was deleted is free at once. The status of a quota
  * only shows it; a controller keeps it right when objects go. */
-#include "kube/quota.h"
+#include "kube/rules/quota.h"
 
 #include <stdlib.h>
 

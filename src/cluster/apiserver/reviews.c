@@ -4,7 +4,7 @@
 #include "base/timefmt.h"
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
-#include "kube/validate.h"
+#include "kube/rules/validate.h"
 
 static struct jm *answer_of(struct op *op, jval *request)
 {

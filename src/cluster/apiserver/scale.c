@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 #include "cluster/apiserver/internal.h"
+#include "kube/apply/strategic.h"
 #include "kube/fields.h"
-#include "kube/strategic.h"
-#include "kube/validate.h"
+#include "kube/rules/validate.h"
 #include "value/patch.h"
 
 /* What stands at ".spec.replicas"; the definition's rules let no other form of path through. */

@@ -10,8 +10,8 @@
 #include "base/id.h"
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
-#include "kube/service_range.h"
-#include "kube/validate.h"
+#include "kube/rules/service_range.h"
+#include "kube/rules/validate.h"
 
 enum { PORT_FIRST = 30000, PORT_LAST = 32767, TRIES = 200000, BAND_MAX = 256 };
 

@@ -6,7 +6,7 @@
 #include "base/timefmt.h"
 #include "cluster/apiserver/internal.h"
 #include "kube/fields.h"
-#include "kube/validate.h"
+#include "kube/rules/validate.h"
 
 #define BIND_TRIES     8
 #define TOKEN_SECONDS  3600

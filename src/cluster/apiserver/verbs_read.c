@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "cluster/apiserver/internal.h"
-#include "kube/validate.h"
+#include "kube/rules/validate.h"
 
 void op_warn(struct op *op, const char *fmt, ...)
 {

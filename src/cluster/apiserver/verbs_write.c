@@ -4,10 +4,10 @@
 
 #include "base/id.h"
 #include "cluster/apiserver/internal.h"
+#include "kube/apply/strategic.h"
 #include "kube/fields.h"
-#include "kube/strategic.h"
-#include "kube/validate.h"
-#include "kube/warn.h"
+#include "kube/rules/validate.h"
+#include "kube/rules/warn.h"
 #include "value/patch.h"
 
 #define UPDATE_TRIES   6

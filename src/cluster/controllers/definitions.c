@@ -9,10 +9,10 @@
 #include <stdlib.h>
 
 #include "base/str.h"
-#include "kube/crd.h"
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
+#include "kube/schema/crd.h"
 
 #define CLEANUP_FINALIZER "customresourcecleanup.apiextensions.k8s.io"
 #define LOOK_AGAIN_NS     (50 * NS_PER_MS)

@@ -7,7 +7,7 @@
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
-#include "kube/quota.h"
+#include "kube/rules/quota.h"
 
 #define RECOUNT_NS (5 * NS_PER_S)
 

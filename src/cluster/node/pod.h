@@ -33,7 +33,7 @@
 #include "cluster/node/runtime/runtime.h"
 #include "kube/events.h"
 #include "kube/kube.h"
-#include "kube/service_range.h"
+#include "kube/rules/service_range.h"
 
 enum pod_state { POD_NEW, POD_SETUP, POD_INIT, POD_RUN, POD_STOPPING, POD_ENDED, POD_GONE };
 /* How far the end of a container that runs is: see pod_end.c. */

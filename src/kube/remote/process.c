@@ -3,7 +3,7 @@
 
 #include "kube/remote/internal.h"
 #include "kube/remote/status.h"
-#include "net/websocket.h"
+#include "net/upgrade/websocket.h"
 
 enum { CH_STDIN, CH_STDOUT, CH_STDERR, CH_ERROR, CH_RESIZE, CH_CLOSE = 255, SEND_MAX = 32 * 1024 };
 

@@ -5,7 +5,7 @@
 #include "base/id.h"
 #include "kube/remote/internal.h"
 #include "kube/remote/status.h"
-#include "net/websocket.h"
+#include "net/upgrade/websocket.h"
 
 #define LOG_ROOM "kube"
 #include "base/log.h"

@@ -5,7 +5,7 @@
 
 #include "base/str.h"
 #include "net/http.h"
-#include "net/websocket.h"
+#include "net/upgrade/websocket.h"
 
 /* Above the first nothing more is read for the peer; below net's low-water mark it goes on. */
 enum { QUEUE_HIGH = 256 * 1024, INPUT_HIGH = 256 * 1024, PIECE = 64 * 1024 };

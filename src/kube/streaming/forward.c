@@ -12,7 +12,7 @@
 
 #include "kube/streaming/carrier_priv.h"
 #include "kube/streaming/streaming.h"
-#include "net/spdy.h"
+#include "net/upgrade/spdy.h"
 
 enum { LINKS_MAX = 512, PORTS_MAX = 100 };
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #include "base/timefmt.h"
+#include "kube/rules/validate.h"
 #include "kube/streaming/streaming.h"
-#include "kube/validate.h"
 
 #define PIECE      (64 * 1024)
 #define HIGH_WATER (256 * 1024)

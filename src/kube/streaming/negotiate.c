@@ -3,7 +3,7 @@
 
 #include "base/str.h"
 #include "kube/streaming/streaming.h"
-#include "net/websocket.h"
+#include "net/upgrade/websocket.h"
 
 enum { COMMAND_MAX = 4096 };
 

@@ -8,7 +8,7 @@
 
 #include "kube/streaming/carrier_priv.h"
 #include "kube/streaming/streaming.h"
-#include "net/spdy.h"
+#include "net/upgrade/spdy.h"
 
 enum channel { STDIN, STDOUT, STDERR, ERROR, RESIZE, N_CHANNELS, CLOSE = 255 };
 enum {

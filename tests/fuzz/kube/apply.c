@@ -2,7 +2,7 @@
  * nothing. */
 #include <string.h>
 
-#include "kube/apply.h"
+#include "kube/apply/apply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

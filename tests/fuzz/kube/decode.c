@@ -1,8 +1,8 @@
 /* JSON and YAML bodies of every kind, with defaults: no crash, and the result is stable. */
 #include <stdlib.h>
 
-#include "kube/decode.h"
-#include "kube/defaults.h"
+#include "kube/rules/defaults.h"
+#include "kube/wire/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,7 +1,7 @@
 /* Protobuf bodies of every kind: no crash, and what is accepted decodes to a stable object. */
 #include <stdlib.h>
 
-#include "kube/decode.h"
+#include "kube/wire/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "net/internal.h"
-#include "net/websocket.h"
+#include "net/upgrade/websocket.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

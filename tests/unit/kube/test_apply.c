@@ -1,5 +1,5 @@
 /* Server-side apply without a server: sets of fields, comparison, merge, removal, and configurations that do not fit. */
-#include "kube/apply.h"
+#include "kube/apply/apply.h"
 #include "unit.h"
 
 static struct json *doc(const char *text)

@@ -1,8 +1,8 @@
 /* The two faces of events. */
 #include "unit.h"
 
-#include "kube/convert.h"
-#include "kube/decode.h"
+#include "kube/wire/convert.h"
+#include "kube/wire/decode.h"
 
 static struct json *event(const struct kind *k, const char *text)
 {

@@ -1,7 +1,7 @@
 /* Bodies to objects: JSON and what is refused of it. Protobuf has a file of its own. */
 #include "unit.h"
 
-#include "kube/decode.h"
+#include "kube/wire/decode.h"
 
 static struct json *decode(const char *kind, enum field_validation fv, const char *text, struct strlist *w, struct err *e)
 {

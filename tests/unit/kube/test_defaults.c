@@ -1,8 +1,8 @@
 /* Values that are filled in. */
 #include "unit.h"
 
-#include "kube/decode.h"
-#include "kube/defaults.h"
+#include "kube/rules/defaults.h"
+#include "kube/wire/decode.h"
 
 /* What of the defaulted object is looked at: a path, and the JSON there ("" when absent). */
 static const struct {

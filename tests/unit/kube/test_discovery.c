@@ -1,7 +1,7 @@
 /* Discovery documents, and kinds of definitions in them. */
 #include "unit.h"
 
-#include "kube/discovery.h"
+#include "kube/documents/discovery.h"
 #include "value/json.h"
 
 static const struct kind_custom widget = {

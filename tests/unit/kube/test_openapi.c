@@ -1,7 +1,7 @@
 /* OpenAPI documents: what kubectl looks for, and that all references lead somewhere. */
 #include "unit.h"
 
-#include "kube/openapi.h"
+#include "kube/documents/openapi.h"
 
 static struct openapi *with(const struct openapi_kind *more)
 {

@@ -1,5 +1,5 @@
 /* Pod Security Standards: each check, its versions, and the labels of namespaces. */
-#include "kube/podsec.h"
+#include "kube/rules/podsec.h"
 #include "unit.h"
 
 #define GOOD                                                                                                                     \

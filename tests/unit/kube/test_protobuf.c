@@ -1,8 +1,8 @@
 /* Protobuf bodies. They are made here by a small writer, so that each test shows what it sends. */
 #include "unit.h"
 
-#include "kube/decode.h"
-#include "kube/protobuf.h"
+#include "kube/wire/decode.h"
+#include "kube/wire/protobuf.h"
 
 static void varint(struct buf *b, uint64_t v)
 {

@@ -5,8 +5,8 @@
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
-#include "kube/quota.h"
-#include "kube/validate.h"
+#include "kube/rules/quota.h"
+#include "kube/rules/validate.h"
 
 static struct json *parse(const char *text)
 {

@@ -2,10 +2,10 @@
 #include "unit.h"
 
 #include "base/str.h"
-#include "kube/crd.h"
 #include "kube/fields.h"
 #include "kube/object.h"
-#include "kube/schema_priv.h"
+#include "kube/schema/crd.h"
+#include "kube/schema/schema_priv.h"
 
 static struct json *doc(const char *text)
 {

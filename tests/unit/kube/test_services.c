@@ -4,7 +4,7 @@
 #include "base/str.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
-#include "kube/validate.h"
+#include "kube/rules/validate.h"
 
 static struct json *parse(const char *text)
 {

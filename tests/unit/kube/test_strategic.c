@@ -1,9 +1,9 @@
 /* Strategic merge patches. */
 #include "unit.h"
 
-#include "kube/decode.h"
-#include "kube/gotext.h"
-#include "kube/strategic.h"
+#include "kube/apply/strategic.h"
+#include "kube/wire/decode.h"
+#include "kube/wire/gotext.h"
 
 static char *quotes(const char *s)
 {

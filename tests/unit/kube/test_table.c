@@ -3,7 +3,7 @@
 
 #include "base/ctx.h"
 #include "base/str.h"
-#include "kube/table.h"
+#include "kube/documents/table.h"
 
 static void test_ages(void **state)
 {

@@ -2,10 +2,10 @@
 #include "unit.h"
 
 #include "base/str.h"
-#include "kube/decode.h"
-#include "kube/defaults.h"
 #include "kube/kinds.h"
-#include "kube/validate.h"
+#include "kube/rules/defaults.h"
+#include "kube/rules/validate.h"
+#include "kube/wire/decode.h"
 
 static struct json *object(const struct kube_res *res, const char *text)
 {

@@ -1,5 +1,5 @@
 /* Warnings about pods and finalizers. */
-#include "kube/warn.h"
+#include "kube/rules/warn.h"
 #include "unit.h"
 
 static void pods(void **state)

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "net/client.h"
-#include "net/websocket.h"
+#include "net/upgrade/websocket.h"
 
 struct tls_kit {
     struct kit kit;

@@ -2,7 +2,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "net/spdy.h"
+#include "net/upgrade/spdy.h"
 #include "unit.h"
 
 struct seen {

@@ -5,8 +5,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "net/websocket.h"
-#include "net/ws_shake.h"
+#include "net/upgrade/websocket.h"
+#include "net/upgrade/ws_shake.h"
 
 /* ---- a server that does what text messages say, and echoes binary ones ---- */
 

@@ -12,7 +12,7 @@
 
 #include "cluster/node/helper/helper_call.h"
 #include "cluster/node/runtime/runtime.h"
-#include "kube/service_range.h"
+#include "kube/rules/service_range.h"
 
 struct podnet_config {
     struct helper *helper;

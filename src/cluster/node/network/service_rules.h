@@ -5,7 +5,7 @@
 #ifndef TM_NODE_SERVICE_RULES_H
 #define TM_NODE_SERVICE_RULES_H
 
-#include "kube/service_range.h"
+#include "kube/rules/service_range.h"
 #include "value/json.h"
 
 /* An address of the node's own bridge whose port really is elsewhere on the machine. */
