@@ -81,69 +81,23 @@ bool address_is_loopback(const char *a)
     return str_starts(a, "127.") || str_starts(a, "localhost:") || str_starts(a, "[::1]:") || str_starts(a, "unix:");
 }
 
-static const char *const *copy_list(struct http_req *req, jval *list)
-{
-    const char **out = http_alloc(req, (jv_len(list) + 1) * sizeof *out);
-    size_t n = 0;
-    jval *v;
-    for (struct jiter it = jv_iter(list); jv_next(&it, NULL, &v);)
-        if (jv_str(v))
-            out[n++] = http_strdup(req, jv_str(v));
-    return out;
-}
+static void *alloc_of_request(void *req, size_t n) { return http_alloc(req, n); }
 
-static int review_identity(jval *review, struct ctx *ctx, struct http_req *req, struct err *err)
+int boot_review_token(struct reviews *r, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
-    jval *status = jv_get(review, "status"), *user = jv_get(status, "user");
-    if (!jv_bool(jv_get(status, "authenticated"), false) || !jv_str(jv_get(user, "username")))
-        return err_set(err, ERR_UNAUTHENTICATED, "the bearer token is not valid: %s",
-                       jv_str_or(jv_get(status, "error"), "unknown token"));
-    struct identity *who = http_alloc(req, sizeof *who);
-    who->user = http_strdup(req, jv_str(jv_get(user, "username")));
-    who->uid = http_strdup(req, jv_str_or(jv_get(user, "uid"), ""));
-    who->groups = copy_list(req, jv_get(user, "groups"));
-    ctx->who = who;
+    JSON_REF(user) = reviews_token(r, ctx, token, err);
+    if (!user)
+        return -1;
+    ctx->who = reviews_identity(json_root(user), alloc_of_request, req);
     return 0;
 }
 
-int boot_review_token(struct kube *k, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
+int boot_review_access(struct reviews *r, const struct ctx *ctx, const char *ns, const struct perm *p, struct err *err)
 {
-    JM_NEW(m);
-    jmval *o = jm_obj(m);
-    jm_set_root(m, o);
-    jm_put(m, o, "apiVersion", jm_str(m, "authentication.k8s.io/v1"));
-    jm_put(m, o, "kind", jm_str(m, "TokenReview"));
-    jm_put(m, jm_obj_at(m, o, "spec"), "token", jm_str(m, token));
-    JSON_REF(ask) = jm_freeze(m);
-    JSON_REF(answer) = kube_create(k, ctx, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
-    return answer ? review_identity(json_root(answer), ctx, req, err) : -1;
-}
-
-int boot_review_access(struct kube *k, const struct ctx *ctx, const char *ns, const struct perm *p, struct err *err)
-{
-    const struct identity *who = ctx->who;
-    JM_NEW(m);
-    jmval *o = jm_obj(m);
-    jm_set_root(m, o);
-    subject_access_review_set_api_version(m, o, "authorization.k8s.io/v1");
-    subject_access_review_set_kind(m, o, "SubjectAccessReview");
-    jmval *spec = subject_access_review_make_spec(m, o);
-    subject_access_review_spec_set_user(m, spec, who->user);
-    subject_access_review_spec_set_uid(m, spec, who->uid ? who->uid : "");
-    jmval *groups = subject_access_review_spec_make_groups(m, spec);
-    for (const char *const *g = who->groups; g && *g; g++)
-        jm_push(groups, jm_str(m, *g));
-    jmval *what = subject_access_review_spec_make_resource_attributes(m, spec);
-    resource_attributes_set_namespace(m, what, ns);
-    resource_attributes_set_verb(m, what, p->verb);
-    resource_attributes_set_group(m, what, p->group);
-    resource_attributes_set_resource(m, what, p->resource);
-    JSON_REF(ask) = jm_freeze(m);
-    JSON_REF(answer) = kube_create(k, ctx, &KUBE_SUBJECTACCESSREVIEWS, NULL, json_root(ask), NULL, err);
-    if (!answer)
-        return err_wrap(err, "asking the cluster whether user %s may %s %s", who->user, p->verb, p->resource);
-    if (subject_access_review_status_allowed(subject_access_review_status(json_root(answer)), false))
-        return 0;
-    return err_set(err, ERR_FORBIDDEN, "user %s may not %s %s.%s in namespace %s: a role there has to say so", who->user, p->verb,
-                   p->resource, p->group, ns);
+    const struct review what = {.ns = ns, .verb = p->verb, .group = p->group, .resource = p->resource};
+    int may = reviews_access(r, ctx, ctx->who, &what, err);
+    if (may)
+        return may < 0 ? -1 : 0;
+    return err_set(err, ERR_FORBIDDEN, "user %s may not %s %s.%s in namespace %s: a role there has to say so", ctx->who->user,
+                   p->verb, p->resource, p->group, ns);
 }

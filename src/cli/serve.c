@@ -36,6 +36,7 @@ struct serving {
     atomic_bool lost;
     struct http_server *http;
     struct gateway *gateway;
+    struct reviews *reviews;
     struct pipelines_part pipelines;
     struct node *node;
     struct kubelet *kubelet;
@@ -82,13 +83,13 @@ static int greet(struct kube *k, const struct ctx *ctx, struct err *err)
 
 static int review_token(void *self, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
-    return boot_review_token(((struct serving *)self)->pipelines_kube, ctx, req, token, err);
+    return boot_review_token(((struct serving *)self)->reviews, ctx, req, token, err);
 }
 
 static int review_access(void *self, const struct ctx *ctx, const struct perm *what, struct err *err)
 {
     struct serving *s = self;
-    return boot_review_access(s->pipelines_kube, ctx, s->o->lease_namespace, what, err);
+    return boot_review_access(s->reviews, ctx, s->o->lease_namespace, what, err);
 }
 
 static void describe(void *self, struct jm *m, jmval *obj) { describe_status(&((struct serving *)self)->status, m, obj); }
@@ -171,6 +172,7 @@ static int start_pipelines(struct serving *s, const struct ctx *ctx, struct err 
     bool mounted = !o->agent_image && !o->agent_from_node;
     if (mounted && !(s->agent = server_agent_path(err)))
         return -1;
+    s->reviews = reviews_new(&(struct reviews_config){.kube = s->pipelines_kube, .clock = &clock_system, .remember = true});
     s->gateway = gateway_new(&(struct gateway_config){.owner_uid = o->caller->uid,
                                                       .owner_name = o->caller->name,
                                                       .review_token = review_token,
@@ -314,6 +316,7 @@ void serve_stop(struct serving *s, enum node_stop_mode mode)
         http_server_stop(s->http, 2000);
     pipelines_part_close(&s->pipelines);
     gateway_free(s->gateway);
+    reviews_free(s->reviews);
     kubelet_stop(s->kubelet);
     if (s->node)
         node_stop(s->node, mode);

@@ -37,6 +37,7 @@ struct server {
     struct kube *cluster_kube, *pipelines_kube;
     struct http_server *http;
     struct gateway *gateway;
+    struct reviews *reviews;
     struct pipelines_part pipelines;
     struct controllers *controllers;
     struct scheduler *scheduler;
@@ -75,7 +76,7 @@ char *server_agent_path(struct err *err)
 
 static int review_token(void *self, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
-    return boot_review_token(((struct server *)self)->cluster_kube, ctx, req, token, err);
+    return boot_review_token(((struct server *)self)->reviews, ctx, req, token, err);
 }
 
 /* A cluster without a node has no rules on this machine that could meet another's. */
@@ -159,6 +160,7 @@ static int start_gateway(struct server *s, struct err *err)
 {
     s->status.started_ns = clock_system.wall_ns(&clock_system);
     s->status.no_engine = s->o->no_engine;
+    s->reviews = reviews_new(&(struct reviews_config){.kube = s->cluster_kube, .clock = &clock_system}); /* a call: no memory */
     struct gateway_config cfg = {.owner_uid = s->o->caller->uid,
                                  .owner_name = s->o->caller->name,
                                  .review_token = review_token,
@@ -272,6 +274,7 @@ void server_stop(struct server *s, enum node_stop_mode mode)
         apiserver_stop(s->apiserver);
     pipelines_part_close(&s->pipelines);
     gateway_free(s->gateway);
+    reviews_free(s->reviews);
     if (s->range_hold >= 0)
         close(s->range_hold);
     free(s->url);

@@ -69,10 +69,15 @@ def test_what_the_cluster_allows(real, door):   # noqa: F811
     """A stranger's token is known and may nothing; a role of the cluster says what it may; pods of kubeflow may all."""
     assert ask(door, token=token_of(real, 'kubeflow', 'pipeline-runner'))[0] == 200
     stranger = token_of(real, 'default', 'default')
-    status, text = ask(door, token=stranger)
+    status, text = ask(door, '/apis/v2beta1/pipelines', token=stranger)
     assert status == 403 and 'system:serviceaccount:default:default' in text
     real.kubectl('-n', 'kubeflow', 'create', 'rolebinding', 'looks', '--clusterrole=kubeflow-pipelines-view', '--serviceaccount=default:default')
-    eventually(lambda: ask(door, token=stranger)[0] == 200, 20)
+    may = json.dumps({'apiVersion': 'authorization.k8s.io/v1', 'kind': 'SubjectAccessReview', 'spec': {
+        'user': 'system:serviceaccount:default:default',
+        'resourceAttributes': {'namespace': 'kubeflow', 'verb': 'list', 'group': 'pipelines.kubeflow.org', 'resource': 'experiments'}}})
+    eventually(lambda: real.kubectl('create', '-f', '-', '-o', 'jsonpath={.status.allowed}', stdin=may) == 'true')
+    assert ask(door, token=stranger)[0] == 200
+    assert ask(door, '/apis/v2beta1/pipelines', token=stranger)[0] == 403   # the cluster is asked again after half a minute
     assert ask(door, token=stranger, data=b'{"display_name": "x"}')[0] == 403
     assert ask(door, '/api/tidemill/v1/status', token=stranger)[0] == 403
 

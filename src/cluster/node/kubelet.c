@@ -6,6 +6,7 @@
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
+#include "kube/reviews.h"
 #include "kube/streaming/streaming.h"
 #include "net/server.h"
 
@@ -16,7 +17,7 @@ enum { LOG_THREADS = 8, LOG_QUEUE = 10000 };
 #define ASK_LIMIT_NS (10 * NS_PER_S)
 
 struct kubelet {
-    struct kube *kube;
+    struct reviews *reviews;
     struct node *node; /* set before requests are answered */
     struct http_server *http;
     struct pool *pool; /* reads logs, dials ports */
@@ -24,18 +25,6 @@ struct kubelet {
 };
 
 /* ---- who ---- */
-
-static const char *const *copy_strings(struct http_req *req, jval *list, const char *more)
-{
-    const char **out = http_alloc(req, (jv_len(list) + 2) * sizeof *out);
-    size_t n = 0;
-    for (size_t i = 0; i < jv_len(list); i++)
-        if (jv_str(jv_at(list, i)))
-            out[n++] = http_strdup(req, jv_str(jv_at(list, i)));
-    if (more)
-        out[n++] = more;
-    return out;
-}
 
 static int by_certificate(struct ctx *ctx, struct http_req *req)
 {
@@ -52,28 +41,14 @@ static int by_certificate(struct ctx *ctx, struct http_req *req)
     return 0;
 }
 
+static void *alloc_of_request(void *req, size_t n) { return http_alloc(req, n); }
+
 static int by_token(struct kubelet *k, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
-    JM_NEW(m);
-    jmval *o = jm_obj(m);
-    jm_set_root(m, o);
-    token_review_set_api_version(m, o, "authentication.k8s.io/v1");
-    token_review_set_kind(m, o, "TokenReview");
-    token_review_spec_set_token(m, token_review_make_spec(m, o), token);
-    JSON_REF(ask) = jm_freeze(m);
-    struct ctx brief = ctx_with_timeout(ctx, ASK_LIMIT_NS);
-    JSON_REF(answer) = kube_create(k->kube, &brief, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
-    if (!answer)
-        return -1;
-    jval *status = token_review_status(json_root(answer)), *user = token_review_status_user(status);
-    const char *name = user_info_username(user), *uid = user_info_uid(user);
-    if (!token_review_status_authenticated(status, false) || str_empty(name))
-        return err_set(err, ERR_UNAUTHENTICATED, "Unauthorized");
-    struct identity *who = http_alloc(req, sizeof *who);
-    *who = (struct identity){.user = http_strdup(req, name),
-                             .uid = http_strdup(req, uid ? uid : ""),
-                             .groups = copy_strings(req, user_info_groups(user), NULL)};
-    ctx->who = who;
+    JSON_REF(user) = reviews_token(k->reviews, ctx, token, err);
+    if (!user)
+        return err && err->code == ERR_UNAUTHENTICATED ? err_set(err, ERR_UNAUTHENTICATED, "Unauthorized") : -1;
+    ctx->who = reviews_identity(json_root(user), alloc_of_request, req);
     return 0;
 }
 
@@ -89,41 +64,17 @@ static int authenticate(void *self, struct ctx *ctx, struct http_req *req, struc
 
 /* ---- may they ---- */
 
-static struct json *question(const struct kubelet *k, const struct identity *who, const struct perm *p)
-{
-    JM_NEW(m);
-    jmval *o = jm_obj(m);
-    jm_set_root(m, o);
-    subject_access_review_set_api_version(m, o, "authorization.k8s.io/v1");
-    subject_access_review_set_kind(m, o, "SubjectAccessReview");
-    jmval *spec = subject_access_review_make_spec(m, o);
-    subject_access_review_spec_set_user(m, spec, who->user);
-    if (*who->uid)
-        subject_access_review_spec_set_uid(m, spec, who->uid);
-    jmval *groups = subject_access_review_spec_make_groups(m, spec);
-    for (const char *const *g = who->groups; g && *g; g++)
-        jm_push(groups, jm_str(m, *g));
-    jmval *what = subject_access_review_spec_make_resource_attributes(m, spec);
-    resource_attributes_set_verb(m, what, p->verb);
-    resource_attributes_set_version(m, what, "v1");
-    resource_attributes_set_resource(m, what, p->resource);
-    resource_attributes_set_subresource(m, what, p->subresource);
-    resource_attributes_set_name(m, what, node_name(k->node));
-    return jm_freeze(m);
-}
-
 static int authorize(void *self, struct ctx *ctx, struct http_req *req, struct err *err)
 {
     struct kubelet *k = self;
-    JSON_REF(ask) = question(k, ctx->who, &req->route->perm);
-    struct ctx brief = ctx_with_timeout(ctx, ASK_LIMIT_NS);
-    JSON_REF(answer) = kube_create(k->kube, &brief, &KUBE_SUBJECTACCESSREVIEWS, NULL, json_root(ask), NULL, err);
-    if (!answer)
-        return -1;
-    if (subject_access_review_status_allowed(subject_access_review_status(json_root(answer)), false))
-        return 0;
+    const struct perm *p = &req->route->perm;
+    const struct review what = {
+        .verb = p->verb, .version = "v1", .resource = p->resource, .subresource = p->subresource, .name = node_name(k->node)};
+    int may = reviews_access(k->reviews, ctx, ctx->who, &what, err);
+    if (may)
+        return may < 0 ? -1 : 0;
     return err_set(err, ERR_FORBIDDEN, "Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=[%s])", ctx->who->user,
-                   req->route->perm.verb, req->route->perm.subresource);
+                   p->verb, p->subresource);
 }
 
 /* ---- what is asked ---- */
@@ -315,7 +266,7 @@ struct kubelet *kubelet_listen(const struct kubelet_config *cfg, int *port, stru
 {
     struct kubelet *k = xcalloc(1, sizeof *k);
     AUTOFREE char *cert = xstrdup(cfg->cert_pem), *key = xstrdup(cfg->key_pem), *ca = client_ca(cfg->kube);
-    k->kube = cfg->kube;
+    k->reviews = reviews_new(&(struct reviews_config){.kube = cfg->kube, .clock = &clock_system, .remember = true});
     k->pool = pool_new("kubelet", LOG_THREADS, LOG_QUEUE);
     k->api = (struct http_api){.name = "kubelet",
                                .routes = routes,
@@ -350,5 +301,6 @@ void kubelet_stop(struct kubelet *k)
     if (k->http)
         http_server_stop(k->http, 1000);
     pool_stop(k->pool);
+    reviews_free(k->reviews);
     free(k);
 }
