@@ -3,7 +3,7 @@
 
 Parts: check (include arrows, accessors, format), unit, e2e, asan, tsan, fuzz, real-kubernetes. Without one, all of them; real-kubernetes then only
 where its programs have been built before (a quarter of an hour; `./dev test real-kubernetes` builds them). Anything else is the name
-(or a part of the name) of unit or end-to-end tests. The last line is `N passed, N failed, N skipped`.
+(or a part of the name) of unit or end-to-end tests. An end-to-end test that fails beside others is run once more, alone, and named. The last line is `N passed, N failed, N skipped`.
 """
 import concurrent.futures as futures
 import json
@@ -28,6 +28,7 @@ class Results:
         self.passed = self.failed = self.skipped = 0
         self.times = []      # (seconds, name)
         self.failures = []   # (name, text)
+        self.again = []      # (name, text): failed beside others, passed alone
 
     def add(self, name, ok, seconds=0.0, text=''):
         self.times.append((seconds, name))
@@ -70,10 +71,11 @@ def run_unit(results, directory, label, name_filter=None, env=None):
         name, cmd, timeout = t
         start = time.monotonic()
         e = {**os.environ, **(env or {}), 'CMOCKA_MESSAGE_OUTPUT': 'TAP'}
-        args = cmd + ([f'*{name_filter}*'] if name_filter else [])
+        script = any(a.endswith('.py') for a in cmd)
+        args = cmd + ([] if not name_filter else ['-k', name_filter] if script else [f'*{name_filter}*'])
         try:
             p = subprocess.run(args, capture_output=True, text=True, errors='replace', env=e, timeout=600)
-            return name, p.returncode, p.stdout, p.stderr, time.monotonic() - start
+            return name, 0 if script and 'Ran 0 tests' in p.stderr else p.returncode, p.stdout, p.stderr, time.monotonic() - start
         except subprocess.TimeoutExpired as x:
             return name, -1, (x.stdout or b'').decode('utf-8', 'replace'), 'timed out after 600 s', time.monotonic() - start
 
@@ -162,29 +164,52 @@ def part_e2e(results, name):
         results.add('build', False, 0, r.stdout[-8000:])
         return
     link_programs()
-    xml = ROOT / 'build' / 'e2e.xml'
-    xml.unlink(missing_ok=True)
-    cmd = [sys.executable, '-m', 'pytest', 'tests/e2e', '-q', '-x' if os.environ.get('TIDEMILL_FAIL_FAST') else '-q', f'--junitxml={xml}', '-n', str(JOBS),
-           '--dist', 'loadfile', '-p', 'no:cacheprovider', '--tb=long', '-o', 'junit_logging=all']
-    if name:
-        cmd += ['-k', name]
-    p = run(cmd)
-    if not xml.exists():
-        results.add('e2e', False, 0, p.stdout[-8000:])
+    cmd = ['tests/e2e', '-x' if os.environ.get('TIDEMILL_FAIL_FAST') else '-q', '--tb=long', '-o', 'junit_logging=all']
+    run_pytest(results, 'e2e', cmd + (['-k', name] if name else []), ['-n', str(JOBS), '--dist', 'loadfile'])
+
+
+RERUN_MAX = 5
+
+
+def run_pytest(results, part, args, parallel):
+    """Real clients in real time, many at once on few cores: what fails is run once more, alone. What passes then counts as passed and is named."""
+    xml, cache = ROOT / 'build' / f'{part}.xml', ROOT / 'build' / f'{part}.cache'
+
+    def once(*more):
+        xml.unlink(missing_ok=True)
+        p = run([sys.executable, '-m', 'pytest', '-q', f'--junitxml={xml}', '-o', f'cache_dir={cache}', *args, *more])
+        return list(cases_of(part, xml)) if xml.exists() else p.stdout
+
+    first = once('--cache-clear', *parallel)
+    if isinstance(first, str):
+        results.add(part, False, 0, first[-8000:])
         return
-    add_cases(results, 'e2e', xml)
+    failed = {label: text for label, _, state, text in first if state == 'failed'}
+    second = {}
+    if 0 < len(failed) <= RERUN_MAX:
+        say(f'{part}: again, alone: {", ".join(failed)}')
+        again = once('--last-failed', '--last-failed-no-failures', 'none')
+        second = {c[0]: c for c in again} if isinstance(again, list) else {}
+    for case in first:
+        label, seconds, state, text = second[case[0]] if case[0] in failed and second.get(case[0], case)[2] == 'passed' else case
+        if state == 'skipped':
+            results.skipped += 1
+            print(f'skipped: {label}: {text}')
+        else:
+            results.add(label, state == 'passed', seconds, text)
+            if state == 'passed' and label in failed:
+                results.again.append((label, failed[label]))
 
 
-def add_cases(results, part, xml):
+def cases_of(part, xml):
+    """Yields (label, seconds, passed | failed | skipped, text)."""
     for case in ET.parse(xml).iter('testcase'):
         label = f"{part} {case.get('classname', '').rsplit('.', 1)[-1]}::{case.get('name')}"
-        seconds = float(case.get('time') or 0)
         problem = next((case.find(k) for k in ('failure', 'error') if case.find(k) is not None), None)
-        if case.find('skipped') is not None:
-            results.skipped += 1
-            print(f'skipped: {label}: {case.find("skipped").get("message")}')
-        else:
-            results.add(label, problem is None, seconds, '' if problem is None else (problem.text or '')[-12000:])
+        skipped = case.find('skipped')
+        state = 'failed' if problem is not None else 'skipped' if skipped is not None else 'passed'
+        text = (problem.text or '')[-12000:] if problem is not None else skipped.get('message') if skipped is not None else ''
+        yield label, float(case.get('time') or 0), state, text
 
 
 def part_real_kubernetes(results, name):
@@ -209,13 +234,7 @@ def part_real_kubernetes(results, name):
         results.add('build', False, 0, r.stdout[-8000:])
         return
     link_programs()
-    xml = ROOT / 'build' / 'real-kubernetes.xml'
-    xml.unlink(missing_ok=True)
-    p = run([sys.executable, '-m', 'pytest', 'tests/real-kubernetes', '-q', f'--junitxml={xml}', '-p', 'no:cacheprovider'])
-    if not xml.exists():
-        results.add('real-kubernetes', False, 0, p.stdout[-8000:])
-        return
-    add_cases(results, 'real-kubernetes', xml)
+    run_pytest(results, 'real-kubernetes', ['tests/real-kubernetes'], [])
 
 
 def main():
@@ -232,15 +251,17 @@ def main():
         before = results.failed
         globals()['part_' + part.replace('-', '_')](results, None if wanted in PARTS else wanted)
         say(f'{part}: {"ok" if results.failed == before else "FAILED"}, {time.monotonic() - t:.0f} s')
-    for name, text in results.failures:
-        print(f'\n---- FAILED {name}\n{text}')
+    for kind, which in (('FAILED ONCE, passed alone', results.again), ('FAILED', results.failures)):
+        for name, text in which:
+            print(f'\n---- {kind}: {name}\n{text}')
     print('\nThe slowest ten:')
     for seconds, name in sorted(results.times, reverse=True)[:10]:
         print(f'  {seconds:7.2f} s  {name}')
-    if results.failures:
-        print('\nFailed:')
-        for name, _ in results.failures:
-            print(f'  {name}')
+    for kind, which in (('Passed only when run again, alone', results.again), ('Failed', results.failures)):
+        if which:
+            print(f'\n{kind}:')
+            for name, _ in which:
+                print(f'  {name}')
     print(f'\nall of it took {time.monotonic() - start:.0f} s')
     if results.passed + results.failed == 0:
         print(f'no test matches {wanted!r}')
