@@ -237,6 +237,14 @@ char *blob_as_path(struct blob_store *s, const struct ctx *ctx, const char *buck
     return s->ops->as_path(s->self, bucket, key, create, err);
 }
 
+int blob_open(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, int *fd, struct err *err)
+{
+    *fd = -1;
+    if (check(ctx, bucket, key, false, err) < 0)
+        return -1;
+    return s->ops->open ? s->ops->open(s->self, bucket, key, fd, err) : 0;
+}
+
 const char *blob_root(const struct blob_store *s) { return s->root; }
 
 /* ---- for the stores ------------------------------------------------------------------------------------------- */

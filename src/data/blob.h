@@ -123,6 +123,11 @@ char *blob_sign(struct blob_store *s, const struct ctx *ctx, const char *bucket,
 char *blob_as_path(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, bool create,
                    struct err *err);
 
+/* The file of bucket/key, open for reading, where the store has one on this machine; the caller closes it. -1 in *fd and no error
+ * when the store has none (an object store elsewhere). Unlike a path, which a container may make a link of after we have looked,
+ * it is what was found beneath the store. */
+int blob_open(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, int *fd, struct err *err);
+
 /* The directory of a directory store, NULL of others; lives as long as the store. */
 const char *blob_root(const struct blob_store *s);
 
@@ -141,6 +146,10 @@ struct blob_transfer {
  * nor prefix. */
 int blob_download(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const char *path,
                   struct blob_transfer *t, struct err *err);
+/* As blob_download, to root/path (path relative, without ".."): somebody else may write below root, at any time. No link that
+ * lies there is followed (ERR_INVALID). */
+int blob_download_beneath(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const char *root,
+                          const char *path, struct blob_transfer *t, struct err *err);
 /* A file to a key, or a directory's files to keys below it. Links are followed as long as they stay below path; what is neither
  * file nor directory is skipped, empty directories vanish. */
 int blob_upload(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const char *path,

@@ -117,6 +117,14 @@ static int dir_get(void *self, const struct ctx *ctx, const char *bucket, const 
     return 0;
 }
 
+static int dir_open(void *self, const char *bucket, const char *key, int *fd, struct err *err)
+{
+    AUTOFREE char *rel = rel_path(bucket, key);
+    struct stat st;
+    *fd = open_file(self, rel, &st, err);
+    return *fd < 0 ? -1 : 0;
+}
+
 /* ---- writing -------------------------------------------------------------------------------------------------- */
 
 static int write_temp(int dir, const char *temp, const struct ctx *ctx, blob_source_fn *source, void *from, struct err *err)
@@ -299,6 +307,7 @@ static const struct blob_ops ops = {.stat = dir_stat,
                                     .remove = dir_remove,
                                     .list = dir_list,
                                     .as_path = dir_as_path,
+                                    .open = dir_open,
                                     .remove_tree = dir_remove,
                                     .free = dir_free};
 

@@ -4,7 +4,7 @@
 
 #include "data/blob.h"
 
-/* One kind of store. Names have been checked by blob.c. as_path and sign may be NULL. */
+/* One kind of store. Names have been checked by blob.c. as_path, open and sign may be NULL. */
 struct blob_ops {
     int (*stat)(void *self, const struct ctx *ctx, const char *bucket, const char *key, struct blob_info *out, struct err *err);
     int (*get)(void *self, const struct ctx *ctx, const char *bucket, const char *key, int64_t offset, int64_t length,
@@ -18,6 +18,7 @@ struct blob_ops {
     char *(*sign)(void *self, const struct ctx *ctx, const char *bucket, const char *key, bool put, int64_t seconds,
                   struct err *err);
     char *(*as_path)(void *self, const char *bucket, const char *key, bool create, struct err *err);
+    int (*open)(void *self, const char *bucket, const char *key, int *fd, struct err *err);
     int (*remove_tree)(void *self, const struct ctx *ctx, const char *bucket, const char *key, struct err *err); /* may be NULL */
     void (*free)(void *self);
 };

@@ -134,6 +134,8 @@ static int fill(struct job *j, const struct item *i, int fd, int64_t size, struc
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_errno(err, "%s", i->rel);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_INVALID, "%s/%s: something that is no file is in the way", j->dir, i->rel);
     int64_t have = st.st_size;
     if (have > size || lseek(fd, have, SEEK_SET) < 0) {
         have = 0;
@@ -207,13 +209,20 @@ static int download_tree(struct job *j, const char *key, struct err *err)
     return rc;
 }
 
-static int open_top(struct job *j, const char *dir, struct err *err)
+/* The directory dir, or dir/below: what lies below dir is not to be trusted then, and no link is followed there. */
+static int open_top(struct job *j, const char *dir, const char *below, struct err *err)
 {
     if (fs_mkdir_p(dir, 0755, err) < 0)
         return -1;
     j->dir = dir;
     j->top = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return j->top < 0 ? err_errno(err, "%s", dir) : 0;
+    if (j->top < 0 || !below)
+        return j->top < 0 ? err_errno(err, "%s", dir) : 0;
+    AUTOCLOSE int outer = j->top;
+    j->top = beneath_mkdirs(outer, below, 0755);
+    if (j->top < 0 && errno == ELOOP)
+        return err_set(err, ERR_INVALID, "%s/%s: there is a symbolic link on the way, which is not followed", dir, below);
+    return j->top < 0 ? err_errno(err, "%s/%s", dir, below) : 0;
 }
 
 static char *parent_of(const char *path, const char **last)
@@ -238,8 +247,8 @@ static void job_clear(struct job *j)
     pthread_mutex_destroy(&j->lock);
 }
 
-int blob_download(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const char *path,
-                  struct blob_transfer *t, struct err *err)
+static int download(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const char *root,
+                    const char *path, struct blob_transfer *t, struct err *err)
 {
     struct blob_transfer own = {0};
     struct job j;
@@ -250,7 +259,8 @@ int blob_download(struct blob_store *s, const struct ctx *ctx, const char *bucke
     j.one = download_one;
     const char *last;
     AUTOFREE char *parent = parent_of(path, &last);
-    int rc = open_top(&j, info.is_dir ? path : parent, err);
+    const char *top = info.is_dir ? path : parent;
+    int rc = root ? open_top(&j, root, top, err) : open_top(&j, top, NULL, err);
     if (rc == 0 && info.is_dir) {
         rc = download_tree(&j, key, err);
     } else if (rc == 0) {
@@ -259,6 +269,18 @@ int blob_download(struct blob_store *s, const struct ctx *ctx, const char *bucke
     }
     job_clear(&j);
     return rc < 0 ? err_wrap(err, "bringing %s/%s to %s", bucket, key, path) : 0;
+}
+
+int blob_download(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const char *path,
+                  struct blob_transfer *t, struct err *err)
+{
+    return download(s, ctx, bucket, key, NULL, path, t, err);
+}
+
+int blob_download_beneath(struct blob_store *s, const struct ctx *ctx, const char *bucket, const char *key, const char *root,
+                          const char *path, struct blob_transfer *t, struct err *err)
+{
+    return beneath_check(path, "path", err) < 0 ? -1 : download(s, ctx, bucket, key, root, path, t, err);
 }
 
 /* ---- to the store --------------------------------------------------------------------------------------------- */

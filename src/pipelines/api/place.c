@@ -1,6 +1,5 @@
 #include "pipelines/api/place.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,13 +80,11 @@ static int send_from_elsewhere(struct pipelines_api *api, const struct place *p,
 int place_send(struct pipelines_api *api, const struct place *p, const struct ctx *ctx, struct http_res *res, const char *type,
                int64_t from, int64_t n, struct err *err)
 {
-    ERR(e);
-    AUTOFREE char *path = blob_as_path(p->store, ctx, p->bucket, p->key, false, &e);
-    if (!path)
-        return e.code ? err_move(err, &e) : send_from_elsewhere(api, p, ctx, res, type, from, n, err);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd;
+    if (blob_open(p->store, ctx, p->bucket, p->key, &fd, err) < 0)
+        return -1;
     if (fd < 0)
-        return err_errno(err, "%s", p->key);
+        return send_from_elsewhere(api, p, ctx, res, type, from, n, err);
     http_body_file(res, type, fd, from, n);
     return 0;
 }

@@ -103,10 +103,10 @@ static int to_workspace(const struct inst *i, const struct ctx *ctx, const char 
         return 0;
     if (host)
         return err_set(err, ERR_INVALID, "cannot download %s into the workspace: there is nothing", uri);
-    AUTOFREE char *local = local_path(uri);
-    AUTOFREE char *to =
-        xasprintf("%s/workspaces/%s/.artifacts%s", i->live->e->cfg.data_dir, i->live->run.run_id, local ? local : "");
-    if (stores_download(i->live, ctx, uri, to, &e) == 0)
+    /* Steps of the run write into the workspace, and could lead us out of it. */
+    AUTOFREE char *local = local_path(uri), *to = xasprintf(".artifacts%s", local ? local : "");
+    AUTOFREE char *workspace = xasprintf("%s/workspaces/%s", i->live->e->cfg.data_dir, i->live->run.run_id);
+    if (stores_download(i->live, ctx, uri, workspace, to, &e) == 0)
         return 0;
     if (e.code == ERR_CANCELLED)
         return err_move(err, &e);

@@ -222,8 +222,9 @@ bool live_is_mounted(const struct live *l, const char *uri);
 /* Has the agent bring an input, and send the outputs, when their store is not mounted. */
 int stores_bring(struct inst *i, struct execution *x, const struct art *a, struct err *err);
 int stores_send(struct inst *i, struct execution *x, struct err *err);
-/* Brings an object or a prefix to a path of this machine. ERR_NOT_FOUND: there is nothing. */
-int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *path, struct err *err);
+/* Brings an object or a prefix to root/path of this machine; what steps have put below root leads nowhere else. ERR_NOT_FOUND:
+ * there is nothing. */
+int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *root, const char *path, struct err *err);
 /* Writes an object, wherever its store is. */
 int stores_write(struct live *l, const struct ctx *ctx, const char *uri, const struct buf *text, struct err *err);
 /* An object of a store that is not mounted, appended; at most max bytes. */

@@ -267,7 +267,7 @@ static struct blob_store *open_store(struct live *l, const struct ctx *ctx, cons
     return s;
 }
 
-int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *path, struct err *err)
+int stores_download(struct live *l, const struct ctx *ctx, const char *uri, const char *root, const char *path, struct err *err)
 {
     AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
     if (!is_object_store(uri))
@@ -278,7 +278,7 @@ int stores_download(struct live *l, const struct ctx *ctx, const char *uri, cons
     struct blob_store *s = open_store(l, ctx, uri, err);
     if (!s)
         return -1;
-    int rc = blob_download(s, ctx, bucket, key, path, NULL, err);
+    int rc = blob_download_beneath(s, ctx, bucket, key, root, path, NULL, err);
     blob_store_free(s);
     return rc;
 }

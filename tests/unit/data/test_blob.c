@@ -1,6 +1,8 @@
 #include "data_test.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -99,6 +101,77 @@ static void round_trip(const char *dir)
     blob_store_free(s);
 }
 
+/* A directory becomes a link to another place and back, as a container may do it at any moment: what was opened is what lies in
+ * the store. */
+static void *flip(void *arg)
+{
+    char *const *v = arg; /* the name, the link beside it, the end mark */
+    while (!fs_exists(v[2]))
+        renameat2(AT_FDCWD, v[0], AT_FDCWD, v[1], RENAME_EXCHANGE);
+    return NULL;
+}
+
+static void flipping(const char *dir)
+{
+    AUTOFREE char *root = fs_join(dir, "flipping"), *outside = fs_join(dir, "flip-out"), *name = fs_join(root, "b/d"),
+                  *link = fs_join(root, "b/l"), *end = fs_join(dir, "flip-end"), *secret = fs_join(outside, "k");
+    ERR(e);
+    pthread_t t;
+    char *const v[] = {name, link, end};
+    struct blob_store *s = blob_store_dir(root, &e);
+    assert_int_equal(fs_mkdir_p(outside, 0700, &e), 0);
+    assert_int_equal(fs_write_atomic(secret, "secret", 6, 0600, &e), 0);
+    assert_int_equal(blob_write(s, bg(), "b", "d/k", "plain", 5, &e), 0);
+    assert_int_equal(symlink(outside, link), 0);
+    assert_int_equal(pthread_create(&t, NULL, flip, (void *)v), 0);
+    for (int i = 0; i < 20000; i++) {
+        int fd;
+        char text[8] = "";
+        if (blob_open(s, bg(), "b", "d/k", &fd, NULL) == 0) {
+            assert_int_equal(read(fd, text, 7), 5);
+            assert_string_equal(text, "plain");
+            close(fd);
+        }
+    }
+    assert_int_equal(fs_write_atomic(end, "", 0, 0600, &e), 0);
+    pthread_join(t, NULL);
+    blob_store_free(s);
+}
+
+/* Bringing bytes to a place below which somebody else writes. */
+static void beneath_download(const char *dir)
+{
+    AUTOFREE char *root = fs_join(dir, "bd-store"), *space = fs_join(dir, "bd-space"), *outside = fs_join(dir, "bd-out"),
+                  *way = fs_join(space, "way"), *written = fs_join(space, "in/k"), *stolen = fs_join(outside, "k"),
+                  *in = fs_join(space, "in"), *tree = fs_join(outside, "d/k");
+    ERR(e);
+    struct blob_store *s = blob_store_dir(root, &e);
+    assert_int_equal(blob_write(s, bg(), "b", "d/k", "bytes", 5, &e), 0);
+    assert_int_equal(fs_mkdir_p(outside, 0700, &e), 0);
+    assert_int_equal(fs_mkdir_p(space, 0777, &e), 0);
+    assert_int_equal(blob_download_beneath(s, bg(), "b", "d/k", space, "in/k", NULL, &e), 0);
+    BUF(b);
+    assert_int_equal(fs_read(written, 10, &b, &e), 0);
+    assert_string_equal(buf_str(&b), "bytes");
+    assert_int_equal(blob_download_beneath(s, bg(), "b", "d", space, "in/tree", NULL, &e), 0);
+
+    assert_int_equal(symlink(outside, way), 0);
+    static const char *const paths[] = {"way/k", "way/d/k", "../bd-out/k", "/k", ""};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        err_clear(&e);
+        assert_int_equal(blob_download_beneath(s, bg(), "b", "d/k", space, paths[i], NULL, &e), -1);
+        assert_int_equal(e.code, ERR_INVALID);
+        assert_int_equal(blob_download_beneath(s, bg(), "b", "d", space, paths[i], NULL, NULL), -1);
+    }
+    assert_false(fs_exists(stolen));
+    assert_false(fs_exists(tree));
+    assert_int_equal(fs_rm_rf(in, &e), 0);
+    assert_int_equal(symlink(outside, in), 0);
+    assert_int_equal(blob_download_beneath(s, bg(), "b", "d/k", space, "in/k", NULL, &e), -1);
+    assert_false(fs_exists(stolen));
+    blob_store_free(s);
+}
+
 /* What a container may have left in its output directory. */
 static void hostile(const char *dir)
 {
@@ -125,6 +198,9 @@ static void hostile(const char *dir)
         assert_int_equal(blob_read(s, bg(), "b", keys[i], 0, -1, 10, &b, &e), -1);
         assert_int_equal(e.code, ERR_INVALID);
         assert_null(blob_as_path(s, NULL, "b", keys[i], true, &e));
+        int fd;
+        assert_int_equal(blob_open(s, bg(), "b", keys[i], &fd, &e), -1);
+        assert_int_equal(fd, -1);
     }
     assert_int_equal(blob_stat(s, bg(), "b", "link/secret", &info, &e), -1);
     assert_int_equal(blob_write(s, bg(), "b", "link/new", "x", 1, &e), -1);
@@ -164,6 +240,8 @@ static void test_openat2(void **state)
     beneath_no_openat2 = false;
     round_trip(*state);
     hostile(*state);
+    flipping(*state);
+    beneath_download(*state);
 }
 
 static void test_step_by_step(void **state)
@@ -171,6 +249,8 @@ static void test_step_by_step(void **state)
     beneath_no_openat2 = true;
     round_trip(*state);
     hostile(*state);
+    flipping(*state);
+    beneath_download(*state);
     beneath_no_openat2 = false;
 }
 
