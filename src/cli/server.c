@@ -178,26 +178,23 @@ static int port_of(const char *address)
     return colon ? atoi(colon + 1) : 0;
 }
 
-static int start_cluster(struct server *s, struct err *err)
+static int start_controllers(struct server *s, const struct ctx *ctx, struct err *err)
 {
-    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
     struct controllers_config cc = {.kube = s->cluster_kube,
                                     .clock = &clock_system,
                                     .ca_pem = apiserver_ca_pem(s->apiserver),
                                     .each_kind = apiserver_each_kind,
                                     .self = s->apiserver,
                                     .volumes_dir = s->volumes_dir};
-    if (!(s->controllers = controllers_start(&cc, &ctx, err)))
+    if (!(s->controllers = controllers_start(&cc, ctx, err)))
         return -1;
     apiserver_on_kinds_changed(s->apiserver, kinds_changed, s->controllers);
-    if (!(s->scheduler = scheduler_start(s->cluster_kube, &clock_system, err)))
-        return -1;
-    struct wellknown known = {.kube_port = port_of(s->kube_addr),
-                              .front_port = port_of(s->front_addr),
-                              .api_ip = s->services.api,
-                              .dns_ip = s->services.dns};
-    if (s->o->no_node) /* pods wait for nodes that others register */
-        return wellknown_services(s->cluster_kube, &ctx, &known, err);
+    s->scheduler = scheduler_start(s->cluster_kube, &clock_system, err);
+    return s->scheduler ? 0 : -1;
+}
+
+static int start_node(struct server *s, struct err *err)
+{
     struct node_config nc = {.data_dir = s->o->data_dir,
                              .agent_path = s->agent,
                              .host_images = s->o->host_images,
@@ -215,12 +212,25 @@ static int start_cluster(struct server *s, struct err *err)
                              .service_cidr = s->services.cidr};
     if (!(s->node = node_start(&nc, s->cluster_kube, err)))
         return -1;
-    known.gateway = node_gateway(s->node);
-    if (wellknown_services(s->cluster_kube, &ctx, &known, err) < 0)
-        return -1;
     s->status.node = s->node;
     apiserver_set_node(s->apiserver, node_api(s->node));
     return 0;
+}
+
+/* The node first: it waits for the machine most of the time, and the others start meanwhile. */
+static int start_cluster(struct server *s, struct err *err)
+{
+    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 30 * NS_PER_S);
+    if (!s->o->no_node && start_node(s, err) < 0) /* without one, pods wait for nodes that others register */
+        return -1;
+    const struct wellknown known = {.kube_port = port_of(s->kube_addr),
+                                    .front_port = port_of(s->front_addr),
+                                    .api_ip = s->services.api,
+                                    .dns_ip = s->services.dns,
+                                    .gateway = s->node ? node_gateway(s->node) : NULL};
+    if (wellknown_services(s->cluster_kube, &ctx, &known, err) < 0)
+        return -1;
+    return start_controllers(s, &ctx, err);
 }
 
 struct server *server_start(const struct server_options *o, struct err *err)

@@ -25,7 +25,8 @@ struct http_client {
     char *server_name, *user_agent;
     struct proxy *proxy; /* NULL: none */
     size_t max_response;
-    pthread_mutex_t lock; /* guards kept, n_kept, links */
+    pthread_mutex_t lock; /* guards want_system, kept, n_kept, links */
+    bool want_system;     /* the system's authorities are trusted, and not read yet: most clients never need them */
     struct wire *kept;
     size_t n_kept;
     struct link *links; /* HTTP/2; under lock, and the links have locks of their own, taken behind it */
@@ -62,6 +63,7 @@ struct http_client *http_client_new(const struct http_client_config *cfg, struct
     c->max_response = cfg->max_response ? cfg->max_response : DEFAULT_ANSWER;
     if (cfg->proxy)
         c->proxy = xcalloc(1, sizeof *c->proxy);
+    c->want_system = !cfg->ca_pem && !cfg->insecure;
     c->tls = c->proxy && proxy_parse(cfg->proxy, c->proxy, err) < 0 ? NULL : tls_client_ctx(cfg, err);
     if (!c->tls) {
         http_client_free(c);
@@ -441,6 +443,17 @@ static struct http_body *open_h1(struct http_body *b, bool reused, const struct 
     return NULL;
 }
 
+static struct wire *dial(struct http_client *c, const struct ctx *ctx, const struct url *u, bool h2, struct err *err)
+{
+    if (u->tls) {
+        LOCK_GUARD(&c->lock);
+        if (c->want_system && tls_trust_system(c->tls, err) < 0)
+            return NULL;
+        c->want_system = false;
+    }
+    return wire_dial(u, c->tls, c->server_name, c->proxy, h2, ctx, err);
+}
+
 static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, const struct url *u, const struct http_call *call,
                                   struct http_answer *head, struct attempt *t, struct err *err)
 {
@@ -457,7 +470,7 @@ static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, 
         return open_h2(b, l, ctx, u, call, t, err);
     b->wire = t->fresh ? NULL : kept_take(c, key, ctx_mono_ns(ctx));
     bool reused = b->wire;
-    if (!b->wire && !(b->wire = wire_dial(u, c->tls, c->server_name, c->proxy, h2, ctx, err))) {
+    if (!b->wire && !(b->wire = dial(c, ctx, u, h2, err))) {
         body_free(b);
         return NULL;
     }

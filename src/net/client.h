@@ -8,7 +8,7 @@
 
 struct http_client;
 struct http_client_config {
-    const char *ca_pem; /* trust only these; NULL: the system's */
+    const char *ca_pem; /* trust only these; NULL: the system's, read when the first https address is asked */
     const char *client_cert_pem, *client_key_pem;
     bool insecure;           /* do not verify */
     const char *server_name; /* instead of the URL's host in TLS */

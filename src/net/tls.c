@@ -183,8 +183,6 @@ SSL_CTX *tls_client_ctx(const struct http_client_config *cfg, struct err *err)
     int rc = 0;
     if (cfg->ca_pem)
         rc = trust(ctx, cfg->ca_pem, false, err);
-    else if (!cfg->insecure && SSL_CTX_set_default_verify_paths(ctx) != 1)
-        rc = tls_err(err, ERR_INTERNAL, "loading the system's certificate authorities");
     if (rc == 0 && cfg->client_cert_pem && cfg->client_key_pem)
         rc = use_cert(ctx, cfg->client_cert_pem, cfg->client_key_pem, err);
     if (rc < 0) {
@@ -192,6 +190,14 @@ SSL_CTX *tls_client_ctx(const struct http_client_config *cfg, struct err *err)
         return NULL;
     }
     return ctx;
+}
+
+int tls_trust_system(SSL_CTX *ctx, struct err *err)
+{
+    ERR_clear_error();
+    return SSL_CTX_set_default_verify_paths(ctx) == 1
+               ? 0
+               : tls_err(err, ERR_INTERNAL, "loading the system's certificate authorities");
 }
 
 bool tls_chose_h2(const SSL *ssl)

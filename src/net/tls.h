@@ -13,7 +13,10 @@
 #include "net/server.h"
 
 SSL_CTX *tls_server_ctx(const struct tls_server_config *cfg, struct err *err);
+/* Without ca_pem nobody is trusted yet, unless the configuration is insecure. */
 SSL_CTX *tls_client_ctx(const struct http_client_config *cfg, struct err *err);
+/* Reads the system's authorities: some 20 ms and a megabyte. */
+int tls_trust_system(SSL_CTX *ctx, struct err *err);
 /* Binds ssl to fd, which stays the caller's. */
 int tls_attach(SSL *ssl, int fd, struct err *err);
 /* err_set with the reason from OpenSSL's queue, which is emptied. */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "net/client.h"
 
 static struct http_answer fetch(struct http_client *c, enum http_method m, const char *url, const char *body, int status)
@@ -186,6 +187,20 @@ static void test_tls(void **state)
     c = http_client_new(&(struct http_client_config){.insecure = true}, &e);
     expect(c, HTTP_GET, by_name, NULL, 200, "nobody tls=1 loopback=1 cn=- org=-");
     http_client_free(c);
+    /* The system's authorities: those of the moment of the first call. */
+    char system[] = "/tmp/tidemill-ca-XXXXXX";
+    close(mkstemp(system));
+    assert_int_equal(fs_write_atomic(system, ca, strlen(ca), 0600, &e), 0);
+    c = http_client_new(NULL, &e);
+    setenv("SSL_CERT_FILE", system, 1);
+    expect(c, HTTP_GET, who, NULL, 200, "nobody tls=1 loopback=1 cn=- org=-");
+    expect_failure(c, by_name, ERR_UNAVAILABLE, "not trusted");
+    unsetenv("SSL_CERT_FILE");
+    http_client_free(c);
+    c = http_client_new(NULL, &e);
+    expect_failure(c, who, ERR_UNAVAILABLE, "not trusted");
+    http_client_free(c);
+    unlink(system);
     AUTOFREE char *plain = kit_get(k.port, "/who");
     assert_status(plain, 400);
     assert_has(plain, "HTTPS");
