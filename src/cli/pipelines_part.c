@@ -71,7 +71,10 @@ static int open_store(struct pipelines_part *p, const char *data_dir, const char
     struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, err);
     if (!db)
         return -1;
-    p->store = (struct store){.writer = db_writer_new(db, "tidemill-db"),
+    struct db_touched *touched = db_touched_new("runs");
+    db_watch_touched(db, touched);
+    p->store = (struct store){.touched = touched,
+                              .writer = db_writer_new(db, "tidemill-db"),
                               .readers = db_readers_new(path, READERS),
                               .clock = &clock_system,
                               .changes = changes_new()};
@@ -211,6 +214,7 @@ void pipelines_part_close(struct pipelines_part *p)
         db_readers_free(p->store.readers);
     if (p->store.writer)
         db_writer_stop(p->store.writer);
+    db_touched_free(p->store.touched);
     changes_free(p->store.changes);
     *p = (struct pipelines_part){0};
 }

@@ -215,6 +215,8 @@ int db_commit(struct db *db, struct err *err)
         db_rollback(db);
         return err_wrap(err, "committing");
     }
+    if (db->touched)
+        sql_touched_settle(db->touched);
     FAULT("sql.commit.after");
     return 0;
 }
@@ -226,6 +228,8 @@ void db_rollback(struct db *db)
     ERR(e);
     if (db_exec(db, "ROLLBACK", &e) < 0)
         log_error("rolling back: %s", err_text(&e));
+    if (db->touched)
+        sql_touched_settle(db->touched);
 }
 
 bool db_in_transaction(struct db *db) { return !sqlite3_get_autocommit(db->h); }

@@ -103,9 +103,9 @@ def lists(note, n, times):
     try:
         c = http.client.HTTPConnection(t.url[7:])
 
-        def p99(**query):
+        def p99(again=times, **query):
             path = '/apis/v2beta1/runs?' + urllib.parse.urlencode(query)
-            got = sorted(ask(c, 'GET', path)[0] for _ in range(times))
+            got = sorted(ask(c, 'GET', path)[0] for _ in range(again))
             return got[max(0, len(got) * 99 // 100 - 1)]
         note(f'GET /runs of {n}, default page, p99', p99(), 'ms', aim='5 ms')
         fields = ['created_at', 'finished_at', 'scheduled_at', 'display_name', 'description', 'storage_state', 'state', 'run_id', 'experiment_id',
@@ -123,12 +123,18 @@ def lists(note, n, times):
             'run_id =': predicate('run_id', 'EQUALS', string_value='x'),
             'created_at <': predicate('created_at', 'LESS_THAN', timestamp_value=middle),
         }
-        got = {k: p99(filter=v, sort_by='created_at desc') for k, v in filters.items()}
-        worst = max(got, key=got.get)
-        note(f'GET /runs, the slowest of {len(got)} predicates ({worst}), p99', got[worst], 'ms', aim='50 ms')
         for k, v in (('name contains', predicate('name', 'IS_SUBSTRING', string_value='run 55')),
-                     ('finished_at < (all)', predicate('finished_at', 'LESS_THAN', timestamp_value='2030-01-01T00:00:00Z'))):
-            note(f'GET /runs, {k}: every row is looked at, p99', p99(filter=v), 'ms', aim='50 ms')
+                     ('name contains (nothing)', predicate('name', 'IS_SUBSTRING', string_value='nowhere')),
+                     ('name >', predicate('name', 'GREATER_THAN', string_value='run 5')),
+                     ('finished_at < (all)', predicate('finished_at', 'LESS_THAN', timestamp_value='2030-01-01T00:00:00Z')),
+                     ('finished_at > (the last of them)', predicate('finished_at', 'GREATER_THAN', timestamp_value='2025-11-24T16:16:00Z')),
+                     ('state_history contains', predicate('state_history', 'IS_SUBSTRING', string_value='FAILED'))):
+            filters[k] = v
+        # Asked for the first time, a filter that no index answers looks at every row; what it chose is kept for the next pages and questions.
+        first = {k: p99(1, filter=v) for k, v in filters.items()}
+        for note_of, got in (('asked again, p99', {k: p99(filter=v) for k, v in filters.items()}), ('asked for the first time', first)):
+            worst = max(got, key=got.get)
+            note(f'GET /runs, the slowest of {len(got)} predicates ({worst}), {note_of}', got[worst], 'ms', aim='50 ms')
     finally:
         t.purge()
 

@@ -58,6 +58,7 @@ struct pipelines_api_config {
     struct pipelines_url_rules urls;
     const char *time_zone;   /* of cron expressions that name none; NULL: UTC */
     const char *scratch_dir; /* for bytes on their way; NULL: TMPDIR, else /tmp */
+    int64_t matches_from;    /* what filters choose is kept from so many runs on (matches.h); 0: MATCHES_FROM */
 };
 
 struct pipelines_api;

@@ -287,6 +287,12 @@ static void predicate_sql(const struct predicate *p, struct list_sql *sql)
     sql_add(sql, ")");
 }
 
+static int read_predicate(const struct row_table *kind, jval *in, struct predicate *p, struct err *err)
+{
+    *p = (struct predicate){.op = (enum op)jv_i64_or(jv_get(in, "operation"), 0), .key = jv_str_or(jv_get(in, "key"), "")};
+    return read_key(kind, p, err) < 0 || read_value(in, p, err) < 0 || check_shape(p, err) < 0 ? -1 : 0;
+}
+
 int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, bool *counted, struct err *err)
 {
     jval *predicates = jv_get(filter, "predicates");
@@ -294,9 +300,8 @@ int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql,
         return err_set(err, ERR_INVALID, "filter has %zu predicates, at most %d are allowed", jv_len(predicates), PREDICATES_MAX);
     size_t values = 0;
     for (size_t i = 0; i < jv_len(predicates); i++) {
-        jval *in = jv_at(predicates, i);
-        struct predicate p = {.op = (enum op)jv_i64_or(jv_get(in, "operation"), 0), .key = jv_str_or(jv_get(in, "key"), "")};
-        if (read_key(kind, &p, err) < 0 || read_value(in, &p, err) < 0 || check_shape(&p, err) < 0)
+        struct predicate p;
+        if (read_predicate(kind, jv_at(predicates, i), &p, err) < 0)
             return -1;
         values += p.list ? jv_len(p.value) : 1;
         if (values > VALUES_MAX)
@@ -305,4 +310,22 @@ int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql,
         predicate_sql(&p, sql);
     }
     return 0;
+}
+
+/* Times compare in every way, texts by equality alone: their order in an index ignores case, that of predicates does not. */
+static bool is_range(const struct predicate *p)
+{
+    if (p->field->type == ROW_TIME)
+        return op_sql(p->op) && p->op != OP_NE;
+    return p->field->type == ROW_TEXT && p->op == OP_EQ;
+}
+
+void filter_range_sql(const struct row_table *kind, jval *filter, const char *column, struct list_sql *sql)
+{
+    jval *predicates = jv_get(filter, "predicates");
+    for (size_t i = 0; i < jv_len(predicates); i++) {
+        struct predicate p;
+        if (read_predicate(kind, jv_at(predicates, i), &p, NULL) == 0 && strcmp(p.field->column, column) == 0 && is_range(&p))
+            predicate_sql(&p, sql);
+    }
 }

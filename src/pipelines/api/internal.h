@@ -34,6 +34,7 @@ struct pipelines_api {
     struct http_client *client;    /* for packages by URL */
     unsigned char signing_key[32]; /* of URLs of artifacts */
     struct watches *watches;       /* watch.c */
+    struct matches *run_matches;   /* matches.h; NULL: the store tells no writes */
     _Atomic int uploads;           /* under way */
     _Atomic int64_t last_created_ns;
     struct http_api http;

@@ -1,4 +1,4 @@
-#include "pipelines/api/listing.h"
+#include "pipelines/api/matches.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -55,9 +55,18 @@ void sql_clear(struct list_sql *sql)
     free(sql->binds);
     buf_free(&sql->text);
 }
-#define SQL_PIECE(name) CLEANUP(sql_clear) struct list_sql name = {0}
 
-static int bind_all(struct stmt *s, int at, const struct list_sql *sql)
+void sql_append(struct list_sql *sql, const struct list_sql *piece)
+{
+    sql_add(sql, "%s", buf_str(&piece->text));
+    for (size_t i = 0; i < piece->n; i++) {
+        struct list_bind *b = next_bind(sql);
+        *b = piece->binds[i];
+        b->text = xstrdup(b->text);
+    }
+}
+
+int sql_bind_all(struct stmt *s, int at, const struct list_sql *sql)
 {
     for (size_t i = 0; i < sql->n; i++, at++) {
         const struct list_bind *b = &sql->binds[i];
@@ -268,9 +277,9 @@ static void make_sort_key(const struct list_query *q, struct sort_key *k)
 static void add_key(struct list_sql *sql, const struct sort_key *k, const char *behind)
 {
     for (size_t i = 0; i < k->n; i++) {
-        sql_add(sql, "%s%s%s", i ? ", " : "", buf_str(&k->part[i].text), behind);
-        for (size_t b = 0; b < k->part[i].n; b++)
-            sql_bind_text(sql, k->part[i].binds[b].text);
+        sql_add(sql, "%s", i ? ", " : "");
+        sql_append(sql, &k->part[i]);
+        sql_add(sql, "%s", behind);
     }
 }
 
@@ -319,13 +328,13 @@ static void add_order(struct list_sql *sql, const struct list_query *q, const st
 {
     sql_add(sql, " ORDER BY ");
     add_key(sql, k, k->desc ? " DESC" : "");
-    sql_add(sql, ", %s%s LIMIT %d", q->kind->id, k->desc ? " DESC" : "", q->page_size + 1);
+    sql_add(sql, ", %s%s", q->kind->id, k->desc ? " DESC" : "");
 }
 
 static bool is_number(const struct row_field *f) { return !f->words && f->type >= ROW_INT && f->type <= ROW_TIME; }
 
-/* The token of the page that starts with this row: columns 0.. are the key, then the id. */
-static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key)
+/* The token of the page that starts with this row, before it is base64: columns 0.. are the key, then the id. */
+static void token_text(const struct list_query *q, struct stmt *s, size_t n_key, struct buf *out)
 {
     JM_NEW(m);
     jmval *root = jm_obj(m), *key = jm_arr(m);
@@ -348,8 +357,13 @@ static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key
     }
     jm_put(m, root, "key", key);
     jm_put(m, root, "id", jm_str(m, stmt_text(s, (int)n_key)));
+    jmv_write(root, JW_COMPACT, out);
+}
+
+static char *make_token(const struct list_query *q, struct stmt *s, size_t n_key)
+{
     BUF(text);
-    jmv_write(root, JW_COMPACT, &text);
+    token_text(q, s, n_key, &text);
     return base64_encode(text.data, text.len);
 }
 
@@ -362,25 +376,48 @@ static int count_all(struct list_query *q, struct db *db, const struct list_sql 
     STMT_DYNAMIC(s, db, text, err);
     if (!s)
         return -1;
-    bind_all(s, 1, where);
+    sql_bind_all(s, 1, where);
     if (stmt_step(s, err) < 0)
         return -1;
     q->total = stmt_i64(s, 0);
     return 0;
 }
 
-/* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id.
- * Rows are narrow to sort that way, and the kind's columns keep their numbers. */
-static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, list_row_fn *row,
-                       void *self, struct err *err)
+/* The order that a query asks for, as a text. Caller frees. */
+static char *order_name(const struct list_query *q)
 {
+    return xasprintf("%s %d %s", q->sort->name, q->desc, q->metric ? q->metric : "");
+}
+
+static void keep_start(const struct list_query *q, struct stmt *s, size_t n_key, struct match_set *set)
+{
+    BUF(text);
+    token_text(q, s, n_key, &text);
+    AUTOFREE char *order = order_name(q);
+    JSON_REF(token) = json_parse(text.data, text.len, NULL, NULL);
+    match_keep_start(set, order, token);
+}
+
+/* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id.
+ * Rows are narrow to sort that way, and the kind's columns keep their numbers. With a set, the rows are those of it; its rowids
+ * stand behind the ids. */
+static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, struct match_set *set,
+                       list_row_fn *row, void *self, struct err *err)
+{
+    enum { FAR = 1000 };
     STMT_DYNAMIC(keys, db, buf_str(&sql->text), err);
     if (!keys)
         return -1;
-    bind_all(keys, 1, sql);
-    int rc;
-    for (int i = 0; (rc = stmt_step(keys, err)) == 1; i++) {
-        if (i == q->page_size) {
+    sql_bind_all(keys, 1, sql);
+    int rc, n = 0, passed = 0;
+    while ((rc = stmt_step(keys, err)) == 1) {
+        if (set && !match_has(set, stmt_i64(keys, (int)n_key + 1))) {
+            passed++;
+            continue;
+        }
+        if (n == 0 && passed >= FAR && !q->token)
+            keep_start(q, keys, n_key, set);
+        if (n++ == q->page_size) {
             q->next_token = make_token(q, keys, n_key);
             return 0;
         }
@@ -395,9 +432,86 @@ static int select_page(struct list_query *q, struct db *db, const struct list_sq
     return rc;
 }
 
-int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, list_row_fn *row,
-             void *self, struct err *err)
+/* "SELECT key, id, rowid FROM ... WHERE cond", from the token's row on, in order. */
+static int page_sql(const struct list_query *q, const struct sort_key *key, const struct list_sql *cond, struct list_sql *sql,
+                    struct err *err)
 {
+    sql_add(sql, "SELECT ");
+    add_key(sql, key, "");
+    sql_add(sql, ", %s", q->kind->id);
+    if (q->kind->counts) /* other tables may have no rowid */
+        sql_add(sql, ", %s.rowid", q->kind->alias);
+    sql_add(sql, " FROM %s %s WHERE ", q->kind->table, q->kind->alias);
+    sql_append(sql, cond);
+    if (q->token && add_start(sql, q, key, err) < 0)
+        return -1;
+    add_order(sql, q, key);
+    return 0;
+}
+
+/* A page of rows that are in a set. Of few rows, each is looked up and they are sorted; of many, the order's index is walked
+ * until the page is full, from where a predicate on the sorted column lets it start. */
+static int page_of_set(struct list_query *q, struct db *db, struct match_set *set, list_row_fn *row, void *self, struct err *err)
+{
+    enum { FEW = 2000 };
+    CLEANUP(sort_key_clear) struct sort_key key = {0};
+    make_sort_key(q, &key);
+    SQL_PIECE(cond);
+    if (match_count(set) <= FEW) {
+        BUF(list);
+        match_list(set, &list);
+        sql_add(&cond, "%s.rowid IN (SELECT value FROM json_each(?))", q->kind->alias);
+        sql_bind_text(&cond, buf_str(&list));
+    } else {
+        sql_add(&cond, "1");
+        filter_range_sql(q->kind, json_root(q->filter_doc), q->sort->column, &cond);
+        AUTOFREE char *order = order_name(q);
+        if (!q->token)
+            q->token = match_start(set, order);
+    }
+    SQL_PIECE(sql);
+    if (page_sql(q, &key, &cond, &sql, err) < 0)
+        return -1;
+    return select_page(q, db, &sql, key.n, set, row, self, err);
+}
+
+/* A page and its total, asked of the database. */
+static int page_of_table(struct list_query *q, struct db *db, const struct list_sql *cond, bool counted, list_row_fn *row,
+                         void *self, struct err *err)
+{
+    CLEANUP(sort_key_clear) struct sort_key key = {0};
+    make_sort_key(q, &key);
+    SQL_PIECE(sql);
+    if (page_sql(q, &key, cond, &sql, err) < 0 || count_all(q, db, cond, counted, err) < 0)
+        return -1;
+    sql_add(&sql, " LIMIT %d", q->page_size + 1);
+    return select_page(q, db, &sql, key.n, NULL, row, self, err);
+}
+
+/* Counts answer what nothing but counted columns ask, and an index answers pages by age: no set is needed. */
+static bool wants_set(const struct list_query *q, bool counted)
+{
+    return q->filter_doc && !(counted && str_eq(q->sort->name, "created_at"));
+}
+
+static int run_in_snapshot(struct list_query *q, struct db *db, struct matches *m, uint64_t mark, const struct list_sql *cond,
+                           bool counted, list_row_fn *row, void *self, struct err *err)
+{
+    struct match_set *set = NULL;
+    if (m && wants_set(q, counted) && matches_get(m, db, cond, mark, &set, err) < 0)
+        return -1;
+    if (!set)
+        return page_of_table(q, db, cond, counted, row, self, err);
+    q->total = (int64_t)match_count(set);
+    int rc = q->total ? page_of_set(q, db, set, row, self, err) : 0;
+    matches_put(m, set);
+    return rc;
+}
+
+int list_run(struct list_query *q, struct db *db, struct matches *m, const char *where, const char *const *values,
+             size_t n_values, list_row_fn *row, void *self, struct err *err)
+{
+    ASSERT(!m || matches_table(m) == q->kind);
     SQL_PIECE(cond);
     sql_add(&cond, "%s", where ? where : "1");
     for (size_t i = 0; i < n_values; i++)
@@ -405,28 +519,11 @@ int list_run(struct list_query *q, struct db *db, const char *where, const char 
     bool counted = true;
     if (filter_sql(q->kind, json_root(q->filter_doc), &cond, &counted, err) < 0)
         return -1;
-
-    CLEANUP(sort_key_clear) struct sort_key key = {0};
-    make_sort_key(q, &key);
-    SQL_PIECE(sql);
-    sql_add(&sql, "SELECT ");
-    add_key(&sql, &key, "");
-    sql_add(&sql, ", %s FROM %s %s WHERE %s", q->kind->id, q->kind->table, q->kind->alias, buf_str(&cond.text));
-    for (size_t i = 0; i < cond.n; i++) {
-        const struct list_bind *b = &cond.binds[i];
-        if (b->type == BIND_TEXT)
-            sql_bind_text(&sql, b->text);
-        else
-            sql_bind_int(&sql, b->number);
-    }
-    if (q->token && add_start(&sql, q, &key, err) < 0)
-        return -1;
-    add_order(&sql, q, &key);
-
     /* One snapshot for the number and the page. */
+    uint64_t mark = m ? matches_mark(m) : 0;
     if (db_exec(db, "BEGIN", err) < 0)
         return -1;
-    int rc = count_all(q, db, &cond, counted, err) < 0 ? -1 : select_page(q, db, &sql, key.n, row, self, err);
+    int rc = run_in_snapshot(q, db, m, mark, &cond, counted, row, self, err);
     db_rollback(db);
     return rc;
 }

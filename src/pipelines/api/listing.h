@@ -51,24 +51,32 @@ int list_open(const struct row_table *kind, int32_t size, const char *token, con
 
 typedef int list_row_fn(void *self, struct stmt *s, struct err *err);
 /* Counts and selects. where: a condition of the caller's with n_values ? for texts, on counted columns alone where the kind
- * has counts; NULL: none. row is called for each row of the
- * page with the columns of row_select. */
-int list_run(struct list_query *q, struct db *db, const char *where, const char *const *values, size_t n_values, list_row_fn *row,
-             void *self, struct err *err);
+ * has counts; NULL: none. m: what filters of this kind chose before (matches.h); NULL: the database is asked anew. row is called
+ * for each row of the page with the columns of row_select. */
+struct matches;
+int list_run(struct list_query *q, struct db *db, struct matches *m, const char *where, const char *const *values,
+             size_t n_values, list_row_fn *row, void *self, struct err *err);
 /* Writes items under key unless there are none, total_size and next_page_token. */
 void list_finish(struct list_query *q, struct jm *m, jmval *root, const char *key, jmval *items);
 
-/* For listing.c and filter.c. */
+/* For listing.c, filter.c and matches.c. */
 void sql_add(struct list_sql *sql, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void sql_bind_text(struct list_sql *sql, const char *v);
 void sql_bind_int(struct list_sql *sql, int64_t v);
 void sql_bind_real(struct list_sql *sql, double v);
 void sql_clear(struct list_sql *sql);
+#define SQL_PIECE(name) CLEANUP(sql_clear) struct list_sql name = {0}
+/* Appends a piece with its values. */
+void sql_append(struct list_sql *sql, const struct list_sql *piece);
+/* Binds the values from number `at` on; returns the number after them. */
+int sql_bind_all(struct stmt *s, int at, const struct list_sql *sql);
 /* The words of a column as a CASE expression. */
 void sql_words(struct list_sql *sql, const struct row_field *f);
 /* Parses a filter's text (URL-decoded once more unless it starts with a brace). *doc NULL when it is empty. */
 int filter_parse(const char *text, struct json **doc, struct err *err);
 /* Appends " AND ..." for each predicate. *counted becomes false when one is on a column that is not counted. */
 int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, bool *counted, struct err *err);
+/* The same for those that an index on this column, in its order, answers with one range; of a filter that is right. */
+void filter_range_sql(const struct row_table *kind, jval *filter, const char *column, struct list_sql *sql);
 
 #endif

@@ -139,7 +139,8 @@ int resource_list(struct pipelines_api *api, struct http_req *req, struct http_r
     READER(rd, api, err);
     JM_NEW(m);
     struct items it = {r, m, jm_arr(m), rd.db, xcalloc(1, r->table->size), view};
-    int rc = rd.db ? list_run(&q, rd.db, where, values, n, add_item, &it, err) : -1;
+    struct matches *known = r->table == &RUN_ROWS ? api->run_matches : NULL;
+    int rc = rd.db ? list_run(&q, rd.db, known, where, values, n, add_item, &it, err) : -1;
     free(it.row);
     if (rc < 0)
         return api_wrap(err, "%s", r->list_failed);

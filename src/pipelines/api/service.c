@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "net/client.h"
 #include "pipelines/api/internal.h"
+#include "pipelines/api/matches.h"
 
 /* The upstream release whose API this is: clients look at it to know what they can use. */
 static const char COMPATIBLE_TAG[] = "2.17.0";
@@ -157,6 +158,8 @@ struct pipelines_api *pipelines_api_new(const struct pipelines_api_config *cfg, 
     api->urls.domains = api->url_domains;
     random_bytes(api->signing_key, sizeof api->signing_key);
     api->watches = watches_new(cfg->store);
+    if (cfg->store->touched)
+        api->run_matches = matches_new(&RUN_ROWS, cfg->store->touched, cfg->matches_from ? cfg->matches_from : MATCHES_FROM);
     struct ctx ctx = ctx_background();
     ctx.clock = cfg->store->clock;
     int64_t now = api_created_now(api);
@@ -175,6 +178,7 @@ void pipelines_api_free(struct pipelines_api *api)
     if (api->client)
         http_client_free(api->client);
     watches_free(api->watches);
+    matches_free(api->run_matches);
     free(api->run_namespace);
     free(api->default_service_account);
     free(api->url_domains);

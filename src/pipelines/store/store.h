@@ -9,6 +9,7 @@
 #define TM_PIPELINES_STORE_STORE_H
 
 #include "base/str.h"
+#include "data/touched.h"
 #include "data/writer.h"
 #include "metadata/metadata.h"
 #include "pipelines/store/changes.h"
@@ -21,7 +22,8 @@ struct store {
     struct db_readers *readers;
     struct md_ids *ids;
     const struct clock *clock;
-    struct changes *changes; /* told after each commit that changed a run (changes.h); may be NULL */
+    struct changes *changes;    /* told after each commit that changed a run (changes.h); may be NULL */
+    struct db_touched *touched; /* rows of runs that the writer wrote; may be NULL */
 };
 
 /* ---- runs ----------------------------------------------------------------------------------------------------- */

@@ -97,7 +97,10 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
     struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, &e);
     must(db != NULL, &e);
     clock_manual_init(&k->clock, 1764072000LL * NS_PER_S);
-    k->store = (struct store){.writer = db_writer_new(db, "test-writer"),
+    struct db_touched *touched = db_touched_new("runs");
+    db_watch_touched(db, touched);
+    k->store = (struct store){.touched = touched,
+                              .writer = db_writer_new(db, "test-writer"),
                               .readers = db_readers_new(path, 4),
                               .clock = &k->clock.clock,
                               .changes = changes_new()};
@@ -108,6 +111,7 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
         .store = &k->store,
         .blobs = k->blobs,
         .hooks = {.self = k, .notify = notify, .terminate = terminate, .retry = retry, .remove = drop, .open_store = open_store},
+        .matches_from = 1, /* lists of few runs go the way of long ones */
         .urls = urls ? *urls : (struct pipelines_url_rules){0},
     };
     k->api = pipelines_api_new(&cfg, &e);
@@ -126,6 +130,7 @@ void kit_free(struct kit *k)
     pipelines_api_free(k->api);
     db_readers_free(k->store.readers);
     db_writer_stop(k->store.writer);
+    db_touched_free(k->store.touched);
     changes_free(k->store.changes);
     blob_store_free(k->blobs);
     fs_rm_rf(k->dir, NULL);

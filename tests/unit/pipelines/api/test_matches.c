@@ -1,0 +1,284 @@
+/* What filters chose, kept: every answer is the one that the database gives when it is asked anew. */
+#include "unit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/fs.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "metadata/schema.h"
+#include "pipelines/api/matches.h"
+
+enum { ROWS = 5000 }; /* more than are looked up one by one */
+
+struct world {
+    char *dir;
+    struct db_touched *log;
+    struct db_writer *writer;
+    struct db_readers *readers;
+    struct matches *known;
+};
+
+static int sql_job(struct db *db, void *sql, struct err *err) { return db_exec(db, sql, err); }
+
+static void write_sql(struct world *w, const char *sql)
+{
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    AUTOFREE char *copy = xstrdup(sql);
+    if (db_writer_run(w->writer, &ctx, sql_job, copy, &e) < 0)
+        fail_msg("%s: %s", sql, err_text(&e));
+}
+
+static int setup(void **state)
+{
+    struct world *w = xcalloc(1, sizeof *w);
+    w->dir = xstrdup("/tmp/tm-matches-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    AUTOFREE char *path = fs_join(w->dir, "tidemill.db");
+    struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, NULL);
+    assert_non_null(db);
+    w->log = db_touched_new("runs");
+    db_watch_touched(db, w->log);
+    w->writer = db_writer_new(db, "writer");
+    w->readers = db_readers_new(path, 4);
+    w->known = matches_new(&RUN_ROWS, w->log, 1);
+    AUTOFREE char *sql = xasprintf(
+        "WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < %d) "
+        "INSERT INTO runs (run_id, name, display_name, description, experiment_id, spec_hash, storage_state, state, "
+        "state_history, created_at, scheduled_at, finished_at) SELECT printf('%%08x', (i * 7919) %% 1000003), 'r', "
+        "printf('%%s %%d', CASE i %% 3 WHEN 0 THEN 'Run' WHEN 1 THEN 'run' ELSE 'Lauf' END, (i * 31) %% 997), 'about ' || (i %% "
+        "10), "
+        "'e' || (i %% 4), 'h', i %% 10 = 0, CASE i %% 7 WHEN 0 THEN 5 ELSE 3 END, '[]', 1764000000000000000 + i * 500000000, "
+        "1764000000000000000 + i * 500000000, 1764000000000000000 + (i * 37 %% 5000) * 1000000000 FROM n",
+        ROWS - 1);
+    write_sql(w, sql);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    matches_free(w->known);
+    db_readers_free(w->readers);
+    db_writer_stop(w->writer);
+    db_touched_free(w->log);
+    fs_rm_rf(w->dir, NULL);
+    free(w->dir);
+    free(w);
+    return 0;
+}
+
+static int add_id(void *self, struct stmt *s, struct err *err)
+{
+    buf_addf(self, "%s ", stmt_text(s, 0));
+    return 0;
+}
+
+/* The first pages of a list: totals and ids. Caller frees. */
+static char *pages(struct world *w, struct matches *m, const char *sort, const char *filter, int size, const char *where)
+{
+    static const char *const values[] = {"e1"};
+    BUF(b);
+    AUTOFREE char *token = NULL;
+    for (int page = 0; page < 4; page++) {
+        ERR(e);
+        LIST_QUERY(q);
+        struct db *db = db_reader_get(w->readers, &e);
+        if (!db || list_open(&RUN_ROWS, size, token, sort, filter, &q, &e) < 0 ||
+            list_run(&q, db, m, where, values, where ? 1 : 0, add_id, &b, &e) < 0)
+            fail_msg("%s %s: %s", sort, filter, err_text(&e));
+        db_reader_put(w->readers, db);
+        buf_addf(&b, "of %lld; ", (long long)q.total);
+        free(token);
+        token = xstrdup(q.next_token);
+        if (!token)
+            break;
+    }
+    return xstrdup(buf_str(&b));
+}
+
+#define P(key, op, value) "{\"predicates\":[{\"key\":\"" key "\",\"operation\":\"" op "\"," value "}]}"
+static const char *const FILTERS[] = {
+    P("name", "IS_SUBSTRING", "\"string_value\":\"RUN 5\""),
+    P("name", "IS_SUBSTRING", "\"string_value\":\"u\""),
+    P("name", "IS_SUBSTRING", "\"string_value\":\"nowhere\""),
+    P("name", "EQUALS", "\"string_value\":\"run 31\""),
+    P("name", "NOT_EQUALS", "\"string_value\":\"run 31\""),
+    P("name", "GREATER_THAN", "\"string_value\":\"Run 5\""),
+    P("description", "EQUALS", "\"string_value\":\"about 7\""),
+    P("state", "EQUALS", "\"string_value\":\"FAILED\""),
+    P("state", "NOT_EQUALS", "\"string_value\":\"FAILED\""),
+    P("state", "IN", "\"string_values\":{\"values\":[\"FAILED\",\"CANCELED\"]}"),
+    P("storage_state", "NOT_EQUALS", "\"string_value\":\"ARCHIVED\""),
+    P("storage_state", "EQUALS", "\"string_value\":\"ARCHIVED\""),
+    P("finished_at", "LESS_THAN", "\"timestamp_value\":\"2030-01-01T00:00:00Z\""),
+    P("finished_at", "GREATER_THAN_EQUALS", "\"long_value\":\"1764004990\""),
+    P("created_at", "LESS_THAN", "\"long_value\":\"1764002000\""),
+    P("created_at", "GREATER_THAN", "\"long_value\":\"1764000100\""),
+    P("created_at", "EQUALS", "\"long_value\":\"1764000100\""),
+    P("scheduled_at", "GREATER_THAN", "\"long_value\":\"1764001000\""), /* the later half by any age */
+    P("created_at", "IS_SUBSTRING", "\"string_value\":\"17640012\""),
+    "{\"predicates\":[{\"key\":\"name\",\"operation\":9,\"string_value\":\"run\"},"
+    "{\"key\":\"created_at\",\"operation\":5,\"long_value\":\"1764000500\"}]}",
+    "{\"predicates\":[]}",
+};
+static const char *const SORTS[] = {
+    "",   "created_at desc",    "name",     "name desc", "finished_at", "finished_at desc", "state",
+    "id", "experiment_id desc", "metric:x",
+};
+
+static void compare(struct world *w)
+{
+    for (size_t f = 0; f < ARRAY_LEN(FILTERS); f++) {
+        for (size_t s = 0; s < ARRAY_LEN(SORTS); s++) {
+            const char *where = (f + s) % 3 == 0 ? "r.experiment_id = ?" : NULL;
+            AUTOFREE char *want = pages(w, NULL, SORTS[s], FILTERS[f], 7, where);
+            for (int again = 0; again < 2; again++) {
+                AUTOFREE char *got = pages(w, w->known, SORTS[s], FILTERS[f], 7, where);
+                if (strcmp(got, want) != 0)
+                    fail_msg("%s, sorted by \"%s\":\nwant %s\ngot  %s", FILTERS[f], SORTS[s], want, got);
+            }
+        }
+    }
+}
+
+static void test_same_as_the_database(void **state) { compare(*state); }
+
+/* Rows come, change, go, and come again under the rowid of one that went; what was rolled back has not been. */
+static void test_writes_between(void **state)
+{
+    struct world *w = *state;
+    static const char *const writes[] = {
+        "UPDATE runs SET display_name = 'run 5 anew', state = 7 WHERE rowid % 11 = 0",
+        "DELETE FROM runs WHERE rowid > 4900 OR rowid % 13 = 0",
+        "INSERT INTO runs (run_id, name, display_name, description, experiment_id, spec_hash, state, state_history, created_at, "
+        "scheduled_at, finished_at) VALUES ('zz1', 'r', 'RUN 55', 'about 7', 'e1', 'h', 5, '[]', 1764000100000000000, 1, 2), "
+        "('zz2', 'r', 'x', '', 'e1', 'h', 5, '[]', 5, 1, 0)",
+        "UPDATE runs SET finished_at = created_at, storage_state = 1 WHERE rowid % 17 = 3",
+    };
+    compare(w);
+    for (size_t i = 0; i < ARRAY_LEN(writes); i++) {
+        write_sql(w, writes[i]);
+        struct ctx ctx = ctx_background();
+        ERR(e);
+        char undone[] = "DELETE FROM runs WHERE rowid < 300; SELECT nothing FROM nowhere";
+        assert_int_equal(db_writer_run(w->writer, &ctx, sql_job, undone, &e), -1);
+        compare(w);
+    }
+}
+
+/* More was written than the log keeps: the set is made anew. */
+static void test_log_has_gone_on(void **state)
+{
+    struct world *w = *state;
+    AUTOFREE char *before = pages(w, w->known, "", FILTERS[0], 7, NULL);
+    for (int i = 0; i <= TOUCHED_KEPT / ROWS; i++)
+        write_sql(w, "UPDATE runs SET display_name = 'run 5 ' || display_name, generation = generation + 1");
+    AUTOFREE char *want = pages(w, NULL, "", FILTERS[0], 7, NULL), *got = pages(w, w->known, "", FILTERS[0], 7, NULL);
+    assert_string_equal(got, want);
+    assert_string_not_equal(got, before);
+}
+
+/* A set that a newer snapshot has filled is right for an older one, too. */
+static void test_older_snapshot(void **state)
+{
+    struct world *w = *state;
+    ERR(e);
+    SQL_PIECE(cond);
+    sql_add(&cond, "r.display_name = 'run 31'");
+    struct db *old = db_reader_get(w->readers, &e), *new = db_reader_get(w->readers, &e);
+    struct match_set *set;
+    uint64_t mark = matches_mark(w->known);
+    assert_int_equal(db_exec(old, "BEGIN", &e), 0);
+    assert_int_equal(matches_get(w->known, old, &cond, mark, &set, &e), 1);
+    size_t n = match_count(set);
+    assert_true(n > 0);
+    matches_put(w->known, set);
+    write_sql(w, "UPDATE runs SET display_name = 'run 31' WHERE rowid <= 10");
+    uint64_t later = matches_mark(w->known);
+    assert_true(later > mark);
+    assert_int_equal(db_exec(new, "BEGIN", &e), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(matches_get(w->known, new, &cond, later, &set, &e), 1);
+        assert_true(match_count(set) > n && match_has(set, 10));
+        matches_put(w->known, set);
+        assert_int_equal(matches_get(w->known, old, &cond, mark, &set, &e), 1);
+        assert_int_equal(match_count(set), n);
+        matches_put(w->known, set);
+    }
+    db_reader_put(w->readers, old);
+    db_reader_put(w->readers, new);
+}
+
+static void test_small_tables_are_asked(void **state)
+{
+    struct world *w = *state;
+    ERR(e);
+    SQL_PIECE(cond);
+    sql_add(&cond, "1");
+    struct matches *m = matches_new(&RUN_ROWS, w->log, ROWS + 1);
+    struct match_set *set;
+    struct db *db = db_reader_get(w->readers, &e);
+    assert_int_equal(matches_get(m, db, &cond, matches_mark(m), &set, &e), 0);
+    assert_null(set);
+    /* A condition that the database does not take leaves nothing behind. */
+    sql_add(&cond, " AND nowhere = 1");
+    assert_int_equal(matches_get(w->known, db, &cond, matches_mark(w->known), &set, &e), -1);
+    assert_int_equal(matches_get(w->known, db, &cond, matches_mark(w->known), &set, NULL), -1);
+    db_reader_put(w->readers, db);
+    matches_free(m);
+}
+
+/* ---- many at once ---------------------------------------------------------------------------------------------------- */
+
+struct crowd {
+    struct world *w;
+    atomic_bool stop;
+    atomic_int asked;
+};
+
+/* run_counts are kept by the database itself: the total of a counted column is known without any set. */
+static void *ask_on(void *arg)
+{
+    struct crowd *c = arg;
+    while (!atomic_load(&c->stop)) {
+        ERR(e);
+        struct db *db = db_reader_get(c->w->readers, &e);
+        SQL_PIECE(cond);
+        sql_add(&cond, "r.state = 7");
+        struct match_set *set;
+        uint64_t mark = matches_mark(c->w->known);
+        ASSERT(db && db_exec(db, "BEGIN", &e) == 0 && matches_get(c->w->known, db, &cond, mark, &set, &e) == 1);
+        struct stmt *s = db_prepare_dynamic(db, "SELECT coalesce(sum(n), 0) FROM run_counts WHERE state = 7", &e);
+        ASSERT(s && stmt_step(s, &e) == 1);
+        ASSERT(match_count(set) == (size_t)stmt_i64(s, 0));
+        stmt_done(s);
+        matches_put(c->w->known, set);
+        db_reader_put(c->w->readers, db);
+        atomic_fetch_add(&c->asked, 1);
+    }
+    return NULL;
+}
+
+static void test_writers_and_askers(void **state)
+{
+    struct crowd c = {.w = *state};
+    pthread_t threads[3];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        threads[i] = thread_start("asker", ask_on, &c);
+    for (int i = 0; i < 100 || (atomic_load(&c.asked) < 100 && i < 5000); i++) {
+        AUTOFREE char *sql =
+            xasprintf("UPDATE runs SET state = CASE state WHEN 7 THEN 3 ELSE 7 END WHERE rowid %% 101 = %d", i % 101);
+        write_sql(c.w, sql);
+    }
+    atomic_store(&c.stop, true);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+}
+
+#define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+TEST_GROUP(matches, IN_WORLD(test_same_as_the_database), IN_WORLD(test_writes_between), IN_WORLD(test_log_has_gone_on),
+           IN_WORLD(test_older_snapshot), IN_WORLD(test_small_tables_are_asked), IN_WORLD(test_writers_and_askers))
