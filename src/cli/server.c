@@ -19,6 +19,7 @@
 #include "kube/kinds.h"
 #include "kube/rules/service_range.h"
 #include "net/server.h"
+#include "pipelines/mirror/mirror.h"
 
 #define LOG_ROOM "up"
 #include "base/log.h"
@@ -79,6 +80,15 @@ static int review_token(void *self, struct ctx *ctx, struct http_req *req, const
     return boot_review_token(((struct server *)self)->reviews, ctx, req, token, err);
 }
 
+/* What the component itself writes shows rows, which were checked. */
+static int check_version(void *self, const struct ctx *ctx, const struct identity *who, jval *old, jval *now, struct err *err)
+{
+    struct server *s = self;
+    if (who && str_eq(who->user, as_pipelines.user))
+        return 0;
+    return mirror_check_version(s->pipelines_kube, s->pipelines.api, ctx, old, now, err);
+}
+
 /* A cluster without a node has no rules on this machine that could meet another's. */
 static int choose_range(struct server *s, struct err *err)
 {
@@ -93,12 +103,15 @@ static int start_apiserver(struct server *s, struct err *err)
     const char *const names[] = {s->services.api, NULL};
     /* What services/{name}/proxy reaches without a pod. */
     struct apiserver_backend backends[] = {{"kubeflow", "ml-pipeline", pipelines_api_http(s->pipelines.api)}};
+    const struct apiserver_check checks[] = {{"pipelines.kubeflow.org", "pipelineversions", s, check_version}};
     struct apiserver_config cfg = {.data_dir = s->o->data_dir,
                                    .clock = &clock_system,
                                    .cert_names = names,
                                    .service_cidr = s->services.cidr,
                                    .backends = backends,
-                                   .n_backends = ARRAY_LEN(backends)};
+                                   .n_backends = ARRAY_LEN(backends),
+                                   .checks = checks,
+                                   .n_checks = ARRAY_LEN(checks)};
     s->apiserver = apiserver_new(&cfg, err);
     if (!s->apiserver)
         return -1;

@@ -76,11 +76,8 @@ def test_objects_of_rows(t):
 
 
 def test_rows_of_objects(t):
-    t.kubectl('apply', '-f', '-', stdin=version('mine-v1', 'mine', versionName='v1'))   # before its pipeline is there
-    said = eventually('the error', lambda: condition(t, 'pipelineversions', 'mine-v1').get('status') == 'False' and
-                      condition(t, 'pipelineversions', 'mine-v1'))
-    assert 'mine' in said['message']
     t.kubectl('apply', '-f', '-', stdin=pipeline('mine', displayName='Mine', description='of kubectl'))
+    t.kubectl('apply', '-f', '-', stdin=version('mine-v1', 'mine', versionName='v1'))   # at once: its pipeline may be no row yet
     row = eventually('the row', lambda: rows(t).get('mine'))
     assert row['pipeline_id'] == objects(t, 'pipelines')['mine']['metadata']['uid']
     assert row['display_name'] == 'Mine' and row['description'] == 'of kubectl'
@@ -102,14 +99,11 @@ def test_rows_of_objects(t):
     # What a version is does not change.
     r = t.kubectl('patch', 'pipelineversions.pipelines.kubeflow.org', '-n', 'kubeflow', 'mine-v1', '--type=merge', '-p', '{"spec":{"versionName":"v9"}}', check=False)
     assert r.returncode and 'cannot be changed' in r.stderr, r.stderr
-    t.kubectl('patch', 'pipelineversions.pipelines.kubeflow.org', '-n', 'kubeflow', 'mine-v1', '--type=merge',
-              '-p', json.dumps({'spec': {'pipelineSpec': {'sdkVersion': 'kfp-9'}}}))
-    eventually('the refusal', lambda: 'make another version' in condition(t, 'pipelineversions', 'mine-v1').get('message', ''))
+    r = t.kubectl('patch', 'pipelineversions.pipelines.kubeflow.org', '-n', 'kubeflow', 'mine-v1', '--type=merge',
+                  '-p', json.dumps({'spec': {'pipelineSpec': {'sdkVersion': 'kfp-9'}}}), check=False)
+    assert r.returncode and 'BadRequest' in r.stderr and 'Pipeline spec is immutable' in r.stderr, r.stderr
+    t.kubectl('annotate', 'pipelineversions.pipelines.kubeflow.org', '-n', 'kubeflow', 'mine-v1', 'of=mine')
     assert 'sdkVersion' not in versions(t, row['pipeline_id'])['v1']['pipeline_spec']
-    # A pipeline that is none never becomes a row.
-    t.kubectl('apply', '-f', '-', stdin=version('bad', 'mine', pipelineSpec={'root': {}}))
-    eventually('the error', lambda: condition(t, 'pipelineversions', 'bad').get('status') == 'False')
-    assert 'bad' not in versions(t, row['pipeline_id'])
     # Deleted by REST the object of kubectl goes as well, and is not taken over again; deleted by kubectl the rows go.
     t.kubectl('apply', '-f', '-', stdin=version('mine-v3', 'mine', versionName='v3'))
     third = eventually('the third', lambda: versions(t, row['pipeline_id']).get('v3'))
@@ -120,7 +114,61 @@ def test_rows_of_objects(t):
     t.kubectl('delete', 'pipelines.pipelines.kubeflow.org', '-n', 'kubeflow', 'mine')
     eventually('the rows to go', lambda: 'mine' not in rows(t))
     eventually('the version to go', lambda: 'mine-v1' not in objects(t, 'pipelineversions'))
-    t.kubectl('delete', 'pipelineversions.pipelines.kubeflow.org', '-n', 'kubeflow', 'bad')
+
+
+def changed(*path, to):
+    """The good pipeline with one member changed; to=None: without it."""
+    spec = json.loads(json.dumps(HELLO))
+    at = spec
+    for p in path[:-1]:
+        at = at[p]
+    if to is None:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = to
+    return spec
+
+
+IS_NONE = 'The pipeline spec is invalid: '
+REFUSED = [
+    ({}, 'nobody', "The spec.pipelineName doesn't map to an existing Pipeline object"),
+    ({'pipelineSpec': {}}, 'door', IS_NONE + 'no pipeline spec is provided'),
+    ({'pipelineSpec': {'root': {}}}, 'door', IS_NONE + 'no pipeline spec is provided'),
+    ({'pipelineSpec': changed('root', to=None)}, 'door', IS_NONE + 'no pipeline spec is provided'),
+    ({'pipelineSpec': changed('schemaVersion', to='1.0.0')}, 'door', 'KFP only supports schema version 2.1.0, but the pipeline spec has version 1.0.0'),
+    ({'pipelineSpec': changed('schemaVersion', to=None)}, 'door', 'KFP only supports schema version 2.1.0'),
+    ({'pipelineSpec': changed('pipelineInfo', 'name', to='Not A Name')}, 'door', "pipeline's name must contain only lowercase alphanumeric characters or '-'"),
+    ({'pipelineSpec': changed('unknown', to=1)}, 'door', 'invalid v2 pipeline spec: '),
+    ({'pipelineSpec': changed('root', 'dag', 'tasks', to=['a list'])}, 'door', 'invalid v2 pipeline spec: '),
+    ({'pipelineSpec': changed('components', to={})}, 'door', 'comp'),
+    ({'pipelineSpec': {'apiVersion': 'argoproj.io/v1alpha1', 'kind': 'Workflow'}}, 'door', 'V1 pipeline specs are not allowed'),
+    ({'platformSpec': {'platforms': {'kubernetes': {'unknown': 1}}}}, 'door', IS_NONE),
+    ({'pipelineSpec': 'a text'}, 'door', 'must be of type object'),
+    ({'pipelineName': ''}, 'door', 'should be at least 1 chars long'),
+    ({'tags': {'a': 1}}, 'door', 'tags'),
+]
+
+
+@pytest.mark.parametrize('spec, parent, text', REFUSED)
+def test_refused_at_the_door(t, spec, parent, text):
+    """What is no pipeline is refused when it is applied, with the words of upstream's webhook."""
+    t.kubectl('apply', '-f', '-', stdin=pipeline('door'))
+    r = t.kubectl('apply', '-f', '-', stdin=version('never', parent, **spec), check=False)
+    assert r.returncode and text in r.stderr, r.stderr
+    assert 'never' not in objects(t, 'pipelineversions')
+
+
+def test_one_file_with_both(t):
+    """The SDK writes pipeline and version into one file: the second has not to wait for the first to become a row. A dry run makes neither."""
+    both = '[' + pipeline('both') + ',' + version('both-1', 'both') + ']'
+    both = json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': json.loads(both)})
+    t.kubectl('apply', '-f', '-', stdin=both)
+    row = eventually('the row', lambda: rows(t).get('both'))
+    eventually('the version', lambda: 'both-1' in versions(t, row['pipeline_id']))
+    # A name that no object can have is known by its row.
+    odd = call(t, 'POST', BASE, {'name': 'Höhe & Tiefe'})
+    t.kubectl('apply', '-f', '-', stdin=version('odd-1', 'Höhe & Tiefe', versionName='v1'))
+    eventually('its version', lambda: 'v1' in versions(t, odd['pipeline_id']))
 
 
 def test_manifests_of_the_sdk(t, tmp_path):

@@ -252,6 +252,19 @@ static int fill_token_secret(struct op *op, struct jm *m, struct err *err)
     return 0;
 }
 
+/* ---- checks of those who serve a kind -------------------------------------------------------------------------------------- */
+
+static int admit_checked(struct op *op, jval *old, jval *now, struct err *err)
+{
+    const struct kube_res *r = res_of(op->res);
+    for (size_t i = 0; i < op->a->n_checks && !op->sub; i++) {
+        const struct apiserver_check *c = &op->a->checks[i];
+        if (str_eq(c->group, r->group) && str_eq(c->plural, r->plural) && c->check(c->self, op->ctx, op->who, old, now, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* ---- doors ----------------------------------------------------------------------------------------------------------------- */
 
 /* A kind whose definition is going gets no new objects. */
@@ -285,7 +298,7 @@ int admit_create(struct op *op, struct jm *m, struct err *err)
     JSON_REF(now) = jm_freeze(m);
     if (op->res->coll == op->a->priority_classes && admit_priority_class(op, NULL, json_root(now), err) < 0)
         return -1;
-    if (admit_pod_security(op, NULL, json_root(now), err) < 0)
+    if (admit_pod_security(op, NULL, json_root(now), err) < 0 || admit_checked(op, NULL, json_root(now), err) < 0)
         return -1;
     return rbac_check_escalation(op, NULL, json_root(now), err);
 }
@@ -301,7 +314,7 @@ int admit_update(struct op *op, jval *old, struct jm *m, struct err *err)
         return -1;
     if (op->res->coll == op->a->priority_classes && admit_priority_class(op, old, json_root(now), err) < 0)
         return -1;
-    if (admit_pod_security(op, old, json_root(now), err) < 0)
+    if (admit_pod_security(op, old, json_root(now), err) < 0 || admit_checked(op, old, json_root(now), err) < 0)
         return -1;
     return rbac_check_escalation(op, old, json_root(now), err);
 }

@@ -26,13 +26,25 @@ struct apiserver_backend {
     const struct http_api *api;
 };
 
+/* A check that whoever serves a kind makes before an object of it is stored, as a validating webhook does elsewhere. It runs on
+ * the thread of the request, after the built-in admission and before the schema's validation, and may read through struct kube.
+ */
+struct apiserver_check {
+    const char *group, *plural;
+    void *self;
+    /* old: NULL when the object is made; changes of the status are not asked about. -1: it is refused with this error. */
+    int (*check)(void *self, const struct ctx *ctx, const struct identity *who, jval *old, jval *now, struct err *err);
+};
+
 struct apiserver_config {
     const char *data_dir;          /* made (0700) when missing */
     const struct clock *clock;     /* NULL: the system's */
     const char *const *cert_names; /* NULL-terminated further names and addresses for the serving certificate; may be NULL */
     const char *service_cidr;      /* where Services get their addresses from; NULL: the usual (kube/rules/service_range.h) */
     const struct apiserver_backend *backends;
-    size_t n_backends; /* copied */
+    size_t n_backends;                    /* copied */
+    const struct apiserver_check *checks; /* what they point to must outlive the server */
+    size_t n_checks;
 };
 
 struct apiserver;

@@ -76,6 +76,8 @@ struct apiserver {
     struct tls_server_config tls;
     struct apiserver_backend *backends;
     size_t n_backends;
+    struct apiserver_check *checks;
+    size_t n_checks;
     /* Collections that the server itself looks into. */
     struct store_coll *service_objects, *slices;
     struct store_coll *namespaces, *pods, *secrets, *accounts, *nodes, *crds, *roles, *cluster_roles, *role_bindings,

@@ -62,6 +62,10 @@ struct apiserver *apiserver_new(const struct apiserver_config *cfg, struct err *
     pthread_mutex_init(&a->quota_lock, NULL);
     pthread_mutex_init(&a->inproc_lock, NULL);
     pthread_rwlock_init(&a->node_lock, NULL);
+    a->n_checks = cfg->n_checks;
+    a->checks = xcalloc(cfg->n_checks + 1, sizeof(*a->checks));
+    for (size_t i = 0; i < cfg->n_checks; i++)
+        a->checks[i] = cfg->checks[i];
     a->backends = xcalloc(cfg->n_backends + 1, sizeof(*a->backends));
     for (size_t i = 0; i < cfg->n_backends; i++)
         a->backends[a->n_backends++] =
@@ -99,6 +103,7 @@ void apiserver_stop(struct apiserver *a)
         free((void *)(uintptr_t)a->backends[i].name);
     }
     free(a->backends);
+    free(a->checks);
     free(a->data_dir);
     pthread_mutex_destroy(&a->res_lock);
     pthread_mutex_destroy(&a->inproc_lock);

@@ -77,6 +77,10 @@ int pipelines_pipeline_apply(struct pipelines_api *api, const struct ctx *ctx, c
                              struct err *err);
 int pipelines_version_apply(struct pipelines_api *api, const struct ctx *ctx, const char *id, const char *name, jval *spec,
                             struct err *err);
+/* What an admission webhook would say of a PipelineVersion's spec. old: NULL when it is made. ERR_BAD_REQUEST in upstream's
+ * words: the pipeline is none, or it was changed. pipeline_there: whether there is a Pipeline object of that name; rows are
+ * looked up here. */
+int pipelines_version_check(struct pipelines_api *api, jval *old, jval *now, bool pipeline_there, struct err *err);
 int pipelines_pipeline_delete(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct err *err);
 int pipelines_version_delete(struct pipelines_api *api, const struct ctx *ctx, const char *id, struct err *err);
 const char *pipelines_run_namespace(const struct pipelines_api *api); /* where their objects are */

@@ -165,6 +165,52 @@ int pipelines_version_apply(struct pipelines_api *api, const struct ctx *ctx, co
     return edit(api, ctx, version_edit_job, id, v.name, spec, err);
 }
 
+static int refuse(struct err *err, const char *text)
+{
+    ERR(cause);
+    err_move(&cause, err);
+    return err_set(err, ERR_BAD_REQUEST, "%s%s", text, err_text(&cause));
+}
+
+static int check_parent(struct pipelines_api *api, jval *spec, struct err *err)
+{
+    PIPELINE(p);
+    ERR(e);
+    if (find_parent(api, spec, &p, &e) == 0)
+        return 0;
+    if (e.code != ERR_NOT_FOUND)
+        return err_move(err, &e);
+    return err_set(err, ERR_BAD_REQUEST,
+                   "The spec.pipelineName doesn't map to an existing Pipeline object: there is no pipeline %s",
+                   jv_str_or(jv_get(spec, "pipelineName"), ""));
+}
+
+static int check_unchanged(jval *old, jval *now, struct err *err)
+{
+    static const char *const fixed[] = {"pipelineSpec", "platformSpec"};
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+        if (!jv_equal(jv_get(old, fixed[i]), jv_get(now, fixed[i])))
+            return err_set(
+                err, ERR_BAD_REQUEST,
+                "Pipeline spec is immutable: spec.%s cannot be changed, make another version (displayName and tags can)",
+                fixed[i]);
+    return 0;
+}
+
+int pipelines_version_check(struct pipelines_api *api, jval *old, jval *now, bool pipeline_there, struct err *err)
+{
+    PACKAGE(package);
+    if (old)
+        return check_unchanged(old, now, err);
+    if (!jv_is(jv_get(now, "pipelineSpec"), J_OBJECT) || str_empty(jv_str(jv_get(now, "pipelineName"))))
+        return 0; /* the schema says it better */
+    if (!pipeline_there && check_parent(api, now, err) < 0)
+        return -1;
+    if (package_from_json(now, &package, err) < 0)
+        return refuse(err, "The pipeline spec is invalid: ");
+    return 0;
+}
+
 static int version_delete_job(struct db *db, void *arg, struct err *err)
 {
     ERR(e);

@@ -5,6 +5,7 @@
 
 #include "kube/object.h"
 #include "pipelines/mirror/kind.h"
+#include "pipelines/mirror/mirror.h"
 #include "pipelines/store/catalog.h"
 #include "pipelines/store/store.h"
 
@@ -187,3 +188,16 @@ const struct mirrored_kind MIRRORED_VERSIONS = {
     .adopt = adopt_version,
     .remove = pipelines_version_delete,
 };
+
+int mirror_check_version(struct kube *kube, struct pipelines_api *api, const struct ctx *ctx, jval *old, jval *now,
+                         struct err *err)
+{
+    ERR(e);
+    jval *spec = jv_get(now, "spec");
+    const char *parent = jv_str_or(jv_get(spec, "pipelineName"), "");
+    bool asks = !old && !str_empty(parent) && is_subdomain(parent);
+    JSON_REF(pipeline) = asks ? kube_get(kube, ctx, &MIRRORED_PIPELINES.res, obj_namespace(now), parent, NULL, &e) : NULL;
+    if (asks && !pipeline && e.code != ERR_NOT_FOUND)
+        return err_move(err, &e);
+    return pipelines_version_check(api, old ? jv_get(old, "spec") : NULL, spec, pipeline != NULL, err);
+}

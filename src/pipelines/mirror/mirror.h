@@ -28,6 +28,10 @@ struct mirror *mirror_start(const struct mirror_config *cfg, struct err *err);
 /* Ends the turns that are being made, and watches no more; being notified is still fine. Before the kube goes away. */
 void mirror_halt(struct mirror *m); /* NULL is fine */
 void mirror_stop(struct mirror *m); /* halts and frees; NULL is fine */
+/* What an admission webhook would say of an object of kind PipelineVersion; for whoever runs the API server in this process. old:
+ * NULL when it is made. */
+int mirror_check_version(struct kube *kube, struct pipelines_api *api, const struct ctx *ctx, jval *old, jval *now,
+                         struct err *err);
 enum mirror_kind { MIRROR_RECURRING_RUN, MIRROR_PIPELINE, MIRROR_VERSION, MIRROR_KINDS };
 /* A row was made, changed or deleted. Cheap; NULL is fine. */
 void mirror_notify(struct mirror *m, enum mirror_kind kind, const char *id);
