@@ -62,4 +62,11 @@ int agent_send_outputs(const struct launch_task *t, const struct launch_result *
 int agent_send_log(const struct launch_task *t, struct err *err);
 int agent_send_result(const struct launch_task *t, const char *path, struct err *err);
 
+/* ---- models.c: a container image that another container reads -------------------------------------------------- */
+
+#define IMAGE_MODELS "/models"
+/* "check": exit code 0 when there is something in models. "serve": leaves a link to models as seen from the pod's other processes
+ * at dir/models, and stays until SIGTERM. "ready": 0 when that link leads to something. Errors go to standard error. */
+int agent_models(const char *what, const char *models, const char *dir);
+
 #endif

@@ -7,11 +7,13 @@
 static const char usage[] =
     "usage: tidemill-agent launch [--dir DIR | --task DIR]\n"
     "       tidemill-agent install DIR\n"
+    "       tidemill-agent models check | models serve DIR | models ready DIR\n"
     "       tidemill-agent version\n"
     "\n"
     "Runs one step of a pipeline inside its container. The engine leaves the task in DIR (default " LAUNCH_DIR ")\n"
     "and reads the result from there; with --task it is another directory that holds the task. install leaves a copy of this "
-    "program in a volume. Nobody needs to call these by hand.\n";
+    "program in a volume.\n"
+    "models stands beside a step and lets it see the image that it runs in. Nobody needs to call these by hand.\n";
 
 int main(int argc, char **argv)
 {
@@ -27,6 +29,10 @@ int main(int argc, char **argv)
         return agent_launch(LAUNCH_DIR, LAUNCH_DIR);
     if (argc == 3 && strcmp(argv[1], "install") == 0)
         return agent_install(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "models") == 0 && strcmp(argv[2], "check") == 0)
+        return agent_models(argv[2], IMAGE_MODELS, NULL);
+    if (argc == 4 && strcmp(argv[1], "models") == 0 && (strcmp(argv[2], "serve") == 0 || strcmp(argv[2], "ready") == 0))
+        return agent_models(argv[2], IMAGE_MODELS, argv[3]);
     if (argc == 4 && strcmp(argv[1], "launch") == 0 && strcmp(argv[2], "--dir") == 0)
         return agent_launch(argv[3], argv[3]);
     if (argc == 4 && strcmp(argv[1], "launch") == 0 && strcmp(argv[2], "--task") == 0)

@@ -438,6 +438,8 @@ static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
             .n_mounts = x.n_mounts,
             .secrets = x.secrets,
             .n_secrets = x.n_secrets,
+            .images = x.images,
+            .n_images = x.n_images,
         };
         FAULT("engine.pod.before");
         rc = e->rt.start(e->rt.self, ctx, &t, err);

@@ -288,16 +288,31 @@ static void add_mount(struct execution *x, char *host, char *container, bool rea
     x->mounts[x->n_mounts++] = (struct task_mount){host, container, read_only, is_file};
 }
 
+/* An artifact that is a container image: its path is /oci/<name>/models. */
+static int add_image(struct execution *x, const struct art *a, struct err *err)
+{
+    const char *reference = a->a.uri + strlen("oci://");
+    if (!*reference)
+        return err_set(err, ERR_INVALID, "the input artifact %s names no container image", a->a.uri);
+    for (size_t k = 0; k < x->n_images; k++)
+        if (str_eq(x->images[k].reference, reference))
+            return 0;
+    x->images = xreallocarray(x->images, x->n_images + 1, sizeof *x->images);
+    x->images[x->n_images++] = (struct task_image){xstrdup(reference), artifact_path(a)};
+    return 0;
+}
+
 static int mount_inputs(struct inst *i, struct execution *x, struct err *err)
 {
     for (int k = 0; k < i->c->n_in_artifacts; k++) {
         const struct artlist *l = i->in_artifacts[k];
         for (int n = 0; l && n < l->n; n++) {
             ERR(e);
-            if (str_starts(l->v[n]->a.uri, "oci://"))
-                return err_set(err, ERR_INVALID,
-                               "input artifact \"%s\" is the container image %s; images as inputs are not served yet",
-                               i->c->in_artifacts[k].key, l->v[n]->a.uri);
+            if (str_starts(l->v[n]->a.uri, "oci://")) {
+                if (add_image(x, l->v[n], err) < 0)
+                    return -1;
+                continue;
+            }
             if (!live_is_mounted(i->live, l->v[n]->a.uri)) {
                 if (stores_bring(i, x, l->v[n], err) < 0)
                     return -1;
@@ -492,6 +507,11 @@ void execution_clear(struct execution *x)
         free(x->secrets[k].path);
     }
     free(x->secrets);
+    for (size_t k = 0; k < x->n_images; k++) {
+        free(x->images[k].reference);
+        free(x->images[k].path);
+    }
+    free(x->images);
     strlist_free(&x->stores);
     *x = (struct execution){0};
 }

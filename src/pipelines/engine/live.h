@@ -182,6 +182,8 @@ struct execution {
     size_t n_mounts;
     struct task_secret *secrets; /* with keys of stores that are not mounted */
     size_t n_secrets;
+    struct task_image *images; /* whose files are inputs */
+    size_t n_images;
     struct strlist stores; /* what tells the task's stores apart, by their number */
 };
 int execution_make(struct inst *i, struct execution *out, struct err *err);

@@ -27,14 +27,18 @@ static int name_of(struct pod_build *b, jval *entry, const char *ref, const char
     return 1;
 }
 
-typedef int entry_fn(struct pod_build *b, jval *entry);
-static int each(struct pod_build *b, jval *list, entry_fn *fn)
+int pod_each(struct pod_build *b, jval *config, const char *name, int (*fn)(struct pod_build *b, jval *entry))
 {
+    jval *list = jv_get(config, name), *v;
+    if (jv_present(list) && !jv_is(list, J_ARRAY))
+        return bad(b, "%s must be a list, got %s", name, jtype_name(jv_type(list)));
     struct jiter it = jv_iter(list);
-    jval *v;
-    while (jv_is(list, J_ARRAY) && jv_next(&it, NULL, &v))
+    for (size_t k = 0; jv_present(list) && jv_next(&it, NULL, &v); k++) {
+        if (!jv_is(v, J_OBJECT))
+            return bad(b, "%s[%zu] must be an object, got %s", name, k, jtype_name(jv_type(v)));
         if (fn(b, v) < 0)
             return -1;
+    }
     return 0;
 }
 
@@ -252,7 +256,7 @@ static int toleration(struct pod_build *b, jval *e)
         return add_toleration(b, e);
     if (jv_is(json, J_NULL))
         return 0;
-    return jv_is(json, J_ARRAY) ? each(b, json, add_toleration) : add_toleration(b, json);
+    return jv_is(json, J_ARRAY) ? pod_each(b, e, "tolerationJson", add_toleration) : add_toleration(b, json);
 }
 
 static int pull_secret(struct pod_build *b, jval *e)
@@ -324,18 +328,17 @@ static void user_metadata(struct pod_build *b, jval *v)
 int pod_apply_config(struct pod_build *b, jval *config)
 {
     user_metadata(b, jv_get(config, "podMetadata"));
-    if (each(b, jv_get(config, "secretAsVolume"), secret_volume) < 0 || each(b, jv_get(config, "secretAsEnv"), secret_env) < 0 ||
-        each(b, jv_get(config, "configMapAsVolume"), config_map_volume) < 0 ||
-        each(b, jv_get(config, "configMapAsEnv"), config_map_env) < 0 ||
-        each(b, jv_get(config, "fieldPathAsEnv"), field_env) < 0 || each(b, jv_get(config, "pvcMount"), claim) < 0 ||
-        each(b, jv_get(config, "emptyDirMounts"), empty_dir) < 0 ||
-        each(b, jv_get(config, "genericEphemeralVolume"), ephemeral) < 0 ||
+    if (pod_each(b, config, "secretAsVolume", secret_volume) < 0 || pod_each(b, config, "secretAsEnv", secret_env) < 0 ||
+        pod_each(b, config, "configMapAsVolume", config_map_volume) < 0 ||
+        pod_each(b, config, "configMapAsEnv", config_map_env) < 0 || pod_each(b, config, "fieldPathAsEnv", field_env) < 0 ||
+        pod_each(b, config, "pvcMount", claim) < 0 || pod_each(b, config, "emptyDirMounts", empty_dir) < 0 ||
+        pod_each(b, config, "genericEphemeralVolume", ephemeral) < 0 ||
         shared_memory(b, jv_get(config, "enabledSharedMemory")) < 0 || node_selector(b, jv_get(config, "nodeSelector")) < 0 ||
-        each(b, jv_get(config, "tolerations"), toleration) < 0 || pod_apply_affinity(b, config) < 0 ||
-        each(b, jv_get(config, "imagePullSecret"), pull_secret) < 0 || pull_policy(b, jv_get(config, "imagePullPolicy")) < 0 ||
+        pod_each(b, config, "tolerations", toleration) < 0 || pod_apply_affinity(b, config) < 0 ||
+        pod_each(b, config, "imagePullSecret", pull_secret) < 0 || pull_policy(b, jv_get(config, "imagePullPolicy")) < 0 ||
         security(b, jv_get(config, "securityContext")) < 0)
         return -1;
-    if (pod_apply_init_containers(b, jv_get(config, "initContainers")) < 0) /* fields: any kind: this is the platform spec's */
+    if (pod_apply_init_containers(b, config) < 0)
         return -1;
     return deadline(b, jv_get(config, "activeDeadlineSeconds"));
 }

@@ -129,14 +129,7 @@ static int pod_affinity(struct pod_build *b, jval *e)
 
 int pod_apply_affinity(struct pod_build *b, jval *config)
 {
-    jval *nodes = jv_get(config, "nodeAffinity"), *pods = jv_get(config, "podAffinity");
-    for (size_t i = 0; i < jv_len(nodes); i++)
-        if (node_affinity(b, jv_at(nodes, i)) < 0)
-            return -1;
-    for (size_t i = 0; i < jv_len(pods); i++)
-        if (pod_affinity(b, jv_at(pods, i)) < 0)
-            return -1;
-    return 0;
+    return pod_each(b, config, "nodeAffinity", node_affinity) < 0 ? -1 : pod_each(b, config, "podAffinity", pod_affinity);
 }
 
 /* ---- init containers ----------------------------------------------------------------------------------------------- */
@@ -152,7 +145,7 @@ static bool name_is_taken(struct pod_build *b, const char *name)
 
 static void put_env(struct pod_build *b, jmval *c, jval *env)
 {
-    for (size_t i = 0; i < jv_len(env); i++) {
+    for (size_t i = 0; jv_is(env, J_ARRAY) && i < jv_len(env); i++) {
         jmval *v = push_obj(b, container_make_env(b->m, c));
         const char *value = env_var_value(jv_at(env, i));
         env_var_set_name(b->m, v, jv_str_or(jv_get(jv_at(env, i), "name"), ""));
@@ -207,10 +200,7 @@ static int init_container(struct pod_build *b, jval *e)
     return put_mounts(b, c, container_volume_mounts(e), name);
 }
 
-int pod_apply_init_containers(struct pod_build *b, jval *list)
+int pod_apply_init_containers(struct pod_build *b, jval *config)
 {
-    for (size_t i = 0; i < jv_len(list); i++)
-        if (init_container(b, jv_at(list, i)) < 0)
-            return -1;
-    return 0;
+    return pod_each(b, config, "initContainers", init_container); /* fields: any kind: this is the platform spec's */
 }

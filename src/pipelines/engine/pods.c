@@ -1,5 +1,6 @@
 #include "pipelines/engine/pods.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +13,10 @@
 #define TAIL_MAX (64u << 10)
 #define LOG_MAX  (16u << 20) /* of a whole log */
 
+enum { VOLUMES_UNKNOWN, VOLUMES_KNOWN, VOLUMES_NOT_KNOWN };
 struct pods {
     struct kube *kube;
+    atomic_int image_volumes; /* whether the API server knows them: asked when the first task needs them */
     struct pod_place place;
     struct informer *informer;
 };
@@ -28,11 +31,40 @@ void attempt_view_clear(struct attempt_view *v)
 
 /* ---- starting and stopping ------------------------------------------------------------------------------------ */
 
+/* An API server that does not know image volumes takes the pod without them, and its step would miss its model: the pod is made
+ * for show first. 1: they can be used, 0: they cannot. */
+static int ask_for_image_volumes(struct pods *p, const struct ctx *ctx, const struct task_start *t, struct err *err)
+{
+    int known = atomic_load(&p->image_volumes);
+    if (known != VOLUMES_UNKNOWN)
+        return known == VOLUMES_KNOWN;
+    ERR(e);
+    JSON_REF(pod) = pod_make(t, &p->place, err);
+    if (!pod)
+        return -1;
+    const struct kube_opts show = {.dry_run = true};
+    JSON_REF(made) = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), &show, &e);
+    if (!made && e.code == ERR_EXISTS)
+        return 1; /* it was made before, one way or the other */
+    if (!made)
+        return e.code == ERR_INVALID ? 0 : err_move(err, &e); /* whatever is wrong with it is told when it is made */
+    bool kept = pod_kept_images(json_root(made), t->n_images);
+    atomic_store(&p->image_volumes, kept ? VOLUMES_KNOWN : VOLUMES_NOT_KNOWN);
+    return kept;
+}
+
 static int start(void *self, const struct ctx *ctx, const struct task_start *t, struct err *err)
 {
     struct pods *p = self;
+    struct pod_place place = p->place;
+    if (t->n_images > 0) {
+        int known = ask_for_image_volumes(p, ctx, t, err);
+        if (known < 0)
+            return -1;
+        place.side_cars = !known;
+    }
     ERR(e);
-    JSON_REF(pod) = pod_make(t, &p->place, err);
+    JSON_REF(pod) = pod_make(t, &place, err);
     if (!pod)
         return -1;
     JSON_REF(made) = kube_create(p->kube, ctx, &KUBE_PODS, t->ns, json_root(pod), NULL, &e);
@@ -126,12 +158,25 @@ static jval *main_status(jval *status)
     return NULL;
 }
 
+/* Of a pod that has not started: the container that holds it up. While init containers run that is one of them. */
+static jval *waits_in(jval *status)
+{
+    jval *list = pod_status_init_container_statuses(status);
+    for (size_t k = 0; k < jv_len(list); k++) {
+        jval *waiting = container_state_waiting(container_status_state(jv_at(list, k)));
+        const char *reason = container_state_waiting_reason(waiting);
+        if (!str_empty(reason) && !str_eq(reason, "PodInitializing"))
+            return waiting;
+    }
+    return container_state_waiting(container_status_state(main_status(status)));
+}
+
 static void view_of(const struct pods *p, jval *pod, struct attempt_view *v)
 {
     jval *status = pod_status(pod);
     const char *phase = pod_status_phase(status);
     jval *state = container_status_state(main_status(status));
-    jval *ended = container_state_terminated(state), *waiting = container_state_waiting(state);
+    jval *ended = container_state_terminated(state);
     v->exit_code = -1;
     v->pod_uid = copy_or_null(obj_uid(pod));
     v->deleting = obj_deleting(pod);
@@ -149,6 +194,7 @@ static void view_of(const struct pods *p, jval *pod, struct attempt_view *v)
         return;
     }
     v->phase = container_state_running(state) || ended ? ATTEMPT_RUNNING : ATTEMPT_PENDING;
+    jval *waiting = v->phase == ATTEMPT_PENDING ? waits_in(status) : NULL;
     v->reason = copy_or_null(container_state_waiting_reason(waiting));
     v->message = copy_or_null(container_state_waiting_message(waiting));
     v->hopeless = is_hopeless(v->reason) || (str_eq(v->reason, "ImagePullBackOff") && is_no_image(v->message));

@@ -16,6 +16,7 @@ struct pod_place {
      * namespace of the pods whose volume is root here. */
     const char *claim, *root;
     const char *artifacts; /* without a claim: the artifact store's directory, mounted once and in parts; NULL: there is none */
+    bool side_cars;        /* images as inputs are side-cars, for the API server knows no image volumes */
     int64_t image_patience_ns; /* how long a registry may be out of order before a pod is given up */
 };
 struct pods;

@@ -87,12 +87,25 @@ static int own_mount(struct pod_build *b, const char *name, const char *host, co
     return 0;
 }
 
-static void drop_privileges(struct jm *m, jmval *c)
+void pod_drop_privileges(struct jm *m, jmval *c)
 {
     jmval *sc = container_make_security_context(m, c);
     security_context_set_allow_privilege_escalation(m, sc, false);
     jm_push(capabilities_make_drop(m, security_context_make_capabilities(m, sc)), jm_str(m, "ALL"));
     seccomp_profile_set_type(m, security_context_make_seccomp_profile(m, sc), "RuntimeDefault");
+}
+
+void pod_mount_agent(struct pod_build *b, jmval *c)
+{
+    if (!b->place->agent_image && !b->place->agent_path)
+        return;
+    jmval *v = jm_obj(b->m);
+    volume_mount_set_name(b->m, v, "tidemill-agent");
+    volume_mount_set_mount_path(b->m, v, LAUNCH_AGENT);
+    if (b->place->agent_image)
+        volume_mount_set_sub_path(b->m, v, "tidemill-agent");
+    volume_mount_set_read_only(b->m, v, true);
+    jm_push(container_make_volume_mounts(b->m, c), v);
 }
 
 /* An init container leaves the agent in a volume that the main one sees. */
@@ -109,7 +122,7 @@ static void copy_agent(struct pod_build *b)
     volume_mount_set_name(m, mount, "tidemill-agent");
     volume_mount_set_mount_path(m, mount, AGENT_VOLUME_PATH);
     jm_push(container_make_volume_mounts(m, c), mount);
-    drop_privileges(m, c);
+    pod_drop_privileges(m, c);
     jm_push(pod_spec_make_init_containers(m, b->spec), c);
     pod_mount(b, "tidemill-agent", LAUNCH_AGENT, "tidemill-agent", true);
 }
@@ -226,7 +239,7 @@ static void container(struct pod_build *b)
     if (jv_len(b->t->resources) > 0)
         container_set_resources(b->m, b->main, jm_val(b->m, b->t->resources));
     env(b);
-    drop_privileges(b->m, b->main);
+    pod_drop_privileges(b->m, b->main);
 }
 
 /* Ours win over the user's. */
@@ -270,6 +283,7 @@ struct json *pod_make(const struct task_start *t, const struct pod_place *place,
     if (mounts(&b) < 0)
         return NULL;
     secrets(&b);
+    pod_images(&b);
     if (t->kubernetes && pod_apply_config(&b, t->kubernetes) < 0)
         return NULL;
     system_metadata(&b);

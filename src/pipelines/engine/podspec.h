@@ -20,10 +20,18 @@ struct pod_build {
 /* A volume with this name, once; NULL when it is there already. */
 jmval *pod_volume(struct pod_build *b, const char *name);
 void pod_mount(struct pod_build *b, const char *volume, const char *path, const char *sub_path, bool read_only);
+void pod_mount_agent(struct pod_build *b, jmval *container); /* for a container that runs it beside the main one */
+void pod_drop_privileges(struct jm *m, jmval *container);
+/* podimage.c: lets the main container see the task's images. */
+void pod_images(struct pod_build *b);
+/* Whether the API server kept all n image volumes of a pod: one that does not know them leaves them out without a word. */
+bool pod_kept_images(jval *pod, size_t n);
 /* Applies the task's KubernetesExecutorConfig (references already replaced by values). */
 int pod_apply_config(struct pod_build *b, jval *config);
+/* Calls fn for the entries of one of the configuration's lists; that it is one, and they are objects, is checked here alone. */
+int pod_each(struct pod_build *b, jval *config, const char *name, int (*fn)(struct pod_build *b, jval *entry));
 /* podplace.c: parts of it. */
 int pod_apply_affinity(struct pod_build *b, jval *config);
-int pod_apply_init_containers(struct pod_build *b, jval *list);
+int pod_apply_init_containers(struct pod_build *b, jval *config);
 
 #endif

@@ -21,6 +21,11 @@ struct task_secret {
     char *name, *path;
 };
 
+/* A container image of which the container sees the directory /models. */
+struct task_image {
+    char *reference, *path;
+};
+
 /* Everything that an attempt needs. Owned by the engine, valid during the call. */
 struct task_start {
     const char *run_id, *run_name, *run_display_name, *task_id, *task_name;
@@ -39,6 +44,8 @@ struct task_start {
     size_t n_mounts;
     const struct task_secret *secrets;
     size_t n_secrets;
+    const struct task_image *images;
+    size_t n_images;
 };
 
 enum attempt_phase {

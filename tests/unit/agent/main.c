@@ -1,3 +1,3 @@
 #include "unit.h"
 
-UNIT_MAIN(RUN_GROUP(prelude), RUN_GROUP(launch))
+UNIT_MAIN(RUN_GROUP(prelude), RUN_GROUP(launch), RUN_GROUP(models))

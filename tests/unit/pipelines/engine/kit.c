@@ -74,6 +74,11 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
     k->last_task = buf_steal(&task, NULL);
     free(k->last_secret);
     k->last_secret = t->n_secrets ? xasprintf("%s %s", t->secrets[0].name, t->secrets[0].path) : NULL;
+    BUF(images);
+    for (size_t n = 0; n < t->n_images; n++)
+        buf_addf(&images, "%s %s\n", t->images[n].reference, t->images[n].path);
+    free(k->last_images);
+    k->last_images = xstrdup(buf_str(&images));
     free(k->last_kubernetes);
     k->last_kubernetes = t->kubernetes ? jv_text(t->kubernetes, JW_COMPACT | JW_SORTED) : NULL;
     strlist_free(&k->last_mounts);
@@ -255,6 +260,7 @@ void kit_close(struct kit *k)
     strlist_free(&k->order);
     free(k->last_input);
     free(k->last_argv);
+    free(k->last_images);
     free(k->last_kubernetes);
     free(k->last_task);
     free(k->last_secret);

@@ -49,6 +49,7 @@ struct kit {
     char *last_env;
     char *last_task;       /* its task file */
     char *last_secret;     /* "name path" of its first Secret; NULL: none */
+    char *last_images;     /* "reference path\n" of each */
     char *last_kubernetes; /* NULL: it has no configuration of its own */
 };
 

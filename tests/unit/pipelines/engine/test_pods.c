@@ -264,5 +264,214 @@ static void apart(void **state)
                                  "\"metadata.annotations['pipelines.tidemill.dev/task']\"}}"));
 }
 
-TEST_GROUP(pods, cmocka_unit_test(the_end), cmocka_unit_test(apart), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim),
-           cmocka_unit_test(unscheduled), cmocka_unit_test(images), cmocka_unit_test(pods_of_others))
+/* ---- platform configuration ------------------------------------------------------------------------------------ */
+
+/* What cannot be meant is refused, with the place: nothing is dropped in silence. */
+static void bad_configuration(void **state)
+{
+    static const struct {
+        const char *config, *error;
+    } cases[] = {
+        {"{\"secretAsEnv\":\"keys\"}", "secretAsEnv must be a list, got string"},
+        {"{\"secretAsVolume\":[\"keys\"]}", "secretAsVolume[0] must be an object, got string"},
+        {"{\"configMapAsEnv\":[{},3]}", "configMapAsEnv[1] must be an object, got number"},
+        {"{\"configMapAsVolume\":[null]}", "configMapAsVolume[0] must be an object, got null"},
+        {"{\"fieldPathAsEnv\":{}}", "fieldPathAsEnv must be a list, got object"},
+        {"{\"pvcMount\":[[]]}", "pvcMount[0] must be an object, got array"},
+        {"{\"emptyDirMounts\":[true]}", "emptyDirMounts[0] must be an object, got boolean"},
+        {"{\"genericEphemeralVolume\":[1]}", "genericEphemeralVolume[0] must be an object"},
+        {"{\"tolerations\":[\"x\"]}", "tolerations[0] must be an object"},
+        {"{\"tolerations\":[{\"tolerationJson\":\"x\"}]}", "a toleration must be an object, got string"},
+        {"{\"tolerations\":[{\"tolerationJson\":[{},\"x\"]}]}", "tolerationJson[1] must be an object, got string"},
+        {"{\"nodeAffinity\":\"zone\"}", "nodeAffinity must be a list, got string"},
+        {"{\"nodeAffinity\":[{\"nodeAffinityJson\":[]}]}", "nodeAffinityJson must be a node affinity, got array"},
+        {"{\"podAffinity\":[\"x\"]}", "podAffinity[0] must be an object"},
+        {"{\"podAffinity\":[{}]}", "podAffinity needs a topologyKey"},
+        {"{\"imagePullSecret\":[\"x\"]}", "imagePullSecret[0] must be an object"},
+        {"{\"imagePullSecret\":[{\"secretNameParameter\":\"\"}]}", "secretNameParameter must be a name, got \"\""},
+        {"{\"imagePullPolicy\":\"Sometimes\"}", "imagePullPolicy must be Always, Never or IfNotPresent, got \"Sometimes\""},
+        {"{\"nodeSelector\":{\"nodeSelectorJson\":\"x\"}}", "nodeSelector must be an object of labels, got string"},
+        {"{\"securityContext\":{\"runAsUser\":\"0\",\"runAsNonRoot\":true}}", "runAsUser 0 and runAsNonRoot"},
+        {"{\"initContainers\":[\"x\"]}", "initContainers[0] must be an object"},
+        {"{\"initContainers\":[{\"name\":\"main\",\"image\":\"i\"}]}", "the name \"main\" of an init container is taken"},
+        {"{\"initContainers\":[{\"name\":\"kfp-launcher\",\"image\":\"i\"}]}", "the name \"kfp-launcher\""},
+        {"{\"initContainers\":[{\"name\":\"a\",\"image\":\"i\",\"restartPolicy\":\"Never\"}]}",
+         "restartPolicy may be Always only"},
+        {"{\"initContainers\":[{\"name\":\"a\",\"image\":\"i\",\"volumeMounts\":[{\"volumeName\":\"v\",\"mountPath\":\"x\"}]}]}",
+         "a mount needs a volumeName and an absolute mountPath"},
+        {"{\"secretAsVolume\":[{\"secretName\":\"s\"}]}", "secret s has no mountPath"},
+        {"{\"secretAsEnv\":[{\"secretName\":\"s\",\"keyToEnv\":[{}]}]}", "an environment variable from s needs a key and envVar"},
+        {"{\"pvcMount\":[{\"constant\":\"c\"}]}", "volume claim c has no mountPath"},
+        {"{\"emptyDirMounts\":[{\"volumeName\":\"v\"}]}", "emptyDirMounts needs volumeName and mountPath"},
+        {"{\"activeDeadlineSeconds\":-1}", "activeDeadlineSeconds must not be negative"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ERR(e);
+        JSON_REF(config) = json_parse_str(cases[i].config, &e);
+        assert_non_null(config);
+        const struct task_start t = {.run_id = RUN,
+                                     .run_name = "r",
+                                     .task_name = "t",
+                                     .ns = "ns",
+                                     .pod_name = "p",
+                                     .image = "i",
+                                     .task_dir = "/t",
+                                     .kubernetes = json_root(config)};
+        JSON_REF(pod) = pod_make(&t, &(struct pod_place){0}, &e);
+        if (pod || e.code != ERR_INVALID || !strstr(err_text(&e), cases[i].error))
+            fail_msg("%s: %s", cases[i].config, pod ? "accepted" : err_text(&e));
+    }
+}
+
+/* ---- container images as inputs -------------------------------------------------------------------------------- */
+
+/* An API server that leaves image volumes out without a word, as those before 1.35 do. */
+static struct json *forgetful_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns,
+                                     const char *name, jval *obj, const struct kube_opts *o, struct err *err);
+static struct forgetful {
+    struct kube face;
+    struct kube_ops ops;
+    struct kube *real;
+    bool forgets;
+    int shows;
+    enum err_code refuses;
+} server;
+
+static struct json *forgetful_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns,
+                                     const char *name, jval *obj, const struct kube_opts *o, struct err *err)
+{
+    if (!o || !o->dry_run)
+        return server.real->ops->create(server.real, ctx, res, ns, name, obj, o, err);
+    server.shows++;
+    if (server.refuses) {
+        err_set(err, server.refuses, "refused");
+        return NULL;
+    }
+    if (!server.forgets)
+        return json_from(obj);
+    JM(m, obj);
+    jm_del(jmv_get(jm_root(m), "spec"), "volumes");
+    return jm_freeze(m);
+}
+
+static struct task_image images_of_step[] = {{(char[]){"r.example/car:1"}, (char[]){"/oci/r.example_car:1/models"}}};
+static const struct task_start reads_an_image = {.run_id = RUN,
+                                                 .run_name = "r",
+                                                 .task_name = "t",
+                                                 .ns = "ns",
+                                                 .pod_name = "p",
+                                                 .image = "i",
+                                                 .task_dir = "/t",
+                                                 .images = images_of_step,
+                                                 .n_images = 1};
+
+/* Which way a step gets to see its image, and how often the API server was asked. */
+static void image_inputs(void **state)
+{
+    static const struct {
+        bool forgets;
+        enum err_code refuses;
+        int rc, shows; /* of two steps */
+        bool side_car;
+    } cases[] = {
+        {false, 0, 0, 1, false},          {true, 0, 0, 1, true},
+        {false, ERR_INVALID, 0, 2, true}, /* told by the pod itself, and asked again the next time */
+        {false, ERR_EXISTS, 0, 2, false}, {false, ERR_UNAVAILABLE, -1, 2, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fake_kube *f = fake_kube_new();
+        struct ctx ctx = ctx_background();
+        server = (struct forgetful){.real = fake_kube_face(f), .forgets = cases[i].forgets, .refuses = cases[i].refuses};
+        server.ops = (struct kube_ops){.create = forgetful_create};
+        server.face.ops = &server.ops;
+        struct pods *p = pods_new(&server.face, &clock_system, &(struct pod_place){.agent_path = "/agent"});
+        struct task_runtime rt = pods_runtime(p);
+        for (int n = 0; n < 2; n++) {
+            ERR(e);
+            struct task_start t = reads_an_image;
+            t.pod_name = n ? "q" : "p";
+            assert_int_equal(rt.start(rt.self, &ctx, &t, &e), cases[i].rc);
+        }
+        assert_int_equal(server.shows, cases[i].shows);
+        JSON_REF(pod) = fake_get(f, &KUBE_PODS, "ns", "q");
+        assert_true(!pod == (cases[i].rc < 0));
+        AUTOFREE char *text = pod ? jv_text(json_root(pod), JW_COMPACT) : NULL;
+        assert_true(!pod || !!strstr(text, "shareProcessNamespace") == cases[i].side_car);
+        assert_true(!pod || !!strstr(text, "\"image\":{\"reference\"") == !cases[i].side_car);
+        pods_free(p);
+        fake_kube_free(f);
+    }
+}
+
+static void shows(const struct pod_place *place, const char *const *parts, size_t n)
+{
+    ERR(e);
+    JSON_REF(pod) = pod_make(&reads_an_image, place, &e);
+    if (!pod)
+        fail_msg("%s", err_text(&e));
+    AUTOFREE char *text = jv_text(json_root(pod), JW_COMPACT);
+    for (size_t i = 0; i < n; i++)
+        if (!strstr(text, parts[i]))
+            fail_msg("%s is not in %s", parts[i], text);
+}
+
+static void image_volume(void **state)
+{
+    static const char *const parts[] = {
+        "{\"name\":\"oci-0\",\"image\":{\"reference\":\"r.example/car:1\"}}",
+        "{\"name\":\"oci-0\",\"mountPath\":\"/oci/r.example_car:1/models\",\"subPath\":\"models\",\"readOnly\":true}",
+    };
+    shows(&(struct pod_place){0}, parts, ARRAY_LEN(parts));
+}
+
+/* The side-car runs the agent, wherever that comes from; what it leaves is seen read-only. */
+static void image_side_car(void **state)
+{
+    static const char *const parts[] = {
+        "{\"name\":\"oci-0\",\"emptyDir\":{}}",
+        "{\"name\":\"oci-0\",\"mountPath\":\"/oci/r.example_car:1\",\"readOnly\":true}",
+        "\"command\":[\"/tidemill/agent\",\"models\",\"check\"]",
+        "\"command\":[\"/tidemill/agent\",\"models\",\"serve\",\"/oci/r.example_car:1\"]",
+        "\"restartPolicy\":\"Always\"",
+        "\"startupProbe\":{\"exec\":{\"command\":[\"/tidemill/agent\",\"models\",\"ready\",\"/oci/r.example_car:1\"]}",
+        "\"shareProcessNamespace\":true",
+    };
+    static const char *const from_image[] = {
+        "{\"name\":\"oci-0-check\",\"image\":\"r.example/car:1\",\"volumeMounts\":[{\"name\":\"tidemill-agent\",\"mountPath\":"
+        "\"/tidemill/agent\",\"subPath\":\"tidemill-agent\",\"readOnly\":true}]",
+    };
+    shows(&(struct pod_place){.side_cars = true}, parts, ARRAY_LEN(parts));
+    shows(&(struct pod_place){.side_cars = true, .agent_path = "/a"}, parts, ARRAY_LEN(parts));
+    shows(&(struct pod_place){.side_cars = true, .agent_image = "tidemill:1"}, from_image, ARRAY_LEN(from_image));
+}
+
+/* While init containers run, the one that cannot start says why the pod waits. */
+static void init_container_waits(void **state)
+{
+    struct fake_kube *f = fake_kube_new();
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    json_unref(fake_put(f, &KUBE_PODS,
+                        "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\"},\"status\":{\"phase\":\"Pending\","
+                        "\"initContainerStatuses\":[{\"name\":\"a\",\"state\":{\"terminated\":{\"exitCode\":0}}},"
+                        "{\"name\":\"oci-0-check\",\"state\":{\"waiting\":{\"reason\":\"ImagePullBackOff\",\"message\":"
+                        "\"manifest unknown\"}}}],\"containerStatuses\":[{\"name\":\"main\",\"state\":{\"waiting\":{"
+                        "\"reason\":\"PodInitializing\"}}}]}}"));
+    struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
+    struct task_runtime rt = pods_runtime(p);
+    struct attempt_view v;
+    assert_int_equal(pods_start(p, &ctx, &e), 0);
+    assert_int_equal(rt.observe(rt.self, &ctx, "ns", "p", &v, &e), 0);
+    assert_int_equal(v.phase, ATTEMPT_PENDING);
+    assert_true(v.hopeless);
+    assert_string_equal(v.reason, "ImagePullBackOff");
+    assert_string_equal(v.message, "manifest unknown");
+    attempt_view_clear(&v);
+    pods_free(p);
+    fake_kube_free(f);
+}
+
+TEST_GROUP(pods, cmocka_unit_test(bad_configuration), cmocka_unit_test(image_inputs), cmocka_unit_test(image_volume),
+           cmocka_unit_test(image_side_car), cmocka_unit_test(init_container_waits), cmocka_unit_test(the_end),
+           cmocka_unit_test(apart), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim), cmocka_unit_test(unscheduled),
+           cmocka_unit_test(images), cmocka_unit_test(pods_of_others))
