@@ -157,8 +157,7 @@ int cache_lookup(struct inst *i, struct db *db, struct err *err)
         drop_outputs(i);
         return 0;
     }
-    free(i->row.outputs);
-    i->row.outputs = TAKE(outputs);
+    inst_set_outputs(i, TAKE(outputs));
     i->row.cached_from = from;
     return 1;
 }

@@ -147,6 +147,7 @@ struct art *art_make(struct inst *i, int64_t id, const char *name, const char *t
         l->new_arts = xreallocarray(l->new_arts, l->cap_new_arts, sizeof(struct art *));
     }
     l->new_arts[l->n_new_arts++] = art_ref(a);
+    l->values_len += strlen(a->a.metadata);
     live_add_art(l, a);
     return a;
 }
@@ -239,9 +240,8 @@ int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_re
         forget_outputs(i);
         return -1;
     }
-    free(i->row.outputs);
-    i->row.outputs = values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts, i->c->n_out_artifacts,
-                                 i->out_artifacts);
+    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
+                                    i->c->n_out_artifacts, i->out_artifacts));
     return 0;
 }
 

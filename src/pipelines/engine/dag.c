@@ -84,6 +84,11 @@ static int make_kids(struct pass *p, struct inst *dag)
 
 static int open_dag(struct pass *p, struct inst *dag)
 {
+    ERR(e);
+    if (limit_tasks(p->l, (size_t)dag->c->n_tasks, &e) < 0) {
+        inst_move(dag, TASK_FAILED, p->now, RPC_INVALID_ARGUMENT, err_text(&e));
+        return 0;
+    }
     inst_move(dag, TASK_RUNNING, p->now, 0, NULL);
     return make_kids(p, dag);
 }
@@ -205,7 +210,7 @@ static int open_loop(struct pass *p, struct inst *loop)
 {
     ERR(e);
     int n = resolve_items(loop, &e);
-    if (n < 0) {
+    if (n < 0 || limit_tasks(p->l, (size_t)n, &e) < 0) {
         inst_move(loop, TASK_FAILED, p->now, RPC_INVALID_ARGUMENT, err_text(&e));
         return 0;
     }
@@ -245,7 +250,7 @@ static int begin(struct pass *p, struct inst *i)
 static int skip(struct pass *p, struct inst *i)
 {
     inst_move(i, TASK_SKIPPED, p->now, 0, NULL);
-    if (i->is_loop || i->c->kind != IR_DAG)
+    if (i->is_loop || i->c->kind != IR_DAG || limit_tasks(p->l, (size_t)i->c->n_tasks, NULL) < 0)
         return 0;
     if (make_kids(p, i) < 0)
         return -1;
@@ -296,13 +301,17 @@ static const struct inst *first_bad(const struct inst *i, enum task_state s)
 
 static void finish_group(struct pass *p, struct inst *i)
 {
+    ERR(e);
+    if (limit_run_values(p->l, &e) < 0) {
+        inst_move(i, TASK_FAILED, p->now, RPC_INVALID_ARGUMENT, err_text(&e));
+        return;
+    }
     if (i->is_loop)
         collect_loop(i);
     else
         collect_dag(i);
-    free(i->row.outputs);
-    i->row.outputs = values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts, i->c->n_out_artifacts,
-                                 i->out_artifacts);
+    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
+                                    i->c->n_out_artifacts, i->out_artifacts));
     const struct inst *failed = first_bad(i, TASK_FAILED), *canceled = first_bad(i, TASK_CANCELED);
     if (failed) {
         /* Groups pass the message of the task that failed on as it is, with its path, not one prefix a level. */

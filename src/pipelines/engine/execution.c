@@ -164,7 +164,9 @@ static bool input_present(void *self, const char *input)
 static int add_args(struct scope *sc, const struct tmpl_scope *ts, const struct tmpl_arg *v, int n, struct launch_task *t,
                     struct err *err)
 {
+    size_t len = 0;
     for (int k = 0; k < n; k++) {
+        size_t before = t->argv.n;
         bool whole = v[k].kind == TMPL_STRING && v[k].string.n == 1 && v[k].string.segs[0].kind == TMPL_INPUT;
         if (whole && t->executor_input_at < 0) {
             t->executor_input_at = (int)t->argv.n;
@@ -172,6 +174,10 @@ static int add_args(struct scope *sc, const struct tmpl_scope *ts, const struct 
         } else if (tmpl_arg_eval(&v[k], ts, &t->argv, err) < 0) {
             return -1;
         }
+        for (; before < t->argv.n; before++)
+            len += strlen(t->argv.v[before]);
+        if (len > TMPL_TEXT_MAX)
+            return tmpl_too_long(err);
     }
     return 0;
 }
@@ -228,10 +234,13 @@ static int make_env(const struct scope *sc, const struct tmpl_scope *ts, struct 
     JM_NEW(m);
     jmval *list = jm_arr(m);
     jm_set_root(m, list);
+    size_t len = 0;
     for (int n = 0; n < k->n_env; n++) {
         BUF(b);
         if (tmpl_eval(&k->env[n].value, ts, &b, err) < 0)
             return -1;
+        if ((len += b.len) > TMPL_TEXT_MAX)
+            return tmpl_too_long(err);
         jmval *e = jm_obj(m);
         jm_put(m, e, "name", jm_str(m, k->env[n].name));
         jm_put(m, e, "value", jm_str(m, buf_str(&b)));

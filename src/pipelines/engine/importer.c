@@ -21,33 +21,46 @@ static int import_value(void *self, const struct tmpl_seg *seg, struct buf *out,
 
 static bool nothing(void *self, const char *input) { return false; }
 
-static int expand(struct inst *i, const char *s, size_t n, struct buf *out, struct err *err)
+/* The metadata of one import: what its texts have come to so far is bounded. */
+struct expansion {
+    struct inst *i;
+    size_t len;
+};
+
+static int expand(struct expansion *x, const char *s, size_t n, struct buf *out, struct err *err)
 {
     ARENA(a);
     struct tmpl t;
-    struct tmpl_scope sc = {.self = i, .value = import_value, .present = nothing};
-    return tmpl_parse(&a, s, n, &t, err) < 0 ? -1 : tmpl_eval(&t, &sc, out, err);
+    struct tmpl_scope sc = {.self = x->i, .value = import_value, .present = nothing};
+    if (tmpl_parse(&a, s, n, &t, err) < 0 || tmpl_eval(&t, &sc, out, err) < 0)
+        return -1;
+    x->len += out->len;
+    return x->len <= TMPL_TEXT_MAX ? 0 : tmpl_too_long(err);
 }
 
 /* A string that is one placeholder of an input becomes the input's value, with its type; others become text. */
-static jval *whole_input(struct inst *i, const char *s, size_t n)
+static struct json *whole_input(const struct inst *i, const char *s, size_t n)
 {
     ARENA(a);
     struct tmpl t;
     if (tmpl_parse(&a, s, n, &t, NULL) < 0 || t.n != 1 || t.segs[0].kind != TMPL_IN_PARAM)
         return NULL;
     int at = ir_param_at(i->c->in_params, i->c->n_in_params, t.segs[0].key);
-    return at == IR_NONE || !i->in_params[at] ? NULL : json_root(i->in_params[at]);
+    return at == IR_NONE ? NULL : i->in_params[at];
 }
 
-static jmval *expand_json(struct inst *i, struct jm *m, jval *v, struct err *err)
+static jmval *expand_json(struct expansion *x, struct jm *m, jval *v, struct err *err)
 {
     if (jv_is(v, J_STRING)) {
-        jval *whole = whole_input(i, jv_str(v), jv_len(v));
+        const struct json *whole = whole_input(x->i, jv_str(v), jv_len(v));
         BUF(b);
+        if (whole && (x->len += json_mem(whole)) > TMPL_TEXT_MAX) {
+            tmpl_too_long(err);
+            return NULL;
+        }
         if (whole)
-            return jm_val(m, whole);
-        return expand(i, jv_str(v), jv_len(v), &b, err) < 0 ? NULL : jm_strn(m, buf_str(&b), b.len);
+            return jm_val(m, json_root(whole));
+        return expand(x, jv_str(v), jv_len(v), &b, err) < 0 ? NULL : jm_strn(m, buf_str(&b), b.len);
     }
     if (!jv_is(v, J_ARRAY) && !jv_is(v, J_OBJECT))
         return jm_val(m, v);
@@ -55,13 +68,13 @@ static jmval *expand_json(struct inst *i, struct jm *m, jval *v, struct err *err
     jmval *out = obj ? jm_obj(m) : jm_arr(m);
     struct jiter it = jv_iter(v);
     const char *key;
-    jval *x;
-    while (jv_next(&it, &key, &x)) {
-        jmval *e = expand_json(i, m, x, err);
+    jval *member;
+    while (jv_next(&it, &key, &member)) {
+        jmval *e = expand_json(x, m, member, err);
         if (!e)
             return NULL;
         BUF(name);
-        if (obj && expand(i, key, strlen(key), &name, err) < 0)
+        if (obj && expand(x, key, strlen(key), &name, err) < 0)
             return NULL;
         if (obj)
             jm_put(m, out, buf_str(&name), e);
@@ -138,9 +151,12 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
     if (im->to_workspace && to_workspace(i, ctx, buf_str(&uri), err) < 0)
         return -1;
     JM_NEW(m);
-    jmval *root = im->metadata ? expand_json(i, m, im->metadata, err) : jm_obj(m);
-    if (!root)
+    struct expansion x = {.i = i};
+    jmval *root = im->metadata ? expand_json(&x, m, im->metadata, err) : jm_obj(m);
+    if (!root) {
+        err->code = ERR_INVALID;
         return -1;
+    }
     if (im->to_workspace)
         jm_put(m, root, ART_IN_WORKSPACE, jm_bool(m, true));
     jm_set_root(m, root);
@@ -176,8 +192,7 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
     }
     artlist_unref(i->out_artifacts[0]);
     i->out_artifacts[0] = list;
-    free(i->row.outputs);
-    i->row.outputs = values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts, i->c->n_out_artifacts,
-                                 i->out_artifacts);
+    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
+                                    i->c->n_out_artifacts, i->out_artifacts));
     return 0;
 }

@@ -65,6 +65,8 @@ void share_items(struct inst *iter)
 int resolve_iteration(struct inst *loop, struct inst *iter, int n, struct err *err)
 {
     const struct ir_task *t = loop->t;
+    if (limit_run_values(loop->live, err) < 0)
+        return -1;
     for (int k = 0; k < loop->c->n_in_params; k++)
         if (k != items_param(iter))
             iter->in_params[k] = json_ref(loop->in_params[k]);

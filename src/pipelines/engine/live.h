@@ -95,6 +95,8 @@ struct live {
     struct inst **leaves; /* leaf instances with an attempt in progress */
     size_t n_leaves, cap_leaves;
     struct live_art *arts; /* by id: artifacts that were loaded or made (load.c) */
+    size_t n_tasks;        /* instances, those of iterations to come among them (limits.c) */
+    size_t values_len;     /* bytes of the rows' inputs and outputs (limits.c) */
 };
 
 /* ---- load.c: rows to memory ------------------------------------------------------------------------------------ */
@@ -113,6 +115,19 @@ char *values_text(const struct ir_param *params, int n_params, struct json **pv,
                   struct artlist **av);
 int values_parse(struct live *l, struct db *db, const char *text, const struct ir_param *params, int n_params, struct json **pv,
                  const struct ir_artifact *arts, int n_arts, struct artlist **av, struct err *err);
+
+/* ---- limits.c: what a run may grow to ---------------------------------------------------------------------------- */
+
+/* Takes room for so many instances. -1, ERR_INVALID: the run has too many. */
+int limit_tasks(struct live *l, size_t more, struct err *err);
+/* -1, ERR_INVALID: the run's tasks hold so much already that nothing more may start. */
+int limit_run_values(const struct live *l, struct err *err);
+/* Adds a value (NULL: nothing) to a sum of those that come together in one instance. -1, ERR_INVALID: too much. */
+int limit_values(const struct json *v, uint64_t *sum, struct err *err);
+/* Both take text over; NULL: none. */
+void inst_set_inputs(struct inst *i, char *text);
+void inst_set_outputs(struct inst *i, char *text);
+void inst_count_values(struct inst *i); /* a row that was read has its texts already */
 
 /* ---- state.c: the one transition function ---------------------------------------------------------------------- */
 

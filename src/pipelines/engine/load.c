@@ -171,6 +171,7 @@ static int load_row(void *self, struct task_row *t, struct err *err)
         return -1;
     i->row = *t;
     *t = (struct task_row){0};
+    inst_count_values(i);
     if (values_parse(ld->l, ld->db, i->row.inputs, i->c->in_params, i->c->n_in_params, i->in_params, i->c->in_artifacts,
                      i->c->n_in_artifacts, i->in_artifacts, err) < 0 ||
         values_parse(ld->l, ld->db, i->row.outputs, i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
@@ -196,6 +197,7 @@ static int settle_in(struct inst *i, struct err *err)
     }
     if (i->is_loop && i->row.iteration_count >= 0 && resolve_items(i, err) < 0)
         return -1;
+    i->live->n_tasks += (size_t)(i->is_loop && i->row.iteration_count > 0 ? i->row.iteration_count : i->n_kids);
     for (int k = 0; k < i->n_kids; k++) {
         if (!i->kids[k])
             continue;
@@ -233,7 +235,7 @@ static void go_again(struct inst *i, const struct ctx *ctx, enum task_state to, 
         r->started_ns = 0;
     free(TAKE(r->pod_name));
     free(TAKE(r->pod_uid));
-    free(TAKE(r->outputs));
+    inst_set_outputs(i, NULL);
     for (int k = 0; k < i->c->n_out_params; k++)
         json_unref(TAKE(i->out_params[k]));
     for (int k = 0; k < i->c->n_out_artifacts; k++)

@@ -40,15 +40,20 @@ void collect_dag(struct inst *dag)
     }
 }
 
+/* NULL: they are too large for one list. Whoever wants it finds nothing; a loop whose outputs nobody collects has not failed. */
 static struct json *list_of_params(const struct inst *loop, int k)
 {
     JM_NEW(m);
     jmval *list = jm_arr(m);
+    uint64_t sum = 0;
     jm_set_root(m, list);
     for (int n = 0; n < loop->n_kids; n++) {
         const struct inst *i = loop->kids[n];
-        if (i && task_succeeded(i->row.state) && i->out_params[k])
-            jm_push(list, jm_val(m, json_root(i->out_params[k])));
+        if (!i || !task_succeeded(i->row.state) || !i->out_params[k])
+            continue;
+        if (limit_values(i->out_params[k], &sum, NULL) < 0)
+            return NULL;
+        jm_push(list, jm_val(m, json_root(i->out_params[k])));
     }
     return jm_freeze(m);
 }

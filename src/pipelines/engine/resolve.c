@@ -34,6 +34,7 @@ static struct json *json_text(const char *s, size_t n)
 /* What placeholders inside a constant may name: the job, the task, and inputs of the same task. */
 struct const_scope {
     struct binding *b;
+    size_t len; /* bytes of the texts that were made so far */
 };
 
 static void put_time(struct buf *out, int64_t ns)
@@ -100,9 +101,10 @@ static int substitute_text(struct const_scope *sc, const char *s, size_t n, stru
     ARENA(a);
     struct tmpl t;
     struct tmpl_scope scope = {.self = sc, .value = constant_value, .present = never_present};
-    if (tmpl_parse(&a, s, n, &t, err) < 0)
+    if (tmpl_parse(&a, s, n, &t, err) < 0 || tmpl_eval(&t, &scope, out, err) < 0)
         return -1;
-    return tmpl_eval(&t, &scope, out, err);
+    sc->len += out->len;
+    return sc->len <= TMPL_TEXT_MAX ? 0 : tmpl_too_long(err);
 }
 
 /* Copies a value with the placeholders in its strings replaced. Depth is bounded by the parser that made the value. */
@@ -216,8 +218,9 @@ static int missing(struct binding *b, const struct ir_input *in)
         const struct inst *from = i->up->kids[in->task];
         const char *out = from->c->out_params[in->output_at].key;
         if (task_succeeded(from->row.state))
-            return bad(b->err, "input \"%s\": task \"%s\" left no output \"%s\" (none of the tasks that could give it ran)",
-                       in->key, from->row.name, out);
+            return bad(b->err, "input \"%s\": task \"%s\" left no output \"%s\" (%s)", in->key, from->row.name, out,
+                       from->is_loop ? "what its iterations made is too much for one list; pass larger data as artifacts"
+                                     : "none of the tasks that could give it ran");
         return bad(b->err, "input \"%s\": task \"%s\" did not succeed and left no output \"%s\"; give the input a default value",
                    in->key, from->row.name, out);
     }
@@ -273,6 +276,7 @@ struct json *undeclared_param(struct inst *i, const char *key)
 static int bind_params(struct binding *b)
 {
     struct inst *i = b->i;
+    uint64_t sum = 0;
     for (int k = 0; k < i->t->n_params; k++) {
         const struct ir_input *in = &i->t->params[k];
         const struct ir_param *p = in->at == IR_NONE ? NULL : &i->c->in_params[in->at];
@@ -284,7 +288,7 @@ static int bind_params(struct binding *b)
         }
         if (p && in->bind != IR_BIND_CONSTANT && value_in_literals(p->literals, in->key, json_root(b->v[k]), b->err) < 0)
             return -1;
-        if (in->selector && apply_selector(b, in, &b->v[k]) < 0)
+        if ((in->selector && apply_selector(b, in, &b->v[k]) < 0) || limit_values(b->v[k], &sum, b->err) < 0)
             return -1;
     }
     return 0;
@@ -294,7 +298,7 @@ static int bind_params(struct binding *b)
 static int substitute_constants(struct binding *b)
 {
     struct inst *i = b->i;
-    struct const_scope sc = {b};
+    struct const_scope sc = {.b = b};
     AUTOFREE struct json **out = xcalloc((size_t)i->t->n_params + 1, sizeof *out);
     int rc = 0;
     for (int k = 0; k < i->t->n_params && rc == 0; k++) {
@@ -355,6 +359,7 @@ static void apply_defaults(struct inst *i)
 
 static int bind_artifacts(struct inst *i, struct err *err)
 {
+    uint64_t sum = 0;
     for (int k = 0; k < i->t->n_artifacts; k++) {
         const struct ir_input *in = &i->t->artifacts[k];
         struct artlist *v = NULL;
@@ -369,6 +374,9 @@ static int bind_artifacts(struct inst *i, struct err *err)
         }
         artlist_unref(i->in_artifacts[in->at]);
         i->in_artifacts[in->at] = artlist_ref(v);
+        for (int n = 0; v && n < v->n; n++)
+            if (limit_values(v->v[n]->metadata, &sum, err) < 0)
+                return err_wrap(err, "input artifact \"%s\"", in->key);
         if (!v && !i->c->in_artifacts[in->at].optional)
             return bad(err, "input artifact \"%s\": \"%s\" has no artifact for it, and the input is not optional", in->key,
                        producer);
@@ -472,9 +480,8 @@ static void record_io(struct inst *i)
 
 void record_inputs(struct inst *i)
 {
-    free(i->row.inputs);
-    i->row.inputs =
-        values_text(i->c->in_params, i->c->n_in_params, i->in_params, i->c->in_artifacts, i->c->n_in_artifacts, i->in_artifacts);
+    inst_set_inputs(i, values_text(i->c->in_params, i->c->n_in_params, i->in_params, i->c->in_artifacts, i->c->n_in_artifacts,
+                                   i->in_artifacts));
     inst_dirty(i);
 }
 
@@ -482,7 +489,7 @@ int resolve_inputs(struct inst *i, struct db *db, bool *go, struct err *err)
 {
     AUTOFREE struct json **v = xcalloc((size_t)i->t->n_params + 1, sizeof *v);
     struct binding b = {.i = i, .v = v, .err = err};
-    int rc = bind_params(&b);
+    int rc = limit_run_values(i->live, err) < 0 ? -1 : bind_params(&b);
     if (rc == 0)
         rc = substitute_constants(&b);
     if (rc == 0)

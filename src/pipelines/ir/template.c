@@ -5,6 +5,7 @@
 #include "base/str.h"
 
 #define STRUCTURE_DEPTH 16
+#define PLACEHOLDER_MAX 8192 /* longer ones are text: nothing that is to be found has such a name */
 
 /* Placeholders without a key. */
 static const struct {
@@ -143,13 +144,15 @@ int tmpl_parse(struct arena *a, const char *s, size_t n, struct tmpl *out, struc
 {
     const char *copy = arena_strndup(a, s, n);
     struct seg_list l = {0};
+    const char *close = NULL; /* the first }} behind the last place that was looked at */
     size_t text = 0, i = 0;
     while (i + 3 < n) {
         const char *open = memmem(copy + i, n - i, "{{$", 3);
         if (!open)
             break;
         size_t at = (size_t)(open - copy);
-        const char *close = memmem(open, n - at, "}}", 2);
+        if (!close || close < open)
+            close = memmem(open, n - at, "}}", 2);
         if (!close)
             break;
         size_t len = (size_t)(close - open) - 2;
@@ -157,7 +160,7 @@ int tmpl_parse(struct arena *a, const char *s, size_t n, struct tmpl *out, struc
         if (len > 14 && memcmp(open + 2, "$.json_escape[", 14) == 0)
             return err_set(err, ERR_BAD_REQUEST, "placeholder %.*s is not supported: components of Vertex AI use it",
                            (int)(len + 4), open);
-        if (recognise(a, open + 2, len, &seg)) {
+        if (len <= PLACEHOLDER_MAX && recognise(a, open + 2, len, &seg)) {
             push_text(a, &l, copy + text, at - text);
             push(a, &l, seg);
             i = text = at + len + 4;
@@ -179,8 +182,16 @@ bool tmpl_has(const struct tmpl *t, enum tmpl_kind kind)
     return false;
 }
 
+int tmpl_too_long(struct err *err)
+{
+    return err_set(err, ERR_INVALID,
+                   "the text has more than %u MiB once its placeholders are replaced; pass larger data as artifacts",
+                   TMPL_TEXT_MAX >> 20);
+}
+
 int tmpl_eval(const struct tmpl *t, const struct tmpl_scope *sc, struct buf *out, struct err *err)
 {
+    size_t begin = out->len;
     for (int i = 0; i < t->n; i++) {
         const struct tmpl_seg *s = &t->segs[i];
         int rc = s->kind == TMPL_TEXT ? 0 : sc->value(sc->self, s, out, err);
@@ -188,6 +199,8 @@ int tmpl_eval(const struct tmpl *t, const struct tmpl_scope *sc, struct buf *out
             return -1;
         if (rc == 0)
             buf_add(out, s->text, s->len);
+        if (out->len - begin > TMPL_TEXT_MAX)
+            return tmpl_too_long(err);
     }
     return 0;
 }
@@ -267,13 +280,17 @@ int tmpl_arg_parse(struct arena *a, const char *s, size_t n, struct tmpl_arg *ou
     return tmpl_parse(a, s, n, &out->string, err);
 }
 
-static int eval_into(const struct tmpl_arg *arg, const struct tmpl_scope *sc, struct strlist *out, struct err *err)
+/* left: what may still come, for all strings of an element. */
+static int eval_into(const struct tmpl_arg *arg, const struct tmpl_scope *sc, struct strlist *out, size_t *left, struct err *err)
 {
     BUF(b);
     switch (arg->kind) {
     case TMPL_STRING:
         if (tmpl_eval(&arg->string, sc, &b, err) < 0)
             return -1;
+        if (b.len > *left)
+            return tmpl_too_long(err);
+        *left -= b.len;
         strlist_add(out, buf_str(&b));
         return 0;
     case TMPL_IF: {
@@ -281,14 +298,14 @@ static int eval_into(const struct tmpl_arg *arg, const struct tmpl_scope *sc, st
         const struct tmpl_arg *v = there ? arg->items : arg->otherwise;
         int n = there ? arg->n_items : arg->n_otherwise;
         for (int i = 0; i < n; i++)
-            if (eval_into(&v[i], sc, out, err) < 0)
+            if (eval_into(&v[i], sc, out, left, err) < 0)
                 return -1;
         return 0;
     }
     case TMPL_CONCAT: {
         STRLIST(parts);
         for (int i = 0; i < arg->n_items; i++)
-            if (eval_into(&arg->items[i], sc, &parts, err) < 0)
+            if (eval_into(&arg->items[i], sc, &parts, left, err) < 0)
                 return -1;
         strlist_take(out, strlist_join(&parts, ""));
         return 0;
@@ -299,5 +316,6 @@ static int eval_into(const struct tmpl_arg *arg, const struct tmpl_scope *sc, st
 
 int tmpl_arg_eval(const struct tmpl_arg *arg, const struct tmpl_scope *sc, struct strlist *out, struct err *err)
 {
-    return eval_into(arg, sc, out, err);
+    size_t left = TMPL_TEXT_MAX;
+    return eval_into(arg, sc, out, &left, err);
 }

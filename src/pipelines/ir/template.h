@@ -58,6 +58,11 @@ struct tmpl_arg {
     const char *input; /* TMPL_IF: InputName */
 };
 
+/* What one evaluation may yield: a text of a few bytes that names a value of some megabytes ten thousand times is not followed to
+ * its end. tmpl_too_long() is what is said then, also by those who join several. */
+#define TMPL_TEXT_MAX (16u << 20)
+int tmpl_too_long(struct err *err);
+
 /* Splits n bytes; the segments point into memory of the arena. ERR_BAD_REQUEST for the {{$.json_escape[..]}} family, which is not
  * served. */
 int tmpl_parse(struct arena *a, const char *s, size_t n, struct tmpl *out, struct err *err);
@@ -75,9 +80,9 @@ struct tmpl_scope {
     /* Is this input (parameter or artifact) bound and not null? */
     bool (*present)(void *self, const char *input);
 };
-/* Appends. */
+/* Appends at most TMPL_TEXT_MAX bytes and one value; more is ERR_INVALID. */
 int tmpl_eval(const struct tmpl *t, const struct tmpl_scope *sc, struct buf *out, struct err *err);
-/* Appends zero or more strings. */
+/* Appends zero or more strings, of TMPL_TEXT_MAX bytes together. */
 struct strlist;
 int tmpl_arg_eval(const struct tmpl_arg *arg, const struct tmpl_scope *sc, struct strlist *out, struct err *err);
 

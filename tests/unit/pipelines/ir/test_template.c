@@ -154,5 +154,23 @@ static void one_pass(void **state)
     assert_string_equal(buf_str(&b), "{{$.inputs.parameters['y']}}");
 }
 
+/* Texts in which each place looks like the beginning of a long placeholder are read in one go, not once a place. */
+static void hostile_texts(void **state)
+{
+    static const char *const beginnings[] = {"{{$", "{{$.inputs.parameters['", "{{$.inputs.artifacts['a'].metadata['"};
+    for (size_t n = 0; n < ARRAY_LEN(beginnings); n++) {
+        ARENA(a);
+        struct tmpl t;
+        BUF(s);
+        ERR(e);
+        while (s.len < 4 << 20)
+            buf_adds(&s, beginnings[n]);
+        buf_adds(&s, "x}} {{$.pipeline_job_name}}");
+        assert_int_equal(tmpl_parse(&a, s.data, s.len, &t, &e), 0);
+        assert_int_equal(t.n, 2);
+        assert_int_equal(t.segs[1].kind, TMPL_JOB_NAME);
+    }
+}
+
 TEST_GROUP(templates, cmocka_unit_test(placeholders), cmocka_unit_test(text_stays), cmocka_unit_test(structures),
-           cmocka_unit_test(refused), cmocka_unit_test(one_pass))
+           cmocka_unit_test(refused), cmocka_unit_test(one_pass), cmocka_unit_test(hostile_texts))
