@@ -29,18 +29,16 @@ static void show(struct front *f, jval *a)
 
 static int artifacts_main(const struct command *self, int argc, char **argv)
 {
-    const char *url = NULL, *data = NULL;
+    struct front_where w = {0};
     bool as_json = false;
-    const struct opt opts[] = {{"json", 0, OPT_FLAG, &as_json, NULL, "one JSON document instead of a table"},
-                               {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to ask"},
-                               {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to ask"}};
+    const struct opt opts[] = {{"json", 0, OPT_FLAG, &as_json, NULL, "one JSON document instead of a table"}, FRONT_OPTIONS(w)};
     STRLIST(rest);
     int code;
     if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 1, 1, &code) < 0)
         return code;
     ERR(e);
     struct front f;
-    JSON_REF(run) = front_open(&f, url, data, &e) < 0 ? NULL : runs_find(&f, rest.v[0], &e);
+    JSON_REF(run) = front_open(&f, &w, &e) < 0 ? NULL : runs_find(&f, rest.v[0], &e);
     AUTOFREE char *path = xasprintf("/api/tidemill/v1/runs/%s/artifacts", jv_str_or(jv_get(json_root(run), "run_id"), ""));
     JSON_REF(list) = run ? front_call(&f, HTTP_GET, path, NULL, &e) : NULL;
     if (!list) {

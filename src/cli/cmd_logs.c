@@ -1,6 +1,7 @@
 /* cmd_logs.c - tidemill logs: what the steps of a run printed. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -17,39 +18,92 @@ struct logs {
     bool follow, head_lines;
 };
 
-/* Pods of runs that are over go after a while: what they printed was stored, and the front door knows where. */
-static struct http_body *open_log(struct logs *l, const struct ctx *ctx, const char *pod, struct err *err)
+static char *stored_path(const struct logs *l, const char *pod)
+{
+    return xasprintf("/apis/v2beta1/runs/%s/nodes/%s/log", l->run_id, pod);
+}
+
+/* Pods of runs that are over go after a while: what they printed was stored, and the front door knows where. It is asked as well
+ * where nothing is known of the Kubernetes API, or it does not let us. */
+static struct http_body *open_log(struct logs *l, const struct ctx *ctx, const char *pod, bool *whole, struct err *err)
 {
     ERR(e);
     AUTOFREE char *path =
         xasprintf("/api/v1/namespaces/%s/pods/%s/log?container=main%s", PODS_NAMESPACE, pod, l->follow ? "&follow=true" : "");
     struct http_body *b = front_kube_open(&l->f, ctx, path, &e);
+    *whole = !b && e.code != ERR_NOT_FOUND; /* what is there, and nobody says when there is more */
     if (b)
         return b;
-    if (e.code != ERR_NOT_FOUND) {
+    if (e.code != ERR_NOT_FOUND && e.code != ERR_PRECONDITION && e.code != ERR_FORBIDDEN && e.code != ERR_UNAUTHENTICATED) {
         err_move(err, &e);
         return NULL;
     }
-    AUTOFREE char *stored = xasprintf("/apis/v2beta1/runs/%s/nodes/%s/log", l->run_id, pod);
+    AUTOFREE char *stored = stored_path(l, pod);
     return front_body(&l->f, ctx, stored, err);
 }
 
-static int one_pod(struct logs *l, const char *pod)
+/* Prints a body but for its first *shown bytes, and counts on. */
+static int print_body(struct http_body *b, const struct ctx *ctx, size_t *shown, struct err *err)
+{
+    char chunk[16384];
+    size_t at = 0;
+    ssize_t n;
+    while ((n = http_body_read(b, ctx, chunk, sizeof chunk, err)) > 0) {
+        size_t old = at < *shown ? *shown - at : 0;
+        at += (size_t)n;
+        if (old < (size_t)n && fs_write(STDOUT_FILENO, chunk + old, (size_t)n - old, err) < 0)
+            return -1;
+    }
+    if (at > *shown)
+        *shown = at;
+    return n < 0 ? -1 : 0;
+}
+
+static bool is_over(struct logs *l, const char *task_id)
+{
+    JSON_REF(run) = runs_get(&l->f, l->run_id, NULL);
+    jval *t;
+    if (!run || run_is_final(json_root(run)))
+        return true;
+    for (struct jiter it = jv_iter(jv_path(json_root(run), "run_details", "task_details", NULL)); jv_next(&it, NULL, &t);)
+        if (str_eq(jv_str(jv_get(t, "task_id")), task_id))
+            return run_is_final(t);
+    return true;
+}
+
+/* Without the Kubernetes API: the log is asked for once a second until its step is over, and once more. */
+static void follow_by_asking(struct logs *l, const struct ctx *ctx, jval *t, size_t shown)
+{
+    AUTOFREE char *path = stored_path(l, jv_str_or(jv_get(t, "pod_name"), ""));
+    for (bool over = false; !over;) {
+        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+        over = is_over(l, jv_str_or(jv_get(t, "task_id"), ""));
+        struct http_body *b = front_body(&l->f, ctx, path, NULL);
+        if (b) {
+            print_body(b, ctx, &shown, NULL);
+            http_body_close(b);
+        }
+    }
+}
+
+static int one_pod(struct logs *l, jval *t)
 {
     ERR(e);
     struct ctx ctx = ctx_background();
-    struct http_body *b = open_log(l, &ctx, pod, &e);
-    if (!b) {
-        fprintf(stderr, "tidemill logs: pod %s: %s\n", pod, err_text(&e));
-        return EXIT_FAILED;
+    const char *pod = jv_str_or(jv_get(t, "pod_name"), "");
+    bool whole = false;
+    size_t shown = 0;
+    struct http_body *b = open_log(l, &ctx, pod, &whole, &e);
+    int rc = b ? print_body(b, &ctx, &shown, &e) : -1;
+    if (b)
+        http_body_close(b);
+    if (whole && l->follow && !is_over(l, jv_str_or(jv_get(t, "task_id"), ""))) {
+        follow_by_asking(l, &ctx, t, shown);
+        return EXIT_OK;
     }
-    char chunk[16384];
-    ssize_t n;
-    while ((n = http_body_read(b, &ctx, chunk, sizeof chunk, &e)) > 0)
-        if (fs_write(STDOUT_FILENO, chunk, (size_t)n, &e) < 0)
-            break;
-    http_body_close(b);
-    return n < 0 ? cli_fail(l->self, &e) : EXIT_OK;
+    if (rc < 0)
+        fprintf(stderr, "tidemill logs: pod %s: %s\n", pod, err_text(&e));
+    return rc < 0 ? EXIT_FAILED : EXIT_OK;
 }
 
 static int task_logs(struct logs *l, jval *t)
@@ -61,7 +115,7 @@ static int task_logs(struct logs *l, jval *t)
         printf("==> %s (%s) <==\n", task_name(&l->names, t), jv_str_or(jv_get(t, "state"), ""));
         fflush(stdout);
     }
-    return one_pod(l, pod);
+    return one_pod(l, t);
 }
 
 /* Those that TASK names, or all of them. A name that several iterations have means all of these. */
@@ -94,16 +148,14 @@ static int run_logs(struct logs *l, jval *run, const char *what)
 static int logs_main(const struct command *self, int argc, char **argv)
 {
     struct logs l = {.self = self, .names = {.by_id = STRMAP_INIT(free)}};
-    const char *url = NULL, *data = NULL;
-    const struct opt opts[] = {{"follow", 'f', OPT_FLAG, &l.follow, NULL, "go on until the step ends"},
-                               {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to ask"},
-                               {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to ask"}};
+    struct front_where w = {0};
+    const struct opt opts[] = {{"follow", 'f', OPT_FLAG, &l.follow, NULL, "go on until the step ends"}, FRONT_OPTIONS(w)};
     STRLIST(rest);
     int code;
     if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 1, 2, &code) < 0)
         return code;
     ERR(e);
-    JSON_REF(run) = front_open(&l.f, url, data, &e) < 0 ? NULL : runs_find(&l.f, rest.v[0], &e);
+    JSON_REF(run) = front_open(&l.f, &w, &e) < 0 ? NULL : runs_find(&l.f, rest.v[0], &e);
     if (!run || task_names_load(&l.names, &l.f, jv_str_or(jv_get(json_root(run), "run_id"), ""), &e) < 0)
         code = cli_fail(self, &e);
     else

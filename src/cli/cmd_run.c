@@ -215,7 +215,8 @@ static int watch(const struct command *self, struct front *f, const char *id)
 
 static int run_main(const struct command *self, int argc, char **argv)
 {
-    const char *url = NULL, *data = NULL, *name = NULL, *experiment = NULL;
+    struct front_where w = {0};
+    const char *name = NULL, *experiment = NULL;
     bool follow = false;
     STRLIST(params);
     const struct opt opts[] = {
@@ -224,15 +225,14 @@ static int run_main(const struct command *self, int argc, char **argv)
         {"watch", 'w', OPT_FLAG, &follow, NULL, "follow the run to its end; the exit code is 3 when it fails"},
         {"name", 0, OPT_TEXT, &name, "NAME", "display name of the run"},
         {"experiment", 0, OPT_TEXT, &experiment, "NAME", "experiment to put it in, by its name or id"},
-        {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to use"},
-        {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to use"}};
+        FRONT_OPTIONS(w)};
     STRLIST(rest);
     int code;
     if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 1, 1, &code) < 0)
         return code;
     ERR(e);
     struct front f;
-    if (front_open(&f, url, data, &e) < 0) {
+    if (front_open(&f, &w, &e) < 0) {
         front_close(&f);
         return cli_fail(self, &e);
     }

@@ -63,17 +63,16 @@ static int one(const struct command *self, struct front *f, const char *what)
 
 static int runs_main(const struct command *self, int argc, char **argv)
 {
-    const char *url = NULL, *data = NULL, *limit = "20";
-    const struct opt opts[] = {{"limit", 'n', OPT_TEXT, &limit, "N", "how many of the newest to list [20]"},
-                               {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to ask"},
-                               {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to ask"}};
+    struct front_where w = {0};
+    const char *limit = "20";
+    const struct opt opts[] = {{"limit", 'n', OPT_TEXT, &limit, "N", "how many of the newest to list [20]"}, FRONT_OPTIONS(w)};
     STRLIST(rest);
     int code;
     if (cli_options(self, argc, argv, opts, ARRAY_LEN(opts), &rest, 0, 1, &code) < 0)
         return code;
     ERR(e);
     struct front f;
-    code = front_open(&f, url, data, &e) < 0 ? cli_fail(self, &e) : rest.n ? one(self, &f, rest.v[0]) : list(self, &f, limit);
+    code = front_open(&f, &w, &e) < 0 ? cli_fail(self, &e) : rest.n ? one(self, &f, rest.v[0]) : list(self, &f, limit);
     front_close(&f);
     strlist_free(&rest);
     return code;

@@ -31,12 +31,12 @@ static bool all_ok(jval *s)
 
 static int status_main(const struct command *self, int argc, char **argv)
 {
-    const char *url = NULL, *data = NULL, *timeout = "60";
+    struct front_where w = {0};
+    const char *timeout = "60";
     bool wait = false;
     const struct opt opts[] = {{"wait", 0, OPT_FLAG, &wait, NULL, "until everything runs and the Node is Ready"},
                                {"timeout", 0, OPT_TEXT, &timeout, "SECONDS", "how long to wait at most [60]"},
-                               {"url", 0, OPT_TEXT, &url, "URL", "front door of the tidemill to ask"},
-                               {"data", 0, OPT_TEXT, &data, "DIR", "data directory of the tidemill to ask"}};
+                               FRONT_OPTIONS(w)};
     STRLIST(rest);
     int code;
     int64_t seconds;
@@ -50,7 +50,7 @@ static int status_main(const struct command *self, int argc, char **argv)
     for (;;) {
         ERR(e);
         struct front f;
-        JSON_REF(s) = front_open(&f, url, data, &e) < 0 ? NULL : front_call(&f, HTTP_GET, "/api/tidemill/v1/status", NULL, &e);
+        JSON_REF(s) = front_open(&f, &w, &e) < 0 ? NULL : front_call(&f, HTTP_GET, "/api/tidemill/v1/status", NULL, &e);
         front_close(&f);
         bool over = clock_system.mono_ns(&clock_system) >= until;
         if (s && (!wait || all_ok(json_root(s)) || over)) {

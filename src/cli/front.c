@@ -3,30 +3,119 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fs.h"
 #include "cli/place.h"
-#include "value/yaml.h"
+#include "kube/remote/kubeconfig.h"
 
-int front_open(struct front *f, const char *url, const char *data_dir, struct err *err)
+/* Behind services/proxy: where kfp.Client() looks for the component. */
+#define PROXY_PATH "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
+
+static char *read_token(const char *file, struct err *err)
 {
-    *f = (struct front){0};
+    BUF(text);
+    if (fs_read(file, 64u << 10, &text, err) < 0)
+        return NULL;
+    const char *p = buf_str(&text);
+    p += strspn(p, " \t\r\n");
+    size_t n = strcspn(p, " \t\r\n");
+    if (n > 0)
+        return xstrndup(p, n);
+    err_set(err, ERR_BAD_REQUEST, "%s holds no token", file);
+    return NULL;
+}
+
+/* A client with what a kubeconfig says; its token apart. */
+static struct http_client *client_of(const struct kube_access *a, char **token, struct err *err)
+{
+    const struct http_client_config cfg = {.ca_pem = a->ca_pem,
+                                           .client_cert_pem = a->cert_pem,
+                                           .client_key_pem = a->key_pem,
+                                           .insecure = a->insecure,
+                                           .server_name = a->tls_server_name,
+                                           .proxy = a->proxy_url,
+                                           .user_agent = "tidemill/" TIDEMILL_VERSION};
+    *token = a->token_file ? read_token(a->token_file, err) : xstrdup(a->token);
+    return a->token_file && !*token ? NULL : http_client_new(&cfg, err);
+}
+
+static int read_pem_files(struct kube_access *a, struct err *err)
+{
+    char **const to[] = {&a->cert_pem, &a->key_pem};
+    const char *const from[] = {a->cert_file, a->key_file};
+    for (size_t i = 0; i < ARRAY_LEN(to); i++) {
+        BUF(text);
+        if (*to[i] || !from[i])
+            continue;
+        if (fs_read(from[i], 1u << 20, &text, err) < 0)
+            return -1;
+        *to[i] = xstrdup(buf_str(&text));
+    }
+    return 0;
+}
+
+static int use_kubeconfig(struct front *f, const struct front_where *w, struct err *err)
+{
+    struct kube_access a;
+    if (kube_access_load(w->kubeconfig, NULL, &a, err) < 0)
+        return -1;
+    int rc = -1;
+    if (a.exec.command || a.username)
+        err_set(err, ERR_BAD_REQUEST,
+                "%s: the credentials of %s come from a plugin or are a password: give a token by --token-file or TIDEMILL_TOKEN",
+                w->kubeconfig, a.user ? a.user : "its user");
+    else if (read_pem_files(&a, err) == 0 && (f->kube_http = client_of(&a, &f->kube_token, err)))
+        rc = 0;
+    f->kube_url = rc == 0 ? xstrdup(a.server) : NULL;
+    kube_access_clear(&a);
+    return rc;
+}
+
+static int find_token(struct front *f, const struct front_where *w, struct err *err)
+{
+    const char *token = getenv("TIDEMILL_TOKEN");
+    if (!str_empty(token))
+        f->token = xstrdup(token);
+    else if (w->token_file)
+        f->token = read_token(w->token_file, err);
+    else
+        f->token = xstrdup(f->kube_token);
+    return w->token_file && !f->token ? -1 : 0;
+}
+
+static int find_url(struct front *f, const struct front_where *w, struct err *err)
+{
     const char *env = getenv("TIDEMILL_URL");
-    if (!url && !data_dir && !str_empty(env))
-        url = env;
-    if (url) {
-        f->url = xstrdup(url);
+    if (w->url || (!w->data_dir && !w->kubeconfig && !str_empty(env))) {
+        f->url = xstrdup(w->url ? w->url : env);
+        if (!str_starts(f->url, "http://") && !str_starts(f->url, "https://"))
+            return err_set(err, ERR_BAD_REQUEST, "%s is no URL of a front door: it begins with http:// or https://", f->url);
+    } else if (w->kubeconfig) {
+        f->url = xasprintf("%s" PROXY_PATH, f->kube_url);
     } else {
-        f->run_file = place_run_file(data_dir, err);
+        f->run_file = place_run_file(w->data_dir, err);
         if (!f->run_file)
             return -1;
         f->url = xstrdup(jv_str_or(jv_get(json_root(f->run_file), "url"), ""));
     }
     for (size_t n = strlen(f->url); n && f->url[n - 1] == '/'; n--)
         f->url[n - 1] = '\0';
-    const char *token = getenv("TIDEMILL_TOKEN");
-    f->token = str_empty(token) ? NULL : xstrdup(token);
-    struct http_client_config cfg = {.user_agent = "tidemill/" TIDEMILL_VERSION};
+    return 0;
+}
+
+int front_open(struct front *f, const struct front_where *w, struct err *err)
+{
+    *f = (struct front){0};
+    BUF(ca);
+    if ((w->kubeconfig && use_kubeconfig(f, w, err) < 0) || find_token(f, w, err) < 0 || find_url(f, w, err) < 0)
+        return -1;
+    if (f->kube_http && str_starts(f->url, f->kube_url)) /* that server asks who it is, and certificates count there */
+        return 0;
+    if (w->ca_file && fs_read(w->ca_file, 1u << 20, &ca, err) < 0)
+        return err_wrap(err, "--ca-file");
+    f->any_ca = !w->ca_file;
+    struct http_client_config cfg = {.ca_pem = w->ca_file ? buf_str(&ca) : NULL, .user_agent = "tidemill/" TIDEMILL_VERSION};
     f->http = http_client_new(&cfg, err);
     return f->http ? 0 : -1;
 }
@@ -81,22 +170,29 @@ static struct json *call(struct http_client *c, const char *base, const char *to
     return out;
 }
 
-struct json *front_call(struct front *f, enum http_method method, const char *path, jval *body, struct err *err)
+static struct http_client *door(const struct front *f) { return f->http ? f->http : f->kube_http; }
+
+/* What people can do about an answer that is no. */
+static void add_cure(const struct front *f, struct err *err)
 {
-    return call(f->http, f->url, f->token, method, path, body, err);
+    if (!err)
+        return;
+    AUTOFREE char *said = xstrdup(err_text(err));
+    if (err->code == ERR_UNAUTHENTICATED && f->token)
+        err_set(err, ERR_UNAUTHENTICATED, "%s\nthe token that was given is not, or no longer, one that %s knows", said, f->url);
+    else if (err->code == ERR_UNAUTHENTICATED)
+        err_set(err, ERR_UNAUTHENTICATED,
+                "%s\n%s needs to know who asks: give a token by --token-file, TIDEMILL_TOKEN or --kubeconfig", said, f->url);
+    else if (f->any_ca && str_starts(f->url, "https://") && strstr(said, "certificate"))
+        err_set(err, ERR_IO, "%s\n--ca-file FILE names the authorities to trust", said);
 }
 
-/* A base64 member of a kubeconfig, decoded; NULL when absent or malformed. Caller frees. */
-static char *pem_of(jval *obj, const char *key)
+struct json *front_call(struct front *f, enum http_method method, const char *path, jval *body, struct err *err)
 {
-    const char *text = jv_str(jv_get(obj, key));
-    unsigned char *bytes = NULL;
-    size_t n;
-    if (!text || base64_decode(text, strlen(text), &bytes, &n) < 0)
-        return NULL;
-    char *out = xstrndup((char *)bytes, n);
-    free(bytes);
-    return out;
+    struct json *answer = call(door(f), f->url, f->token, method, path, body, err);
+    if (!answer)
+        add_cure(f, err);
+    return answer;
 }
 
 int front_kube(struct front *f, struct err *err)
@@ -105,24 +201,8 @@ int front_kube(struct front *f, struct err *err)
     if (f->kube_http)
         return 0;
     if (!path)
-        return err_set(err, ERR_BAD_REQUEST, "the Kubernetes API is needed for this: use --data DIR instead of --url");
-    BUF(text);
-    if (fs_read(path, 1 << 20, &text, err) < 0)
-        return err_wrap(err, "kubeconfig");
-    JSON_REF(d) = yaml_parse_one(text.data, text.len, NULL, err);
-    jval *cluster = jv_path(json_root(d), "clusters", "0", "cluster", NULL),
-         *user = jv_path(json_root(d), "users", "0", "user", NULL);
-    const char *server = jv_str(jv_get(cluster, "server")), *token = jv_str(jv_get(user, "token"));
-    AUTOFREE char *ca = pem_of(cluster, "certificate-authority-data"), *cert = pem_of(user, "client-certificate-data"),
-                  *key = pem_of(user, "client-key-data");
-    if (!server || !ca || !(token || (cert && key)))
-        return err_set(err, ERR_BAD_REQUEST, "%s: the first cluster and user have no server, authority or credentials", path);
-    struct http_client_config cfg = {
-        .ca_pem = ca, .client_cert_pem = cert, .client_key_pem = key, .user_agent = "tidemill/" TIDEMILL_VERSION};
-    f->kube_http = http_client_new(&cfg, err);
-    f->kube_url = xstrdup(server);
-    f->kube_token = xstrdup(token);
-    return f->kube_http ? 0 : -1;
+        return err_set(err, ERR_PRECONDITION, "the Kubernetes API is needed for this: give --data DIR or --kubeconfig FILE");
+    return use_kubeconfig(f, &(struct front_where){.kubeconfig = path}, err);
 }
 
 struct json *front_kube_get(struct front *f, const char *path, struct err *err)
@@ -159,7 +239,7 @@ static struct http_body *open_body(struct http_client *c, const char *base, cons
 
 struct http_body *front_body(struct front *f, const struct ctx *ctx, const char *path, struct err *err)
 {
-    return open_body(f->http, f->url, f->token, ctx, path, err);
+    return open_body(door(f), f->url, f->token, ctx, path, err);
 }
 
 struct http_body *front_kube_open(struct front *f, const struct ctx *ctx, const char *path, struct err *err)

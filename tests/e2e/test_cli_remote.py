@@ -1,0 +1,115 @@
+"""The command line against a front door that is elsewhere: with TLS and a token of the cluster, and through services/proxy of the API server."""
+import json
+import os
+import subprocess
+
+import pytest
+from conftest import TIDEMILL, VENV, Tidemill, needs_node
+from test_serve import account, end, serve
+
+PIPELINE = """
+pipelineInfo: {name: slow}
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.14.3
+deploymentSpec:
+  executors:
+    e: {container: {image: 'python:3.11', command: [sh, -c, 'echo early; sleep 4; echo "late $0"; mkdir -p "$(dirname "$1")"; echo bytes > "$1"',
+        '{{$.inputs.parameters["word"]}}', '{{$.outputs.artifacts["out"].path}}']}}
+components:
+  c:
+    executorLabel: e
+    inputDefinitions: {parameters: {word: {parameterType: STRING}}}
+    outputDefinitions: {artifacts: {out: {artifactType: {schemaTitle: system.Dataset, schemaVersion: 0.0.1}}}}
+root:
+  dag:
+    tasks:
+      say: {taskInfo: {name: say}, componentRef: {name: c}, inputs: {parameters: {word: {componentInputParameter: word}}}}
+  inputDefinitions: {parameters: {word: {parameterType: STRING, defaultValue: nothing}}}
+""".replace('["', "['").replace('"]', "']").replace("'{{$.inputs.parameters['word']}}'", '"{{$.inputs.parameters[\'word\']}}"').replace(
+    "'{{$.outputs.artifacts['out'].path}}'", '"{{$.outputs.artifacts[\'out\'].path}}"')
+
+
+def cli(*args, env=None, timeout=120):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith('TIDEMILL_') or k == 'TIDEMILL'}
+    return subprocess.run([TIDEMILL, *args], capture_output=True, text=True, timeout=timeout, env={**clean, **(env or {})})
+
+
+@pytest.fixture(scope='module')
+def cluster():
+    t = Tidemill('--no-engine', '--host-image', 'python:*', '--host-env', str(VENV)).start()
+    yield t
+    t.purge()
+
+
+@pytest.fixture(scope='module')
+def door(cluster, tmp_path_factory):
+    """A front door with a certificate, and what it takes to come in."""
+    d = tmp_path_factory.mktemp('door')
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-keyout', d / 'key', '-out', d / 'crt',
+                    '-subj', '/CN=front', '-addext', 'subjectAltName=IP:127.0.0.1'], check=True, capture_output=True)
+    part = serve('--kubeconfig', account(cluster, d), '--listen', '127.0.0.1:0', '--tls-cert', str(d / 'crt'), '--tls-key', str(d / 'key'))
+    (d / 'token').write_text(cluster.kubectl('-n', 'kubeflow', 'create', 'token', 'pipeline-runner').stdout)
+    (d / 'empty').write_text('\n')
+    (d / 'garbage').write_text('garbage')
+    (d / 'pipeline.yaml').write_text(PIPELINE)
+    yield d, part[1]['url']
+    end(*part)
+
+
+@needs_node
+def test_a_run_over_tls(cluster, door):
+    d, url = door
+    assert url.startswith('https://127.0.0.1:')
+    where = ('--url', url, '--ca-file', str(d / 'crt'), '--token-file', str(d / 'token'))
+    assert 'No runs yet' in cli('runs', *where).stdout
+    made = cli('run', str(d / 'pipeline.yaml'), '-p', 'word=hello', '--name', 'over tls', *where)
+    assert made.returncode == 0, made.stderr
+    # While it runs, and without the Kubernetes API: the front door is asked until there is no more.
+    logs = cli('logs', 'over tls', 'say', '-f', *where)
+    if 'has had no pod' in logs.stderr:
+        logs = cli('logs', 'over tls', 'say', '-f', *where)
+    assert logs.returncode == 0 and logs.stdout == 'early\nlate hello\n', logs
+    shown = cli('runs', 'over tls', *where)
+    assert 'say' in shown.stdout, shown
+    again = cli('run', str(d / 'pipeline.yaml'), '--watch', *where)
+    assert again.returncode == 0 and 'SUCCEEDED' in again.stdout, again
+    assert 'over tls' in cli('runs', '--url', url, '--ca-file', str(d / 'crt'), env={'TIDEMILL_TOKEN': (d / 'token').read_text().strip()}).stdout
+    artifacts = json.loads(cli('artifacts', 'over tls', '--json', *where).stdout)['artifacts']
+    assert 'out' in [a['name'] for a in artifacts], artifacts
+    # With a kubeconfig its token counts, and logs come from the pod; its authority is that of the API server alone.
+    config = account(cluster, d)
+    assert 'over tls' in cli('runs', '--url', url, '--ca-file', str(d / 'crt'), '--kubeconfig', config).stdout
+    assert 'late hello' in cli('logs', 'over tls', '--url', url, '--ca-file', str(d / 'crt'), '--kubeconfig', config).stdout
+
+
+@pytest.mark.parametrize('options, says', [
+    (('--token-file', '{d}/garbage'), 'the token that was given is not, or no longer, one that https://127.0.0.1:'),
+    (('--token-file', '{d}/empty'), 'empty holds no token'),
+    (('--token-file', '/nowhere/token'), '/nowhere/token'),
+    (('--kubeconfig', '/nowhere/config'), '/nowhere/config'),
+])
+def test_who_asks(door, options, says):
+    d, url = door
+    r = cli('runs', '--url', url, '--ca-file', str(d / 'crt'), *[o.format(d=d) for o in options])
+    assert r.returncode == 1 and says in r.stderr, r.stderr
+
+
+def test_whom_to_trust(door):
+    d, url = door
+    r = cli('runs', '--url', url)
+    assert r.returncode == 1 and '--ca-file FILE names the authorities to trust' in r.stderr, r.stderr
+    r = cli('runs', '--url', url, '--ca-file', '/nowhere/ca')
+    assert r.returncode == 1 and '--ca-file: ' in r.stderr, r.stderr
+    r = cli('runs', '--url', url.removeprefix('https://'))
+    assert r.returncode == 1 and 'it begins with http:// or https://' in r.stderr, r.stderr
+
+
+def test_with_only_a_kubeconfig(cluster, door):
+    """As kfp.Client() does it: behind services/proxy of the API server, with the administrator's certificate or an account's token."""
+    d, _ = door
+    for config in (cluster.kubeconfig, account(cluster, d)):
+        made = cli('run', str(d / 'pipeline.yaml'), '--name', 'by proxy', '--kubeconfig', config)
+        if config == cluster.kubeconfig:
+            assert made.returncode == 0, made.stderr
+        assert 'by proxy' in cli('runs', '--kubeconfig', cluster.kubeconfig).stdout
+    assert 'PENDING' in cli('runs', 'by proxy', '--kubeconfig', cluster.kubeconfig).stdout   # this one's engine was not started
