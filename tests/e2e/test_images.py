@@ -762,6 +762,68 @@ def test_survives_kill(fresh, own, tmp_path):
 
 
 @needs_node
+def test_image_volumes(node, own):
+    """Images as volumes: read-only, without programs, parts of them; fetched by policy, kept while they are in use."""
+    r = own()
+    ref = r.add('v', '1', Image([layer([('model/weights', 'one\n'), ('model/old', 'x'), ('run', '#!/bin/sh\necho ran\n')]),
+                                 layer([('model/weights', 'two\n'), ('model/.wh.old', '')])]))
+    volumes = [{'name': 'm', 'image': {'reference': ref, 'pullPolicy': 'IfNotPresent'}}]
+    mounts = [{'name': 'm', 'mountPath': '/m'}, {'name': 'm', 'mountPath': '/part', 'subPath': 'model'}]
+    script = 'cat /m/model/weights; ls /part; touch /m/x 2>/dev/null || echo read-only; touch /part/x 2>/dev/null || echo read-only; /m/run 2>/dev/null || echo no-exec'
+    p, said = output(node, 'iv', 'busybox', {'command': ['sh', '-c', script], 'volumeMounts': mounts}, volumes=volumes)
+    assert said == 'two\nweights\nread-only\nread-only\nno-exec\n', (p['status'], said)
+    items = json.loads(node.kubectl('get', 'events', '-o', 'json').stdout)['items']
+    about = {e['message']: e['involvedObject'].get('fieldPath') for e in items if e['involvedObject']['name'] == 'iv'}
+    assert about[f'Pulling image "{ref}"'] is None and any(m.startswith(f'Successfully pulled image "{ref}" in ') for m in about)
+    # One layer, a container that is made anew, and tidemill killed meanwhile: the image stays.
+    one = r.add('one', '1', Image([layer([('f', 'single\n')])]))
+    run(node, 'iv2', 'busybox', {'command': ['sh', '-c', 'cat /m/f; sleep 2; exit 1'], 'volumeMounts': mounts[:1]}, restartPolicy='Always',
+        volumes=[{'name': 'm', 'image': {'reference': one}}])
+    assert pod(node, 'iv2')['spec']['volumes'][0]['image']['pullPolicy'] == 'IfNotPresent'
+    wait(node, 'iv2', lambda p: (p['status'].get('containerStatuses') or [{}])[0].get('restartCount', 0) >= 1)
+    assert 'in use' in node.cli('image', 'rm', one, check=False).stderr
+    node.kill()
+    node.start()
+    wait(node, 'iv2', lambda p: p['status']['containerStatuses'][0]['restartCount'] >= 2)
+    assert node.kubectl('logs', 'iv2').stdout == 'single\n'
+    assert 'in use' in node.cli('image', 'rm', one, check=False).stderr
+    node.kubectl('delete', 'pod', 'iv2', '--now')
+    for _ in range(50):
+        if node.cli('image', 'rm', one, check=False).returncode == 0:
+            break
+        time.sleep(0.2)
+    assert one not in node.cli('image', 'ls').stdout
+
+
+@needs_node
+def test_image_volumes_that_cannot_be_had(node, own):
+    r = own()
+    ref, gone = r.add('here', '1', small()), f'{r.host}/none:nope'
+    c = {'command': ['true'], 'volumeMounts': [{'name': 'm', 'mountPath': '/m'}]}
+    run(node, 'ivx', 'busybox', c, volumes=[{'name': 'm', 'image': {'reference': gone}}])
+    p = wait(node, 'ivx', waiting('ImagePullBackOff'))
+    message = p['status']['containerStatuses'][0]['state']['waiting']['message']
+    assert message.startswith(f'Back-off pulling image "{gone}": ErrImagePull: ') and 'not found' in message
+    said = events(node, 'ivx')
+    for e in (('Warning', 'Failed', 'Error: ErrImagePull'), ('Warning', 'Failed', 'Error: ImagePullBackOff'), ('Normal', 'BackOff', f'Back-off pulling image "{gone}"')):
+        assert e in said, said
+    run(node, 'ivn', 'busybox', c, volumes=[{'name': 'm', 'image': {'reference': ref, 'pullPolicy': 'Never'}}])
+    wait(node, 'ivn', waiting('ErrImageNeverPull'))
+    run(node, 'ivh', 'busybox', c, volumes=[{'name': 'm', 'image': {'reference': 'host'}}])
+    p = wait(node, 'ivh', waiting('CreateContainerError'))
+    assert 'use hostPath' in p['status']['containerStatuses'][0]['state']['waiting']['message']
+    run(node, 'ivs', 'busybox', {**c, 'volumeMounts': [{'name': 'm', 'mountPath': '/m', 'subPath': 'etc/nothing'}]}, volumes=[{'name': 'm', 'image': {'reference': ref}}])
+    p = wait(node, 'ivs', waiting('CreateContainerConfigError'))
+    assert 'No such file' in p['status']['containerStatuses'][0]['state']['waiting']['message']
+    for name in ('ivx', 'ivn', 'ivh', 'ivs'):
+        node.kubectl('delete', 'pod', name, '--now')
+    refused = node.kubectl('apply', '-f', '-', check=False, stdin=json.dumps({'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'ivr'}, 'spec': {
+        'containers': [{'name': 'a', 'image': 'busybox'}], 'volumes': [{'name': 'm', 'image': {'pullPolicy': 'Sometimes'}}]}}))
+    assert 'spec.volumes[0].image.reference: Required value' in refused.stderr
+    assert 'spec.volumes[0].image.pullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never"' in refused.stderr
+
+
+@needs_node
 def test_python_image(node, registry):
     """The machine's own Python, packed as an image."""
     python = pathlib.Path('/usr/bin/python3').resolve()

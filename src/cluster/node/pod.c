@@ -77,6 +77,7 @@ struct pod *pod_new(const struct pod_host *h, struct json *obj)
     p->obj = json_ref(obj);
     p->started_ns = h->clock->wall_ns(h->clock);
     order_boxes(p);
+    pod_add_image_volumes(p);
     return p;
 }
 
@@ -124,12 +125,10 @@ void pod_add_row(const struct pod_host *h, struct pod *p, const struct container
     }
 }
 
-void pod_free(struct pod *p)
+static void free_boxes(struct box *v, size_t n)
 {
-    if (!p)
-        return;
-    for (size_t i = 0; i < p->n_boxes; i++) {
-        struct box *b = &p->boxes[i];
+    for (size_t i = 0; i < n; i++) {
+        struct box *b = &v[i];
         free(b->name);
         free(b->cid);
         free(b->reason);
@@ -141,7 +140,15 @@ void pod_free(struct pod *p)
         free(b->end_why);
         box_drop_pull(b);
     }
-    free(p->boxes);
+    free(v);
+}
+
+void pod_free(struct pod *p)
+{
+    if (!p)
+        return;
+    free_boxes(p->boxes, p->n_boxes);
+    free_boxes(p->image_volumes, p->n_image_volumes);
     free(p->key);
     free(p->uid);
     free(p->ns);
@@ -165,8 +172,10 @@ void pod_set_object(struct pod *p, struct json *obj)
     struct json *old = p->obj;
     p->obj = json_ref(obj);
     json_unref(old);
-    if (first)
+    if (first) {
         order_boxes(p);
+        pod_add_image_volumes(p);
+    }
 }
 
 void pod_sources_changed(const struct pod_host *h, struct pod *p)
@@ -374,7 +383,7 @@ static int go_on(const struct pod_host *h, const struct ctx *ctx, struct pod *p,
                        : b->retry_mono_ns <= h->clock->mono_ns(h->clock);
     if (b->state == BOX_WAITING && now && box_start(h, ctx, p, b, err) < 0)
         return -1;
-    int64_t next = b->state == BOX_WAITING ? box_image_wake(h, p, b) : 0;
+    int64_t next = b->state == BOX_WAITING ? box_wake(h, p, b) : 0;
     if (next)
         pod_wake_at(h, wake, next);
     return 0;
@@ -461,6 +470,8 @@ static int step_stopping(const struct pod_host *h, const struct ctx *ctx, struct
 static int take_back(const struct pod_host *h, struct pod *p, struct err *err)
 {
     AUTOFREE char *dir = pod_dir(h, p), *mem = pod_mem_dir(h, p);
+    for (size_t i = 0; i < p->n_image_volumes; i++)
+        box_drop_pull(&p->image_volumes[i]);
     for (size_t i = 0; i < p->n_boxes; i++) {
         AUTOFREE char *bundle = pod_bundle(h, p, &p->boxes[i]);
         struct container_ref ref = {.id = p->boxes[i].cid, .bundle = bundle};

@@ -43,9 +43,13 @@ enum box_state { BOX_WAITING, BOX_PREPARED, BOX_RUNNING, BOX_EXITED };
 struct image_job;
 struct images;
 
+/* BOX_VOLUME: no container, but a volume that is an image (pod_image_volume.c). */
+enum box_kind { BOX_CONTAINER, BOX_VOLUME };
+
 /* One container of a pod, in its current attempt. */
 struct box {
     char *name;
+    enum box_kind kind;
     bool init;
     int attempt; /* status.restartCount */
     enum box_state state;
@@ -69,6 +73,7 @@ struct box {
     int64_t kill_mono_ns;               /* end_why: when its grace is over */
     int64_t least_mono_ns;              /* and not before this */
     int stop_signal;                    /* of the image; 0: SIGTERM */
+    bool held;                          /* waits for a volume that is an image, whose reason it shows */
     struct image_job *pull;             /* its image is being fetched; NULL: no */
     int64_t tell_mono_ns, tell_wait_ns; /* when a long fetch is spoken of next */
 };
@@ -85,6 +90,8 @@ struct pod {
     char *reason, *message; /* status.reason when we ended it */
     struct box *boxes;      /* init containers first, in order */
     size_t n_boxes, n_init;
+    struct box *image_volumes;
+    size_t n_image_volumes;
     bool adopted;         /* from a row of an earlier life, not looked at yet */
     int64_t kill_mono_ns; /* when the grace is over */
     int64_t setup_retry_mono_ns, setup_wait_ns;
@@ -166,14 +173,21 @@ void box_set_image(struct box *b, const struct image_info *image);
 
 /* pod_image.c: the image of a container. False when it is not here now: it is being fetched, or the container waits with a
  * reason. */
-bool box_have_image(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, jval *c,
-                    struct image_info *image);
+bool box_have_image(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, struct image_info *image);
 /* After a restart of ours: what image a container that is there has. */
 void box_recall_image(const struct pod_host *h, const struct pod *p, struct box *b);
 bool box_pull_is_over(const struct box *b);
 void box_drop_pull(struct box *b);
 /* When a waiting container is to be looked at next (monotonic); 0: no time is known. */
 int64_t box_image_wake(const struct pod_host *h, struct pod *p, struct box *b);
+
+/* pod_image_volume.c: volumes that are images. */
+void pod_add_image_volumes(struct pod *p);                        /* from its object, once */
+jval *pod_image_volume(const struct pod *p, const struct box *v); /* its source in the spec */
+/* Brings those on that the container mounts. False when one is not there yet: the container waits, with its reason. */
+bool box_have_image_volumes(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b);
+/* As box_image_wake, for the container or what it waits for. */
+int64_t box_wake(const struct pod_host *h, struct pod *p, struct box *b);
 
 /* pod_admit.c: true when this node does not take the pod; both texts are the caller's. */
 bool pod_refused(const struct pod_host *h, const struct pod *p, char **reason, char **message);

@@ -36,7 +36,8 @@ static void set_text(char **at, const char *text)
 void box_event(const struct pod_host *h, const struct pod *p, const struct box *b, const char *type, const char *reason,
                const char *text)
 {
-    AUTOFREE char *field = xasprintf("spec.%s{%s}", b->init ? "initContainers" : "containers", b->name);
+    AUTOFREE char *field =
+        b->kind == BOX_VOLUME ? NULL : xasprintf("spec.%s{%s}", b->init ? "initContainers" : "containers", b->name);
     event_record_field(h->events, json_root(p->obj), &KUBE_PODS, field, type, reason, "%s", text);
 }
 
@@ -237,14 +238,13 @@ static int not_started(const struct pod_host *h, struct pod *p, struct box *b, s
 
 int box_start(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, struct err *err)
 {
-    jval *c = pod_box_container(p, b);
     CLEANUP(image_info_free) struct image_info image = {0};
     CLEANUP(container_spec_free) struct container_spec spec = {0};
     AUTOFREE char *bundle = pod_bundle(h, p, b), *log_dir = pod_log_dir(h, p, b->name);
     AUTOFREE char *log = xasprintf("%s/%d.log", log_dir, b->attempt), *shown = xasprintf("%s/%s/%s", p->ns, p->name, b->name);
     struct container_ref ref;
     ERR(e);
-    if (!box_have_image(h, ctx, p, b, c, &image))
+    if (!box_have_image_volumes(h, ctx, p, b) || !box_have_image(h, ctx, p, b, &image))
         return 0;
     spec.bundle = bundle;
     if ((fs_exists(bundle) && h->runtime->ops->remove_tree(h->runtime, bundle, err) < 0) ||

@@ -88,11 +88,18 @@ static void here(const struct pod_host *h, struct pod *p, struct box *b, const c
     box_set_image(b, image);
 }
 
+/* Of a volume, the containers that mount it say so themselves. */
+static void tell_error(const struct pod_host *h, struct pod *p, struct box *b, const char *text)
+{
+    if (b->kind != BOX_VOLUME)
+        box_event(h, p, b, "Warning", "Failed", text);
+}
+
 static void failed(const struct pod_host *h, struct pod *p, struct box *b, const char *name, const char *why)
 {
     AUTOFREE char *text = xasprintf("Failed to pull image \"%s\": %s", name, why);
     box_event(h, p, b, "Warning", "Failed", text);
-    box_event(h, p, b, "Warning", "Failed", "Error: ErrImagePull");
+    tell_error(h, p, b, "Error: ErrImagePull");
     box_wait(h, b, "ErrImagePull", why, PULL_RETRY_FIRST, BACKOFF_MAX);
 }
 
@@ -181,10 +188,22 @@ static void invalid(const struct pod_host *h, struct pod *p, struct box *b, cons
     box_wait(h, b, "InvalidImageName", why, PULL_RETRY_FIRST, BACKOFF_MAX);
 }
 
-bool box_have_image(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, jval *c,
-                    struct image_info *image)
+static const char *name_of(const struct pod *p, const struct box *b)
 {
-    const char *name = container_image(c) ? container_image(c) : "", *policy = container_image_pull_policy(c);
+    const char *name =
+        b->kind == BOX_VOLUME ? image_volume_source_reference(pod_image_volume(p, b)) : container_image(pod_box_container(p, b));
+    return name ? name : "";
+}
+
+static const char *policy_of(const struct pod *p, const struct box *b)
+{
+    return b->kind == BOX_VOLUME ? image_volume_source_pull_policy(pod_image_volume(p, b))
+                                 : container_image_pull_policy(pod_box_container(p, b));
+}
+
+bool box_have_image(const struct pod_host *h, const struct ctx *ctx, struct pod *p, struct box *b, struct image_info *image)
+{
+    const char *name = name_of(p, b), *policy = policy_of(p, b);
     ERR(e);
     if (b->pull)
         return look_at_pull(h, p, b, name, image);
@@ -220,9 +239,9 @@ void box_recall_image(const struct pod_host *h, const struct pod *p, struct box 
 {
     CLEANUP(image_info_free) struct image_info image = {0};
     AUTOFREE char *bundle = pod_bundle(h, p, b);
-    const char *name = container_image(pod_box_container(p, b));
+    const char *name = name_of(p, b);
     if ((h->images && images_recall(h->images, bundle, &image, NULL) == 0) ||
-        h->runtime->ops->image(h->runtime, name ? name : "", &image, NULL) == 0)
+        h->runtime->ops->image(h->runtime, name, &image, NULL) == 0)
         box_set_image(b, &image);
 }
 
@@ -241,11 +260,11 @@ int64_t box_image_wake(const struct pod_host *h, struct pod *p, struct box *b)
     int64_t turn = b->retry_mono_ns - b->retry_wait_ns + SHOWN_AS_ERROR;
     if (h->clock->mono_ns(h->clock) < turn)
         return turn;
-    const char *name = container_image(pod_box_container(p, b));
+    const char *name = name_of(p, b);
     AUTOFREE char *event = xasprintf("Back-off pulling image \"%s\"", name);
     AUTOFREE char *message = xasprintf("%s: ErrImagePull: %s", event, b->wait_message);
     box_event(h, p, b, "Normal", "BackOff", event);
-    box_event(h, p, b, "Warning", "Failed", "Error: ImagePullBackOff");
+    tell_error(h, p, b, "Error: ImagePullBackOff");
     box_set_waiting(b, "ImagePullBackOff", message);
     return b->retry_mono_ns;
 }

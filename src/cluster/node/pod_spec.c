@@ -407,6 +407,7 @@ static int add_volumes(const struct volumes_at *at, jval *container, const struc
         const char *below = volume_mount_recursive_read_only(m), *others = volume_mount_mount_propagation(m);
         last->readonly_below = str_eq(below, "Enabled") || str_eq(below, "IfPossible");
         last->follows = str_eq(others, "HostToContainer");
+        last->noexec = volumes_is_image(at->facts->pod, m);
         /* The node's mounts follow the machine's, not the other way. */
         if (str_eq(others, "Bidirectional"))
             return err_set(err, ERR_PRECONDITION,

@@ -198,6 +198,15 @@ static void default_pod(struct jm *m, jmval *p)
 
 /* ---- volumes ---------------------------------------------------------------------------------------------------------- */
 
+static void default_image_volume(struct jm *m, jmval *v)
+{
+    if (jmv_len(image_volume_source_mut_pull_policy(v)))
+        return;
+    const char *image = jmv_str(image_volume_source_mut_reference(v));
+    AUTOFREE char *tag = image_tag(image ? image : "");
+    image_volume_source_set_pull_policy(m, v, strcmp(tag, "latest") ? "IfNotPresent" : "Always");
+}
+
 static void default_volume(struct jm *m, jmval *v)
 {
     if (jmv_len(v) == (volume_mut_name(v) ? 1 : 0)) /* no source at all */
@@ -251,6 +260,7 @@ const struct default_hook defaults_of_pods[] = {
     {CORE "ProjectedVolumeSource", default_projected_volume},
     {CORE "ServiceAccountTokenProjection", default_token_projection},
     {CORE "HostPathVolumeSource", default_host_path},
+    {CORE "ImageVolumeSource", default_image_volume},
     {CORE "PersistentVolumeClaimSpec", default_claim_spec},
     {NULL, NULL},
 };

@@ -141,6 +141,11 @@ static void check_source(struct faults *f, const char *kind, jval *v)
         check_empty_dir(f, v);
     } else if (str_eq(kind, "hostPath")) {
         check_host_path(f, v);
+    } else if (str_eq(kind, "image")) {
+        static const char *const pull[] = {"Always", "IfNotPresent", "Never", NULL};
+        if (str_empty(image_volume_source_reference(v)))
+            fault_required(f, "reference", NULL);
+        validate_enum(f, "pullPolicy", image_volume_source_pull_policy(v), pull);
     } else if (str_eq(kind, "secret") || str_eq(kind, "configMap")) {
         const char *member = str_eq(kind, "secret") ? "secretName" : "name";
         if (str_empty(jv_str(jv_get(v, member))))

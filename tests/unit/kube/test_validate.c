@@ -52,6 +52,12 @@ static void test_create(void **state)
          POD("\"containers\":[{" C
              ",\"volumeMounts\":[{\"name\":\"w\",\"mountPath\":\"/x\"}]}],\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}]"),
          BAD("spec.containers[0].volumeMounts[0].name: Not found: \"w\"")},
+        {&KUBE_PODS, POD("\"containers\":[{" C "}],\"volumes\":[{\"name\":\"v\",\"image\":{\"reference\":\"\"}}]"),
+         BAD("spec.volumes[0].image.reference: Required value")},
+        {&KUBE_PODS,
+         POD("\"containers\":[{" C "}],\"volumes\":[{\"name\":\"v\",\"image\":{\"reference\":\"a:1\",\"pullPolicy\":\"Now\"}}]"),
+         BAD("spec.volumes[0].image.pullPolicy: Unsupported value: \"Now\": supported values: \"Always\", \"IfNotPresent\", "
+             "\"Never\"")},
         {&KUBE_PODS, POD("\"containers\":[{" C ",\"livenessProbe\":{}}]"),
          BAD("spec.containers[0].livenessProbe: Required value: must specify a handler type")},
         {&KUBE_PODS, POD("\"containers\":[{" C ",\"resources\":{\"requests\":{\"cpu\":\"2\"},\"limits\":{\"cpu\":\"1\"}}}]"),

@@ -159,6 +159,13 @@ static int op_overlay(struct helper_state *s, const struct helper_packet *p, str
     return mount_overlay(p->v[0], p->v + 1, p->h.n - 1, err);
 }
 
+static int op_image(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
+{
+    if (!str_starts(p->v[0], s->node_dir))
+        return err_set(err, ERR_BAD_REQUEST, "a volume must be below %s", s->node_dir);
+    return mount_image(p->v[0], p->v + 1, p->h.n - 1, err);
+}
+
 static int op_unmount(struct helper_state *s, const struct helper_packet *p, struct reply *r, struct err *err)
 {
     return unmount_below(p->v[0], err);
@@ -250,7 +257,7 @@ static const struct {
     [HELPER_REMOVE] = {op_remove, 1},       [HELPER_KILL] = {op_kill, 3},           [HELPER_CGROUP_RM] = {op_cgroup_rm, 1},
     [HELPER_PIDNS] = {op_pidns, 2},         [HELPER_EXEC] = {op_exec, 6},           [HELPER_DIAL] = {op_dial, 3},
     [HELPER_SWEEP] = {op_sweep, 0},         [HELPER_BIND_SUB] = {op_bind_sub, 3},   [HELPER_CGROUP_STIR] = {op_cgroup_stir, 0},
-    [HELPER_OVERLAY] = {op_overlay, 2},
+    [HELPER_OVERLAY] = {op_overlay, 2},     [HELPER_IMAGE] = {op_image, 1},
 };
 
 static void serve(struct helper_state *s, struct helper_packet *p)

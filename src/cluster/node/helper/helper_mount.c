@@ -123,7 +123,7 @@ int mount_sub(const char *base, const char *sub, const char *target, struct err 
 /* mount(2) takes one page of options: layers are named by descriptors, which are short. */
 static int layer_options(const char *const *layers, size_t n, int *fds, struct buf *out, struct err *err)
 {
-    buf_adds(out, "userxattr,volatile,lowerdir=");
+    buf_adds(out, "userxattr,lowerdir=");
     for (size_t i = 0; i < n; i++) {
         fds[i] = open(layers[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fds[i] < 0)
@@ -147,10 +147,38 @@ int mount_overlay(const char *bundle, const char *const *layers, size_t n, struc
         chown(upper, st.st_uid, st.st_gid) < 0)
         return err_errno(err, "making a container's root in %s", bundle);
     int rc = layer_options(layers, n, fds, &options, err);
-    buf_addf(&options, ",upperdir=%s,workdir=%s", upper, work);
+    buf_addf(&options, ",volatile,upperdir=%s,workdir=%s", upper, work);
     if (rc == 0 && options.len >= 4096)
         rc = err_set(err, ERR_TOO_LARGE, "an image of %zu layers cannot be mounted", n);
     if (rc == 0 && mount("overlay", root, "overlay", 0, buf_str(&options)) < 0)
+        rc = err_errno(err, "mounting the image at %s", root);
+    for (size_t i = 0; i < n; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    return rc;
+}
+
+/* An overlay without an upper directory has two layers at least: one more is empty. */
+int mount_image(const char *place, const char *const *layers, size_t n, struct err *err)
+{
+    AUTOFREE char *root = fs_join(place, "root"), *empty = fs_join(place, "empty");
+    AUTOFREE const char **all = xcalloc(n + 2, sizeof *all);
+    AUTOFREE int *fds = xcalloc(n + 2, sizeof *fds);
+    BUF(options);
+    STRLIST(points);
+    if (fs_mkdir_p(root, 0755, err) < 0 || fs_mkdir_p(empty, 0755, err) < 0 || mounts_below(root, &points, err) < 0)
+        return -1;
+    if (strlist_has(&points, root))
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        all[i] = layers[i];
+    while (n < 2)
+        all[n++] = empty;
+    memset(fds, -1, n * sizeof *fds);
+    int rc = layer_options(all, n, fds, &options, err);
+    if (rc == 0 && options.len >= 4096)
+        rc = err_set(err, ERR_TOO_LARGE, "an image of %zu layers cannot be mounted", n);
+    if (rc == 0 && mount("overlay", root, "overlay", MS_RDONLY | MS_NOEXEC | MS_NOSUID | MS_NODEV, buf_str(&options)) < 0)
         rc = err_errno(err, "mounting the image at %s", root);
     for (size_t i = 0; i < n; i++)
         if (fds[i] >= 0)

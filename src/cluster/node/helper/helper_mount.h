@@ -19,6 +19,9 @@ int mount_sub(const char *base, const char *sub, const char *target, struct err 
 /* Mounts an overlay of these directories (the top first) at <bundle>/rootfs, with an upper directory in the bundle, all made
  * here. The form of its whiteouts is images/unpack.h's. */
 int mount_overlay(const char *bundle, const char *const *layers, size_t n, struct err *err);
+/* Mounts these layers (the top first, there may be none), read-only and without programs, at <place>/root, unless that is done.
+ */
+int mount_image(const char *place, const char *const *layers, size_t n, struct err *err);
 /* Unmounts path and everything below it in this namespace. Nothing there is fine. */
 int unmount_below(const char *path, struct err *err);
 

@@ -19,6 +19,7 @@ enum helper_op {
     HELPER_TMPFS,     /* path, mount options -> directory fd; fine when it is mounted already */
     HELPER_BIND_SUB,  /* base directory, name inside it, target: see mount_sub */
     HELPER_OVERLAY,   /* bundle, layers from the top: see mount_overlay */
+    HELPER_IMAGE,     /* place, layers from the top: see mount_image */
     HELPER_UNMOUNT,   /* path: everything mounted at it or below */
     HELPER_SPAWN,     /* one environment string or "", a file for its stderr, argv; fds become 3, 4 ... of the child -> pid */
     HELPER_RUN,       /* argv; fds become 3, 4 ... -> exit code and what it wrote to stderr; answered when it ends */

@@ -439,30 +439,37 @@ int image_store_use(struct image_store *s, const char *id, const char *bundle, i
 /* ---- what is in use -----------------------------------------------------------------------------------------------------------
  */
 
-/* Calls itself for the four levels below the directory of pods. */
-static void find_uses(const char *dir, int level, struct strmap *out)
+/* Files "image" where the levels lead, "" being any name. Calls itself for each level. */
+static void find_uses_at(const char *dir, const char *const *levels, struct strmap *out)
 {
-    static const char *const fixed[] = {NULL, "containers", NULL, NULL};
-    if (level == (int)ARRAY_LEN(fixed)) {
+    if (!*levels) {
         AUTOFREE char *path = fs_join(dir, "image");
         BUF(id);
         if (fs_read(path, INFO_MAX, &id, NULL) == 0)
             strmap_put(out, buf_str(&id), out);
         return;
     }
-    if (fixed[level]) {
-        AUTOFREE char *below = fs_join(dir, fixed[level]);
-        find_uses(below, level + 1, out);
+    if (**levels) {
+        AUTOFREE char *below = fs_join(dir, *levels);
+        find_uses_at(below, levels + 1, out);
         return;
     }
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));)
         if (e->d_name[0] != '.') {
             AUTOFREE char *below = fs_join(dir, e->d_name);
-            find_uses(below, level + 1, out);
+            find_uses_at(below, levels + 1, out);
         }
     if (d)
         closedir(d);
+}
+
+/* By attempts of containers, and as volumes. */
+static void find_uses(const char *pods_dir, struct strmap *out)
+{
+    static const char *const containers[] = {"", "containers", "", "", NULL}, *const volumes[] = {"", "images", "", NULL};
+    find_uses_at(pods_dir, containers, out);
+    find_uses_at(pods_dir, volumes, out);
 }
 
 /* ---- removing -----------------------------------------------------------------------------------------------------------------
@@ -479,7 +486,7 @@ int image_store_remove(struct image_store *s, const char *id, const char *name, 
         struct image_record *r = with_id(s, id);
         if (!r)
             return err_set(err, ERR_NOT_FOUND, "no image with id %s is on this machine", id);
-        find_uses(s->pods_dir, 0, &used);
+        find_uses(s->pods_dir, &used);
         bool last = !name || (r->names.n == 1 && strlist_has(&r->names, name));
         if (last && strmap_has(&used, id))
             return err_set(err, ERR_CONFLICT, "image %s is in use by a container", r->names.n ? r->names.v[0] : id);
@@ -513,7 +520,7 @@ static int remove_oldest(struct image_store *s, int64_t not_after_ns, bool *foun
     CLEANUP(strmap_free) struct strmap used = STRMAP_INIT(NULL);
     if (lock < 0 || refresh(s, err) < 0)
         return -1;
-    find_uses(s->pods_dir, 0, &used);
+    find_uses(s->pods_dir, &used);
     struct image_record *r = oldest_unused(s, &used, not_after_ns);
     *found = r;
     if (!r)

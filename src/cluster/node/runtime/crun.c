@@ -474,6 +474,15 @@ static int unpack(struct runtime *r, int fd, const char *dir, char **said, struc
     return 0;
 }
 
+static int image_volume(struct runtime *r, const char *place, const char *const *layers, size_t n, struct err *err)
+{
+    AUTOFREE const char **v = xcalloc(n + 2, sizeof *v);
+    v[0] = place;
+    for (size_t i = 0; i < n; i++)
+        v[i + 1] = layers[n - 1 - i];
+    return helper_call(crun_of(r)->helper, HELPER_IMAGE, v, NULL, 0, NULL, err);
+}
+
 static int share_pids(struct runtime *r, const char *pod_dir, bool up, struct err *err)
 {
     return helper_ask(crun_of(r)->helper, HELPER_PIDNS, NULL, err, pod_dir, up ? "up" : "down", NULL);
@@ -525,6 +534,7 @@ static const struct runtime_ops crun_ops = {
     .tmpfs = tmpfs,
     .bind_sub = bind_sub,
     .share_pids = share_pids,
+    .image_volume = image_volume,
     .remove_tree = remove_tree,
     .unpack = unpack,
     .stop = stop,

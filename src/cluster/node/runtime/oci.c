@@ -227,8 +227,8 @@ static jmval *mounts(const struct oci_machine *machine, const struct container_s
         const struct container_mount *c = &spec->mounts[i];
         if (c->kind == MOUNT_BIND) {
             AUTOFREE char *options =
-                xasprintf("rbind %s%s %s", c->readonly ? "ro" : "rw", c->readonly && c->readonly_below ? " rro" : "",
-                          c->follows ? "rslave" : "rprivate");
+                xasprintf("rbind %s%s %s%s", c->readonly ? "ro" : "rw", c->readonly && c->readonly_below ? " rro" : "",
+                          c->follows ? "rslave" : "rprivate", c->noexec ? " noexec nosuid nodev" : "");
             add_mount(m, arr, c->target, "bind", c->source, options);
         } else {
             AUTOFREE char *options = xasprintf("nosuid nodev %s%s", c->source, c->readonly ? " ro" : "");

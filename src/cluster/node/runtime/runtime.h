@@ -37,6 +37,7 @@ struct container_mount {
     char *source, *target;
     bool readonly, readonly_below; /* readonly_below: what is mounted below it too */
     bool follows;                  /* sees what the machine mounts below it later */
+    bool noexec;                   /* no programs, devices and set-user-id files */
 };
 
 struct container_spec {
@@ -150,6 +151,10 @@ struct runtime_ops {
      * target, which is made. Whatever happens to the name later, target stays what it is. remove_tree of a directory around
      * target takes it back. */
     int (*bind_sub)(struct runtime *, const char *base, const char *sub, const char *target, struct err *err);
+    /* Mounts an image's layers (bottom first), read-only, at <place>/root; place is there. Done already is fine; remove_tree
+     * takes
+     * it back. NULL where no image has layers. */
+    int (*image_volume)(struct runtime *, const char *place, const char *const *layers, size_t n, struct err *err);
     int (*remove_tree)(struct runtime *, const char *path, struct err *err); /* unmounts below, removes files of any owner */
     /* Runs `tidemill image-unpack dir` with fd as the layer's stream; *said is what it said (malloc'd), also when it failed. */
     int (*unpack)(struct runtime *, int fd, const char *dir, char **said, struct err *err);

@@ -406,8 +406,13 @@ static char *claim_path(const struct volumes_at *at, jval *volume, struct err *e
     return NULL;
 }
 
+/* Before the first container that mounts it, not before all: see pod_image_volume.c. */
+static int make_image(const struct volumes_at *at, jval *volume, int64_t *refresh_ns, struct err *err) { return 0; }
+
 static make_fn *maker(jval *volume)
 {
+    if (volume_image(volume))
+        return make_image;
     if (is_claim(volume))
         return make_claim;
     if (volume_empty_dir(volume))
@@ -444,7 +449,7 @@ int volumes_check(jval *pod, struct err *err)
         return err_set(
             err, ERR_PRECONDITION,
             "volume \"%s\" is %s, which this node does not serve yet; it serves emptyDir, configMap, secret, projected, "
-            "downwardAPI, hostPath, persistentVolumeClaim and ephemeral",
+            "downwardAPI, hostPath, image, persistentVolumeClaim and ephemeral",
             volume_name(v), kind);
     }
     return 0;
@@ -526,22 +531,32 @@ static jval *volume_named(jval *pod, const char *name)
     return NULL;
 }
 
+char *volumes_image_place(const char *pod_dir, const char *volume) { return xasprintf("%s/images/%s", pod_dir, volume); }
+bool volumes_is_image(jval *pod, jval *mount) { return volume_image(volume_named(pod, volume_mount_name(mount))); }
+
+static char *image_path(const struct volumes_at *at, jval *volume)
+{
+    AUTOFREE char *place = volumes_image_place(at->pod_dir, volume_name(volume));
+    return fs_join(place, "root");
+}
+
 char *volumes_source(const struct volumes_at *at, jval *mount, const struct strmap *vars, bool *readonly, struct err *err)
 {
     jval *v = volume_named(at->facts->pod, volume_mount_name(mount));
     /* What we write is ours alone: a pod that could put links there would lead us, and the next container's subPath, out of the
      * volume. */
-    *readonly = volume_mount_read_only(mount, false) || (v && (in_memory(v) || volume_config_map(v))) ||
+    *readonly = volume_mount_read_only(mount, false) || (v && (in_memory(v) || volume_config_map(v) || volume_image(v))) ||
                 persistent_volume_claim_volume_source_read_only(volume_persistent_volume_claim(v), false);
     if (!v) {
         err_set(err, ERR_PRECONDITION, "volumeMount \"%s\" has no volume", volume_mount_name(mount));
         return NULL;
     }
     const char *host = host_path_volume_source_path(volume_host_path(v));
-    AUTOFREE char *base = host           ? xstrdup(host)
-                          : in_memory(v) ? mem_path(at, volume_name(v))
-                          : is_claim(v)  ? claim_path(at, v, err)
-                                         : disk_path(at, volume_name(v));
+    AUTOFREE char *base = host              ? xstrdup(host)
+                          : in_memory(v)    ? mem_path(at, volume_name(v))
+                          : is_claim(v)     ? claim_path(at, v, err)
+                          : volume_image(v) ? image_path(at, v)
+                                            : disk_path(at, volume_name(v));
     if (!base)
         return NULL;
     const char *plain = volume_mount_sub_path(mount), *expr = volume_mount_sub_path_expr(mount);

@@ -30,6 +30,10 @@ int volumes_check(jval *pod, struct err *err);
 char *volumes_over_limit(const struct volumes_at *at, bool *watched);
 /* Whether a pod's volumes or environment need this ConfigMap or Secret of its namespace. */
 bool volumes_refer(jval *pod, bool secret, const char *name);
+/* Where a volume that is an image has its things, below the pod's directory; its content is mounted at root in there (the caller
+ * frees). Made by pod_image_volume.c, when the image is there. */
+char *volumes_image_place(const char *pod_dir, const char *volume);
+bool volumes_is_image(jval *pod, jval *mount);
 /* Source path of a volumeMount, subPath resolved without leaving the volume. The caller frees. */
 char *volumes_source(const struct volumes_at *at, jval *mount, const struct strmap *vars, bool *readonly, struct err *err);
 

@@ -216,6 +216,32 @@ static void waits(void **state)
     world_close(&w);
 }
 
+#define IMAGE_VOLUME(image)                                                                                                      \
+    "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"0\"],"               \
+    "\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/v\"}]}],\"volumes\":[{\"name\":\"v\",\"image\":{" image "}}]"
+
+/* The container says what its volume waits for; one that mounts none does not wait. */
+static void image_volumes(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_pod(&w, "never", IMAGE_VOLUME("\"reference\":\"missing:1\",\"pullPolicy\":\"Never\""));
+    expect(&w, "never", "c.state.waiting.reason", "ErrImageNeverPull");
+    expect(&w, "never", "c.state.waiting.message", "Container image \"missing:1\" is not present with pull policy of Never");
+    put_pod(&w, "missing", IMAGE_VOLUME("\"reference\":\"missing:1\""));
+    expect(&w, "missing", "c.state.waiting.reason", "ErrImagePull");
+    expect(&w, "missing", "c.state.waiting.reason", "ImagePullBackOff");
+    put_pod(&w, "badname", IMAGE_VOLUME("\"reference\":\"bad name\""));
+    expect(&w, "badname", "c.state.waiting.reason", "InvalidImageName");
+    put_pod(&w, "host", IMAGE_VOLUME("\"reference\":\"host\""));
+    expect(&w, "host", "c.state.waiting.reason", "CreateContainerError");
+    put_pod(&w, "other",
+            "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"0\"]}],"
+            "\"volumes\":[{\"name\":\"v\",\"image\":{\"reference\":\"missing:1\"}}]");
+    expect(&w, "other", "phase", "Succeeded");
+    world_close(&w);
+}
+
 static void init_containers(void **state)
 {
     struct world w;
@@ -612,8 +638,8 @@ static void node_object(void **state)
     world_close(&w);
 }
 
-TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(init_containers),
-           cmocka_unit_test(probes), cmocka_unit_test(hooks), cmocka_unit_test(sidecars), cmocka_unit_test(readiness_gates),
-           cmocka_unit_test(refused), cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline),
-           cmocka_unit_test(source_changes), cmocka_unit_test(new_life), cmocka_unit_test(api_trouble),
-           cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
+TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(image_volumes),
+           cmocka_unit_test(init_containers), cmocka_unit_test(probes), cmocka_unit_test(hooks), cmocka_unit_test(sidecars),
+           cmocka_unit_test(readiness_gates), cmocka_unit_test(refused), cmocka_unit_test(deletion), cmocka_unit_test(same_name),
+           cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
+           cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))

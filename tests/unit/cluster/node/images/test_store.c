@@ -167,7 +167,11 @@ static void collection(void **state)
     AUTOFREE char *a = kit_put_image(w.store, "a:1", "la", 10), *b = kit_put_image(w.store, "b:1", "lb", 20),
                   *c = kit_put_image(w.store, "c:1", "lc", 30), *d = kit_put_image(w.store, "d:1", "ld", 1000),
                   *dir = bundle(&w, "uid");
-    OK(image_store_use(w.store, a, dir, 20, err)); /* the oldest is in use */
+    OK(image_store_use(w.store, a, dir, 20, err)); /* the oldest is in use, as a volume alone once its container is gone */
+    AUTOFREE char *volume = xasprintf("%s/uid/images/v", w.pods), *containers = xasprintf("%s/uid/containers", w.pods);
+    OK(fs_mkdir_p(volume, 0700, err));
+    OK(image_store_use(w.store, a, volume, 20, err));
+    OK(fs_rm_rf(containers, err));
     size_t removed;
     int one = 1, all = 1000;
     OK(image_store_collect(w.store, enough_after, &one, 500, &removed, err));
