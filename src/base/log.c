@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/ctx.h"
+#include "base/terminal.h"
 #include "base/timefmt.h"
 
 enum log_level log_threshold = LOG_INFO;
@@ -33,6 +34,7 @@ void log_write(enum log_level level, const char *room, const char *fmt, ...)
     for (size_t i = start; i < line.len; i++)
         if ((unsigned char)line.data[i] < 0x20)
             line.data[i] = ' ';
+    terminal_tame(line.data + start, line.len - start);
     buf_addc(&line, '\n');
     ssize_t unused = write(atomic_load(&log_fd), line.data, line.len);
     (void)unused;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/terminal.h"
 #include "cli/cli.h"
 #include "cli/runs.h"
 
@@ -15,7 +16,8 @@ struct logs {
     struct front f;
     struct task_names names;
     const char *run_id;
-    bool follow, head_lines;
+    bool follow, head_lines, tty;
+    struct terminal_filter filter;
 };
 
 static char *stored_path(const struct logs *l, const char *pod)
@@ -42,8 +44,18 @@ static struct http_body *open_log(struct logs *l, const struct ctx *ctx, const c
     return front_body(&l->f, ctx, stored, err);
 }
 
+/* On a terminal a step's output is no order to it; elsewhere it is what the step wrote. */
+static int print(struct logs *l, const char *p, size_t n, struct err *err)
+{
+    BUF(tamed);
+    if (!l->tty)
+        return fs_write(STDOUT_FILENO, p, n, err);
+    terminal_filter(&l->filter, p, n, &tamed);
+    return fs_write(STDOUT_FILENO, tamed.data, tamed.len, err);
+}
+
 /* Prints a body but for its first *shown bytes, and counts on. */
-static int print_body(struct http_body *b, const struct ctx *ctx, size_t *shown, struct err *err)
+static int print_body(struct logs *l, struct http_body *b, const struct ctx *ctx, size_t *shown, struct err *err)
 {
     char chunk[16384];
     size_t at = 0;
@@ -51,7 +63,7 @@ static int print_body(struct http_body *b, const struct ctx *ctx, size_t *shown,
     while ((n = http_body_read(b, ctx, chunk, sizeof chunk, err)) > 0) {
         size_t old = at < *shown ? *shown - at : 0;
         at += (size_t)n;
-        if (old < (size_t)n && fs_write(STDOUT_FILENO, chunk + old, (size_t)n - old, err) < 0)
+        if (old < (size_t)n && print(l, chunk + old, (size_t)n - old, err) < 0)
             return -1;
     }
     if (at > *shown)
@@ -80,7 +92,7 @@ static void follow_by_asking(struct logs *l, const struct ctx *ctx, jval *t, siz
         over = is_over(l, jv_str_or(jv_get(t, "task_id"), ""));
         struct http_body *b = front_body(&l->f, ctx, path, NULL);
         if (b) {
-            print_body(b, ctx, &shown, NULL);
+            print_body(l, b, ctx, &shown, NULL);
             http_body_close(b);
         }
     }
@@ -94,7 +106,7 @@ static int one_pod(struct logs *l, jval *t)
     bool whole = false;
     size_t shown = 0;
     struct http_body *b = open_log(l, &ctx, pod, &whole, &e);
-    int rc = b ? print_body(b, &ctx, &shown, &e) : -1;
+    int rc = b ? print_body(l, b, &ctx, &shown, &e) : -1;
     if (b)
         http_body_close(b);
     if (whole && l->follow && !is_over(l, jv_str_or(jv_get(t, "task_id"), ""))) {
@@ -102,8 +114,8 @@ static int one_pod(struct logs *l, jval *t)
         return EXIT_OK;
     }
     if (rc < 0)
-        fprintf(stderr, "tidemill logs: pod %s: %s\n", pod, err_text(&e));
-    return rc < 0 ? EXIT_FAILED : EXIT_OK;
+        err_wrap(&e, "pod %s", pod);
+    return rc < 0 ? cli_fail(l->self, &e) : EXIT_OK;
 }
 
 static int task_logs(struct logs *l, jval *t)
@@ -147,7 +159,7 @@ static int run_logs(struct logs *l, jval *run, const char *what)
 
 static int logs_main(const struct command *self, int argc, char **argv)
 {
-    struct logs l = {.self = self, .names = {.by_id = STRMAP_INIT(free)}};
+    struct logs l = {.self = self, .tty = isatty(STDOUT_FILENO), .names = {.by_id = STRMAP_INIT(free)}};
     struct front_where w = {0};
     const struct opt opts[] = {{"follow", 'f', OPT_FLAG, &l.follow, NULL, "go on until the step ends"}, FRONT_OPTIONS(w)};
     STRLIST(rest);

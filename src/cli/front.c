@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/terminal.h"
 #include "cli/place.h"
 #include "kube/remote/kubeconfig.h"
 
@@ -162,6 +163,7 @@ static struct json *call(struct http_client *c, const char *base, const char *to
         err_wrap(err, "%s", base);
         return NULL;
     }
+    terminal_tame_json(a.body.data, a.body.len); /* its names and messages are shown to people */
     if (a.status >= 200 && a.status < 300)
         out = a.body.len ? json_parse(a.body.data, a.body.len, NULL, err) : json_parse_str("{}", err);
     else
@@ -232,6 +234,7 @@ static struct http_body *open_body(struct http_client *c, const char *base, cons
     while ((n = http_body_read(b, ctx, chunk, sizeof chunk, NULL)) > 0 && head.body.len < 65536)
         buf_add(&head.body, chunk, (size_t)n);
     http_body_close(b);
+    terminal_tame_json(head.body.data, head.body.len);
     answer_error(&head, path, err);
     http_answer_free(&head);
     return NULL;

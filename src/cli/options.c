@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/terminal.h"
 #include "cli/cli.h"
 
 void cli_help(const struct command *cmd, const struct opt *opts, size_t n)
@@ -45,7 +46,10 @@ void cli_raise_open_files(void)
 
 int cli_fail(const struct command *cmd, const struct err *e)
 {
-    fprintf(stderr, "tidemill %s: %s\n", cmd->name, err_text(e));
+    /* Servers, registries and images have a say in it. */
+    AUTOFREE char *text = xstrdup(err_text(e));
+    terminal_tame(text, strlen(text));
+    fprintf(stderr, "tidemill %s: %s\n", cmd->name, text);
     return EXIT_FAILED;
 }
 

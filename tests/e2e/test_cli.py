@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import urllib.request
 
 import pytest
 import yaml
@@ -149,6 +150,23 @@ def test_run_refuses_what_is_no_pipeline(tidemill, tmp_path):
     assert r.returncode == 1 and 'line' in r.stderr
     r = tidemill.cli('run', str(tmp_path / 'missing.yaml'), check=False)
     assert r.returncode == 1 and 'missing.yaml' in r.stderr
+
+
+def test_names_and_messages_are_no_orders_for_a_terminal(fresh):
+    """Whoever makes runs on a server writes what another person's terminal shows."""
+    t = fresh('--no-engine', node=False)
+    evil = 'a\x1b[2Jb\x9b31mc\u202ed'
+    spec = {'pipelineInfo': {'name': 'p'}, 'schemaVersion': '2.1.0', 'sdkVersion': 'kfp-2.14.3',
+            'root': {'dag': {'tasks': {'t': {'componentRef': {'name': 'c'}, 'taskInfo': {'name': 't'}}}}},
+            'components': {'c': {'executorLabel': 'e'}},
+            'deploymentSpec': {'executors': {'e': {'container': {'image': 'host', 'command': ['true']}}}}}
+    body = json.dumps({'display_name': evil, 'pipeline_spec': spec}).encode()
+    made = json.load(urllib.request.urlopen(urllib.request.Request(t.url + '/apis/v2beta1/runs', body, {'Content-Type': 'application/json'})))
+    assert made['display_name'] == evil
+    for args in (['runs'], ['runs', made['run_id']], ['status'], ['logs', made['run_id']], ['run', '/\x1b[2J.yaml'], ['runs', evil + 'x']):
+        r = t.cli(*args, check=False)
+        assert not set(r.stdout + r.stderr) & set('\x1b\x9b\u202e'), args
+    assert '[2Jb' in t.cli('runs').stdout
 
 
 def test_run_goes_into_an_experiment_by_name(fresh, tmp_path):

@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/str.h"
+#include "base/terminal.h"
 #include "base/thread.h"
 #include "base/timefmt.h"
 
@@ -333,8 +334,72 @@ static void test_arena(void **state)
     memset(arena_alloc(&a, 200000), 1, 200000);
 }
 
+#define CSI "\xc2\x9b"     /* ESC [ as one character */
+#define RLO "\xe2\x80\xae" /* what follows is shown from right to left */
+
+static void test_terminal_text(void **state)
+{
+    static const char *const cases[][2] = {
+        {"plain \xc3\xa4 \xe2\x82\xac\n\ttext", "plain \xc3\xa4 \xe2\x82\xac\n\ttext"},
+        {"a\033[2Jb", "a?[2Jb"},
+        {"a\rb\bc\x7f", "a?b?c?"},
+        {"a" CSI "31mb", "a??31mb"},
+        {"a" RLO "b", "a???b"},
+        {"\xc2", "\xc2"},
+        {"\xe2\x80", "\xe2\x80"},
+        {"\033", "?"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *s = xstrdup(cases[i][0]);
+        terminal_tame(s, strlen(s));
+        assert_string_equal(s, cases[i][1]);
+    }
+}
+
+static void test_terminal_json(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{\n\t\"a\": \"b\\n\\t\\u00e4\\\"\"}", "{\n\t\"a\": \"b\\n\\t\\u00e4\\\"\"}"},
+        {"[\"\\u001b[2J\"]", "[\"\\ufffd[2J\"]"},
+        {"[\"\\u001B\\u009b\\u202e\\u000a\\u0009\"]", "[\"\\ufffd\\ufffd\\ufffd\\u000a\\u0009\"]"},
+        {"[\"\\\\u001b \\\\r\"]", "[\"\\\\u001b \\\\r\"]"}, /* a backslash, and then letters */
+        {"[\"\\r\\b\\f\"]", "[\"??????\"]"},
+        {"[\"" CSI RLO "\"]", "[\"?????\"]"},
+        {"[\"\\u00", "[\"\\u00"},
+        {"\\", "\\"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *s = xstrdup(cases[i][0]);
+        terminal_tame_json(s, strlen(s));
+        assert_string_equal(s, cases[i][1]);
+    }
+}
+
+/* Whatever the pieces that a stream comes in. */
+static void test_terminal_stream(void **state)
+{
+    static const char *const cases[][2] = {
+        {"\033[1;31mred\033[0m 50%\r\n\xe2\x82\xac", "\033[1;31mred\033[0m 50%\r\n\xe2\x82\xac"},
+        {"\033]0;title\007x", "?]0;title?x"},
+        {"\033[6nx\033[2Jy\033cz", "?[6nx?[2Jy?cz"},
+        {"\033\033[31mx", "?\033[31mx"},
+        {"\033[1111111111111111111111111111111111m", "?[1111111111111111111111111111111111m"},
+        {CSI "31m" RLO "x\xc2\033[2J", "??31m???x\xc2?[2J"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (size_t piece = 1; piece < 5; piece++) {
+            struct terminal_filter f = {0};
+            BUF(out);
+            size_t n = strlen(cases[i][0]);
+            for (size_t at = 0; at < n; at += piece)
+                terminal_filter(&f, cases[i][0] + at, n - at < piece ? n - at : piece, &out);
+            assert_string_equal(buf_str(&out), cases[i][1]);
+        }
+}
+
 TEST_GROUP(base, cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
            cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8), cmocka_unit_test(test_strlist),
            cmocka_unit_test(test_signals_of_threads), cmocka_unit_test(test_strmap), cmocka_unit_test(test_encodings),
            cmocka_unit_test(test_time), cmocka_unit_test(test_duration), cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx),
-           cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep), cmocka_unit_test(test_pool), cmocka_unit_test(test_arena))
+           cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep), cmocka_unit_test(test_pool), cmocka_unit_test(test_arena),
+           cmocka_unit_test(test_terminal_text), cmocka_unit_test(test_terminal_json), cmocka_unit_test(test_terminal_stream))
