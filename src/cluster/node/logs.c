@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/thread.h"
@@ -22,6 +23,7 @@
 #include "base/log.h"
 
 enum { CHUNK = 65536, HEAD_MAX = 64 };
+#define CONMON_TMP ".tmp" /* a new log has this at the end of its name until conmon renames it over the old one */
 /* How soon to look again: soon while something grows fast (or has just begun), so that one that floods its log stays within a few
  * files' size. */
 #define ROTATE_SLOW NS_PER_S
@@ -31,6 +33,7 @@ enum { CHUNK = 65536, HEAD_MAX = 64 };
 struct writer {
     char *path, *cid, *bundle;
     int64_t seen; /* size at the last look; -1: not looked at yet */
+    ino_t left;   /* the file that it was asked to leave for a new one; 0: none */
 };
 
 struct reader {
@@ -425,7 +428,7 @@ static void rotated(const char *path, struct strlist *out)
     *base++ = 0;
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));)
-        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.')
+        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.' && !str_eq(e->d_name + strlen(base), CONMON_TMP))
             strlist_take(out, fs_join(dir, e->d_name));
     if (d)
         closedir(d);
@@ -452,24 +455,52 @@ void logs_remove(const char *path)
     rotated(path, &old);
     for (size_t i = 0; i < old.n; i++)
         unlink(old.v[i]);
+    AUTOFREE char *tmp = xasprintf("%s" CONMON_TMP, path);
+    unlink(tmp);
     unlink(path);
 }
 
-static void rotate(struct logs *l, const struct writer *w, bool pack)
+/* Whether both names are one file. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
+/* The log gets a second name, and conmon puts a new file over its first: at every instant there is one that it writes to. Who
+ * was killed in between finds the second name, and only has to ask again. */
+static int rotate(struct logs *l, const struct writer *w, bool pack)
 {
     char stamp[TIME_TEXT_MAX];
     ERR(e);
+    STRLIST(old);
     AUTOFREE char *to = xasprintf("%s.%s", w->path, time_format(stamp, l->cfg.clock->wall_ns(l->cfg.clock), TIME_MICROS));
-    if (rename(w->path, to) < 0) {
+    rotated(w->path, &old);
+    bool has_name = old.n && same_file(old.v[old.n - 1], w->path);
+    if (!has_name && link(w->path, to) < 0) {
         log_warn("rotating %s: %s", w->path, strerror(errno));
-        return;
+        return -1;
     }
+    FAULT("node.log.named");
     if (l->cfg.reopen(l->cfg.self, w->cid, w->bundle, &e) < 0) {
         log_warn("rotating %s: %s", w->path, err_text(&e));
-        rename(to, w->path);
-        return;
+        unlink(has_name ? old.v[old.n - 1] : to);
+        return -1;
     }
+    FAULT("node.log.rotated");
     drop_old(l, w->path, pack);
+    return 0;
+}
+
+/* It still writes to the file that it could not be told to leave. */
+static void stays(struct logs *l, const char *path)
+{
+    LOCK_GUARD(&l->lock);
+    for (struct strmap_entry *e = strmap_first(&l->writers); e; e = strmap_next(e)) {
+        struct writer *w = e->value;
+        if (str_eq(w->path, path))
+            w->left = 0;
+    }
 }
 
 int64_t logs_rotate(struct logs *l)
@@ -488,15 +519,17 @@ int64_t logs_rotate(struct logs *l)
                 continue;
             fast |= st.st_size - w->seen > l->cfg.max_bytes / 50;
             w->seen = st.st_size;
-            if (st.st_size <= l->cfg.max_bytes)
-                continue;
+            if (st.st_size <= l->cfg.max_bytes || st.st_ino == w->left)
+                continue; /* asked twice, conmon would put a new file over one that has lines */
             w->seen = 0;
+            w->left = st.st_ino;
             due = xreallocarray(due, n + 1, sizeof *due);
             due[n++] = (struct writer){.path = xstrdup(w->path), .cid = xstrdup(w->cid), .bundle = xstrdup(w->bundle)};
         }
     }
     for (size_t i = 0; i < n; i++) {
-        rotate(l, &due[i], !fast);
+        if (rotate(l, &due[i], !fast) < 0)
+            stays(l, due[i].path);
         free(due[i].path);
         free(due[i].cid);
         free(due[i].bundle);
