@@ -10,6 +10,8 @@
   connections  10,000 idle connections on HTTP/1.1 and on HTTP/2: memory of each, and requests meanwhile (connections.py)
   api      the pipelines REST API: durable POST /runs, lists of a million runs (TIDEMILL_BENCH_RUNS), memory beside finished ones
   soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
+  crash [KILLS]  SIGKILL at random instants of a mixed load: nothing acknowledged is lost, nothing runs twice (e2e/test_crash_wide.py; 200 when
+           not given; only when it is named; TIDEMILL_SEED makes it another series)
   cluster  a real Kubernetes beside ours: durable creates of 1 kB by 32 clients, a list of 10,000 pods, and the chain on our node under both
            control planes (needs the programs that `./dev test real-kubernetes` builds)
   artifact an artifact of a gibibyte from step to step, against one of a byte (artifacts.py)
@@ -436,6 +438,12 @@ def main():
         import soak
         sys.modules['run'] = sys.modules['__main__']
         return soak.soak(float(sys.argv[2]) if len(sys.argv) > 2 else 60, note)
+    if sys.argv[1:2] == ['crash']:
+        import test_crash_wide
+        kills = int(sys.argv[2]) if len(sys.argv) > 2 else 200
+        said = test_crash_wide.mixed_load(kills, int(os.environ.get('TIDEMILL_SEED', '11')), lambda text: print(text, flush=True))
+        print(f'crash: {kills} kills, nothing lost, nothing twice: {said}')
+        return 0
     names = [n[6:] for n in globals() if n.startswith('bench_')]
     wanted = sys.argv[1:] or names
     for n in wanted:

@@ -30,8 +30,14 @@ def seconds(text):
 
 def runs_of(t, recurring_id):
     flt = json.dumps({'predicates': [{'key': 'recurring_run_id', 'operation': 'EQUALS', 'string_value': recurring_id}]})
-    query = urllib.parse.urlencode({'filter': flt, 'sort_by': 'scheduled_at', 'page_size': 200})
-    return call(t, 'GET', f'/apis/v2beta1/runs?{query}').get('runs', [])
+    found, token = [], ''
+    while True:
+        query = urllib.parse.urlencode({'filter': flt, 'sort_by': 'scheduled_at', 'page_size': 200, 'page_token': token})
+        page = call(t, 'GET', f'/apis/v2beta1/runs?{query}')
+        found += page.get('runs', [])
+        token = page.get('next_page_token')
+        if not token:
+            return found
 
 
 def every_second(t, n):
