@@ -207,8 +207,11 @@ int api_write(struct pipelines_api *api, const struct ctx *ctx, db_job_fn *job, 
 int api_scratch_file(struct pipelines_api *api, struct err *err)
 {
     const char *tmp = getenv("TMPDIR"), *dir = api->scratch_dir ? api->scratch_dir : str_empty(tmp) ? "/tmp" : tmp;
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); /* it never has a name that a kill could leave */
+    if (fd >= 0)
+        return fd;
     AUTOFREE char *path = xasprintf("%s/.tidemill-XXXXXX", dir);
-    int fd = mkostemp(path, O_CLOEXEC);
+    fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         return err_errno(err, "making a file in %s", dir);
     unlink(path);

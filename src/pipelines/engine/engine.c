@@ -436,6 +436,8 @@ struct engine *engine_start(const struct engine_config *cfg, struct err *err)
     struct engine *e = engine_new(cfg, err);
     if (!e)
         return NULL;
+    if (!e->cfg.paused)
+        engine_sweep(e);
     struct controller_source source = {0};
     struct controller c = {.name = "pipelines", .workers = e->cfg.workers, .reconcile = reconcile};
     if (e->pods) {

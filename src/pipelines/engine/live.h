@@ -343,6 +343,8 @@ struct engine {
 int64_t engine_now(const struct engine *e);
 /* Takes the path over and removes the tree soon. */
 void engine_remove_later(struct engine *e, char *path);
+/* Removes scratch directories of runs that are over or gone. Before the first turn: nobody makes any meanwhile. */
+void engine_sweep(struct engine *e);
 /* Compiled pipelines by content, shared between runs; both give or take a reference of the caller's own. */
 struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);
 void engine_keep_ir(struct engine *e, const char *hash, struct ir_pipeline *p);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define LOG_ROOM "engine"
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "pipelines/engine/live.h"
@@ -125,10 +126,14 @@ static void keep(struct inst *i, const struct launch_task *t, const struct launc
     if (r->setup_needless) {
         int fd = open(needless, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         base_closep(&fd);
-    } else if (chmod(filled, 0755) < 0 || rename(filled, kept) < 0) {
-        if (errno != ENOTEMPTY && errno != EEXIST)
-            log_warn("keeping what task %s installed: %s", i->row.path, strerrordesc_np(errno));
-        return;
+    } else {
+        FAULT("setup.keep.before");
+        if (chmod(filled, 0755) < 0 || rename(filled, kept) < 0) {
+            if (errno != ENOTEMPTY && errno != EEXIST)
+                log_warn("keeping what task %s installed: %s", i->row.path, strerrordesc_np(errno));
+            return;
+        }
+        FAULT("setup.keep.after");
     }
     AUTOFREE char *top = setups_dir(i);
     remove_oldest(i->live->e, top);

@@ -1,7 +1,11 @@
 /* Attempts, cancellation, deadlines, retries of runs, crashes. */
 #include "kit.h"
 
+#include "base/fs.h"
+#include <unistd.h>
+
 #include "base/id.h"
+#include "pipelines/engine/live.h"
 
 #define TASK(id, path, want) assert_int_equal(kit_task(&k, id, path), TASK_##want)
 #define OPEN(...)                                                                                                                \
@@ -262,6 +266,52 @@ static void forgetful(void **state)
     kit_close(&k);
 }
 
+static bool has(struct kit *k, const char *fmt, const char *id)
+{
+    AUTOFREE char *name = xasprintf(fmt, id), *path = fs_join(k->dir, name);
+    return fs_exists(path);
+}
+
+static void make(struct kit *k, const char *fmt, const char *id)
+{
+    AUTOFREE char *name = xasprintf(fmt, id), *path = fs_join(k->dir, name);
+    assert_int_equal(fs_mkdir_p(path, 0755, NULL), 0);
+}
+
+/* Killed between the commit that makes a directory needless and its removal. */
+static void what_an_earlier_life_left(void **state)
+{
+    static const char gone[] = "8c0e1c5e-0000-4000-8000-000000000001";
+    OPEN({.task = "slow", .hang = true});
+    AUTOFREE char *y = kit_yaml("", RUNS("a", "step") END, STEP), *z = kit_yaml("", RUNS("slow", "step") END, STEP);
+    AUTOFREE char *over = kit_run(&k, y, NULL, RUN_SUCCEEDED), *live = kit_submit(&k, z, NULL);
+    kit_drive(&k, live);
+    struct task_row done = kit_row(&k, over, "root/a"), runs = kit_row(&k, live, "root/slow");
+    for (size_t n = 0; n < 3; n++)
+        make(&k, "engine/%s.0", ((const char *[]){gone, over, live})[n]);
+    for (size_t n = 0; n < 3; n++)
+        make(&k, "workspaces/%s", ((const char *[]){gone, over, live})[n]);
+    make(&k, "setup/.%s.0", done.task_id);
+    make(&k, "setup/.%s.0", runs.task_id);
+    make(&k, "setup/%s", "1234567890123456789012345678901234567890123456789012345678901234");
+    make(&k, "engine/%s", "something");
+    engine_sweep(k.engine);
+    for (int tries = 0; tries < 500 && (has(&k, "engine/%s.0", gone) || has(&k, "setup/.%s.0", done.task_id)); tries++)
+        usleep(10000);
+    const struct {
+        const char *fmt, *id;
+        bool stays;
+    } want[] = {{"engine/%s.0", gone, false},        {"engine/%s.0", over, false},         {"engine/%s.0", live, true},
+                {"workspaces/%s", gone, false},      {"workspaces/%s", over, true},        {"workspaces/%s", live, true},
+                {"setup/.%s.0", runs.task_id, true}, {"setup/.%s.0", done.task_id, false}, {"engine/%s", "something", true}};
+    for (size_t n = 0; n < ARRAY_LEN(want); n++)
+        assert_int_equal(has(&k, want[n].fmt, want[n].id), want[n].stays);
+    assert_true(has(&k, "setup/%s", "1234567890123456789012345678901234567890123456789012345678901234"));
+    task_row_clear(&done);
+    task_row_clear(&runs);
+    kit_close(&k);
+}
+
 static void bad_root(void **state)
 {
     OPEN({.task = "nobody"});
@@ -278,4 +328,5 @@ TEST_GROUP(life, cmocka_unit_test(waits_for_a_reason), cmocka_unit_test(retries)
            cmocka_unit_test(a_stopped_node_is_no_failure), cmocka_unit_test(retries_are_inherited), cmocka_unit_test(reasons),
            cmocka_unit_test(cancel), cmocka_unit_test(cancel_before_start), cmocka_unit_test(exit_tasks_have_their_time),
            cmocka_unit_test(deadline), cmocka_unit_test(retry_of_a_run), cmocka_unit_test(delete_a_live_run),
-           cmocka_unit_test(paused), cmocka_unit_test(forgetful), cmocka_unit_test(bad_root))
+           cmocka_unit_test(paused), cmocka_unit_test(forgetful), cmocka_unit_test(what_an_earlier_life_left),
+           cmocka_unit_test(bad_root))
