@@ -69,6 +69,7 @@ struct controllers *controllers_start(const struct controllers_config *cfg, cons
     c->event_ttl = event_ttl_controller_start(&c->cfg, c->all_events);
     c->namespace = namespace_controller_start(&c->cfg, c->namespaces, c->accounts, c->root_cas);
     c->endpoints = endpoints_controller_start(&c->cfg, c->services, c->slices, c->endpoint_lists, c->pods);
+    storage_sweep(&c->cfg, ctx);
     c->storage = storage_start(&c->cfg, c->claims, c->volumes, c->classes, c->pods);
     c->quota = quota_controller_start(&c->cfg, c->quotas, c->pods, c->services, c->claims);
     /* Classes and volumes before claims, Services before pods: what is looked at before these are known would be told a lie. */

@@ -43,6 +43,9 @@ struct storage {
 /* cfg must outlive it. Call before the informers are started. */
 struct storage *storage_start(const struct controllers_config *cfg, struct informer *claims, struct informer *volumes,
                               struct informer *classes, struct informer *pods);
+/* Removes directories whose volume was never made, before the controllers run: a kill came in between, and the claim may be gone
+ * by now. Only empty ones: what somebody keeps (Retain, and the volume was deleted) is theirs. */
+void storage_sweep(const struct controllers_config *cfg, const struct ctx *ctx);
 void storage_stop(struct storage *s);
 
 /* ---- parts --------------------------------------------------------------------------------------------------------- */

@@ -1,9 +1,11 @@
 /* One volume, and the directories behind those that we make. Source: kube.md 13.13. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/timefmt.h"
@@ -11,6 +13,9 @@
 #include "kube/fields.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
+
+#define LOG_ROOM "controllers"
+#include "base/log.h"
 
 static char *volume_dir(struct storage *s, const char *volume) { return fs_join(s->cfg->volumes_dir, volume); }
 
@@ -101,11 +106,13 @@ int storage_provision(struct storage *s, const struct ctx *ctx, jval *claim, jva
     AUTOFREE char *name = xasprintf("pvc-%s", obj_uid(claim)), *dir = volume_dir(s, name), *node = NULL;
     if (node_of(s, ctx, claim, &node, err) < 0 || make_dir(dir, err) < 0)
         return -1;
+    FAULT("storage.directory.made");
     JSON_REF(want) = new_volume(claim, class, name, dir, node);
     ERR(e);
     JSON_REF(made) = kube_create(s->cfg->kube, ctx, &KUBE_PERSISTENTVOLUMES, NULL, json_root(want), NULL, &e);
     if (!made && e.code != ERR_EXISTS)
         return err_move(err, &e);
+    FAULT("storage.volume.made");
     if (made)
         event_record(s->events, claim, &KUBE_PERSISTENTVOLUMECLAIMS, "Normal", "ProvisioningSucceeded",
                      "Successfully provisioned volume %s (a directory of the node; its size is not enforced)", name);
@@ -125,6 +132,26 @@ int storage_remove(struct storage *s, jval *volume, struct err *err)
         return err_set(err, ERR_FORBIDDEN, "volume %s says it is %s, which is not the directory that was made for it", name,
                        path ? path : "nowhere");
     return fs_rm_rf(dir, err);
+}
+
+/* ---- what a kill left ---------------------------------------------------------------------------------------------- */
+
+void storage_sweep(const struct controllers_config *cfg, const struct ctx *ctx)
+{
+    STRLIST(empty);
+    DIR *d = cfg->volumes_dir ? opendir(cfg->volumes_dir) : NULL;
+    for (const struct dirent *e; d && (e = readdir(d));)
+        if (str_starts(e->d_name, "pvc-"))
+            strlist_add(&empty, e->d_name);
+    if (d)
+        closedir(d);
+    for (size_t i = 0; i < empty.n; i++) {
+        ERR(e);
+        JSON_REF(volume) = kube_get(cfg->kube, ctx, &KUBE_PERSISTENTVOLUMES, NULL, empty.v[i], NULL, &e);
+        AUTOFREE char *dir = fs_join(cfg->volumes_dir, empty.v[i]);
+        if (!volume && e.code == ERR_NOT_FOUND && rmdir(dir) == 0)
+            log_info("removed %s, which has no volume", dir);
+    }
 }
 
 /* ---- what becomes of them ------------------------------------------------------------------------------------------ */
@@ -188,6 +215,7 @@ static int released(struct storage *s, const struct ctx *ctx, jval *volume, stru
     ERR(e);
     if (storage_remove(s, volume, &e) < 0)
         return e.code == ERR_FORBIDDEN ? failed(s, ctx, volume, "VolumeFailedDelete", err_text(&e), err) : err_move(err, &e);
+    FAULT("storage.directory.removed");
     struct kube_opts opts = {.precondition_uid = obj_uid(volume)};
     return kube_delete(s->cfg->kube, ctx, &KUBE_PERSISTENTVOLUMES, NULL, obj_name(volume), &opts, NULL, err);
 }

@@ -286,6 +286,27 @@ static void only_what_was_made_is_removed(void **state)
     close_all(&f);
 }
 
+/* Killed between the directory and its volume; the claim is gone by now. */
+static void what_a_kill_left_goes(void **state)
+{
+    struct fixture f;
+    open_all(&f);
+    AUTOFREE char *empty = fs_join(f.dir, "pvc-empty"), *full = fs_join(f.dir, "pvc-full"), *other = fs_join(f.dir, "other"),
+                  *used = fs_join(f.dir, "pvc-used"), *file = fs_join(full, "file");
+    const char *const dirs[] = {empty, full, other, used};
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+        assert_int_equal(mkdir(dirs[i], 0755), 0);
+    assert_int_equal(fs_write_atomic(file, "x", 1, 0644, NULL), 0);
+    JSON_REF(v) = fake_put(f.fake, &KUBE_PERSISTENTVOLUMES,
+                           "{\"metadata\":{\"name\":\"pvc-used\"},\"spec\":{\"persistentVolumeReclaimPolicy\":\"Retain\"}}");
+    struct controllers_config cfg = {.kube = fake_kube_face(f.fake), .volumes_dir = f.dir};
+    struct ctx ctx = ctx_background();
+    storage_sweep(&cfg, &ctx);
+    assert_false(fs_exists(empty));
+    assert_true(fs_exists(file) && fs_is_dir(other) && fs_is_dir(used));
+    close_all(&f);
+}
+
 static void ephemeral_volumes_get_claims(void **state)
 {
     struct fixture f;
@@ -303,4 +324,4 @@ static void ephemeral_volumes_get_claims(void **state)
 
 TEST_GROUP(storage, cmocka_unit_test(match), cmocka_unit_test(endpoints), cmocka_unit_test(a_claim_is_made_and_taken_back),
            cmocka_unit_test(a_claim_waits_for_a_node), cmocka_unit_test(only_what_was_made_is_removed),
-           cmocka_unit_test(ephemeral_volumes_get_claims))
+           cmocka_unit_test(what_a_kill_left_goes), cmocka_unit_test(ephemeral_volumes_get_claims))
