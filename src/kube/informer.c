@@ -1,7 +1,8 @@
 /* Informers: one thread each, blocked in the watch while nothing happens.
  *
- * The thread lists, puts the difference into the store as events, then watches from the list's revision. A watch that ends is
- * started again where it ended; ERR_GONE means list again; other failures wait a little longer each time. */
+ * The thread lists, puts the difference into the store as events, then watches from the list's revision; where the API server
+ * streams lists, both are one watch. A watch that ends is started again where it ended; ERR_GONE means list again; other failures
+ * wait a little longer each time. */
 #include "kube/informer.h"
 
 #include <stdlib.h>
@@ -17,6 +18,7 @@ enum { PAGE = 500 };
 #define BACKOFF_MIN_NS   (800 * NS_PER_MS)
 #define BACKOFF_MAX_NS   (30 * NS_PER_S)
 #define BACKOFF_RESET_NS (120 * NS_PER_S)
+#define STREAM_QUIET_NS  (30 * NS_PER_S) /* a list that is streamed says something within that time */
 
 struct informer {
     struct kube *kube;
@@ -43,6 +45,7 @@ struct informer {
     char *watch_rv;
     int64_t backoff_ns, last_failure_ns;
     unsigned short_watches; /* in a row */
+    bool no_streams;        /* this collection's list was refused as a stream */
 };
 
 static int64_t mono(void) { return clock_system.mono_ns(&clock_system); }
@@ -206,18 +209,22 @@ static void on_event(struct informer *i, const struct kube_event *ev)
         keep_rv(i, obj_rv_text(obj));
 }
 
-/* Returns 0 when the watch ended cleanly, else -1. */
-static int watch(struct informer *i, const struct ctx *ctx, struct err *err)
+static struct kube_watch *open_watch(struct informer *i, const struct ctx *ctx, bool initial, struct err *err)
 {
     struct kube_opts o = {.label_selector = i->label_selector,
                           .field_selector = i->field_selector,
-                          .resource_version = i->watch_rv,
+                          .resource_version = initial ? NULL : i->watch_rv,
+                          .resource_version_match = initial ? "NotOlderThan" : NULL,
+                          .send_initial_events = initial,
                           .bookmarks = true};
+    return kube_watch(i->kube, ctx, &i->res, i->ns, &o, err);
+}
+
+/* Until the watch ends, which closes it. Returns 0 when it ended cleanly, else -1. */
+static int follow(struct informer *i, const struct ctx *ctx, struct kube_watch *w, struct err *err)
+{
     int64_t started = mono();
     size_t events = 0;
-    struct kube_watch *w = kube_watch(i->kube, ctx, &i->res, i->ns, &o, err);
-    if (!w)
-        return -1;
     struct kube_event ev;
     int rc;
     while ((rc = kube_watch_next(i->kube, w, ctx, &ev, err)) == 1) {
@@ -233,6 +240,84 @@ static int watch(struct informer *i, const struct ctx *ctx, struct err *err)
     if (i->short_watches > 3)
         return err_set(err, ERR_UNAVAILABLE, "the watch ended at once and without an event");
     return rc;
+}
+
+static int watch(struct informer *i, const struct ctx *ctx, struct err *err)
+{
+    struct kube_watch *w = open_watch(i, ctx, false, err);
+    return w ? follow(i, ctx, w, err) : -1;
+}
+
+/* ---- a list as the beginning of a watch --------------------------------------------------------------------------------------
+ */
+
+/* Takes one event of the initial state. True at its end. */
+static bool take_initial(struct strmap *seen, const struct kube_event *ev)
+{
+    jval *obj = json_root(ev->object);
+    if (ev->type == KUBE_BOOKMARK)
+        return str_eq(obj_annotation(obj, KUBE_INITIAL_END), "true");
+    AUTOFREE char *key = obj_key(obj);
+    if (ev->type == KUBE_DELETED)
+        strmap_del(seen, key);
+    else
+        strmap_put(seen, key, json_ref(ev->object));
+    return false;
+}
+
+/* Reads up to the bookmark that ends the initial state. */
+static int read_initial(struct informer *i, const struct ctx *ctx, struct kube_watch *w, struct strmap *seen, char **rv,
+                        struct err *err)
+{
+    for (;;) {
+        struct ctx patient = ctx_with_timeout(ctx, STREAM_QUIET_NS);
+        struct kube_event ev;
+        int rc = kube_watch_next(i->kube, w, &patient, &ev, err);
+        if (rc < 0)
+            return -1;
+        if (rc == 0)
+            return err_set(err, ERR_UNAVAILABLE, "the watch ended before the list of %s was whole", i->plural);
+        bool end = take_initial(seen, &ev);
+        if (end)
+            *rv = xstrdup(obj_rv_text(json_root(ev.object)));
+        json_unref(ev.object);
+        if (end)
+            return 0;
+    }
+}
+
+/* The watch, with the initial state in the store; NULL with an error. */
+static struct kube_watch *stream_list(struct informer *i, const struct ctx *ctx, struct err *err)
+{
+    struct strmap seen = STRMAP_INIT(json_unref_any);
+    AUTOFREE char *rv = NULL;
+    struct kube_watch *w = open_watch(i, ctx, true, err);
+    if (w && read_initial(i, ctx, w, &seen, &rv, err) < 0) {
+        kube_watch_close(i->kube, w);
+        w = NULL;
+    }
+    if (w) {
+        replace(i, &seen, rv);
+        keep_rv(i, rv);
+    }
+    strmap_free(&seen);
+    return w;
+}
+
+/* Lists, by a stream where that is served; *w gets the watch that the list has begun, else NULL. */
+static int fill(struct informer *i, const struct ctx *ctx, struct kube_watch **w, struct err *err)
+{
+    *w = NULL;
+    if (i->no_streams || !i->kube->ops->streams_lists || !i->kube->ops->streams_lists(i->kube, ctx))
+        return relist(i, ctx, err);
+    ERR(e);
+    if ((*w = stream_list(i, ctx, &e)))
+        return 0;
+    /* Refused, or not understood (aggregated servers of an older kind): as it was always done. */
+    if ((e.code != ERR_INVALID && e.code != ERR_TIMEOUT) || ctx_check(ctx, NULL) < 0)
+        return err_move(err, &e);
+    i->no_streams = true;
+    return relist(i, ctx, err);
 }
 
 /* Sleeps longer after each failure in a row; cut short by informer_stop. */
@@ -256,10 +341,11 @@ static void *run(void *arg)
     bool must_list = true;
     while (!atomic_load(&i->cancel.raised)) {
         ERR(e);
-        int rc = must_list ? relist(i, &ctx, &e) : 0;
+        struct kube_watch *w = NULL;
+        int rc = must_list ? fill(i, &ctx, &w, &e) : 0;
         if (rc == 0) {
             must_list = false;
-            rc = watch(i, &ctx, &e);
+            rc = w ? follow(i, &ctx, w, &e) : watch(i, &ctx, &e);
         }
         if (rc == 0 || atomic_load(&i->cancel.raised))
             continue;

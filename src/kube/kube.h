@@ -85,6 +85,19 @@ struct kube_process_ops {
     void (*close)(struct kube_process *); /* ends the program when it still runs; frees */
 };
 
+/* Bytes in a row: a log as it is written, a connection to a port of a pod. One thread may receive while another sends. Closed
+ * before the `struct kube` goes. */
+struct kube_pipe { /* implementations embed this as their first member */
+    const struct kube_pipe_ops *ops;
+};
+struct kube_pipe_ops {
+    /* 1: something came (appended to out); 0: the end; -1: error. Blocks. */
+    int (*recv)(struct kube_pipe *, const struct ctx *, struct buf *out, struct err *);
+    /* n 0: the end of what we send, where that can be told (else ERR_UNIMPLEMENTED, and the connection stays). NULL: a log. */
+    int (*send)(struct kube_pipe *, const struct ctx *, const void *p, size_t n, struct err *);
+    void (*close)(struct kube_pipe *); /* frees */
+};
+
 struct kube;
 struct kube_ops {
     struct json *(*get)(struct kube *, const struct ctx *, const struct kube_res *, const char *ns, const char *name,
@@ -116,7 +129,17 @@ struct kube_ops {
     /* NULL: not served. An exec needs the right to create pods/exec. */
     struct kube_process *(*exec)(struct kube *, const struct ctx *, const char *ns, const char *pod,
                                  const struct kube_exec_opts *, struct err *err);
+    /* A log in pieces; with opts->follow it ends when its container does. NULL: not served. */
+    struct kube_pipe *(*log)(struct kube *, const struct ctx *, const char *ns, const char *pod, const struct kube_log_opts *,
+                             struct err *);
+    /* A connection to a port of a running pod, as from inside it. Where nobody listens, this or the first recv is an error. Needs
+     * the right to create pods/portforward. NULL: not served. */
+    struct kube_pipe *(*forward)(struct kube *, const struct ctx *, const char *ns, const char *pod, int port, struct err *);
+    /* Is a watch with send_initial_events and bookmarks the better list here (no pages, and it goes on as the watch)? Its initial
+     * state ends with a bookmark that has the annotation KUBE_INITIAL_END. NULL: no. */
+    bool (*streams_lists)(struct kube *, const struct ctx *);
 };
+#define KUBE_INITIAL_END "k8s.io/initial-events-end"
 /* Implementations embed this as their first member. */
 struct kube {
     const struct kube_ops *ops;
@@ -144,5 +167,12 @@ struct kube_process *kube_exec(struct kube *k, const struct ctx *ctx, const char
 #define kube_process_recv(p, ctx, from, out, code, err) ((p)->ops->recv((p), (ctx), (from), (out), (code), (err)))
 #define kube_process_send(p, ctx, bytes, n, err)        ((p)->ops->send((p), (ctx), (bytes), (n), (err)))
 #define kube_process_close(p)                           ((p)->ops->close((p)))
+
+struct kube_pipe *kube_log(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, const struct kube_log_opts *lo,
+                           struct err *err);
+struct kube_pipe *kube_forward(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, int port, struct err *err);
+#define kube_pipe_recv(p, ctx, out, err)      ((p)->ops->recv((p), (ctx), (out), (err)))
+#define kube_pipe_send(p, ctx, bytes, n, err) ((p)->ops->send((p), (ctx), (bytes), (n), (err)))
+#define kube_pipe_close(p)                    ((p)->ops->close((p)))
 
 #endif

@@ -48,6 +48,8 @@ static void note(struct leader *l, struct json *lease)
     l->seen = json_ref(lease);
     const char *holder = lease_spec_holder_identity(lease_spec(json_root(lease)));
     LOCK_GUARD(&l->lock);
+    if (!str_empty(holder) && !str_eq(holder, l->identity) && !str_eq(holder, l->holder))
+        log_info("lease=%s/%s: %s holds it", l->ns, l->name, holder);
     free(l->holder);
     l->holder = xstrdup(holder ? holder : "");
 }

@@ -170,21 +170,28 @@ current-context: real
                  f'--kubelet-client-key={p}/kubelet-client.key', '--kubelet-preferred-address-types=InternalIP')
         self.wait('apiserver', lambda: self.answers('/readyz'))
 
+    def start_controllers(self):
+        """A node whose sign of life is twenty seconds late is no longer ready (fifty by default: tests wait for it)."""
+        p, config = self.pki, self.pki / 'controller-manager.kubeconfig'
+        self.run('controller-manager', 'kube-controller-manager', f'--kubeconfig={config}', f'--authentication-kubeconfig={config}',
+                 f'--authorization-kubeconfig={config}', '--bind-address=127.0.0.1', f'--secure-port={self.ports[2]}', f'--cert-dir={p}',
+                 '--leader-elect=false', '--use-service-account-credentials', f'--service-account-private-key-file={p}/sa.key',
+                 f'--root-ca-file={p}/ca.crt', '--node-monitor-grace-period=20s')
+
+    def start_scheduler(self):
+        p, config = self.pki, self.pki / 'scheduler.kubeconfig'
+        self.run('scheduler', 'kube-scheduler', f'--kubeconfig={config}', f'--authentication-kubeconfig={config}', f'--authorization-kubeconfig={config}',
+                 '--bind-address=127.0.0.1', f'--secure-port={self.ports[3]}', f'--cert-dir={p}', '--leader-elect=false')
+
     def start(self):
         self.credentials()
-        etcd, peer, manager, scheduler = self.ports
+        etcd, peer = self.ports[:2]
         url, peer_url = f'http://127.0.0.1:{etcd}', f'http://127.0.0.1:{peer}'
         self.run('etcd', 'etcd', '--data-dir', self.dir / 'etcd', '--listen-client-urls', url, '--advertise-client-urls', url, '--listen-peer-urls', peer_url,
                  '--initial-advertise-peer-urls', peer_url, '--initial-cluster', f'default={peer_url}', '--log-level', 'warn')
         self.start_apiserver()
-        p = self.pki
-        config = p / 'controller-manager.kubeconfig'
-        self.run('controller-manager', 'kube-controller-manager', f'--kubeconfig={config}', f'--authentication-kubeconfig={config}',
-                 f'--authorization-kubeconfig={config}', '--bind-address=127.0.0.1', f'--secure-port={manager}', f'--cert-dir={p}', '--leader-elect=false',
-                 '--use-service-account-credentials', f'--service-account-private-key-file={p}/sa.key', f'--root-ca-file={p}/ca.crt')
-        config = p / 'scheduler.kubeconfig'
-        self.run('scheduler', 'kube-scheduler', f'--kubeconfig={config}', f'--authentication-kubeconfig={config}', f'--authorization-kubeconfig={config}',
-                 '--bind-address=127.0.0.1', f'--secure-port={scheduler}', f'--cert-dir={p}', '--leader-elect=false')
+        self.start_controllers()
+        self.start_scheduler()
         self.wait('controller-manager', lambda: self.answers('/api/v1/namespaces/default/serviceaccounts/default'))
         return self
 

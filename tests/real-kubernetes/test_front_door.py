@@ -9,7 +9,9 @@ import urllib.error
 import urllib.request
 
 import pytest
-from test_real_kubernetes import Serve, eventually, real  # noqa: F401
+from cluster import Serve, eventually
+
+pytest_plugins = ['cluster']
 
 
 def own_address():
@@ -23,7 +25,7 @@ def own_address():
 
 
 @pytest.fixture(scope='module')
-def door(real):   # noqa: F811
+def door(real):
     address = own_address()
     cert, key = real.dir / 'door.crt', real.dir / 'door.key'
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-keyout', key, '-out', cert,
@@ -53,19 +55,19 @@ def ask(door, path='/apis/v2beta1/experiments', token=None, data=None):
         return e.code, e.read().decode()
 
 
-def token_of(real, namespace, account):   # noqa: F811
+def token_of(real, namespace, account):
     eventually(lambda: real.kubectl('-n', namespace, 'get', 'serviceaccount', account, check=False))
     return real.kubectl('-n', namespace, 'create', 'token', account).strip()
 
 
-def test_nobody_without_a_token(real, door):   # noqa: F811
+def test_nobody_without_a_token(real, door):
     assert door.url.startswith(f'https://{door.address}:')
     assert ask(door)[0] == 401
     assert ask(door, token='garbage')[0] == 401
     assert ask(door, '/healthz')[0] == 200
 
 
-def test_what_the_cluster_allows(real, door):   # noqa: F811
+def test_what_the_cluster_allows(real, door):
     """A stranger's token is known and may nothing; a role of the cluster says what it may; pods of kubeflow may all."""
     assert ask(door, token=token_of(real, 'kubeflow', 'pipeline-runner'))[0] == 200
     stranger = token_of(real, 'default', 'default')
@@ -82,14 +84,14 @@ def test_what_the_cluster_allows(real, door):   # noqa: F811
     assert ask(door, '/api/tidemill/v1/status', token=stranger)[0] == 403
 
 
-def test_kfp_client_with_a_token(real, door):   # noqa: F811
+def test_kfp_client_with_a_token(real, door):
     from kfp import client
     c = client.Client(host=door.url, existing_token=token_of(real, 'kubeflow', 'pipeline-runner'), ssl_ca_cert=door.cert)
     assert c.create_experiment('with-a-token').experiment_id
     assert 'with-a-token' in [e.display_name for e in c.list_experiments().experiments]
 
 
-def test_kfp_client_with_only_a_kubeconfig(real, door):   # noqa: F811
+def test_kfp_client_with_only_a_kubeconfig(real, door):
     """As users of upstream's do: kfp.Client() finds its way through the API server."""
     objects = [   # an API server passes requests on to pods alone: this one stands for the component's
         {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'ml-pipeline', 'namespace': 'kubeflow'},
@@ -113,7 +115,7 @@ def test_kfp_client_with_only_a_kubeconfig(real, door):   # noqa: F811
     assert r.returncode == 0 and 'through-the-api-server' in r.stdout, r.stderr
 
 
-def certificate_kubeconfig(real):   # noqa: F811
+def certificate_kubeconfig(real):
     """The Python client of Kubernetes resets the server's path before each request when there is a token."""
     real.certificate('admin-client', '/O=system:masters/CN=admin')
     path = real.dir / 'admin.kubeconfig'
@@ -125,7 +127,7 @@ def certificate_kubeconfig(real):   # noqa: F811
     return path
 
 
-def test_others_do_not_get_in_by_the_proxy_door(real, door):   # noqa: F811
+def test_others_do_not_get_in_by_the_proxy_door(real, door):
     """Whoever is not the API server: refused, whatever they show."""
     s = Serve('closed', '--kubeconfig', str(real.kubeconfig), '--lease-namespace', 'default', '--listen', '127.0.0.1:0', '--proxy-listen', '127.0.0.1:0',
               '--proxy-from', '198.51.100.0/24', '--no-engine')

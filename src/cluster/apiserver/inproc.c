@@ -312,6 +312,29 @@ static struct kube_process *k_exec(struct kube *k, const struct ctx *ctx, const 
     return inproc_process(&process);
 }
 
+static struct kube_pipe *k_log(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
+                               const struct kube_log_opts *lo, struct err *err)
+{
+    RESOURCES(table, server_of(k));
+    struct op op;
+    const struct kube_opts o = {.subresource = "log"};
+    if (begin(&op, k, table, ctx, &KUBE_PODS, "get", ns, pod, &o, err) < 0)
+        return NULL;
+    return inproc_log(&op, lo, err);
+}
+
+static struct kube_pipe *k_forward(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, int port,
+                                   struct err *err)
+{
+    RESOURCES(table, server_of(k));
+    struct op op;
+    int fd = -1;
+    const struct kube_opts o = {.subresource = "portforward"};
+    if (begin(&op, k, table, ctx, &KUBE_PODS, "create", ns, pod, &o, err) < 0 || sub_dial(&op, port, &fd, err) < 0)
+        return NULL;
+    return inproc_port(fd);
+}
+
 static const struct kube_ops inproc_ops = {
     .get = k_get,
     .list = k_list,
@@ -325,6 +348,8 @@ static const struct kube_ops inproc_ops = {
     .watch_close = k_watch_close,
     .logs = k_logs,
     .exec = k_exec,
+    .log = k_log,
+    .forward = k_forward,
 };
 
 struct kube *apiserver_kube(struct apiserver *a, const struct identity *who)

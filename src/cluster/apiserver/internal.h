@@ -166,6 +166,11 @@ int sub_container(struct op *op, jval *pod, const char *asked, char **out, struc
 bool is_connect(const char *sub);
 /* inproc_process.c: takes it. */
 struct kube_process *inproc_process(struct node_process *take);
+/* inproc_pipe.c */
+struct kube_pipe *inproc_log(struct op *op, const struct kube_log_opts *asked, struct err *err);
+struct kube_pipe *inproc_port(int fd); /* takes it */
+/* connect.c: a connection to a port of the pod of the op, non-blocking; maybe not made yet. */
+int sub_dial(struct op *op, int port, int *fd, struct err *err);
 int sub_process_open(struct op *op, const struct node_process_opts *o, struct node_process *out, struct err *err);
 int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, struct buf *out, struct err *err);
 struct store_obj *review_create(struct op *op, jval *obj, struct err *err);

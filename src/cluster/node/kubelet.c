@@ -113,6 +113,24 @@ static int get_pods(void *self, struct ctx *ctx, struct http_req *req, struct ht
     return 0;
 }
 
+/* A container that is seen to run by whoever asks has a log: where our own view of its pod lags behind, the API server's counts.
+ */
+static struct node_log *open_log(struct kubelet *k, const struct ctx *ctx, jval *pod, const struct kube_log_opts *o,
+                                 struct streaming_log *s, struct err *err)
+{
+    const struct node_api *api = node_api(k->node);
+    ERR(e);
+    struct node_log *log = api->log_open(api->self, ctx, pod, o, streaming_log_notify, s, &e);
+    JSON_REF(now) = !log && e.code == ERR_BAD_REQUEST
+                        ? kube_get(k->node->kube, ctx, &KUBE_PODS, obj_namespace(pod), obj_name(pod), NULL, NULL)
+                        : NULL;
+    if (now && str_eq(obj_uid(json_root(now)), obj_uid(pod)))
+        return api->log_open(api->self, ctx, json_root(now), o, streaming_log_notify, s, err);
+    if (!log)
+        err_move(err, &e);
+    return log;
+}
+
 static int get_log(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct kubelet *k = self;
@@ -122,8 +140,7 @@ static int get_log(void *self, struct ctx *ctx, struct http_req *req, struct htt
         return -1;
     o.container = http_param(req, "container");
     struct streaming_log *s = streaming_log_new(k->pool);
-    const struct node_api *api = node_api(k->node);
-    struct node_log *log = api->log_open(api->self, ctx, json_root(pod), &o, streaming_log_notify, s, err);
+    struct node_log *log = open_log(k, ctx, json_root(pod), &o, s, err);
     if (!log) {
         streaming_log_drop(s);
         return -1;

@@ -25,6 +25,7 @@ struct remote {
     const struct clock *clock;
     struct credentials *credentials;
     int64_t call_timeout_ns;
+    atomic_int streams_lists; /* 1: yes; -1: no; 0: not yet known */
 
     pthread_mutex_t lock; /* guards all below */
     struct session *session;
@@ -69,6 +70,14 @@ void remote_watch_close(struct kube_watch *w);
 /* ---- process.c ---- */
 struct kube_process *remote_exec(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
                                  const struct kube_exec_opts *o, struct err *err);
+
+/* ---- pipe.c ---- */
+int remote_logs(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, const struct kube_log_opts *lo,
+                size_t max, struct buf *out, struct err *err);
+struct kube_pipe *remote_log(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
+                             const struct kube_log_opts *lo, struct err *err);
+struct kube_pipe *remote_forward(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, int port,
+                                 struct err *err);
 
 /* Query of list and watch. */
 void query_selection(struct buf *path, const struct kube_opts *o);

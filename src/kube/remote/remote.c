@@ -5,6 +5,8 @@
 
 #include "kube/remote/internal.h"
 
+enum { STREAMS_FROM_MINOR = 34 };
+
 #define CALL_TIMEOUT (60 * NS_PER_S)
 
 static const struct kube_opts no_opts;
@@ -228,41 +230,22 @@ static int r_list(struct kube *k, const struct ctx *ctx, const struct kube_res *
     return 0;
 }
 
-/* ---- logs ---- */
-
-static int r_logs(struct kube *k, const struct ctx *outer, const char *ns, const char *pod, const struct kube_log_opts *lo,
-                  size_t max, struct buf *out, struct err *err)
+/* Servers from 1.34 on do; older ones may pass over the question and never say where the list ends. Asked once. */
+static bool r_streams_lists(struct kube *k, const struct ctx *ctx)
 {
-    static const struct kube_res pods = {"", "v1", "pods", "Pod", true};
     struct remote *r = remote_of(k);
-    BUF(path);
-    if (need_name(&pods, ns, pod, err) < 0 || remote_path(&pods, ns, pod, "log", &path, err) < 0)
-        return -1;
-    query_add(&path, "container", lo->container);
-    query_add(&path, "previous", lo->previous ? "true" : NULL);
-    query_add(&path, "timestamps", lo->timestamps ? "true" : NULL);
-    if (lo->since_seconds > 0)
-        query_addi(&path, "sinceSeconds", lo->since_seconds);
-    if (lo->tail_lines >= 0)
-        query_addi(&path, "tailLines", lo->tail_lines);
-    if (lo->limit_bytes > 0)
-        query_addi(&path, "limitBytes", lo->limit_bytes);
-    struct session *s = NULL;
-    struct ctx ctx = ctx_with_timeout(outer, r->call_timeout_ns);
-    struct http_body *b =
-        remote_open(r, &ctx, &(struct remote_call){.method = HTTP_GET, .path = path.data, .accept = "*/*"}, &s, err);
-    if (!b)
-        return -1;
-    char chunk[16384];
-    ssize_t n = 1;
-    for (size_t got = 0; got < max && n > 0; got += n > 0 ? (size_t)n : 0) {
-        n = http_body_read(b, &ctx, chunk, max - got < sizeof chunk ? max - got : sizeof chunk, err);
-        if (n > 0)
-            buf_add(out, chunk, (size_t)n);
-    }
-    http_body_close(b);
-    session_unref(s);
-    return n < 0 ? err_wrap(err, "log of pod %s/%s", ns, pod) : 0;
+    int known = atomic_load(&r->streams_lists);
+    if (known)
+        return known > 0;
+    JSON_REF(version) = kube_remote_get_path(k, ctx, "/version", NULL);
+    if (!version)
+        return false;
+    int64_t major = 0;
+    long minor = strtol(jv_str_or(jv_get(json_root(version), "minor"), "0"), NULL, 10); /* "34", or "34+" */
+    str_to_i64(jv_str_or(jv_get(json_root(version), "major"), "0"), &major);
+    bool yes = major > 1 || (major == 1 && minor >= STREAMS_FROM_MINOR);
+    atomic_store(&r->streams_lists, yes ? 1 : -1);
+    return yes;
 }
 
 static const struct kube_ops remote_ops = {
@@ -276,8 +259,11 @@ static const struct kube_ops remote_ops = {
     .watch = remote_watch,
     .watch_next = remote_watch_next,
     .watch_close = remote_watch_close,
-    .logs = r_logs,
+    .logs = remote_logs,
     .exec = remote_exec,
+    .log = remote_log,
+    .forward = remote_forward,
+    .streams_lists = r_streams_lists,
 };
 
 /* ---- making one ---- */

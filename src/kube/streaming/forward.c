@@ -132,6 +132,17 @@ static void failed(struct link *l, const char *why)
     close_link(l);
 }
 
+/* The socket's own error. With channels the client has this one connection and learns why it ends. Over SPDY nothing is said:
+ * kubectl gives up all of its connections when one has an error. */
+static void broken(struct link *l, int code)
+{
+    char text[128];
+    if (l->f->spdy)
+        close_link(l);
+    else
+        failed(l, strerror_r(code, text, sizeof text));
+}
+
 /* ---- the pod's side
  * ------------------------------------------------------------------------------------------------------------ */
 
@@ -163,7 +174,7 @@ static bool push_input(struct link *l)
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             break;
         if (n < 0) {
-            close_link(l);
+            broken(l, errno);
             return false;
         }
         buf_consume(&l->input, (size_t)n);
@@ -191,7 +202,11 @@ static bool pull_output(struct link *l)
             return true;
         if (n <= 0) {
             l->output_over = true;
-            if (n < 0 || l->input_over || !l->f->spdy) {
+            if (n < 0) {
+                broken(l, errno);
+                return false;
+            }
+            if (l->input_over || !l->f->spdy) {
                 close_link(l);
                 return false;
             }
@@ -458,26 +473,33 @@ static void on_close(void *state)
 
 static const struct carrier_ops carrier_ops = {on_open, on_bytes, on_writable, on_wake, on_timer, on_close};
 
-/* ?ports=80,81&ports=82 */
+static int add_port(struct forward *f, const char *text, struct err *err)
+{
+    int64_t port;
+    if (!str_to_i64(text, &port) || port < 1 || port > 65535)
+        return err_set(err, ERR_BAD_REQUEST, "unable to parse \"%s\" as a port", text);
+    if (f->n_links >= PORTS_MAX)
+        return err_set(err, ERR_BAD_REQUEST, "more than %d ports", PORTS_MAX);
+    uint32_t channel = 2 * (uint32_t)f->n_links;
+    struct link *l = link_new(f, NULL, (int)port);
+    l->data = channel;
+    l->error = channel + 1;
+    return 0;
+}
+
+/* ?ports=80,81&ports=82 is asked of an API server, which asks ?port=80,81,82 of a kubelet. */
 static int add_ports(struct forward *f, struct http_req *req, struct err *err)
 {
-    struct link *last = NULL;
-    uint32_t channel = 0;
-    for (size_t i = 0; i < http_query_count(req, "ports"); i++) {
-        STRLIST(ports);
-        str_split(http_query_nth(req, "ports", i), ',', &ports);
-        for (size_t k = 0; k < ports.n; k++) {
-            int64_t port;
-            if (!str_to_i64(ports.v[k], &port) || port < 1 || port > 65535)
-                return err_set(err, ERR_BAD_REQUEST, "unable to parse \"%s\" as a port", ports.v[k]);
-            if (f->n_links >= PORTS_MAX)
-                return err_set(err, ERR_BAD_REQUEST, "more than %d ports", PORTS_MAX);
-            last = link_new(f, NULL, (int)port);
-            last->data = channel++;
-            last->error = channel++;
+    static const char *const names[] = {"ports", "port"};
+    for (size_t name = 0; name < ARRAY_LEN(names); name++)
+        for (size_t i = 0; i < http_query_count(req, names[name]); i++) {
+            STRLIST(ports);
+            str_split(http_query_nth(req, names[name], i), ',', &ports);
+            for (size_t k = 0; k < ports.n; k++)
+                if (add_port(f, ports.v[k], err) < 0)
+                    return -1;
         }
-    }
-    return last ? 0 : err_set(err, ERR_BAD_REQUEST, "query parameter \"ports\" is required");
+    return f->links ? 0 : err_set(err, ERR_BAD_REQUEST, "query parameter \"ports\" is required");
 }
 
 int streaming_forward(struct http_req *req, struct http_res *res, const struct streaming_how *how, struct streaming_dial *dial,

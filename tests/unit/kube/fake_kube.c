@@ -34,6 +34,7 @@ struct fake_kube {
     struct failure *failures;
     struct strmap calls; /* "verb plural" -> count */
     struct kube_watch *watches;
+    bool streams, forgets_marks; /* lists */
 };
 struct kube_watch {
     struct fake_kube *f;
@@ -43,6 +44,7 @@ struct kube_watch {
     size_t at;           /* in history */
     struct json **first; /* to be given as ADDED before history */
     size_t n_first, at_first;
+    int64_t mark; /* revision of the bookmark that ends what is given first; 0: none */
     bool ended;
     enum err_code end_code;
     struct kube_watch *next;
@@ -379,6 +381,7 @@ static struct kube_watch *op_watch(struct kube *k, const struct ctx *ctx, const 
     w->fields = field_selector_parse(o ? o->field_selector : NULL, field_labels_of(res->group, res->kind), NULL);
     while (w->at < f->n_history && f->history[w->at].rv <= (rv ? rv : f->rv))
         w->at++;
+    w->mark = o && o->send_initial_events && o->bookmarks && !f->forgets_marks ? f->rv : 0;
     if (rv == 0) {
         w->first = xcalloc(strmap_count(&f->objects) + 1, sizeof *w->first);
         for (struct strmap_entry *e = strmap_first(&f->objects); e; e = strmap_next(e))
@@ -414,6 +417,13 @@ static int op_watch_next(struct kube_watch *w, const struct ctx *ctx, struct kub
             *ev = (struct kube_event){KUBE_ADDED, w->first[w->at_first++]};
             return 1;
         }
+        if (w->mark) {
+            AUTOFREE char *text = xasprintf("{\"metadata\":{\"resourceVersion\":\"%lld\",\"annotations\":{\"%s\":\"true\"}}}",
+                                            (long long)w->mark, KUBE_INITIAL_END);
+            w->mark = 0;
+            *ev = (struct kube_event){KUBE_BOOKMARK, json_parse_str(text, NULL)};
+            return 1;
+        }
         while (w->at < f->n_history)
             if (change_event(w, &f->history[w->at++], ev))
                 return 1;
@@ -430,7 +440,20 @@ static int op_logs(struct kube *k, const struct ctx *ctx, const char *ns, const 
     return err_set(err, ERR_METHOD, "the fake has no logs");
 }
 
+static bool op_streams_lists(struct kube *k, const struct ctx *ctx)
+{
+    (void)ctx;
+    return CONTAINER_OF(k, struct fake_kube, kube)->streams;
+}
+
+void fake_stream_lists(struct fake_kube *f, bool marked)
+{
+    f->streams = true;
+    f->forgets_marks = !marked;
+}
+
 static const struct kube_ops ops = {
+    .streams_lists = op_streams_lists,
     .get = op_get,
     .list = op_list,
     .create = op_create,

@@ -28,6 +28,8 @@ void fake_fail(struct fake_kube *f, const char *verb, const char *plural, int ti
 void fake_end_watches(struct fake_kube *f, const char *plural, enum err_code code);
 /* Forgets history: watches from older revisions get ERR_GONE when they are opened. */
 void fake_compact(struct fake_kube *f);
+/* From now on it says that it streams lists, and (unless not marked) tells where they end. Before it is used. */
+void fake_stream_lists(struct fake_kube *f, bool marked);
 /* How often a verb was called on a plural so far, failed calls too. */
 size_t fake_calls(struct fake_kube *f, const char *verb, const char *plural);
 /* Waits up to five seconds for a condition: true in time. */

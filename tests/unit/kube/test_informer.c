@@ -257,6 +257,73 @@ static void test_informer_resumes(void **state)
     stop(&f);
 }
 
+/* Where lists are streamed none is asked for; what happened meanwhile is told as after a list. */
+static void test_informer_streams(void **state)
+{
+    (void)state;
+    struct fixture f = {.fake = fake_kube_new()};
+    fake_stream_lists(f.fake, true);
+    put(&f, "stays", "");
+    put(&f, "goes", "");
+    start(&f, NULL);
+    put(&f, "two", "");
+    expect_event(&f.seen, "+ two");
+    fake_fail(f.fake, "watch", "configmaps", 1, ERR_GONE);
+    fake_end_watches(f.fake, "configmaps", ERR_GONE);
+    fake_remove(f.fake, &KUBE_CONFIGMAPS, "s", "goes");
+    put(&f, "comes", "");
+    expect_event(&f.seen, "- goes");
+    expect_event(&f.seen, "+ comes");
+    assert_int_equal(fake_calls(f.fake, "list", "configmaps"), 0);
+    {
+        LOCK_GUARD(&f.seen.lock);
+        assert_false(strlist_has(&f.seen.log, "~ stays"));
+        assert_false(strlist_has(&f.seen.log, "- stays"));
+    }
+    stop(&f);
+}
+
+/* A server that refuses to stream this list after all: it is listed as ever, and not asked again. */
+static void test_informer_stream_refused(void **state)
+{
+    (void)state;
+    struct fixture f = {.fake = fake_kube_new()};
+    fake_stream_lists(f.fake, true);
+    fake_fail(f.fake, "watch", "configmaps", 1, ERR_INVALID);
+    put(&f, "one", "");
+    start(&f, NULL);
+    expect_event(&f.seen, "+ one");
+    assert_int_equal(fake_calls(f.fake, "list", "configmaps"), 1);
+    put(&f, "two", "");
+    expect_event(&f.seen, "+ two");
+    stop(&f);
+}
+
+/* A server that passes over the question never says where the list ends: after a while it is listed. */
+static void test_informer_stream_without_end(void **state)
+{
+    (void)state;
+    struct fake_kube *fake = fake_kube_new();
+    struct clock_manual clock;
+    clock_manual_init(&clock, NS_PER_S);
+    fake_stream_lists(fake, false);
+    json_unref(fake_put(fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"one\",\"namespace\":\"s\"}}"));
+    struct informer *i =
+        informer_new(&(struct informer_config){.kube = fake_kube_face(fake), .res = &KUBE_CONFIGMAPS, .clock = &clock.clock});
+    informer_start(i);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 50 * NS_PER_MS);
+    assert_int_equal(informer_wait_synced(i, &ctx, NULL), -1);
+    assert_int_equal(fake_calls(fake, "list", "configmaps"), 0);
+    clock_manual_advance(&clock, 31 * NS_PER_S);
+    ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
+    assert_int_equal(informer_wait_synced(i, &ctx, NULL), 0);
+    assert_int_equal(fake_calls(fake, "list", "configmaps"), 1);
+    JSON_REF(one) = informer_get(i, "s/one");
+    assert_non_null(one);
+    informer_stop(i);
+    fake_kube_free(fake);
+}
+
 static void test_informer_selector(void **state)
 {
     (void)state;
@@ -386,6 +453,7 @@ static void test_informer_late_handler(void **state)
 TEST_GROUP(informer, cmocka_unit_test(test_informer_late_handler), cmocka_unit_test(test_queue_order_and_sets),
            cmocka_unit_test(test_queue_delays), cmocka_unit_test(test_queue_many_workers),
            cmocka_unit_test(test_informer_follows), cmocka_unit_test(test_informer_relists_when_gone),
-           cmocka_unit_test(test_informer_resumes), cmocka_unit_test(test_informer_selector),
-           cmocka_unit_test(test_informer_wait_rv), cmocka_unit_test(test_informer_stops_while_failing),
-           cmocka_unit_test(test_controller))
+           cmocka_unit_test(test_informer_resumes), cmocka_unit_test(test_informer_streams),
+           cmocka_unit_test(test_informer_stream_refused), cmocka_unit_test(test_informer_stream_without_end),
+           cmocka_unit_test(test_informer_selector), cmocka_unit_test(test_informer_wait_rv),
+           cmocka_unit_test(test_informer_stops_while_failing), cmocka_unit_test(test_controller))

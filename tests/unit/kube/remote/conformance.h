@@ -13,10 +13,10 @@
 struct target {
     const char *name;
     struct kube *kube;
-    bool wire; /* objects go as bytes that are decoded, not as values whose kind is known */
-    bool node; /* pods of node "fake" can be asked to run programs, which say their first word, WRONG as an error, and end with 3
-                */
-    char ns[64]; /* made for the run, deleted after it */
+    bool wire;        /* objects go as bytes that are decoded, not as values whose kind is known */
+    const char *node; /* runs pods, or at least their programs; NULL: there is none */
+    bool real_node;   /* pods on it really run; else their programs run on this machine, and their log is "line 1\nline 2\n" */
+    char ns[64];      /* made for the run, deleted after it */
     void *self;
     /* Stops the API server, waits, starts it again with what it had. NULL: cannot be done here. */
     void (*restart)(struct target *t);
@@ -25,8 +25,8 @@ struct conformance_case {
     const char *name;
     void (*run)(struct target *t);
 };
-extern const struct conformance_case conformance_objects[], conformance_live[];
-extern const size_t n_conformance_objects, n_conformance_live;
+extern const struct conformance_case conformance_objects[], conformance_live[], conformance_node[];
+extern const size_t n_conformance_objects, n_conformance_live, n_conformance_node;
 
 /* Makes the namespace. */
 void target_open(struct target *t);

@@ -344,54 +344,6 @@ static void case_election(struct target *t)
     leader_stop(second);
 }
 
-/* ---- programs ---- */
-
-static void case_exec(struct target *t)
-{
-    static const char *const command[] = {"said", "", "a b&c", NULL};
-    if (!t->node)
-        skip();
-    json_unref(
-        make(t, &KUBE_PODS,
-             "{'metadata': {'name': 'runs'}, 'spec': {'nodeName': 'fake', 'containers': [{'name': 'a', 'image': 'x'}, {'name': "
-             "'asleep', 'image': 'x'}]}}"));
-    struct kube_exec_opts o = {.container = "a", .command = command};
-    struct ctx ctx = soon();
-    ERR(e);
-    struct kube_process *p = kube_exec(t->kube, &ctx, t->ns, "runs", &o, &e);
-    if (!p)
-        fail_msg("%s", err_text(&e));
-    BUF(out);
-    BUF(bad);
-    int rc, code = -1;
-    enum kube_stream from;
-    for (;;) {
-        BUF(piece);
-        if ((rc = kube_process_recv(p, &ctx, &from, &piece, &code, &e)) != 1)
-            break;
-        buf_add(from == KUBE_STDERR ? &bad : &out, piece.data, piece.len);
-    }
-    if (rc != 0)
-        fail_msg("%s", err_text(&e));
-    assert_int_equal(code, 3);
-    assert_string_equal(buf_str(&out), "said");
-    assert_string_equal(buf_str(&bad), "WRONG");
-    kube_process_close(p);
-    static const struct {
-        const char *pod, *container;
-        enum err_code code;
-    } refused[] = {{"runs", NULL, ERR_BAD_REQUEST},
-                   {"runs", "b", ERR_BAD_REQUEST},
-                   {"none", "a", ERR_NOT_FOUND},
-                   {"runs", "asleep", ERR_INTERNAL}};
-    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
-        o.container = refused[i].container;
-        p = kube_exec(t->kube, &ctx, t->ns, refused[i].pod, &o, &e);
-        assert_null(p);
-        assert_int_equal(e.code, refused[i].code);
-    }
-}
-
 const struct conformance_case conformance_live[] = {
     {"watch", case_watch},
     {"watch_selected", case_watch_selected},
@@ -403,7 +355,6 @@ const struct conformance_case conformance_live[] = {
     {"informer", case_informer},
     {"events", case_events},
     {"election", case_election},
-    {"exec", case_exec},
     {"informer_over_a_restart", case_informer_over_a_restart},
 };
 const size_t n_conformance_live = ARRAY_LEN(conformance_live);

@@ -1,9 +1,8 @@
 /* test_conformance.c - the table of conformance.h against each `struct kube` that is in reach. */
 #include "conformance.h"
+#include "fake_node.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -26,30 +25,6 @@ struct embedded {
 };
 
 static void kinds_changed(void *c) { controllers_kinds_changed(c); }
-
-/* A node whose every program says what it is called, WRONG on its error output, and ends with 3. */
-static int process_open(void *self, const struct ctx *ctx, jval *pod, const struct node_process_opts *o, struct node_process *out,
-                        struct err *err)
-{
-    int status[2], text[2], bad[2];
-    *out = (struct node_process)NODE_PROCESS_NONE;
-    if (strcmp(o->container, "asleep") == 0)
-        return err_set(err, ERR_INTERNAL, "container not found (\"asleep\")");
-    assert_string_equal(o->command[1], "");
-    assert_string_equal(o->command[2], "a b&c");
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status), 0);
-    assert_int_equal(pipe2(text, O_CLOEXEC | O_NONBLOCK), 0);
-    assert_int_equal(pipe2(bad, O_CLOEXEC | O_NONBLOCK), 0);
-    *out = (struct node_process){.in = -1, .out = text[0], .err = bad[0], .status = status[0]};
-    assert_int_equal(write(text[1], o->command[0], strlen(o->command[0])), (ssize_t)strlen(o->command[0]));
-    assert_int_equal(write(bad[1], "WRONG", 5), 5);
-    assert_int_equal(send(status[1], "exit 3", 6, 0), 6);
-    close(text[1]);
-    close(bad[1]);
-    close(status[1]);
-    return 0;
-}
-static const struct node_api fake_node = {.process_open = process_open};
 
 static void embedded_up(struct embedded *s)
 {
@@ -155,9 +130,11 @@ static int run_table(struct target *t, const char *name, const struct conformanc
 
 static int run_target(struct target *t)
 {
-    AUTOFREE char *objects = xasprintf("%s_objects", t->name), *live = xasprintf("%s_live", t->name);
+    AUTOFREE char *objects = xasprintf("%s_objects", t->name), *live = xasprintf("%s_live", t->name),
+                  *node = xasprintf("%s_node", t->name);
     target_open(t);
     int failed = run_table(t, objects, conformance_objects, n_conformance_objects) +
+                 run_table(t, node, conformance_node, n_conformance_node) +
                  run_table(t, live, conformance_live, n_conformance_live);
     target_close(t);
     return failed;
@@ -168,9 +145,9 @@ int group_conformance(void)
 {
     struct embedded s;
     embedded_start(&s);
-    struct target inproc = {.name = "inproc", .node = true, .kube = s.inproc, .self = &s};
+    struct target inproc = {.name = "inproc", .node = "fake", .kube = s.inproc, .self = &s};
     struct target remote = {
-        .name = "https", .node = true, .wire = true, .kube = s.remote, .self = &s, .restart = embedded_restart};
+        .name = "https", .node = "fake", .wire = true, .kube = s.remote, .self = &s, .restart = embedded_restart};
     int failed = run_target(&inproc) + run_target(&remote);
     embedded_end(&s);
     return failed;
@@ -190,7 +167,8 @@ int group_conformance_real(void)
     const char *path = getenv("TIDEMILL_CONFORMANCE_KUBECONFIG");
     if (str_empty(path))
         return 0;
-    struct target t = {.name = "real", .wire = true, .kube = remote_of(path)};
+    struct target t = {.name = "real", .wire = true, .kube = remote_of(path), .node = getenv("TIDEMILL_CONFORMANCE_NODE")};
+    t.real_node = t.node != NULL;
     if (!str_empty(getenv("TIDEMILL_CONFORMANCE_RESTART")))
         t.restart = real_restart;
     int failed = run_target(&t);
