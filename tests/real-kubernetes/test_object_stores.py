@@ -37,7 +37,7 @@ def apart(real, store):
 
 
 def finished(real, serve, run, state, seconds=420):
-    got = kfp_client(serve).wait_for_run_completion(run.run_id, seconds)
+    got = kfp_client(serve).wait_for_run_completion(run.run_id, seconds, sleep_duration=0.5)
     pods = real.kubectl('-n', 'kubeflow', 'get', 'pods', '-o', 'wide', check=False)
     assert got.state == state, f'{got.error}\n{pods}\n{serve.tail()}'
     return got

@@ -84,7 +84,7 @@ def sums():
 def run_sums(serve, seconds=240):
     c = kfp_client(serve)
     r = c.create_run_from_pipeline_func(sums(), arguments={'n': 40}, enable_caching=False)
-    got = c.wait_for_run_completion(r.run_id, seconds)
+    got = c.wait_for_run_completion(r.run_id, seconds, sleep_duration=0.5)
     assert got.state == 'SUCCEEDED', f'{got.error}\n{serve.tail()}'
     return r.run_id
 
@@ -141,7 +141,7 @@ def test_api_server_away_for_a_minute(real, node, pipelines):
     if pipelines.process.poll() is not None:   # its lease was lost, as it must be: the next one takes the run up
         assert pipelines.process.returncode == 1
         pipelines.start()
-    got = kfp_client(pipelines).wait_for_run_completion(r.run_id, 240)
+    got = kfp_client(pipelines).wait_for_run_completion(r.run_id, 240, sleep_duration=0.5)
     assert got.state == 'SUCCEEDED', got.error
 
 

@@ -6,6 +6,7 @@
 
 #include "base/fs.h"
 #include "base/thread.h"
+#include "kube/remote/oidc.h"
 
 #define LOG_ROOM "kube"
 #include "base/log.h"
@@ -13,6 +14,9 @@
 enum { FILE_MAX = 1 << 20 };
 #define REREAD_NS (60 * NS_PER_S)
 #define EARLY_NS  (10 * NS_PER_S) /* a token that ends so soon is renewed before it is used */
+/* Between two renewals that came to nothing: each call would start the plugin or ask the issuer again. */
+#define PAUSE_MIN_NS NS_PER_S
+#define PAUSE_MAX_NS (60 * NS_PER_S)
 
 struct credentials {
     const struct kube_access *a;
@@ -20,6 +24,11 @@ struct credentials {
     pthread_mutex_t lock; /* guards the rest; held while a plugin runs */
     struct exec_credential plugin;
     bool has_plugin;
+    struct oidc_tokens oidc;
+    bool oidc_refused;  /* the id-token is not good, whatever it says of itself */
+    int64_t renewed_ns; /* monotonic: when the plugin or the issuer was last asked; 0: never */
+    int64_t pause_ns;   /* for so long they are not asked again; 0: no pause */
+    struct err failure; /* what came of it then; none: credentials that were refused */
     char *file_token;
     int64_t token_read_ns, certs_read_ns; /* monotonic; 0: never */
     char *cert_pem, *key_pem;
@@ -43,6 +52,8 @@ struct credentials *credentials_new(const struct kube_access *a, const struct cl
     c->cert_pem = xstrdup(a->cert_pem);
     c->key_pem = xstrdup(a->key_pem);
     c->certs_read_ns = clock->mono_ns(clock);
+    if (a->oidc.issuer)
+        oidc_tokens_first(&a->oidc, &c->oidc);
     return c;
 }
 
@@ -51,6 +62,8 @@ void credentials_free(struct credentials *c)
     if (!c)
         return;
     exec_credential_clear(&c->plugin);
+    oidc_tokens_clear(&c->oidc);
+    err_clear(&c->failure);
     free(c->file_token);
     free(c->cert_pem);
     free(c->key_pem);
@@ -111,26 +124,98 @@ static void read_certs(struct credentials *c)
         set_pair(c, buf_str(&cert), buf_str(&key));
 }
 
+/* ---- what has to be asked for ---- */
+
+static bool pausing(const struct credentials *c)
+{
+    return c->pause_ns && c->clock->mono_ns(c->clock) - c->renewed_ns < c->pause_ns;
+}
+
+static void longer_pause(struct credentials *c)
+{
+    c->pause_ns = c->pause_ns ? 2 * c->pause_ns : PAUSE_MIN_NS;
+    if (c->pause_ns > PAUSE_MAX_NS)
+        c->pause_ns = PAUSE_MAX_NS;
+}
+
+/* Takes *e for what the renewal came to, and tells the caller the same. */
+static int renewal_failed(struct credentials *c, struct err *e, struct err *err)
+{
+    if (!c->failure.code)
+        log_error("the credentials of user \"%s\" cannot be renewed: %s", c->a->user ? c->a->user : "", err_text(e));
+    err_clear(&c->failure);
+    err_copy(&c->failure, e);
+    longer_pause(c);
+    return err_move(err, e);
+}
+
+static void renewal_worked(struct credentials *c)
+{
+    if (c->failure.code) {
+        log_info("the credentials of user \"%s\" were renewed", c->a->user ? c->a->user : "");
+        c->pause_ns = 0;
+    }
+    err_clear(&c->failure);
+    c->serial++;
+}
+
+static int same_failure(const struct credentials *c, struct err *err)
+{
+    if (err)
+        err_copy(err, &c->failure);
+    return -1;
+}
+
+/* The caller going away says nothing about the plugin. */
+static bool gave_up(const struct ctx *ctx) { return ctx_check(ctx, NULL) < 0; }
+
 static int ask_plugin(struct credentials *c, const struct ctx *ctx, struct err *err)
 {
     int64_t now = c->clock->wall_ns(c->clock);
-    if (c->has_plugin && (!c->plugin.expires_ns || now < c->plugin.expires_ns - EARLY_NS))
+    bool good = c->has_plugin && (!c->plugin.expires_ns || now < c->plugin.expires_ns);
+    if (good && (!c->plugin.expires_ns || now < c->plugin.expires_ns - EARLY_NS))
         return 0;
+    if (pausing(c) && (good || c->failure.code))
+        return good ? 0 : same_failure(c, err);
     struct exec_credential fresh;
     ERR(e);
+    c->renewed_ns = c->clock->mono_ns(c->clock);
     if (exec_plugin_run(c->a, ctx, &fresh, &e) < 0) {
-        if (c->has_plugin && now < c->plugin.expires_ns) /* the old one is good for a few seconds yet */
-            return 0;
-        return err_move(err, &e);
+        if (gave_up(ctx))
+            return err_move(err, &e);
+        int rc = renewal_failed(c, &e, good ? NULL : err);
+        return good ? 0 : rc; /* the old one is good for a few seconds yet */
     }
     if (fresh.expires_ns && fresh.expires_ns < now)
         log_warn("the plugin %s gave credentials that have expired already", c->a->exec.command);
     exec_credential_clear(&c->plugin);
     c->plugin = fresh;
     c->has_plugin = true;
-    c->serial++;
+    renewal_worked(c);
     if (fresh.cert_pem)
         set_pair(c, fresh.cert_pem, fresh.key_pem);
+    return 0;
+}
+
+static int ask_issuer(struct credentials *c, const struct ctx *ctx, struct err *err)
+{
+    int64_t now = c->clock->wall_ns(c->clock), ends = c->oidc.expires_ns;
+    bool good = c->oidc.id_token && !c->oidc_refused && (!ends || now < ends);
+    if (good && (!ends || now < ends - EARLY_NS))
+        return 0;
+    if (pausing(c) && (good || c->failure.code))
+        return good ? 0 : same_failure(c, err);
+    ERR(e);
+    c->renewed_ns = c->clock->mono_ns(c->clock);
+    if (oidc_refresh(&c->a->oidc, ctx, &c->oidc, &e) < 0) {
+        if (gave_up(ctx))
+            return err_move(err, &e);
+        err_wrap(&e, "user \"%s\"", c->a->user ? c->a->user : "");
+        int rc = renewal_failed(c, &e, good ? NULL : err);
+        return good ? 0 : rc;
+    }
+    c->oidc_refused = false;
+    renewal_worked(c);
     return 0;
 }
 
@@ -138,6 +223,8 @@ static char *authorization(const struct credentials *c)
 {
     const struct kube_access *a = c->a;
     const char *token = c->has_plugin && c->plugin.token ? c->plugin.token : c->file_token ? c->file_token : a->token;
+    if (!token)
+        token = c->oidc.id_token;
     if (token)
         return xasprintf("Bearer %s", token);
     if (!a->username)
@@ -147,6 +234,9 @@ static char *authorization(const struct credentials *c)
     return xasprintf("Basic %s", text);
 }
 
+/* Whoever says something else besides means that. */
+static bool asks_issuer(const struct kube_access *a) { return a->oidc.issuer && !a->exec.command && !a->token && !a->token_file; }
+
 int credentials_get(struct credentials *c, const struct ctx *ctx, struct credential *out, struct err *err)
 {
     *out = (struct credential){0};
@@ -155,6 +245,8 @@ int credentials_get(struct credentials *c, const struct ctx *ctx, struct credent
         return -1;
     read_certs(c);
     if (c->a->exec.command && ask_plugin(c, ctx, err) < 0)
+        return -1;
+    if (asks_issuer(c->a) && ask_issuer(c, ctx, err) < 0)
         return -1;
     *out = (struct credential){.authorization = authorization(c),
                                .cert_pem = xstrdup(c->cert_pem),
@@ -170,9 +262,18 @@ bool credentials_refused(struct credentials *c, unsigned serial)
     if (serial != c->serial)
         return true; /* somebody has renewed them meanwhile */
     c->token_read_ns = c->certs_read_ns = 0;
-    if (c->has_plugin) {
-        exec_credential_clear(&c->plugin);
-        c->has_plugin = false;
-    }
-    return c->a->exec.command || c->a->token_file || c->a->cert_file;
+    bool asked = c->a->exec.command || (asks_issuer(c->a) && c->oidc.refresh_token);
+    if (!asked)
+        return c->a->token_file || c->a->cert_file;
+    /* What was got a moment ago is refused, too: asking again at once, for each call, would be a storm. */
+    int64_t since = c->clock->mono_ns(c->clock) - c->renewed_ns;
+    if (c->renewed_ns && pausing(c))
+        return false;
+    if (!c->renewed_ns || since >= 2 * PAUSE_MAX_NS)
+        c->pause_ns = 0;
+    longer_pause(c);
+    exec_credential_clear(&c->plugin);
+    c->has_plugin = false;
+    c->oidc_refused = true;
+    return true;
 }

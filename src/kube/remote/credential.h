@@ -1,7 +1,9 @@
 /* credential.h - what is sent to prove who we are, kept fresh. Private to remote/.
  *
- * Tokens in files are read again each minute, certificates when their files change, and a plugin's answer is kept until shortly
- * before it expires. Thread-safe; a plugin runs once however many callers wait for it. */
+ * Tokens in files are read again each minute, certificates when their files change, and what a plugin or an OpenID Connect issuer
+ * gave is kept until shortly before it expires. One that fails, or whose answer is refused by the API server, is asked again
+ * after a second, then two, up to a minute; until then callers are told at once what came of it. Thread-safe; a plugin runs once
+ * however many callers wait for it. */
 #ifndef TM_KUBE_REMOTE_CREDENTIAL_H
 #define TM_KUBE_REMOTE_CREDENTIAL_H
 

@@ -15,6 +15,7 @@ static void entry_free(void *p)
     struct kubeconfig_entry *e = p;
     json_unref(e->value);
     free(e->dir);
+    free(e->file);
     free(e);
 }
 
@@ -42,6 +43,11 @@ void kube_access_clear(struct kube_access *a)
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
         free(strings[i]);
     strlist_free(&a->as_groups);
+    struct kube_oidc *o = &a->oidc;
+    char *const tokens[] = {o->issuer,        o->client_id, o->client_secret, o->id_token,
+                            o->refresh_token, o->ca_pem,    o->ca_file,       o->file};
+    for (size_t i = 0; i < ARRAY_LEN(tokens); i++)
+        free(tokens[i]);
     strlist_free(&a->as_extra);
     strlist_free(&a->exec.args);
     strlist_free(&a->exec.env);
@@ -51,7 +57,8 @@ void kube_access_clear(struct kube_access *a)
 
 /* ---- merging ---- */
 
-static int add_named(struct strmap *to, jval *list, const char *member, const char *what, const char *dir, struct err *err)
+static int add_named(struct strmap *to, jval *list, const char *member, const char *what, const char *dir, const char *file,
+                     struct err *err)
 {
     if (jv_present(list) && !jv_is(list, J_ARRAY))
         return err_set(err, ERR_BAD_REQUEST, "%s must be a list, not %s", what, jtype_name(jv_type(list)));
@@ -67,12 +74,13 @@ static int add_named(struct strmap *to, jval *list, const char *member, const ch
         jval *value = jv_get(e, member);
         entry->value = value ? json_from(value) : NULL;
         entry->dir = xstrdup(dir);
+        entry->file = xstrdup(file);
         strmap_put(to, name, entry);
     }
     return 0;
 }
 
-int kubeconfig_add(struct kubeconfig *k, const char *text, size_t len, const char *dir, struct err *err)
+int kubeconfig_add(struct kubeconfig *k, const char *text, size_t len, const char *dir, const char *file, struct err *err)
 {
     size_t blank = 0;
     while (blank < len && strchr(" \t\r\n", text[blank]) && text[blank])
@@ -95,9 +103,9 @@ int kubeconfig_add(struct kubeconfig *k, const char *text, size_t len, const cha
     const char *current = jv_str(jv_get(root, "current-context"));
     if (!k->current && !str_empty(current))
         k->current = xstrdup(current);
-    if (add_named(&k->clusters, jv_get(root, "clusters"), "cluster", "clusters", dir, err) < 0 ||
-        add_named(&k->users, jv_get(root, "users"), "user", "users", dir, err) < 0 ||
-        add_named(&k->contexts, jv_get(root, "contexts"), "context", "contexts", dir, err) < 0)
+    if (add_named(&k->clusters, jv_get(root, "clusters"), "cluster", "clusters", dir, file, err) < 0 ||
+        add_named(&k->users, jv_get(root, "users"), "user", "users", dir, file, err) < 0 ||
+        add_named(&k->contexts, jv_get(root, "contexts"), "context", "contexts", dir, file, err) < 0)
         return -1;
     return 0;
 }
@@ -217,16 +225,33 @@ static int pick_exec(jval *x, const char *dir, struct kube_exec *out, struct err
     return 0;
 }
 
-/* The provider "oidc" of old: its token is used while it is good; refreshing it is a plugin's work. */
-static int pick_provider(jval *p, struct kube_access *a, struct err *err)
+/* Providers of old. "oidc" is served; those of clouds have become plugins long ago, whose names people look for. */
+static int pick_provider(jval *p, const char *dir, const char *file, struct kube_access *a, struct err *err)
 {
     if (!jv_present(p))
         return 0;
     const char *name = jv_str_or(jv_get(p, "name"), "");
+    if (str_eq(name, "gcp") || str_eq(name, "azure"))
+        return err_set(err, ERR_BAD_REQUEST, "auth-provider \"%s\" is no more: use the exec plugin %s", name,
+                       str_eq(name, "gcp") ? "gke-gcloud-auth-plugin" : "kubelogin");
     if (!str_eq(name, "oidc"))
         return err_set(err, ERR_BAD_REQUEST, "auth-provider \"%.100s\" is not known: use an exec plugin", name);
-    if (!a->token)
-        a->token = text_of(jv_get(p, "config"), "id-token");
+    jval *config = jv_get(p, "config");
+    struct kube_oidc *o = &a->oidc;
+    *o = (struct kube_oidc){.issuer = text_of(config, "idp-issuer-url"),
+                            .client_id = text_of(config, "client-id"),
+                            .client_secret = text_of(config, "client-secret"),
+                            .id_token = text_of(config, "id-token"),
+                            .refresh_token = text_of(config, "refresh-token"),
+                            .file = xstrdup(file)};
+    if (!o->issuer || !o->client_id)
+        return err_set(err, ERR_BAD_REQUEST, "auth-provider oidc has no %s", o->issuer ? "client-id" : "idp-issuer-url");
+    if (!str_starts(o->issuer, "https://") && !str_starts(o->issuer, "http://"))
+        return err_set(err, ERR_BAD_REQUEST, "auth-provider oidc: idp-issuer-url \"%.200s\" must begin with https://", o->issuer);
+    if (data_of(config, "idp-certificate-authority-data", &o->ca_pem, err) < 0)
+        return -1;
+    if (!o->ca_pem)
+        o->ca_file = path_of(config, "idp-certificate-authority", dir);
     return 0;
 }
 
@@ -250,7 +275,7 @@ static int pick_impersonation(jval *u, struct kube_access *a, struct err *err)
     return 0;
 }
 
-static int pick_user(jval *u, const char *dir, struct kube_access *a, struct err *err)
+static int pick_user(jval *u, const char *dir, const char *file, struct kube_access *a, struct err *err)
 {
     a->token = text_of(u, "token");
     a->token_file = path_of(u, "tokenFile", dir);
@@ -266,7 +291,7 @@ static int pick_user(jval *u, const char *dir, struct kube_access *a, struct err
     if (cert != key)
         return err_set(err, ERR_BAD_REQUEST, "it has a client %s without its %s", cert ? "certificate" : "key",
                        cert ? "key" : "certificate");
-    if (pick_exec(jv_get(u, "exec"), dir, &a->exec, err) < 0 || pick_provider(jv_get(u, "auth-provider"), a, err) < 0)
+    if (pick_exec(jv_get(u, "exec"), dir, &a->exec, err) < 0 || pick_provider(jv_get(u, "auth-provider"), dir, file, a, err) < 0)
         return -1;
     return pick_impersonation(u, a, err);
 }
@@ -292,7 +317,7 @@ static int pick(const struct kubeconfig *k, const char *context, struct kube_acc
     a->user = xstrdup(user);
     if (pick_cluster(json_root(ce->value), ce->dir, a, ca_file, err) < 0)
         return err_wrap(err, "kubeconfig: cluster \"%.200s\"", cluster);
-    if (ue && pick_user(json_root(ue->value), ue->dir, a, err) < 0)
+    if (ue && pick_user(json_root(ue->value), ue->dir, ue->file, a, err) < 0)
         return err_wrap(err, "kubeconfig: user \"%.200s\"", user);
     return 0;
 }
@@ -333,7 +358,7 @@ static int add_file(struct kubeconfig *k, const char *path, bool must_be, struct
     AUTOFREE char *cwd = getcwd(NULL, 0);
     AUTOFREE char *own = slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup("");
     AUTOFREE char *dir = *own == '/' ? xstrdup(own) : fs_join(cwd ? cwd : "/", own);
-    if (kubeconfig_add(k, buf_str(&text), text.len, dir, err) < 0)
+    if (kubeconfig_add(k, buf_str(&text), text.len, dir, real, err) < 0)
         return err_wrap(err, "kubeconfig %s", path);
     return 0;
 }
@@ -374,6 +399,7 @@ static int load(const char *path, const char *context, struct kubeconfig *k, str
     if (kubeconfig_pick(k, context, out, &ca_file, err) < 0)
         return -1;
     if ((ca_file && read_text(ca_file, &out->ca_pem, err) < 0) ||
+        (out->oidc.ca_file && read_text(out->oidc.ca_file, &out->oidc.ca_pem, err) < 0) ||
         (out->cert_file && read_text(out->cert_file, &out->cert_pem, err) < 0) ||
         (out->key_file && read_text(out->key_file, &out->key_pem, err) < 0)) {
         kube_access_clear(out);

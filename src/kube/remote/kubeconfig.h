@@ -29,6 +29,15 @@ struct kube_exec {
     struct json *extension; /* the cluster's config for it; may be NULL */
 };
 
+/* The auth-provider "oidc": tokens of an OpenID Connect issuer. */
+struct kube_oidc {
+    char *issuer; /* NULL: none */
+    char *client_id, *client_secret;
+    char *id_token, *refresh_token;
+    char *ca_pem, *ca_file; /* of the issuer; the file is read by kube_access_load */
+    char *file;             /* the kubeconfig, where a replaced refresh-token is written back; NULL: nowhere */
+};
+
 /* How one cluster is reached. Owns everything; NULL is "not given". */
 struct kube_access {
     char *server; /* https://host:port[/path] */
@@ -44,6 +53,7 @@ struct kube_access {
     char *as, *as_uid; /* impersonation */
     struct strlist as_groups, as_extra /* key=value */;
     struct kube_exec exec;
+    struct kube_oidc oidc;
 };
 void kube_access_clear(struct kube_access *a);
 
@@ -63,11 +73,12 @@ struct kubeconfig {
 struct kubeconfig_entry {
     struct json *value; /* the member "cluster", "user" or "context" */
     char *dir;          /* what relative paths are relative to */
+    char *file;         /* where it stands; may be NULL */
 };
 void kubeconfig_init(struct kubeconfig *k);
 void kubeconfig_clear(struct kubeconfig *k);
-/* Adds one file's text; dir is where it lies. */
-int kubeconfig_add(struct kubeconfig *k, const char *text, size_t len, const char *dir, struct err *err);
+/* Adds one file's text; dir is where it lies, file (may be NULL) its whole name. */
+int kubeconfig_add(struct kubeconfig *k, const char *text, size_t len, const char *dir, const char *file, struct err *err);
 /* What one context says. Reads no file: names of files are made absolute, and CA data is left in ca_pem or its name in *ca_file.
  */
 int kubeconfig_pick(const struct kubeconfig *k, const char *context, struct kube_access *out, char **ca_file, struct err *err);

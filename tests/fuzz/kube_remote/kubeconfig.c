@@ -12,9 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t first = cut ? (size_t)(cut - text) : size;
     struct kubeconfig k;
     kubeconfig_init(&k);
-    kubeconfig_add(&k, text, first, "/one", NULL);
+    kubeconfig_add(&k, text, first, "/one", NULL, NULL);
     if (cut)
-        kubeconfig_add(&k, cut + 1, size - first - 1, "/two", NULL);
+        kubeconfig_add(&k, cut + 1, size - first - 1, "/two", NULL, NULL);
     static const char *const contexts[] = {NULL, "x", ""};
     for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {
         struct kube_access a;

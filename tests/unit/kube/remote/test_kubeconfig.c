@@ -21,7 +21,7 @@ static int pick_from(const char *const *texts, const char *context, struct kube_
     int rc = 0;
     for (size_t i = 0; rc == 0 && texts[i]; i++) {
         AUTOFREE char *dir = xasprintf("/dir%zu", i);
-        rc = kubeconfig_add(&k, texts[i], strlen(texts[i]), dir, e);
+        rc = kubeconfig_add(&k, texts[i], strlen(texts[i]), dir, "/dir/config", e);
     }
     if (rc == 0)
         rc = kubeconfig_pick(&k, context, a, ca_file, e);
@@ -125,7 +125,12 @@ static void test_refused(void **state)
         {USER("{exec: {apiVersion: client.authentication.k8s.io/v1, command: x, interactiveMode: Often}}"),
          "interactiveMode \"Often\""},
         {USER("{exec: {apiVersion: client.authentication.k8s.io/v1, command: x, env: [{name: 'a=b'}]}}"), "no usable name"},
-        {USER("{auth-provider: {name: gcp}}"), "auth-provider \"gcp\" is not known"},
+        {USER("{auth-provider: {name: gcp}}"), "use the exec plugin gke-gcloud-auth-plugin"},
+        {USER("{auth-provider: {name: azure}}"), "use the exec plugin kubelogin"},
+        {USER("{auth-provider: {name: openstack}}"), "auth-provider \"openstack\" is not known"},
+        {USER("{auth-provider: {name: oidc, config: {client-id: c}}}"), "auth-provider oidc has no idp-issuer-url"},
+        {USER("{auth-provider: {name: oidc, config: {idp-issuer-url: 'https://i'}}}"), "auth-provider oidc has no client-id"},
+        {USER("{auth-provider: {name: oidc, config: {idp-issuer-url: 'i', client-id: c}}}"), "must begin with https://"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct kube_access a = {0};
