@@ -30,8 +30,7 @@ ENDED = ('SUCCEEDED', 'FAILED', 'CANCELED', 'SKIPPED')
 
 # Files that cannot do here what is expected of them, each with the reason, and what their run says. They must be accepted all the same.
 NOT_HERE = {
-    'valid/critical/modelcar.yaml': ('a container image as an input artifact is refused', 'images as inputs are not served yet'),
-    'valid/xgboost_sample_pipeline.yaml': ('images that only a registry has, one by its digest; data from the internet', 'byrnedo/alpine-curl'),
+    'valid/xgboost_sample_pipeline.yaml': ('an image by its digest; data from the internet; packages that are there for Python 3.7 alone', 'byrnedo/alpine-curl'),
 }
 # Files for which tests have to bring along more than values by type. A name in `needs` is a function below that says why it cannot be had.
 MINIO_SECRET = {'host': 'store.kubeflow', 'port': '8333', 'accesskey': stores.ACCESS, 'secretkey': stores.SECRET, 'secure': 'false'}
@@ -126,6 +125,17 @@ def with_libraries(program):
     out = subprocess.run(['ldd', program], capture_output=True, text=True).stdout.splitlines()
     found = [w for line in out for w in line.split() if w.startswith('/')]
     return [(f.lstrip('/'), pathlib.Path(f).read_bytes()) for f in [program, *found]]
+
+
+MODEL = ['added_tokens.json', 'config.json', 'generation_config.json', 'merges.txt', 'model.safetensors', 'normalizer.json', 'preprocessor_config.json',
+         'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json', 'vocab.json']
+
+
+def model_image():
+    """A registry with an image that holds a model and nothing else: no shell, no library."""
+    registry = images_kit.OwnRegistry()
+    registry.add('any', 'latest', images_kit.Image([images_kit.layer([('models', None), *((f'models/{f}', f'{f}\n') for f in MODEL)])], {}))
+    return registry
 
 
 def small_images():
@@ -318,8 +328,9 @@ def advertise(t):
 @pytest.fixture(scope='module')
 def corpus():
     busybox, alpine = small_images()
+    model = model_image()
     options = ['--host-image', 'python:*', '--host-image', '*/python-311*', '--host-env', str(VENV), '--image-mirror', f'docker.io=http://{alpine.host}',
-               '--image-mirror', f'ghcr.io=http://{busybox.host}'] if conftest.NODE else ['--no-node']
+               '--image-mirror', f'ghcr.io=http://{busybox.host}', '--image-mirror', f'registry.domain.local=http://{model.host}'] if conftest.NODE else ['--no-node']
     t = conftest.Tidemill(*options).start()
     c = Corpus(t)
     try:
@@ -340,6 +351,7 @@ def corpus():
         t.purge()
         busybox.close()
         alpine.close()
+        model.close()
         for f in DATA.glob('*'):
             f.unlink()
         DATA.exists() and DATA.rmdir()

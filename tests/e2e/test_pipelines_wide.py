@@ -6,6 +6,7 @@ itself where it can: a step that finds something wrong raises, and its run fails
 import concurrent.futures
 import json
 import pathlib
+import threading
 from typing import Dict, List, NamedTuple, Optional
 
 import pytest
@@ -779,23 +780,30 @@ SECRET = {'apiVersion': 'v1', 'kind': 'Secret', 'metadata': {'name': 'wide-secre
 MAP = {'apiVersion': 'v1', 'kind': 'ConfigMap', 'metadata': {'name': 'wide-map', 'namespace': 'kubeflow'}, 'data': {'a': 'v'}}
 
 
+COMPILING = threading.Lock()   # the compiler keeps the pipeline that it is at in a variable of its module
+
+
 class Runs:
-    def __init__(self, t):
+    """Runs of cases, all of them started with the first that is asked for by this test."""
+
+    def __init__(self, t, cases, test):
         self.t = t
+        self.cases, self.test = cases, test
         self.pool = concurrent.futures.ThreadPoolExecutor(8)
         self.runs = {}
 
     def run(self, name):
-        make, arguments, _, cache = CASES[name]
-        p, look, *more = make()
+        make, arguments, _, cache = self.cases[name]
         client = self.t.kfp()
-        made = client.create_run_from_pipeline_func(p, arguments=more[0] if more else arguments, enable_caching=cache)
+        with COMPILING:
+            p, look, *more = make()
+            made = client.create_run_from_pipeline_func(p, arguments=more[0] if more else arguments, enable_caching=cache)
         return client.wait_for_run_completion(made.run_id, timeout=300, sleep_duration=0.3), look
 
     def result(self, name, request):
         for item in request.session.items:
             n = getattr(item, 'callspec', None) and item.callspec.params.get('name')
-            if getattr(item, 'originalname', '') == 'test_wide' and n not in self.runs:
+            if getattr(item, 'originalname', '') == self.test and n not in self.runs:
                 self.runs[n] = self.pool.submit(self.run, n)
         return self.runs[name].result(timeout=600)
 
@@ -804,7 +812,7 @@ class Runs:
 def runs():
     t = start()
     t.kubectl('apply', '-f', '-', stdin=json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': [SECRET, MAP]}))
-    r = Runs(t)
+    r = Runs(t, CASES, 'test_wide')
     yield r
     r.pool.shutdown(wait=False, cancel_futures=True)
     t.purge()
