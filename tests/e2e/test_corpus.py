@@ -134,7 +134,7 @@ MODEL = ['added_tokens.json', 'config.json', 'generation_config.json', 'merges.t
 def model_image():
     """A registry with an image that holds a model and nothing else: no shell, no library."""
     registry = images_kit.OwnRegistry()
-    registry.add('any', 'latest', images_kit.Image([images_kit.layer([('models', None), *((f'models/{f}', f'{f}\n') for f in MODEL)])], {}))
+    registry.add('modelcar', 'test', images_kit.Image([images_kit.layer([('models', None), *((f'models/{f}', f'{f}\n') for f in MODEL)])], {}))
     return registry
 
 
