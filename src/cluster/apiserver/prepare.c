@@ -253,9 +253,35 @@ int prepare_create(struct op *op, struct jm *m, struct err *err)
     return 0;
 }
 
+static bool of_ephemeral(const struct op *op) { return is_coll(op, op->a->pods) && str_eq(op->sub, "ephemeralcontainers"); }
+
+/* Of the pod only its ephemeral containers, and in its metadata what tells which pod is meant. */
+static void keep_all_but_ephemeral(jval *old, struct jm *m)
+{
+    JSON_REF(sent) = jm_freeze(m);
+    jval *list = pod_spec_ephemeral_containers(pod_spec(json_root(sent)));
+    struct jiter it = jv_iter(old);
+    const char *key;
+    jval *v;
+    jm_clear(jm_root(m));
+    while (jv_next(&it, &key, &v))
+        jm_put(m, jm_root(m), key, jm_val(m, v));
+    jmval *meta = jm_obj_at(m, jm_root(m), "metadata"), *spec = pod_make_spec(m, jm_root(m));
+    object_meta_set_name(m, meta, obj_name(json_root(sent)));
+    if (*obj_namespace(json_root(sent)))
+        object_meta_set_namespace(m, meta, obj_namespace(json_root(sent)));
+    pod_spec_del_ephemeral_containers(spec);
+    if (jv_len(list))
+        pod_spec_set_ephemeral_containers(m, spec, jm_val(m, list));
+}
+
 /* On a subresource only its part comes from the client. */
 static void keep_rest(struct op *op, jval *old, struct jm *m)
 {
+    if (of_ephemeral(op)) {
+        keep_all_but_ephemeral(old, m);
+        return;
+    }
     static const char *const header[] = {"kind", "apiVersion", "metadata"};
     JSON_REF(sent) = jm_freeze(m);
     jval *now = json_root(sent);
@@ -316,7 +342,7 @@ static bool same_but(jval *a, jmval *b, bool status_too)
 
 static void bump_generation(struct op *op, jval *old, struct jm *m)
 {
-    if (op->sub || !kind_has_generation(op->res) || !obj_generation(old))
+    if ((op->sub && !of_ephemeral(op)) || !kind_has_generation(op->res) || !obj_generation(old))
         return;
     const struct kube_res *k = res_of(op->res);
     bool status_counts = op->res->cv && !op->res->cv->status_subresource;

@@ -350,11 +350,14 @@ static jval *named(jval *list, const char *name)
 static int which_attempt(jval *pod, const struct kube_log_opts *opts, int64_t *attempt, struct err *err)
 {
     jval *spec = pod_spec(pod), *status = pod_status(pod);
-    if (!named(pod_spec_containers(spec), opts->container) && !named(pod_spec_init_containers(spec), opts->container))
+    if (!named(pod_spec_containers(spec), opts->container) && !named(pod_spec_init_containers(spec), opts->container) &&
+        !named(pod_spec_ephemeral_containers(spec), opts->container))
         return err_set(err, ERR_BAD_REQUEST, "container %s is not valid for pod %s", opts->container, obj_name(pod));
     jval *st = named(pod_status_container_statuses(status), opts->container);
     if (!st)
         st = named(pod_status_init_container_statuses(status), opts->container);
+    if (!st)
+        st = named(pod_status_ephemeral_container_statuses(status), opts->container);
     jval *state = container_status_state(st), *waiting = container_state_waiting(state);
     bool before = container_state_terminated(container_status_last_state(st)) != NULL;
     *attempt = container_status_restart_count(st, 0);

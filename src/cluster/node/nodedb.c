@@ -102,7 +102,7 @@ int nodedb_put_container(struct nodedb *db, const struct container_row *r, struc
         return -1;
     stmt_bind_text(s, 1, r->pod_uid);
     stmt_bind_text(s, 2, r->name);
-    stmt_bind_i64(s, 3, r->init);
+    stmt_bind_i64(s, 3, r->list);
     stmt_bind_i64(s, 4, r->attempt);
     stmt_bind_i64(s, 5, r->state);
     stmt_bind_text(s, 6, r->cid);
@@ -175,7 +175,7 @@ int nodedb_each_container(struct nodedb *db, void (*fn)(void *self, const struct
     while (s && (rc = stmt_step(s, err)) == 1) {
         struct container_row r = {.pod_uid = (char *)stmt_text(s, 0),
                                   .name = (char *)stmt_text(s, 1),
-                                  .init = (int)stmt_i64(s, 2),
+                                  .list = (int)stmt_i64(s, 2),
                                   .attempt = (int)stmt_i64(s, 3),
                                   .state = (int)stmt_i64(s, 4),
                                   .cid = (char *)stmt_text(s, 5),

@@ -24,7 +24,8 @@ struct pod_row {
 };
 struct container_row {
     char *pod_uid, *name;
-    int init, attempt, state; /* enum container_state of pod.h */
+    int list;           /* 0: containers, 1: initContainers, 2: ephemeralContainers */
+    int attempt, state; /* enum box_state of pod.h */
     char *cid;
     int64_t started_ns, finished_ns;
     int exit_code;

@@ -25,12 +25,15 @@ enum { GRACE_DEFAULT_S = 30, STEPS_MAX = 64 };
 
 /* ---- records --------------------------------------------------------------------------------------------------------------- */
 
-static struct box *add_box(struct pod *p, const char *name, bool init)
+/* The lists of a spec, in the order of the boxes; as rows have them. */
+enum list { REGULAR, INIT, EPHEMERAL };
+
+static struct box *add_box(struct pod *p, const char *name, enum list list)
 {
     p->boxes = xreallocarray(p->boxes, p->n_boxes + 1, sizeof *p->boxes);
     struct box *b = &p->boxes[p->n_boxes++];
-    *b = (struct box){.name = xstrdup(name), .init = init};
-    p->n_init += init;
+    *b = (struct box){.name = xstrdup(name), .init = list == INIT, .kind = list == EPHEMERAL ? BOX_EPHEMERAL : BOX_CONTAINER};
+    p->n_init += list == INIT;
     return b;
 }
 
@@ -46,16 +49,21 @@ static struct box *box_named(struct pod *p, const char *name)
 static void order_boxes(struct pod *p)
 {
     jval *spec = pod_spec(json_root(p->obj));
-    jval *lists[] = {pod_spec_init_containers(spec), pod_spec_containers(spec)};
+    const struct {
+        jval *list;
+        enum list kind;
+    } lists[] = {{pod_spec_init_containers(spec), INIT},
+                 {pod_spec_containers(spec), REGULAR},
+                 {pod_spec_ephemeral_containers(spec), EPHEMERAL}};
     struct pod sorted = {0};
     for (size_t l = 0; l < ARRAY_LEN(lists); l++)
-        for (size_t i = 0; i < jv_len(lists[l]); i++) {
-            const char *name = container_name(jv_at(lists[l], i));
-            struct box *have = box_named(p, name), *b = add_box(&sorted, name, l == 0);
+        for (size_t i = 0; i < jv_len(lists[l].list); i++) {
+            const char *name = container_name(jv_at(lists[l].list, i));
+            struct box *have = box_named(p, name), *b = add_box(&sorted, name, lists[l].kind);
             if (have) {
                 free(b->name);
                 *b = *have;
-                b->init = l == 0;
+                b->init = lists[l].kind == INIT;
                 have->name = NULL;
             }
         }
@@ -64,6 +72,15 @@ static void order_boxes(struct pod *p)
     p->boxes = sorted.boxes;
     p->n_boxes = sorted.n_boxes;
     p->n_init = sorted.n_init;
+}
+
+/* Ephemeral containers come while the pod is there, and none goes. */
+static void add_ephemeral(struct pod *p)
+{
+    jval *list = pod_spec_ephemeral_containers(pod_spec(json_root(p->obj)));
+    for (size_t i = 0; i < jv_len(list); i++)
+        if (!box_named(p, container_name(jv_at(list, i))))
+            add_box(p, container_name(jv_at(list, i)), EPHEMERAL);
 }
 
 struct pod *pod_new(const struct pod_host *h, struct json *obj)
@@ -107,7 +124,7 @@ struct pod *pod_from_row(const struct pod_host *h, const struct pod_row *r)
 
 void pod_add_row(const struct pod_host *h, struct pod *p, const struct container_row *r)
 {
-    struct box *b = add_box(p, r->name, r->init);
+    struct box *b = add_box(p, r->name, (enum list)r->list);
     b->attempt = r->attempt;
     b->state = (enum box_state)r->state;
     b->cid = xstrdup(r->cid);
@@ -260,7 +277,7 @@ static bool restarts(const struct pod *p, const struct box *b)
     const char *policy = pod_spec_restart_policy(pod_spec(json_root(p->obj)));
     if (box_is_sidecar(p, b))
         return true;
-    if (str_eq(policy, "Never"))
+    if (str_eq(policy, "Never") || b->kind == BOX_EPHEMERAL)
         return false;
     return b->must_restart ? true : b->init || str_eq(policy, "OnFailure") ? b->exit_code != 0 : true;
 }
@@ -406,10 +423,20 @@ static int bring_on(const struct pod_host *h, const struct ctx *ctx, struct pod 
     return 0;
 }
 
+static int bring_on_ephemeral(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
+{
+    for (size_t i = 0; i < p->n_boxes; i++)
+        if (p->boxes[i].kind == BOX_EPHEMERAL && bring_on(h, ctx, p, &p->boxes[i], wake, err) < 0)
+            return -1;
+    return 0;
+}
+
 static int step_init(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int64_t *wake, struct err *err)
 {
     if (asked_to_end(p))
         return POD_STOPPING;
+    if (bring_on_ephemeral(h, ctx, p, wake, err) < 0)
+        return -1;
     for (size_t i = 0; i < p->n_init; i++) {
         struct box *b = &p->boxes[i];
         if (b->state == BOX_EXITED && b->exit_code == 0 && !box_is_sidecar(p, b))
@@ -432,9 +459,11 @@ static int step_run(const struct pod_host *h, const struct ctx *ctx, struct pod 
     bool alive = false, hooks = false;
     if (asked_to_end(p))
         return POD_STOPPING;
+    if (bring_on_ephemeral(h, ctx, p, wake, err) < 0)
+        return -1;
     for (size_t i = 0; i < p->n_boxes; i++) {
         struct box *b = &p->boxes[i];
-        if (b->init && !box_is_sidecar(p, b))
+        if ((b->init && !box_is_sidecar(p, b)) || b->kind == BOX_EPHEMERAL)
             continue;
         /* The next is not started before the hook of the one before has ended. */
         bool held = hooks && b->state == BOX_WAITING && b->attempt == 0;
@@ -546,6 +575,8 @@ int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int
     /* A row whose object was gone before we came back: there is nothing to read any more, only to take back. */
     if (!p->obj)
         p->object_gone = true;
+    else
+        add_ephemeral(p);
     for (size_t i = 0; i < p->n_boxes; i++)
         if (box_observe(h, p, &p->boxes[i], err) < 0)
             return -1;

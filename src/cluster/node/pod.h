@@ -43,8 +43,9 @@ enum box_state { BOX_WAITING, BOX_PREPARED, BOX_RUNNING, BOX_EXITED };
 struct image_job;
 struct images;
 
-/* BOX_VOLUME: no container, but a volume that is an image (pod_image_volume.c). */
-enum box_kind { BOX_CONTAINER, BOX_VOLUME };
+/* BOX_EPHEMERAL: came to a pod that was there, to look into it; it is started whatever the others do, never again, and the pod's
+ * phase is not its. BOX_VOLUME: no container, but a volume that is an image (pod_image_volume.c). */
+enum box_kind { BOX_CONTAINER, BOX_EPHEMERAL, BOX_VOLUME };
 
 /* One container of a pod, in its current attempt. */
 struct box {
@@ -88,7 +89,7 @@ struct pod {
     bool has_sandbox;
     int64_t started_ns;
     char *reason, *message; /* status.reason when we ended it */
-    struct box *boxes;      /* init containers first, in order */
+    struct box *boxes;      /* init containers first, in order; ephemeral ones last */
     size_t n_boxes, n_init;
     struct box *image_volumes;
     size_t n_image_volumes;
@@ -163,6 +164,8 @@ int box_restart(const struct pod_host *h, const struct ctx *ctx, struct pod *p, 
 int box_save(const struct pod_host *h, const struct pod *p, const struct box *b, struct err *err);
 int box_remove(const struct pod_host *h, struct pod *p, struct box *b, struct err *err);
 
+/* What events name as their field; NULL for a volume. The caller frees. */
+char *box_field(const struct box *b);
 /* An event about a container. */
 void box_event(const struct pod_host *h, const struct pod *p, const struct box *b, const char *type, const char *reason,
                const char *text);

@@ -33,11 +33,20 @@ static void set_text(char **at, const char *text)
     *at = copy;
 }
 
+char *box_field(const struct box *b)
+{
+    return b->kind == BOX_VOLUME ? NULL
+                                 : xasprintf("spec.%s{%s}",
+                                             b->kind == BOX_EPHEMERAL ? "ephemeralContainers"
+                                             : b->init                ? "initContainers"
+                                                                      : "containers",
+                                             b->name);
+}
+
 void box_event(const struct pod_host *h, const struct pod *p, const struct box *b, const char *type, const char *reason,
                const char *text)
 {
-    AUTOFREE char *field =
-        b->kind == BOX_VOLUME ? NULL : xasprintf("spec.%s{%s}", b->init ? "initContainers" : "containers", b->name);
+    AUTOFREE char *field = box_field(b);
     event_record_field(h->events, json_root(p->obj), &KUBE_PODS, field, type, reason, "%s", text);
 }
 
@@ -52,7 +61,7 @@ int box_save(const struct pod_host *h, const struct pod *p, const struct box *b,
 {
     struct container_row r = {.pod_uid = p->uid,
                               .name = b->name,
-                              .init = b->init,
+                              .list = b->kind == BOX_EPHEMERAL ? 2 : b->init,
                               .attempt = b->attempt,
                               .state = b->state,
                               .cid = b->cid,

@@ -40,7 +40,7 @@ static struct check_target target_of(const struct pod *p, const struct box *b, c
 
 static void tell(const struct pod_host *h, const struct pod *p, const struct box *b, const char *text)
 {
-    AUTOFREE char *field = xasprintf("spec.%s{%s}", b->init ? "initContainers" : "containers", b->name);
+    AUTOFREE char *field = box_field(b);
     if (p->obj)
         event_record_field(h->events, json_root(p->obj), &KUBE_PODS, field, "Normal", "Killing", "%s", text);
 }
@@ -149,7 +149,7 @@ static bool must_wait(const struct pod *p, const struct box *b)
     if (!box_is_sidecar(p, b))
         return false;
     for (const struct box *later = b + 1; later < p->boxes + p->n_boxes; later++)
-        if (later->state == BOX_RUNNING && (!later->init || box_is_sidecar(p, later)))
+        if (later->state == BOX_RUNNING && later->kind != BOX_EPHEMERAL && (!later->init || box_is_sidecar(p, later)))
             return true;
     return false;
 }

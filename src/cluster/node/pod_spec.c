@@ -39,7 +39,9 @@ struct pod_facts pod_facts(const struct pod_host *h, const struct pod *p)
 jval *pod_box_container(const struct pod *p, const struct box *b)
 {
     jval *spec = pod_spec(json_root(p->obj));
-    jval *list = b->init ? pod_spec_init_containers(spec) : pod_spec_containers(spec);
+    jval *list = b->kind == BOX_EPHEMERAL ? pod_spec_ephemeral_containers(spec)
+                 : b->init                ? pod_spec_init_containers(spec)
+                                          : pod_spec_containers(spec);
     for (size_t i = 0; i < jv_len(list); i++)
         if (str_eq(container_name(jv_at(list, i)), b->name))
             return jv_at(list, i);
@@ -450,6 +452,19 @@ static int check_served(const struct pod *p, jval *container, bool init, struct 
     return 0;
 }
 
+/* An ephemeral container sees the processes of the one that it is to look at. */
+static int set_target(const struct pod_host *h, const struct pod *p, const struct box *b, jval *c, struct container_spec *s,
+                      struct err *err)
+{
+    const char *name = b->kind == BOX_EPHEMERAL ? ephemeral_container_target_container_name(c) : NULL;
+    if (str_empty(name))
+        return 0;
+    for (size_t i = 0; i < p->n_boxes; i++)
+        if (str_eq(p->boxes[i].name, name) && p->boxes[i].state == BOX_RUNNING)
+            s->pids_of = pod_bundle(h, p, &p->boxes[i]);
+    return s->pids_of ? 0 : err_set(err, ERR_PRECONDITION, "unable to find target container %s", name);
+}
+
 int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const struct pod *p, const struct box *b,
                        const struct image_info *image, struct container_spec *s, struct err *err)
 {
@@ -484,8 +499,8 @@ int pod_container_spec(const struct pod_host *h, const struct ctx *ctx, const st
     s->tty = container_tty(c, false);
     s->stdin_open = container_stdin(c, false);
     s->stdin_once = container_stdin_once(c, false);
-    if (check_served(p, c, b->init, err) < 0 || set_user(h, p, c, image, s, &home, err) < 0 ||
-        set_security(h, p, c, s, err) < 0 ||
+    if (check_served(p, c, b->init, err) < 0 || set_target(h, p, b, c, s, err) < 0 ||
+        set_user(h, p, c, image, s, &home, err) < 0 || set_security(h, p, c, s, err) < 0 ||
         env_build(h->kube, ctx, &facts, c, image, s->hostname, home, &vars, &skipped, err) < 0 ||
         env_command(c, image, &vars, &s->args, err) < 0)
         return -1;

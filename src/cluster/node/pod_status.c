@@ -86,6 +86,7 @@ static jmval *box_status(struct jm *m, const struct pod *p, const struct box *b)
         container_state_set_terminated(m, last, jm_val(m, json_root(before)));
     container_status_set_last_state(m, s, last);
     bool serves = running && b->ready && (p->state == POD_RUN || box_is_sidecar(p, b));
+    serves &= b->kind != BOX_EPHEMERAL; /* it is not there to serve */
     container_status_set_ready(m, s, b->init && !box_is_sidecar(p, b) ? b->state == BOX_EXITED && b->exit_code == 0 : serves);
     /* A restart counts once it has happened, not while it is waited for. */
     container_status_set_restart_count(m, s, b->state == BOX_WAITING && b->attempt > 0 ? b->attempt - 1 : b->attempt);
@@ -95,7 +96,8 @@ static jmval *box_status(struct jm *m, const struct pod *p, const struct box *b)
         AUTOFREE char *id = xasprintf("crun://%s", b->cid);
         container_status_set_container_id(m, s, id);
     }
-    container_status_set_started(m, s, running && (b->started || (b->init && !box_is_sidecar(p, b))));
+    if (b->kind != BOX_EPHEMERAL)
+        container_status_set_started(m, s, running && (b->started || (b->init && !box_is_sidecar(p, b))));
     return s;
 }
 
@@ -166,6 +168,8 @@ static void conditions(const struct pod_host *h, const struct pod *p, struct jm 
     for (size_t i = 0; i < p->n_boxes; i++) {
         const struct box *b = &p->boxes[i];
         bool sidecar = box_is_sidecar(p, b);
+        if (b->kind == BOX_EPHEMERAL)
+            continue;
         if (b->init && !init_complete(p, b))
             add_names(&uninit, b->name);
         if ((!b->init || sidecar) && (b->state != BOX_RUNNING || !b->ready))
@@ -209,7 +213,7 @@ static const char *phase_of(const struct pod *p, jval *old)
         return before; /* terminal phases never change */
     for (size_t i = 0; i < p->n_boxes; i++) {
         const struct box *b = &p->boxes[i];
-        if (box_is_sidecar(p, b))
+        if (box_is_sidecar(p, b) || b->kind == BOX_EPHEMERAL)
             continue;
         started |= !b->init && (b->state == BOX_RUNNING || b->state == BOX_EXITED || b->attempt > 0);
         failed |= b->state == BOX_WAITING ? p->state >= POD_ENDED : b->state == BOX_EXITED && b->exit_code != 0;
@@ -242,7 +246,7 @@ struct json *pod_build_status(const struct pod_host *h, const struct pod *p)
     char t[TIME_TEXT_MAX];
     if (!old)
         jm_set_root(m, jm_obj(m));
-    jmval *s = jm_root(m), *inits = jm_arr(m), *regular = jm_arr(m);
+    jmval *s = jm_root(m), *inits = jm_arr(m), *regular = jm_arr(m), *ephemeral = jm_arr(m);
     const char *phase = phase_of(p, old);
     if (obj_generation(pod))
         pod_status_set_observed_generation(m, s, obj_generation(pod));
@@ -257,10 +261,15 @@ struct json *pod_build_status(const struct pod_host *h, const struct pod *p)
     if (p->started_ns)
         pod_status_set_start_time(m, s, time_text(p->started_ns, t));
     for (size_t i = 0; i < p->n_boxes; i++)
-        jm_push(p->boxes[i].init ? inits : regular, box_status(m, p, &p->boxes[i]));
+        jm_push(p->boxes[i].kind == BOX_EPHEMERAL ? ephemeral
+                : p->boxes[i].init                ? inits
+                                                  : regular,
+                box_status(m, p, &p->boxes[i]));
     if (p->n_init)
         pod_status_set_init_container_statuses(m, s, inits);
     pod_status_set_container_statuses(m, s, regular);
+    if (jmv_len(ephemeral))
+        pod_status_set_ephemeral_container_statuses(m, s, ephemeral);
     pod_status_set_qos_class(m, s, pod_qos(pod));
     struct json *out = jm_freeze(m);
     jm_free(m);

@@ -313,6 +313,8 @@ static void check_pod(struct faults *f, jval *o)
 {
     size_t at = fault_push(f, "spec");
     validate_pod_spec(f, pod_spec(o));
+    if (jv_len(pod_spec_ephemeral_containers(pod_spec(o)))) /* they come later, by a way of their own */
+        fault_forbidden(f, "ephemeralContainers", "cannot be set on create");
     fault_pop(f, at);
 }
 
@@ -383,5 +385,7 @@ int validate_update(const struct kube_res *res, const char *subresource, jval *o
         r->check(&f, now);
     if (str_eq(subresource, "status") && str_eq(res->kind, "Pod") && !*res->group)
         validate_pod_status_update(&f, old, now);
+    if (str_eq(subresource, "ephemeralcontainers") && str_eq(res->kind, "Pod") && !*res->group)
+        validate_pod_ephemeral_update(&f, old, now);
     return done(&f, res, now, err);
 }

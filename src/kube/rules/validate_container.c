@@ -238,3 +238,66 @@ void validate_containers(struct faults *f, const char *member, jval *list, struc
     }
     strmap_free(&host_ports);
 }
+
+/* Whoever only looks into a pod is no part of what it is for: no probes, hooks, ports, resources. */
+static void check_members(struct faults *f, jval *c)
+{
+    static const char *const allowed[] = {"name",
+                                          "image",
+                                          "command",
+                                          "args",
+                                          "workingDir",
+                                          "envFrom",
+                                          "env",
+                                          "volumeMounts",
+                                          "volumeDevices",
+                                          "terminationMessagePath",
+                                          "terminationMessagePolicy",
+                                          "imagePullPolicy",
+                                          "securityContext",
+                                          "stdin",
+                                          "stdinOnce",
+                                          "tty",
+                                          "targetContainerName"};
+    static const char *const paths[] = {"subPath", "subPathExpr"};
+    struct jiter it = jv_iter(c);
+    const char *key;
+    jval *v, *mounts = container_volume_mounts(c);
+    while (jv_next(&it, &key, &v)) {
+        bool known = !jv_present(v) || (!jv_is(v, J_STRING) && jv_len(v) == 0);
+        for (size_t i = 0; i < ARRAY_LEN(allowed); i++)
+            known |= str_eq(allowed[i], key);
+        if (!known)
+            fault_forbidden(f, key, "cannot be set for an Ephemeral Container");
+    }
+    for (size_t i = 0; i < jv_len(mounts); i++) {
+        size_t at = validate_push_item(f, "volumeMounts", i);
+        for (size_t k = 0; k < ARRAY_LEN(paths); k++)
+            if (!str_empty(jv_str(jv_get(jv_at(mounts, i), paths[k]))))
+                fault_forbidden(f, paths[k], "cannot be set for an Ephemeral Container");
+        fault_pop(f, at);
+    }
+}
+
+void validate_ephemeral(struct faults *f, struct pod_parts *p)
+{
+    jval *list = pod_spec_ephemeral_containers(p->spec), *const others[] = {pod_spec_containers(p->spec),
+                                                                            pod_spec_init_containers(p->spec)};
+    for (size_t i = 0, n = jv_is(list, J_ARRAY) ? jv_len(list) : 0; i < n; i++) {
+        jval *c = jv_at(list, i);
+        const char *name = jv_str_or(jv_get(c, "name"), ""), *target = ephemeral_container_target_container_name(c);
+        bool found = str_empty(target);
+        size_t at = validate_push_item(f, "ephemeralContainers", i);
+        check_container(f, c, p);
+        if (*name && strmap_has(&p->names, name))
+            fault_duplicate_str(f, "name", name);
+        strmap_put(&p->names, name, NULL);
+        for (size_t l = 0; l < ARRAY_LEN(others); l++)
+            for (size_t k = 0; k < jv_len(others[l]); k++)
+                found |= str_eq(container_name(jv_at(others[l], k)), target);
+        if (!found)
+            fault_not_found(f, "targetContainerName", target);
+        check_members(f, c);
+        fault_pop(f, at);
+    }
+}

@@ -164,6 +164,7 @@ void validate_pod_spec(struct faults *f, jval *spec)
     validate_volumes(f, pod_spec_volumes(spec), &p.volumes);
     validate_containers(f, "containers", pod_spec_containers(spec), &p, false);
     validate_containers(f, "initContainers", pod_spec_init_containers(spec), &p, true);
+    validate_ephemeral(f, &p);
     validate_pod_resources(f, spec);
     validate_enum(f, "restartPolicy", pod_spec_restart_policy(spec), restart);
     validate_enum(f, "dnsPolicy", jv_str(jv_get(spec, "dnsPolicy")), dns);
@@ -320,6 +321,31 @@ void validate_pod_update(struct faults *f, jval *old, jval *now)
                 "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
                 "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\nchanged: %s",
                 all);
+    }
+    fault_pop(f, at);
+}
+
+/* They may be added, and nothing else. */
+void validate_pod_ephemeral_update(struct faults *f, jval *old, jval *now)
+{
+    jval *was = pod_spec_ephemeral_containers(pod_spec(old)), *list = pod_spec_ephemeral_containers(pod_spec(now));
+    size_t at = fault_push(f, "spec");
+    validate_pod_spec(f, pod_spec(now));
+    for (size_t i = 0; i < jv_len(was); i++) {
+        const char *name = container_name(jv_at(was, i));
+        jval *same_name = NULL;
+        for (size_t k = 0; k < jv_len(list) && !same_name; k++)
+            if (str_eq(container_name(jv_at(list, k)), name))
+                same_name = jv_at(list, k);
+        STRLIST(names);
+        if (same_name)
+            differing(jv_at(was, i), same_name, &names);
+        AUTOFREE char *all = strlist_join(&names, ", ");
+        if (!same_name)
+            fault_forbidden(f, "ephemeralContainers", "existing ephemeral containers \"%s\" may not be removed\n", name);
+        else if (names.n)
+            fault_forbidden(f, "ephemeralContainers", "existing ephemeral containers \"%s\" may not be changed\nchanged: %s",
+                            name, all);
     }
     fault_pop(f, at);
 }

@@ -58,6 +58,9 @@ void validate_quota(struct faults *f, jval *obj);
 void validate_quota_update(struct faults *f, jval *old, jval *now);
 void validate_limit_range(struct faults *f, jval *obj);
 
+/* The pod's ephemeral containers, after its others. */
+void validate_ephemeral(struct faults *f, struct pod_parts *p);
+void validate_pod_ephemeral_update(struct faults *f, jval *old, jval *now);
 void validate_service(struct faults *f, jval *obj);
 void validate_service_update(struct faults *f, jval *old, jval *now);
 void validate_endpoints(struct faults *f, jval *obj);

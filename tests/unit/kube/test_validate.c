@@ -36,6 +36,8 @@ static void test_create(void **state)
     static const struct rule_case cases[] = {
         {&KUBE_PODS, POD("\"containers\":[{" C "}]"), NULL},
         {&KUBE_PODS, POD("\"containers\":[]"), BAD("spec.containers: Required value")},
+        {&KUBE_PODS, POD("\"containers\":[{" C "}],\"ephemeralContainers\":[{\"name\":\"e\",\"image\":\"i\"}]"),
+         BAD("spec.ephemeralContainers: Forbidden: cannot be set on create")},
         {&KUBE_PODS, POD("\"containers\":[{\"name\":\"c\"}]"), BAD("spec.containers[0].image: Required value")},
         {&KUBE_PODS, POD("\"containers\":[{" C "},{" C "}]"), BAD("spec.containers[1].name: Duplicate value: \"c\"")},
         {&KUBE_PODS, POD("\"containers\":[{" C "}],\"initContainers\":[{" C "}]"),
@@ -179,4 +181,45 @@ static void test_update(void **state)
     }
 }
 
-TEST_GROUP(validate, cmocka_unit_test(test_create), cmocka_unit_test(test_update), cmocka_unit_test(test_many_faults))
+#define FORM POD("\"containers\":[{" C "}],\"ephemeralContainers\":[%s]")
+/* What may be added to a pod that is there, to look into it. */
+static void test_ephemeral(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *old, *now, *message; /* lists of ephemeral containers */
+    } cases[] = {
+        {"", "{\"name\":\"e\",\"image\":\"i\",\"stdin\":true,\"tty\":true,\"targetContainerName\":\"c\",\"resources\":{}}", NULL},
+        {"{\"name\":\"e\",\"image\":\"i\"}", "{\"name\":\"f\",\"image\":\"i\"},{\"name\":\"e\",\"image\":\"i\"}", NULL},
+        {"", "{\"name\":\"c\",\"image\":\"i\"}", "spec.ephemeralContainers[0].name: Duplicate value: \"c\""},
+        {"", "{\"name\":\"e\",\"image\":\"i\"},{\"name\":\"e\",\"image\":\"i\"}",
+         "spec.ephemeralContainers[1].name: Duplicate value: \"e\""},
+        {"", "{\"name\":\"e\",\"image\":\"i\",\"targetContainerName\":\"x\"}",
+         "spec.ephemeralContainers[0].targetContainerName: Not found: \"x\""},
+        {"{\"name\":\"e\",\"image\":\"i\"}",
+         "{\"name\":\"f\",\"image\":\"i\",\"targetContainerName\":\"e\"},{\"name\":\"e\",\"image\":\"i\"}",
+         "spec.ephemeralContainers[0].targetContainerName: Not found: \"e\""},
+        {"", "{\"name\":\"e\",\"image\":\"i\",\"ports\":[{\"containerPort\":1,\"protocol\":\"TCP\"}]}",
+         "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container"},
+        {"", "{\"name\":\"e\",\"image\":\"i\",\"restartPolicy\":\"Always\"}",
+         "spec.ephemeralContainers[0].restartPolicy: Forbidden: cannot be set for an Ephemeral Container"},
+        {"", "{\"name\":\"e\"}", "spec.ephemeralContainers[0].image: Required value"},
+        {"{\"name\":\"e\",\"image\":\"i\"}", "",
+         "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"e\" may not be removed\n"},
+        {"{\"name\":\"e\",\"image\":\"i\"}", "{\"name\":\"e\",\"image\":\"j\"}",
+         "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"e\" may not be changed\nchanged: image"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *was = xasprintf(FORM, cases[i].old), *is = xasprintf(FORM, cases[i].now);
+        JSON_REF(old) = object(&KUBE_PODS, was);
+        JSON_REF(now) = object(&KUBE_PODS, is);
+        ERR(e);
+        AUTOFREE char *text = cases[i].message ? xasprintf(BAD("%s"), cases[i].message) : xstrdup("");
+        validate_update(&KUBE_PODS, "ephemeralcontainers", json_root(old), json_root(now), &e);
+        if (strcmp(err_text(&e), text) != 0)
+            fail_msg("%s:\n  want %s\n  got  %s", is, text, err_text(&e));
+    }
+}
+
+TEST_GROUP(validate, cmocka_unit_test(test_create), cmocka_unit_test(test_update), cmocka_unit_test(test_ephemeral),
+           cmocka_unit_test(test_many_faults))

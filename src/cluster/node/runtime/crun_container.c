@@ -157,11 +157,25 @@ void crun_stir(struct crun *c)
     helper_ask(c->helper, HELPER_CGROUP_STIR, NULL, NULL, NULL);
 }
 
+/* config.json; a process namespace to be joined is named by a process that is in it. */
+static int write_config(const struct crun *c, const struct container_spec *spec, struct err *err)
+{
+    struct container_spec joining = *spec;
+    struct procs p;
+    if (!spec->pids_of)
+        return oci_write(&c->machine, spec, err);
+    if (!procs_read(spec->pids_of, &p) || !proc_alive(p.pid, p.pid_start))
+        return err_set(err, ERR_PRECONDITION, "the target container does not run any more");
+    AUTOFREE char *path = xasprintf("/proc/%d/ns/pid", (int)p.pid);
+    joining.pid_path = path;
+    return oci_write(&c->machine, &joining, err);
+}
+
 int crun_create(struct runtime *r, const struct container_spec *spec, struct err *err)
 {
     struct crun *c = crun_of(r);
     crun_stir(c);
-    if ((spec->own_image && imageroot_make(c->helper, spec, err) < 0) || oci_write(&c->machine, spec, err) < 0)
+    if ((spec->own_image && imageroot_make(c->helper, spec, err) < 0) || write_config(c, spec, err) < 0)
         return -1;
     int p[2];
     if (pipe2(p, O_CLOEXEC) < 0)

@@ -43,6 +43,7 @@ void container_spec_free(struct container_spec *s)
     free(s->seccomp);
     free(s->apparmor);
     free(s->pid_path);
+    free(s->pids_of);
     strlist_free(&s->layers);
     strlist_free(&s->volumes);
     free(s->cwd);

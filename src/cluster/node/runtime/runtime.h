@@ -62,6 +62,7 @@ struct container_spec {
     struct strlist sysctls; /* "net.ipv4.tcp_syncookies=1" */
     char *seccomp;          /* a profile of its own, JSON in the form of the OCI; NULL: seccomp_default says */
     char *pid_path;         /* a process namespace to join; NULL: one of its own */
+    char *pids_of;          /* bundle of a container that runs, whose process namespace is joined; NULL: pid_path says */
     char *apparmor;         /* name of a loaded profile; NULL: none */
     bool own_image;         /* its root is made of these layers, bottom first; else the machine's own (image `host`) */
     struct strlist layers;

@@ -503,7 +503,7 @@ static bool list_refers(jval *list, const char *key, const char *below, const ch
 bool volumes_refer(jval *pod, bool secret, const char *name)
 {
     jval *spec = pod_spec(pod), *list = pod_spec_volumes(spec),
-         *lists[] = {pod_spec_init_containers(spec), pod_spec_containers(spec)};
+         *lists[] = {pod_spec_init_containers(spec), pod_spec_containers(spec), pod_spec_ephemeral_containers(spec)};
     for (size_t i = 0; i < jv_len(list); i++) {
         jval *v = jv_at(list, i);
         const char *own =

@@ -121,6 +121,7 @@ static void expect(struct world *w, const char *name, const char *path, const ch
         for (size_t k = 0; k < parts.n; k++)
             v = strcmp(parts.v[k], "c") == 0   ? jv_at(pod_status_container_statuses(v), 0)
                 : strcmp(parts.v[k], "i") == 0 ? jv_at(pod_status_init_container_statuses(v), 0)
+                : strcmp(parts.v[k], "e") == 0 ? jv_at(pod_status_ephemeral_container_statuses(v), 0)
                                                : jv_get(v, parts.v[k]);
         const char *have = jv_str(v)          ? jv_str(v)
                            : jv_num_text(v)   ? jv_num_text(v)
@@ -239,6 +240,47 @@ static void image_volumes(void **state)
             "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"exit\",\"0\"]}],"
             "\"volumes\":[{\"name\":\"v\",\"image\":{\"reference\":\"missing:1\"}}]");
     expect(&w, "other", "phase", "Succeeded");
+    world_close(&w);
+}
+
+/* As put_pod, of a pod that is there: its ephemeral containers. */
+static void put_ephemeral(struct world *w, const char *name, const char *containers)
+{
+    JSON_REF(o) = fake_get(w->fake, &KUBE_PODS, "ns", name);
+    JSON_REF(list) = json_parse_str(containers, NULL);
+    JM(m, json_root(o));
+    pod_spec_set_ephemeral_containers(m, pod_make_spec(m, jm_root(m)), jm_val(m, json_root(list)));
+    JSON_REF(doc) = jm_freeze(m);
+    AUTOFREE char *text = jv_text(json_root(doc), JW_COMPACT);
+    json_unref(fake_put(w->fake, &KUBE_PODS, "%s", text));
+}
+
+/* Whoever looks into a pod changes nothing about it, comes once, and goes with it. */
+static void ephemeral(void **state)
+{
+    struct world w;
+    world_open(&w);
+    put_simple(&w, "a", "Always", "[\"forever\"]");
+    expect(&w, "a", "phase", "Running");
+    put_ephemeral(&w, "a", "[{\"name\":\"e\",\"image\":\"x\",\"command\":[\"exit\",\"3\"],\"targetContainerName\":\"main\"}]");
+    expect(&w, "a", "e.state.terminated.exitCode", "3");
+    expect(&w, "a", "e.restartCount", "0");
+    expect(&w, "a", "e.ready", "false");
+    expect(&w, "a", "phase", "Running");
+    expect(&w, "a", "c.ready", "true");
+    put_simple(&w, "b", "Never", "[\"sleep\",\"600\"]");
+    expect(&w, "b", "phase", "Running");
+    put_ephemeral(&w, "b", "[{\"name\":\"e\",\"image\":\"x\",\"command\":[\"forever\"]}]");
+    expect(&w, "b", "phase", "Succeeded");
+    expect(&w, "b", "e.state.terminated.exitCode", "143");
+    put_pod(&w, "c",
+            "\"initContainers\":[{\"name\":\"i\",\"image\":\"x\",\"command\":[\"forever\"]}],"
+            "\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"forever\"]}]");
+    expect(&w, "c", "i.started", "true");
+    put_ephemeral(&w, "c", "[{\"name\":\"e\",\"image\":\"x\",\"command\":[\"exit\",\"0\"],\"targetContainerName\":\"main\"}]");
+    expect(&w, "c", "e.state.waiting.reason", "CreateContainerConfigError");
+    expect(&w, "c", "e.state.waiting.message", "unable to find target container main");
+    expect(&w, "c", "phase", "Pending");
     world_close(&w);
 }
 
@@ -639,7 +681,7 @@ static void node_object(void **state)
 }
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(image_volumes),
-           cmocka_unit_test(init_containers), cmocka_unit_test(probes), cmocka_unit_test(hooks), cmocka_unit_test(sidecars),
-           cmocka_unit_test(readiness_gates), cmocka_unit_test(refused), cmocka_unit_test(deletion), cmocka_unit_test(same_name),
-           cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
+           cmocka_unit_test(ephemeral), cmocka_unit_test(init_containers), cmocka_unit_test(probes), cmocka_unit_test(hooks),
+           cmocka_unit_test(sidecars), cmocka_unit_test(readiness_gates), cmocka_unit_test(refused), cmocka_unit_test(deletion),
+           cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
            cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
