@@ -6,6 +6,7 @@
 #include "cluster/scheduler/affinity.h"
 #include "cluster/scheduler/claims.h"
 #include "cluster/scheduler/fit.h"
+#include "cluster/scheduler/preempt.h"
 #include "kube/controller.h"
 #include "kube/events.h"
 #include "kube/fields.h"
@@ -34,11 +35,27 @@ struct scheduler {
     struct event_recorder *events;
     struct informer *pods, *nodes, *claims, *namespaces;
     struct controller_run *run;
-    pthread_mutex_t lock;  /* all below */
-    struct strmap charges; /* pod uid -> struct charge */
-    struct strmap usage;   /* node name -> struct usage */
-    struct strmap waiting; /* keys of pods that did not fit -> anything; &others_matter when a pod that comes can help too */
+    pthread_mutex_t lock;    /* all below */
+    struct strmap charges;   /* pod uid -> struct charge */
+    struct strmap usage;     /* node name -> struct usage */
+    struct strmap nominated; /* pod uid -> struct charge: room that others make for it, and that nobody less important gets */
+    struct strmap waiting;   /* keys of pods that did not fit -> anything; &others_matter when a pod that comes can help too */
 };
+
+/* What is to be done so that a pod gets its room. */
+struct plan {
+    char *node;            /* NULL: nothing helps */
+    struct json **victims; /* references */
+    size_t n;
+};
+
+static void plan_clear(struct plan *p)
+{
+    free(p->node);
+    for (size_t i = 0; i < p->n; i++)
+        json_unref(p->victims[i]);
+    free(p->victims);
+}
 
 /* ---- sums ------------------------------------------------------------------------------------------------------------------ */
 
@@ -154,6 +171,7 @@ static void pod_changed(void *self, struct json *old, struct json *now, struct w
     if (!now) {
         AUTOFREE char *gone = obj_key(before);
         strmap_del(&s->waiting, gone);
+        strmap_del(&s->nominated, obj_uid(before));
         return;
     }
     AUTOFREE char *key = obj_key(pod);
@@ -165,6 +183,7 @@ static void pod_changed(void *self, struct json *old, struct json *now, struct w
     if (is_bound(pod)) {
         put_charge(s, now, pod_spec_node_name(pod_spec(pod)));
         strmap_del(&s->waiting, key);
+        strmap_del(&s->nominated, obj_uid(pod));
         if (!same || !is_bound(before) || !jv_equal(obj_labels(before), obj_labels(pod)) ||
             obj_deleting(before) != obj_deleting(pod))
             retry_those_who_look(s, q);
@@ -200,7 +219,7 @@ static void claim_changed(void *self, struct json *old, struct json *now, struct
  * -------------------------------------------------------------------------------------------------------------------- */
 
 /* Counts equal reasons over nodes: "1 Insufficient cpu, 2 node(s) were unschedulable". */
-static char *reasons_text(size_t nodes, struct strlist *why, bool helps, bool never)
+static char *reasons_text(size_t nodes, struct strlist *why, const char *outcome, bool helps)
 {
     BUF(b);
     if (!nodes)
@@ -214,8 +233,8 @@ static char *reasons_text(size_t nodes, struct strlist *why, bool helps, bool ne
         buf_addf(&b, "%s%zu %s", i ? ", " : "", same - i, why->v[i]);
         i = same;
     }
-    if (never) {
-        buf_adds(&b, ". no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.");
+    if (outcome) {
+        buf_addf(&b, ".%s%s", *outcome ? " no new claims to deallocate, preemption: " : "", outcome);
         return buf_steal(&b, NULL);
     }
     buf_addf(&b, ". no new claims to deallocate, preemption: 0/%zu nodes are available: %zu %s.", nodes, nodes,
@@ -252,10 +271,11 @@ static jval *node_named(struct json **nodes, size_t n, const char *name)
     return NULL;
 }
 
-/* Who is where. Lock held, as long as it is used. Pods that nobody keeps away, and that keep nobody away, need not be asked. */
-static void look_around(struct scheduler *s, jval *pod, struct json **nodes, size_t n, struct surroundings *out)
+/* Who is where. Lock held, as long as it is used. Pods that nobody keeps away, and that keep nobody away, need not be asked,
+ * unless all are wanted. */
+static void look_around(struct scheduler *s, jval *pod, struct json **nodes, size_t n, bool all, struct surroundings *out)
 {
-    bool all = pod_looks_at_others(pod);
+    all |= pod_looks_at_others(pod);
     out->nodes = xcalloc(n + 1, sizeof(*out->nodes));
     for (size_t i = 0; i < n; i++)
         out->nodes[out->n_nodes++] = json_root(nodes[i]);
@@ -267,8 +287,92 @@ static void look_around(struct scheduler *s, jval *pod, struct json **nodes, siz
     }
 }
 
-/* Finds a node and charges it, or says why there is none. The caller frees *node. */
-static bool choose(struct scheduler *s, struct json *doc, const struct pod_claims *claims, char **node, char **text)
+/* Whether the pod would fit beside those for whom room is made there, of which the less important ones do not count. Lock held.
+ */
+static bool leaves_room(struct scheduler *s, jval *pod, jval *node, struct strlist *why, bool *helps)
+{
+    struct usage *u = usage_of(s, obj_name(node));
+    CLEANUP(usage_clear) struct usage sum = {.pods = u->pods};
+    amounts_add(&sum.used, &u->used, 1);
+    for (size_t i = 0; i < u->ports.n; i++)
+        strlist_add(&sum.ports, u->ports.v[i]);
+    for (struct strmap_entry *e = strmap_first(&s->nominated); e; e = strmap_next(e)) {
+        struct charge *c = e->value;
+        jval *other = json_root(c->pod);
+        if (str_eq(e->key, obj_uid(pod)) || !str_eq(c->node, obj_name(node)) || POD_PRIORITY(other) < POD_PRIORITY(pod))
+            continue;
+        usage_of_pods(&other, 1, &sum);
+    }
+    return node_fits(pod, node, &sum, why, helps);
+}
+
+/* Whether a less important pod is on its way out of the node that was promised. Lock held. */
+static bool room_is_being_made(struct scheduler *s, jval *pod)
+{
+    struct charge *promised = strmap_get(&s->nominated, obj_uid(pod));
+    for (struct strmap_entry *e = promised ? strmap_first(&s->charges) : NULL; e; e = strmap_next(e)) {
+        struct charge *c = e->value;
+        if (str_eq(c->node, promised->node) && obj_deleting(json_root(c->pod)) &&
+            POD_PRIORITY(json_root(c->pod)) < POD_PRIORITY(pod))
+            return true;
+    }
+    return false;
+}
+
+static struct json *charged_doc(struct scheduler *s, jval *pod)
+{
+    struct charge *c = strmap_get(&s->charges, obj_uid(pod));
+    return c ? json_ref(c->pod) : NULL;
+}
+
+/* The node where the least important have to go, then the fewest. Lock held. What comes of it, in Kubernetes' words; NULL: no
+ * victims help; "": the plan does. */
+static const char *plan_room(struct scheduler *s, struct json *doc, const struct pod_claims *claims, struct json **nodes,
+                             size_t n, struct namespaces *namespaces, struct plan *plan)
+{
+    jval *pod = json_root(doc);
+    struct surroundings around = {.namespace_labels = namespace_labels, .arg = namespaces};
+    int64_t best_priority = 0;
+    if (str_eq(pod_spec_preemption_policy(pod_spec(pod)), "Never"))
+        return "not eligible due to preemptionPolicy=Never.";
+    if (room_is_being_made(s, pod))
+        return "not eligible due to a terminating pod on the nominated node.";
+    look_around(s, pod, nodes, n, true, &around);
+    AUTOFREE bool *victim = xcalloc(around.n_peers + 1, sizeof *victim);
+    for (size_t i = 0; i < n; i++) {
+        int64_t priority = INT64_MIN;
+        size_t count = 0;
+        STRLIST(why);
+        if (!pod_claims_fit(claims, json_root(nodes[i]), &why) || !preempt_victims(pod, json_root(nodes[i]), &around, victim))
+            continue;
+        for (size_t k = 0; k < around.n_peers; k++)
+            if (victim[k]) {
+                count++;
+                priority = POD_PRIORITY(around.peers[k].pod) > priority ? POD_PRIORITY(around.peers[k].pod) : priority;
+            }
+        if (plan->node && (priority > best_priority || (priority == best_priority && count >= plan->n)))
+            continue;
+        plan_clear(plan);
+        *plan = (struct plan){.node = xstrdup(obj_name(json_root(nodes[i]))), .victims = xcalloc(count, sizeof *plan->victims)};
+        for (size_t k = 0; k < around.n_peers; k++)
+            if (victim[k] && (plan->victims[plan->n] = charged_doc(s, around.peers[k].pod)))
+                plan->n++;
+        best_priority = priority;
+    }
+    free(around.nodes);
+    free(around.peers);
+    if (!plan->node)
+        return NULL;
+    struct charge *promised = xcalloc(1, sizeof *promised);
+    promised->node = xstrdup(plan->node);
+    promised->pod = json_ref(doc);
+    strmap_put(&s->nominated, obj_uid(pod), promised);
+    return "";
+}
+
+/* Finds a node and charges it, or says why there is none, and what can be done about it. The caller frees *node. */
+static bool choose(struct scheduler *s, struct json *doc, const struct pod_claims *claims, char **node, char **text,
+                   struct plan *plan)
 {
     STRLIST(why);
     bool helps = false;
@@ -279,10 +383,10 @@ static bool choose(struct scheduler *s, struct json *doc, const struct pod_claim
     LOCK_GUARD(&s->lock);
     struct namespaces namespaces = {.informer = s->namespaces};
     struct surroundings around = {.namespace_labels = namespace_labels, .arg = &namespaces};
-    look_around(s, pod, nodes, n, &around);
+    look_around(s, pod, nodes, n, false, &around);
     for (size_t i = 0; i < n; i++) {
         jval *o = json_root(nodes[i]);
-        if (!*node && node_fits(pod, o, usage_of(s, obj_name(o)), &why, &helps) && pod_claims_fit(claims, o, &why) &&
+        if (!*node && leaves_room(s, pod, o, &why, &helps) && pod_claims_fit(claims, o, &why) &&
             pod_affinity_fits(pod, o, &around, &why, &helps))
             *node = xstrdup(obj_name(o));
     }
@@ -290,6 +394,7 @@ static bool choose(struct scheduler *s, struct json *doc, const struct pod_claim
         put_charge(s, doc, *node);
     free(around.nodes);
     free(around.peers);
+    const char *outcome = *node || n == 0 ? NULL : plan_room(s, doc, claims, nodes, n, &namespaces, plan);
     for (size_t i = 0; i < namespaces.n; i++)
         json_unref(namespaces.seen[i]);
     free(namespaces.seen);
@@ -300,7 +405,7 @@ static bool choose(struct scheduler *s, struct json *doc, const struct pod_claim
     if (*node)
         return true;
     strmap_put(&s->waiting, key, pod_looks_at_others(pod) ? (void *)&others_matter : s);
-    *text = reasons_text(n, &why, helps, str_eq(pod_spec_preemption_policy(pod_spec(pod)), "Never"));
+    *text = reasons_text(n, &why, outcome, helps);
     return false;
 }
 
@@ -323,9 +428,9 @@ static int bind(struct scheduler *s, const struct ctx *ctx, jval *pod, const cha
     return answer ? 0 : -1;
 }
 
-/* Writes PodScheduled=False; does nothing when it says so already. */
+/* Writes PodScheduled=False, and the node where room is being made (NULL: as it was); does nothing when it says so already. */
 static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen, const char *reason, const char *message,
-                   struct err *err)
+                   const char *nominated, struct err *err)
 {
     struct kube_opts opts = {.subresource = "status"};
     jval *first = json_root(seen);
@@ -333,10 +438,13 @@ static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen
     for (int i = 0;; i++) {
         jval *o = json_root(pod), *have = obj_condition(o, "PodScheduled");
         if (have && str_eq(pod_condition_status(have), "False") && str_eq(pod_condition_reason(have), reason) &&
-            str_eq(pod_condition_message(have), message))
+            str_eq(pod_condition_message(have), message) &&
+            (!nominated || str_eq(pod_status_nominated_node_name(pod_status(o)), nominated)))
             return 0;
         JM(m, o);
         obj_set_condition(m, jm_root(m), "PodScheduled", "False", reason, message, ctx_now_ns(ctx));
+        if (nominated)
+            pod_status_set_nominated_node_name(m, pod_make_status(m, jm_root(m)), nominated);
         jmval *list = pod_status_mut_conditions(pod_mut_status(jm_root(m)));
         for (size_t k = 0; k < jmv_len(list); k++)
             if (str_eq(jmv_str(jmv_get(jmv_at(list, k), "type")), "PodScheduled") && obj_generation(o))
@@ -371,6 +479,37 @@ static char *no_node(struct scheduler *s, const char *key, const char *why)
     return xasprintf("0/%zu nodes are available: %s. not found", n, why);
 }
 
+/* The victim is told why, and goes with its own grace. */
+static int preempt(struct scheduler *s, const struct ctx *ctx, jval *pod, jval *victim, const char *node, struct err *err)
+{
+    struct kube_opts status = {.subresource = "status"}, opts = {.precondition_uid = obj_uid(victim)};
+    const char *ns = obj_namespace(victim), *name = obj_name(victim);
+    ERR(e);
+    JSON_REF(now) = kube_get(s->kube, ctx, &KUBE_PODS, ns, name, NULL, &e);
+    if (now && !obj_deleting(json_root(now)) && str_eq(obj_uid(json_root(now)), obj_uid(victim))) {
+        JM(m, json_root(now));
+        obj_set_condition(m, jm_root(m), "DisruptionTarget", "True", "PreemptionByScheduler",
+                          NAME ": preempting to accommodate a higher priority pod", ctx_now_ns(ctx));
+        JSON_REF(doc) = jm_freeze(m);
+        JSON_REF(told) = kube_update(s->kube, ctx, &KUBE_PODS, ns, name, json_root(doc), &status, &e);
+        if (told && kube_delete(s->kube, ctx, &KUBE_PODS, ns, name, &opts, NULL, &e) == 0)
+            event_record(s->events, victim, &KUBE_PODS, "Normal", "Preempted", "Preempted by pod %s on node %s", obj_uid(pod),
+                         node);
+    }
+    return e.code && e.code != ERR_NOT_FOUND ? err_move(err, &e) : 0;
+}
+
+static int make_room(struct scheduler *s, const struct ctx *ctx, jval *pod, const struct plan *plan, struct err *err)
+{
+    for (size_t i = 0; i < plan->n; i++)
+        if (preempt(s, ctx, pod, json_root(plan->victims[i]), plan->node, err) < 0) {
+            LOCK_GUARD(&s->lock);
+            strmap_del(&s->nominated, obj_uid(pod)); /* tried again from the start */
+            return err_wrap(err, "making room for pod %s/%s", obj_namespace(pod), obj_name(pod));
+        }
+    return 0;
+}
+
 static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
 {
     struct scheduler *s = self;
@@ -379,7 +518,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     if (!obj || is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), NAME))
         return 0;
     if (jv_len(pod_spec_scheduling_gates(pod_spec(pod))))
-        return say_why(s, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", err);
+        return say_why(s, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", NULL, err);
+    CLEANUP(plan_clear) struct plan plan = {0};
     AUTOFREE char *node = NULL, *text = NULL;
     POD_CLAIMS(claims);
     if (pod_claims_find(s->kube, ctx, s->claims, s->pods, pod, &claims, err) < 0)
@@ -387,11 +527,11 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     if (claims.missing) {
         text = no_node(s, key, claims.missing);
         event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
-        return say_why(s, ctx, obj, "Unschedulable", text, err);
+        return say_why(s, ctx, obj, "Unschedulable", text, NULL, err);
     }
-    if (!choose(s, obj, &claims, &node, &text)) {
+    if (!choose(s, obj, &claims, &node, &text, &plan)) {
         event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
-        return say_why(s, ctx, obj, "Unschedulable", text, err);
+        return make_room(s, ctx, pod, &plan, err) < 0 ? -1 : say_why(s, ctx, obj, "Unschedulable", text, plan.node, err);
     }
     ERR(e);
     if (claims.n_unbound) { /* they are bound, or made, for this node; that brings the pod back */
@@ -424,6 +564,7 @@ struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, 
     s->clock = clock ? clock : &clock_system;
     s->charges = STRMAP_INIT(charge_free);
     s->usage = STRMAP_INIT(usage_free);
+    s->nominated = STRMAP_INIT(charge_free);
     s->waiting = STRMAP_INIT(NULL);
     pthread_mutex_init(&s->lock, NULL);
     s->events = event_recorder_new(kube, NAME, NULL, s->clock);
@@ -460,6 +601,7 @@ void scheduler_stop(struct scheduler *s)
     event_recorder_free(s->events);
     strmap_free(&s->charges);
     strmap_free(&s->usage);
+    strmap_free(&s->nominated);
     strmap_free(&s->waiting);
     pthread_mutex_destroy(&s->lock);
     free(s);

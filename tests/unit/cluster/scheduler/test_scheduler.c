@@ -145,6 +145,38 @@ static void binds(void **state)
     fake_kube_free(f.fake);
 }
 
+/* The most important gets the room of the least important, who are told; nobody in between takes it. */
+static void preempts(void **state)
+{
+    struct face f;
+    face_init(&f);
+    put_node(&f, "4", "");
+    struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
+    put_pod(&f, "low", "2", ",\"priority\":1");
+    expect(&f, "low", "n1", NULL, NULL);
+    put_pod(&f, "mid", "2", ",\"priority\":5");
+    expect(&f, "mid", "n1", NULL, NULL);
+    put_pod(&f, "same", "1", ",\"priority\":1");
+    expect(&f, "same", "", "Unschedulable",
+           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No "
+           "preemption victims found for incoming pod.");
+    put_pod(&f, "never", "2", ",\"priority\":9,\"preemptionPolicy\":\"Never\"");
+    expect(&f, "never", "", "Unschedulable",
+           "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to "
+           "preemptionPolicy=Never.");
+    fake_remove(f.fake, &KUBE_PODS, "ns", "never");
+    put_pod(&f, "high", "2", ",\"priority\":10");
+    expect(&f, "high", "n1", NULL, NULL); /* the API in memory lets pods go at once */
+    JSON_REF(low) = fake_get(f.fake, &KUBE_PODS, "ns", "low");
+    JSON_REF(high) = fake_get(f.fake, &KUBE_PODS, "ns", "high");
+    assert_null(low);
+    assert_string_equal(pod_status_nominated_node_name(pod_status(json_root(high))), "n1");
+    expect(&f, "mid", "n1", NULL, NULL);
+    expect(&f, "same", "", "Unschedulable", NULL);
+    scheduler_stop(s);
+    fake_kube_free(f.fake);
+}
+
 static void leaves_alone(void **state)
 {
     struct face f;
@@ -169,4 +201,4 @@ static void leaves_alone(void **state)
     fake_kube_free(f.fake);
 }
 
-TEST_GROUP(scheduler, cmocka_unit_test(binds), cmocka_unit_test(leaves_alone))
+TEST_GROUP(scheduler, cmocka_unit_test(binds), cmocka_unit_test(preempts), cmocka_unit_test(leaves_alone))
