@@ -298,8 +298,7 @@ void server_stop(struct server *s, enum node_stop_mode mode)
     pipelines_part_close(&s->pipelines);
     gateway_free(s->gateway);
     reviews_free(s->reviews);
-    if (s->range_hold >= 0)
-        close(s->range_hold);
+    node_service_range_drop(s->range_hold);
     free(s->url);
     free(s->kube_url);
     free(s->agent);

@@ -103,8 +103,15 @@ class Machine:
             'rules': [x for x in output('nft', 'list', 'ruleset') if ours(x)],
             'control groups': [d for d, _, _ in os.walk('/sys/fs/cgroup') if ours(d)],
             'files': [f for top in ('/run', '/tmp', '/dev/shm', '/var/tmp', '/var/lib') for f in files(top, ours, self.t.data)],
+            'claims': claims(self.t),
             'temporary files': [str(p) for p in pathlib.Path(self.tmp).rglob('*')],
         }
+
+
+def claims(t):
+    """The file that says that a range of addresses of Services is ours."""
+    f = pathlib.Path('/run/tidemill/services-' + read(os.path.join(t.data, 'service-range')).strip().replace('/', '_'))
+    return [str(f)] if f.exists() else []
 
 
 def files(top, ours, data):
@@ -323,3 +330,87 @@ def check_data(t):
     assert [d.name for d in (data / 'volumes').iterdir()] and (data / 'kube.db').exists()
     special = [p for p in data.rglob('*') if p.is_socket() or p.is_fifo()]
     assert not special
+
+
+# ---- requests that hang ----------------------------------------------------------------------------------------------------
+
+
+class Hanging:
+    """Listens and takes connections, and never says a word."""
+
+    def __init__(self):
+        self.socket = socket.create_server(('127.0.0.1', 0))
+        self.port = self.socket.getsockname()[1]
+        self.kept = []
+        threading.Thread(target=self.take, daemon=True).start()
+
+    def take(self):
+        while True:
+            try:
+                self.kept.append(self.socket.accept()[0])
+            except OSError:
+                return
+
+    def close(self):
+        for s in [self.socket, *self.kept]:
+            s.close()
+
+
+def in_background(*requests_):
+    """Sends each request of its own connection, and reads no answer."""
+    made = []
+    for url, text in requests_:
+        host, port = url.split('//')[1].split(':')
+        s = socket.create_connection((host, int(port)))
+        if url.startswith('https'):
+            s = ssl._create_unverified_context().wrap_socket(s)
+        s.sendall(text.encode())
+        made.append(s)
+    return made
+
+
+@pytest.mark.parametrize('sig', [signal.SIGINT, signal.SIGTERM])
+def test_requests_that_hang_do_not_hold_it_up(sig):
+    """Slow uploads, a pipeline fetched from where nobody answers, lists that nobody reads, watches: cut at the end of the grace of two seconds."""
+    nobody = Hanging()
+    t = Tidemill('--no-node', env={'PIPELINE_URL_VALIDATION_ENABLED': 'false', 'PIPELINE_URL_TIMEOUT': '300s'}).start(60)
+    held = []
+    try:
+        auth = f'Host: localhost\r\nAuthorization: Bearer {t.token()}\r\n'
+        json_ = auth + 'Content-Type: application/json\r\n'
+        for n in range(40):
+            t.kubectl('create', 'configmap', f'big{n}', '--from-literal=x=' + 'y' * 100000)
+        by_url = json.dumps({'pipeline': {'display_name': 'far'}, 'pipeline_version': {'display_name': 'far', 'package_url': {'pipeline_url': f'http://127.0.0.1:{nobody.port}/p.yaml'}}})
+        upload = f'POST /apis/v2beta1/pipelines/upload?name=%s HTTP/1.1\r\n{auth}Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 100000000\r\n\r\n--x\r\n'
+        held += in_background(
+            *[(t.url, upload % f's{n}') for n in range(20)],
+            (t.url, f'POST /apis/v2beta1/pipelines/create HTTP/1.1\r\n{json_}Content-Length: {len(by_url)}\r\n\r\n{by_url}'),
+            (t.url, f'POST /apis/v2beta1/runs HTTP/1.1\r\n{json_}Content-Length: 9999\r\n\r\n{{'),
+            (t.url, 'GET /apis/v2beta1/he'), (t.url, ''), (t.url, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+            (t.kubernetes, f'POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\n{json_}Content-Length: 9999\r\n\r\n{{'),
+            (t.kubernetes, f'GET /api/v1/configmaps?watch=true HTTP/1.1\r\n{auth}\r\n'),
+            (t.kubernetes, f'GET /api/v1/configmaps HTTP/1.1\r\n{auth}\r\n' * 20))
+        host, port = t.kubernetes.split('//')[1].split(':')
+        held.append(socket.create_connection((host, int(port))))   # no TLS handshake
+        upload_in_pieces = threading.Event()
+
+        def drip():
+            while not upload_in_pieces.wait(0.2):
+                try:
+                    held[0].sendall(b'x')
+                except OSError:
+                    return
+        threading.Thread(target=drip, daemon=True).start()
+        wait(lambda: nobody.kept, 20)
+        time.sleep(1)
+        began = time.monotonic()
+        code = t.stop(sig, 60)
+        took = time.monotonic() - began
+        upload_in_pieces.set()
+        print(f'{took:.1f} s')
+        assert code == 0 and took < 15, (took, t.tail())
+    finally:
+        for s in held:
+            s.close()
+        nobody.close()
+        t.purge()

@@ -573,6 +573,8 @@ char *node_service_range(const char *data_dir, const char *wanted, int *hold, st
     return service_claim(data_dir, SERVICE_CLAIMS_DIR, wanted, hold, err);
 }
 
+void node_service_range_drop(int hold) { service_claim_drop(hold); }
+
 const char *node_name(struct node *n) { return n->name; }
 const char *node_gateway(struct node *n) { return n->services ? n->gateway : NULL; }
 

@@ -66,8 +66,9 @@ void node_stop(struct node *n, enum node_stop_mode mode);
 int node_sweep(const struct node_config *cfg, struct err *err);
 
 /* The range of Services for a data directory, to be known before its API server starts (network/service_claim.h). The caller
- * frees; *hold is closed after node_stop, when it is not -1. */
+ * frees; *hold is dropped after node_stop (-1: nothing to drop). */
 char *node_service_range(const char *data_dir, const char *wanted, int *hold, struct err *err);
+void node_service_range_drop(int hold);
 
 /* What the API server asks of the node. Valid until node_stop. */
 const struct node_api *node_api(struct node *n);

@@ -2,16 +2,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/str.h"
 #include "cluster/node/network/podnet.h"
 
-enum { FIRST_RANGE = 96, LAST_RANGE = 111, RANGE_TEXT_MAX = 64 };
+enum { FIRST_RANGE = 96, LAST_RANGE = 111, RANGE_TEXT_MAX = 64, LOCK_TRIES = 10 };
+
+static bool is_file_of(const char *name, int fd)
+{
+    struct stat a, b;
+    return stat(name, &a) == 0 && fstat(fd, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
 
 /* A locked file says that the range is somebody's from now on; the lock ends with its holder, whose route then speaks for it. -1:
  * somebody has it. */
@@ -21,14 +30,35 @@ static int lock_range(const char *claims_dir, const char *cidr, bool *somebodys)
     char *slash = strrchr(name, '/');
     *slash = '_';
     *somebodys = false;
-    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -1; /* no place for claims: routes alone decide */
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return fd;
-    *somebodys = errno == EWOULDBLOCK;
-    close(fd);
+    for (int tries = 0; tries < LOCK_TRIES; tries++) {
+        int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return -1; /* no place for claims: routes alone decide */
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            *somebodys = errno == EWOULDBLOCK;
+            close(fd);
+            return -1;
+        }
+        if (is_file_of(name, fd))
+            return fd;
+        close(fd); /* it was dropped between open and lock: the next one has that name */
+    }
     return -1;
+}
+
+void service_claim_drop(int hold)
+{
+    char link[32], name[PATH_MAX];
+    if (hold < 0)
+        return;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", hold);
+    ssize_t n = readlink(link, name, sizeof name - 1);
+    if (n > 0) {
+        name[n] = 0;
+        if (is_file_of(name, hold))
+            unlink(name);
+    }
+    close(hold);
 }
 
 static char *choose(const char *claims_dir, int *hold)
@@ -42,8 +72,7 @@ static char *choose(const char *claims_dir, int *hold)
             *hold = fd;
             return TAKE(cidr);
         }
-        if (fd >= 0)
-            close(fd);
+        service_claim_drop(fd);
     }
     return xstrdup(SERVICE_RANGE_USUAL); /* pods reach it all the same */
 }
@@ -97,8 +126,7 @@ char *service_claim(const char *data_dir, const char *claims_dir, const char *wa
     AUTOFREE char *text = xasprintf("%s\n", cidr);
     if (fs_write_atomic(path, text, strlen(text), 0600, err) == 0)
         return TAKE(cidr);
-    if (*hold >= 0)
-        close(*hold);
+    service_claim_drop(*hold);
     *hold = -1;
     return NULL;
 }

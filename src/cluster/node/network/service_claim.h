@@ -9,9 +9,11 @@
 
 #include "base/err.h"
 
-/* wanted: a range that somebody asks for, or NULL. The range is malloc'd; NULL on failure. *hold is a descriptor to be closed
- * when the node has ended (-1: there is nothing to close). claims_dir: where claims lie, made when missing. */
+/* wanted: a range that somebody asks for, or NULL. The range is malloc'd; NULL on failure. *hold is what service_claim_drop
+ * gets when the node has ended (-1: there is nothing to drop). claims_dir: where claims lie, made when missing. */
 char *service_claim(const char *data_dir, const char *claims_dir, const char *wanted, int *hold, struct err *err);
+/* Takes the claim's file away and closes it. */
+void service_claim_drop(int hold);
 #define SERVICE_CLAIMS_DIR "/run/tidemill"
 
 #endif
