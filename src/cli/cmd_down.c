@@ -11,7 +11,7 @@
 #include "cli/place.h"
 #include "cluster/node/node.h"
 
-#define STOP_LIMIT_S 60
+#define STOP_LIMIT_S 180 /* 180 pods that do not heed SIGTERM took 64 s on two busy processors */
 
 /* A process that has ended but whose parent has not asked for its exit code yet is gone, too. */
 static bool is_gone(pid_t pid)
