@@ -128,3 +128,17 @@ def test_settings_are_checked(env):
             t.start()
     finally:
         t.purge()
+
+
+def test_a_pipeline_says_how_long_its_pods_stay(tidemill):
+    """ttl_seconds_after_finished and its two sisters (resourceTtl... in the platform spec): the pods go, the run and what they printed stay."""
+    kept = run(tidemill, short)
+
+    @dsl.pipeline(name='brief', pipeline_config=dsl.PipelineConfig(ttl_seconds_after_finished=10000, ttl_seconds_after_success=1))
+    def brief():
+        say(text='brief')
+    r = run(tidemill, brief)
+    wait_for_no_pods(tidemill, r.run_id)
+    assert len(pods_of(tidemill, kept.run_id)) == 2
+    assert 'said brief' in tidemill.cli('logs', r.run_id).stdout
+    assert tidemill.kfp().get_run(r.run_id).state == 'SUCCEEDED'

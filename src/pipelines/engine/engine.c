@@ -387,10 +387,29 @@ void engine_free(struct engine *e)
 #define RETIRE_KEY   "finished-pods" /* beside ids of runs */
 #define RETIRE_EVERY (15 * NS_PER_S)
 
-static int64_t run_ended(void *self, const char *run_id)
+/* How long the pods of a run stay, where its pipeline says so (resourceTtl...). Success and failure win over completion; 0 is
+ * nothing said. */
+static void own_age(struct db *db, const struct run *r, int64_t *age_ns)
+{
+    AUTOFREE char *spec = NULL, *platform = NULL;
+    if (spec_get(db, r->spec_hash, &spec, &platform, NULL) < 0 || !platform)
+        return;
+    JSON_REF(d) = json_parse_str(platform, NULL);
+    jval *config = jv_path(json_root(d), "platforms", "kubernetes", "pipelineConfig", NULL);
+    int64_t s = jv_i64_or(jv_get(config, r->state == RUN_SUCCEEDED ? "resourceTtlOnSuccess" : "resourceTtlOnFailure"), 0);
+    if (s <= 0)
+        s = jv_i64_or(jv_get(config, "resourceTtlOnCompletion"), 0);
+    if (s > 0)
+        *age_ns = s * NS_PER_S;
+}
+
+static int64_t run_ended(void *self, const char *run_id, int64_t *age_ns)
 {
     RUN(row);
-    return run_get(self, run_id, &row, NULL) == 0 && run_state_final(row.state) ? row.finished_ns : 0;
+    if (run_get(self, run_id, &row, NULL) < 0 || !run_state_final(row.state))
+        return 0;
+    own_age(self, &row, age_ns);
+    return row.finished_ns;
 }
 
 static int retire_pods(struct engine *e, const struct ctx *ctx, int64_t *again, struct err *err)

@@ -41,6 +41,7 @@ static void side_car(struct pod_build *b, const char *volume, const struct task_
     /* By itself the side-car would be started again for ever when its image holds no model. */
     jmval *c = add_container(b, check, image->reference);
     command(b, container_make_command(m, c), "check", NULL);
+    container_set_termination_message_policy(m, c, "FallbackToLogsOnError");
     c = add_container(b, volume, image->reference);
     command(b, container_make_command(m, c), "serve", dir);
     container_set_restart_policy(m, c, "Always");

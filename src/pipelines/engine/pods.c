@@ -149,6 +149,27 @@ static bool is_no_image(const char *message)
 
 static char *copy_or_null(const char *s) { return str_empty(s) ? NULL : xstrdup(s); }
 
+/* A pod whose main container never ran: the init container that ended it. */
+static void blame_init_container(jval *status, struct attempt_view *v)
+{
+    jval *list = pod_status_init_container_statuses(status);
+    for (size_t k = 0; k < jv_len(list); k++) {
+        jval *ended = container_state_terminated(container_status_state(jv_at(list, k)));
+        int64_t code = container_state_terminated_exit_code(ended, 0);
+        if (code == 0)
+            continue;
+        const char *said = container_state_terminated_message(ended), *name = container_status_name(jv_at(list, k));
+        size_t n = said ? strlen(said) : 0;
+        while (n > 0 && said[n - 1] == '\n')
+            n--;
+        free(v->reason);
+        free(v->message);
+        v->reason = xasprintf("init container %s failed", name ? name : "");
+        v->message = n > 0 ? xstrndup(said, n) : xasprintf("exit status %lld", (long long)code);
+        return;
+    }
+}
+
 static jval *main_status(jval *status)
 {
     jval *list = pod_status_container_statuses(status);
@@ -191,6 +212,8 @@ static void view_of(const struct pods *p, jval *pod, struct attempt_view *v)
         v->message = copy_or_null(pod_status_message(status));
         if (!v->message)
             v->message = copy_or_null(container_state_terminated_message(ended));
+        if (!v->succeeded && !ended && !v->message)
+            blame_init_container(status, v);
         return;
     }
     v->phase = container_state_running(state) || ended ? ATTEMPT_RUNNING : ATTEMPT_PENDING;
@@ -237,7 +260,7 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
 struct old_pod {
     struct json *pod; /* owned by the list */
     const char *run;
-    int64_t ended_ns; /* their run */
+    int64_t due_ns; /* when it goes, by its age */
 };
 
 static int by_run(const void *a, const void *b)
@@ -247,7 +270,7 @@ static int by_run(const void *a, const void *b)
 
 static int newest_first(const void *a, const void *b)
 {
-    int64_t x = ((const struct old_pod *)a)->ended_ns, y = ((const struct old_pod *)b)->ended_ns;
+    int64_t x = ((const struct old_pod *)a)->due_ns, y = ((const struct old_pod *)b)->due_ns;
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
@@ -257,7 +280,7 @@ static bool has_ended(jval *pod)
     return (str_eq(phase, "Succeeded") || str_eq(phase, "Failed")) && !obj_deleting(pod) && !str_empty(obj_label(pod, RUN_LABEL));
 }
 
-/* Pods that have ended and whose runs have, newest first. Each run is asked for once. */
+/* Pods that have ended and whose runs have, the last to go first. Each run is asked for once. */
 static size_t find_old(struct json **all, size_t n, const struct pods_retire *how, struct old_pod *old)
 {
     size_t found = 0, kept = 0;
@@ -269,8 +292,9 @@ static size_t find_old(struct json **all, size_t n, const struct pods_retire *ho
     for (size_t k = 0; k < found; k++) {
         struct old_pod o = old[k];
         bool same = kept > 0 && str_eq(old[kept - 1].run, o.run);
-        o.ended_ns = same ? old[kept - 1].ended_ns : how->ended(how->self, o.run);
-        if (o.ended_ns > 0)
+        int64_t age = how->age_ns, end = same ? 0 : how->ended(how->self, o.run, &age);
+        o.due_ns = same ? old[kept - 1].due_ns : end > 0 ? end + age : 0;
+        if (o.due_ns > 0)
             old[kept++] = o;
     }
     if (kept > 1)
@@ -287,7 +311,7 @@ int pods_retire(struct pods *p, const struct ctx *ctx, const struct pods_retire 
     *left = find_old(all, n, how, old);
     while (*left > 0 && rc == 0) {
         const struct old_pod *o = &old[*left - 1];
-        if (*left <= how->max && how->now_ns - o->ended_ns < how->age_ns)
+        if (*left <= how->max && how->now_ns < o->due_ns)
             break;
         rc = ctx_check(ctx, err) < 0 ? -1 : stop(p, ctx, obj_namespace(json_root(o->pod)), obj_name(json_root(o->pod)), err);
         --*left;

@@ -29,11 +29,12 @@ struct controller_source pods_source(struct pods *p);
 int pods_start(struct pods *p, const struct ctx *ctx, struct err *err);
 /* How long pods stay that have ended. Their runs are over and their logs are stored: they are kept for people with kubectl. */
 struct pods_retire {
-    size_t max;     /* the newest so many, by the end of their run */
+    size_t max;     /* the newest so many, by the time when they would go by their age */
     int64_t age_ns; /* since the end of their run */
     int64_t now_ns;
     void *self;
-    int64_t (*ended)(void *self, const char *run_id); /* when a run ended; 0: not yet, or it is not known */
+    /* When a run ended; 0: not yet, or it is not known. *age_ns is how long its pods stay after that, and may be changed. */
+    int64_t (*ended)(void *self, const char *run_id, int64_t *age_ns);
 };
 /* Removes those whose time has come. *left: how many ended pods of ended runs stay. */
 int pods_retire(struct pods *p, const struct ctx *ctx, const struct pods_retire *how, size_t *left, struct err *err);

@@ -180,10 +180,14 @@ static void on_a_machine(void **state)
     assert_null(strstr(text, "/data/artifacts/b"));
 }
 
+static int64_t age_of_a; /* s; 0: as everybody's */
+
 /* "a" ended at 100, "b" at 200, "c" goes on. */
-static int64_t run_end(void *self, const char *run)
+static int64_t run_end(void *self, const char *run, int64_t *age_ns)
 {
     ++*(int *)self;
+    if (age_of_a && str_eq(run, "a"))
+        *age_ns = age_of_a * NS_PER_S;
     return str_eq(run, "a") ? 100 * NS_PER_S : str_eq(run, "b") ? 200 * NS_PER_S : 0;
 }
 
@@ -209,9 +213,11 @@ static void the_end(void **state)
         int64_t age_s, now_s;
         const char *gone; /* of a1 a2 b1 b2 */
         size_t left;
+        int64_t age_of_a_s;
     } cases[] = {
-        {100, 1000, 300, "", 4},    {100, 150, 300, "a1 a2", 2},      {100, 100, 300, "a1 a2 b1 b2", 0},
-        {2, 1000, 300, "a1 a2", 2}, {0, 1000, 300, "a1 a2 b1 b2", 0}, {100, 0, 300, "a1 a2 b1 b2", 0},
+        {100, 1000, 300, "", 4, 0},       {100, 150, 300, "a1 a2", 2, 0},      {100, 100, 300, "a1 a2 b1 b2", 0, 0},
+        {2, 1000, 300, "a1 a2", 2, 0},    {0, 1000, 300, "a1 a2 b1 b2", 0, 0}, {100, 0, 300, "a1 a2 b1 b2", 0, 0},
+        {100, 1000, 300, "a1 a2", 2, 60}, {100, 60, 300, "b1 b2", 2, 1000},    {2, 500, 300, "b1 b2", 2, 5000},
     };
     static const char *const all[] = {"a1", "a2", "a3", "b1", "b2", "c1", "x"};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -221,6 +227,7 @@ static void the_end(void **state)
         int asked = 0;
         size_t left = 99;
         put_pods(f);
+        age_of_a = cases[i].age_of_a_s;
         struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
         assert_int_equal(pods_start(p, &ctx, &e), 0);
         const struct pods_retire how = {.max = cases[i].max,
@@ -445,6 +452,38 @@ static void image_side_car(void **state)
     shows(&(struct pod_place){.side_cars = true, .agent_image = "tidemill:1"}, from_image, ARRAY_LEN(from_image));
 }
 
+/* A pod whose init container failed says which, and what that said. */
+static void init_container_failed(void **state)
+{
+    static const struct {
+        const char *said, *message;
+    } cases[] = {{"the image holds no model\\n", "the image holds no model"}, {"", "exit status 3"}};
+    struct fake_kube *f = fake_kube_new();
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
+    struct task_runtime rt = pods_runtime(p);
+    assert_int_equal(pods_start(p, &ctx, &e), 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *name = xasprintf("p%zu", i);
+        json_unref(fake_put(
+            f, &KUBE_PODS,
+            "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\"},\"status\":{\"phase\":\"Failed\","
+            "\"initContainerStatuses\":[{\"name\":\"a\",\"state\":{\"terminated\":{\"exitCode\":0}}},"
+            "{\"name\":\"oci-0-check\",\"state\":{\"terminated\":{\"exitCode\":3,\"reason\":\"Error\",\"message\":\"%s\"}}}],"
+            "\"containerStatuses\":[{\"name\":\"main\",\"state\":{\"waiting\":{\"reason\":\"PodInitializing\"}}}]}}",
+            name, cases[i].said));
+        struct attempt_view v;
+        assert_int_equal(rt.observe(rt.self, &ctx, "ns", name, &v, &e), 0);
+        assert_int_equal(v.phase, ATTEMPT_ENDED);
+        assert_string_equal(v.reason, "init container oci-0-check failed");
+        assert_string_equal(v.message, cases[i].message);
+        attempt_view_clear(&v);
+    }
+    pods_free(p);
+    fake_kube_free(f);
+}
+
 /* While init containers run, the one that cannot start says why the pod waits. */
 static void init_container_waits(void **state)
 {
@@ -472,6 +511,6 @@ static void init_container_waits(void **state)
 }
 
 TEST_GROUP(pods, cmocka_unit_test(bad_configuration), cmocka_unit_test(image_inputs), cmocka_unit_test(image_volume),
-           cmocka_unit_test(image_side_car), cmocka_unit_test(init_container_waits), cmocka_unit_test(the_end),
-           cmocka_unit_test(apart), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim), cmocka_unit_test(unscheduled),
-           cmocka_unit_test(images), cmocka_unit_test(pods_of_others))
+           cmocka_unit_test(image_side_car), cmocka_unit_test(init_container_waits), cmocka_unit_test(init_container_failed),
+           cmocka_unit_test(the_end), cmocka_unit_test(apart), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim),
+           cmocka_unit_test(unscheduled), cmocka_unit_test(images), cmocka_unit_test(pods_of_others))
