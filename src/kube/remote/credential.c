@@ -207,7 +207,7 @@ static int ask_issuer(struct credentials *c, const struct ctx *ctx, struct err *
         return good ? 0 : same_failure(c, err);
     ERR(e);
     c->renewed_ns = c->clock->mono_ns(c->clock);
-    if (oidc_refresh(&c->a->oidc, ctx, &c->oidc, &e) < 0) {
+    if (oidc_refresh(&c->a->oidc, ctx, now, &c->oidc, &e) < 0) {
         if (gave_up(ctx))
             return err_move(err, &e);
         err_wrap(&e, "user \"%s\"", c->a->user ? c->a->user : "");

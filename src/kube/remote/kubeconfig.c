@@ -243,7 +243,8 @@ static int pick_provider(jval *p, const char *dir, const char *file, struct kube
                             .client_secret = text_of(config, "client-secret"),
                             .id_token = text_of(config, "id-token"),
                             .refresh_token = text_of(config, "refresh-token"),
-                            .file = xstrdup(file)};
+                            .file = xstrdup(file),
+                            .user = xstrdup(a->user)};
     if (!o->issuer || !o->client_id)
         return err_set(err, ERR_BAD_REQUEST, "auth-provider oidc has no %s", o->issuer ? "client-id" : "idp-issuer-url");
     if (!str_starts(o->issuer, "https://") && !str_starts(o->issuer, "http://"))
@@ -416,6 +417,20 @@ int kube_access_load(const char *path, const char *context, struct kube_access *
     int rc = load(path, context, &k, out, err);
     kubeconfig_clear(&k);
     return rc;
+}
+
+void kube_oidc_reread(const struct kube_oidc *o, char **id_token, char **refresh_token)
+{
+    struct kubeconfig k;
+    kubeconfig_init(&k);
+    *id_token = *refresh_token = NULL;
+    if (o->file && o->user && add_file(&k, o->file, true, NULL) == 0) {
+        struct kubeconfig_entry *e = strmap_get(&k.users, o->user);
+        jval *config = e ? jv_path(json_root(e->value), "auth-provider", "config", NULL) : NULL;
+        *id_token = text_of(config, "id-token");
+        *refresh_token = text_of(config, "refresh-token");
+    }
+    kubeconfig_clear(&k);
 }
 
 int kube_access_in_cluster(const char *dir, struct kube_access *out, struct err *err)

@@ -36,6 +36,7 @@ struct kube_oidc {
     char *id_token, *refresh_token;
     char *ca_pem, *ca_file; /* of the issuer; the file is read by kube_access_load */
     char *file;             /* the kubeconfig, where a replaced refresh-token is written back; NULL: nowhere */
+    char *user;             /* its entry there */
 };
 
 /* How one cluster is reached. Owns everything; NULL is "not given". */
@@ -59,6 +60,8 @@ void kube_access_clear(struct kube_access *a);
 
 /* path: one file, NULL for the usual places. context: NULL for current-context. */
 int kube_access_load(const char *path, const char *context, struct kube_access *out, struct err *err);
+/* What a kubeconfig says now of a user's tokens, each NULL when it says nothing. */
+void kube_oidc_reread(const struct kube_oidc *o, char **id_token, char **refresh_token);
 /* From inside a pod: KUBERNETES_SERVICE_HOST and _PORT, and the service account's files below dir (NULL: the usual place).
  * ERR_PRECONDITION when this is no pod. */
 int kube_access_in_cluster(const char *dir, struct kube_access *out, struct err *err);

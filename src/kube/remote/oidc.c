@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/fs.h"
+#include "base/thread.h"
 #include "net/client.h"
 
 #define LOG_ROOM "kube"
@@ -12,6 +13,7 @@
 
 enum { ANSWER_MAX = 1 << 20, KUBECONFIG_MAX = 8 << 20 };
 #define LIMIT_NS (30 * NS_PER_S)
+#define SOON_NS  (10 * NS_PER_S)
 
 void oidc_tokens_clear(struct oidc_tokens *t)
 {
@@ -196,7 +198,32 @@ static int refresh(const struct kube_oidc *o, const struct ctx *ctx, struct oidc
     return answer ? take(t, o, json_root(answer), err) : -1;
 }
 
-int oidc_refresh(const struct kube_oidc *o, const struct ctx *ctx, struct oidc_tokens *t, struct err *err)
+/* What somebody else has got meanwhile, out of the file. True when it will do. */
+static bool adopt(const struct kube_oidc *o, int64_t now_ns, struct oidc_tokens *t)
 {
+    struct oidc_tokens there = {0};
+    kube_oidc_reread(o, &there.id_token, &there.refresh_token);
+    there.expires_ns = there.id_token ? jwt_expiry_ns(there.id_token) : 0;
+    bool other = there.refresh_token && !str_eq(there.refresh_token, t->refresh_token);
+    bool will_do = there.id_token && !str_eq(there.id_token, t->id_token) && there.expires_ns > now_ns + SOON_NS;
+    if (!other && !will_do) {
+        oidc_tokens_clear(&there);
+        return false;
+    }
+    if (!there.refresh_token)
+        there.refresh_token = TAKE(t->refresh_token);
+    oidc_tokens_clear(t);
+    *t = there;
+    return will_do;
+}
+
+/* Parts of one process read the same kubeconfig: they come one after the other. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
+int oidc_refresh(const struct kube_oidc *o, const struct ctx *ctx, int64_t now_ns, struct oidc_tokens *t, struct err *err)
+{
+    LOCK_GUARD(&one_at_a_time);
+    if (adopt(o, now_ns, t))
+        return 0;
     return refresh(o, ctx, t, err) == 0 ? 0 : err_wrap(err, "a new id-token");
 }

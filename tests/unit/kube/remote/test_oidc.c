@@ -211,6 +211,28 @@ static void test_written_back(void **state)
     assert_int_equal(st.st_mode & 0777, 0640);
 }
 
+/* Two parts that read the same kubeconfig: the second finds what the first has got, and asks for nothing with an old token. */
+static void test_shared(void **state)
+{
+    AUTOFREE char *id = jwt(BEGIN_S - 1, 0), *first = jwt(BEGIN_S + 300, 1), *second = jwt(BEGIN_S + 600, 2),
+                  *lines = xasprintf("        id-token: %s\n        refresh-token: refresh-0\n", id), *path = config_file(lines);
+    issuer.rotates = true;
+    CLEANUP(kube_access_clear) struct kube_access a, b;
+    load(path, &a);
+    load(path, &b);
+    struct credentials *one = credentials_new(&a, &now.clock), *two = credentials_new(&b, &now.clock);
+    expect(one, first);
+    expect(two, first);
+    assert_int_equal(atomic_load(&issuer.trades), 1);
+    clock_manual_advance(&now, 300 * NS_PER_S);
+    expect(two, second);
+    assert_non_null(strstr(issuer.form, "refresh_token=refresh-1"));
+    expect(one, second);
+    assert_int_equal(atomic_load(&issuer.trades), 2);
+    credentials_free(one);
+    credentials_free(two);
+}
+
 static void test_refused_by_the_issuer(void **state)
 {
     AUTOFREE char *path = config_file("        refresh-token: secret-refresh\n");
@@ -308,6 +330,6 @@ static void test_expiry(void **state)
 }
 
 #define CASE(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
-TEST_GROUP(oidc, CASE(test_used_while_good), CASE(test_secret_in_body_or_none), CASE(test_written_back),
+TEST_GROUP(oidc, CASE(test_used_while_good), CASE(test_secret_in_body_or_none), CASE(test_written_back), CASE(test_shared),
            CASE(test_refused_by_the_issuer), CASE(test_wrong_answers), CASE(test_refused_by_the_server),
            cmocka_unit_test(test_expiry))
