@@ -7,6 +7,7 @@
   image    a 100 MB image from a registry on loopback: create to first instruction, against curl | tar; then from the store, against image host
   chain    20 no-op container steps one after the other, per step
   python   lightweight Python components one after the other, against kfp.local's SubprocessRunner with and without venv, and the floor
+  setups   components with packages_to_install whose set-up is kept, against the same without packages and the floor (setups.py)
   connections  10,000 idle connections on HTTP/1.1 and on HTTP/2: memory of each, and requests meanwhile (connections.py)
   api      the pipelines REST API: durable POST /runs, lists of a million runs (TIDEMILL_BENCH_RUNS), memory beside finished ones
   soak [MINUTES]  mixed load with flat memory and open files (soak.py; 60 minutes when not given; only when it is named)
@@ -290,6 +291,11 @@ def bench_python():
     note('lightweight Python step', ours, 'ms', with_venv, 'kfp.local SubprocessRunner as it comes', 'ratio 0.1')
     note('lightweight Python step', ours, 'ms', without, 'the same with use_venv=False')
     note('lightweight Python step', ours, 'ms', statistics.median(floor), 'the floor (importing kfp.dsl.executor_main)')
+
+
+def bench_setups():
+    import setups
+    setups.bench(note, run_chain)
 
 
 def bench_connections():
