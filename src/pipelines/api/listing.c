@@ -257,17 +257,6 @@ static void make_sort_key(const struct list_query *q, struct sort_key *k)
         sql_add(&k->part[1], q->sort->type == ROW_TEXT ? "%s" : "coalesce(%s, '')", q->sort->column);
         k->n = 2;
         return;
-    case ROW_METRIC:
-        /* Runs without the metric come last, whatever the direction: it is in the sign of the value. */
-        k->desc = false;
-        k->n = 2;
-        for (int i = 0; i < 2; i++) {
-            sql_add(&k->part[i], i == 0 ? "((" : q->desc ? "-coalesce((" : "coalesce((");
-            sql_add(&k->part[i], "SELECT max(x.value) FROM metrics x WHERE x.run_id = r.run_id AND x.name = ?");
-            sql_bind_text(&k->part[i], q->metric);
-            sql_add(&k->part[i], i == 0 ? ") IS NULL)" : "), 0.0)");
-        }
-        return;
     default:
         sql_add(&k->part[0], "%s", q->sort->column);
     }
@@ -398,38 +387,57 @@ static void keep_start(const struct list_query *q, struct stmt *s, size_t n_key,
     match_keep_start(set, order, token);
 }
 
+/* A page that is being filled. */
+struct page {
+    struct list_query *q;
+    struct db *db;
+    struct match_set *set; /* NULL: every row that comes is one of the list */
+    list_row_fn *row;
+    void *self;
+    int n, passed; /* rows taken, and passed over because they are not in the set */
+    bool full;     /* the one behind the page has come */
+};
+
 /* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id.
- * Rows are narrow to sort that way, and the kind's columns keep their numbers. With a set, the rows are those of it; its rowids
- * stand behind the ids. */
-static int select_page(struct list_query *q, struct db *db, const struct list_sql *sql, size_t n_key, struct match_set *set,
-                       list_row_fn *row, void *self, struct err *err)
+ * Rows are narrow to sort that way, and the kind's columns keep their numbers. */
+static int take_row(struct page *p, struct stmt *keys, size_t n_key, struct err *err)
 {
     enum { FAR = 1000 };
-    STMT_DYNAMIC(keys, db, buf_str(&sql->text), err);
+    if (p->set && !match_has(p->set, stmt_i64(keys, (int)n_key + 1))) {
+        p->passed++;
+        return 0;
+    }
+    if (p->n == 0 && p->passed >= FAR && !p->q->token)
+        keep_start(p->q, keys, n_key, p->set);
+    if (p->n == p->q->page_size) {
+        p->q->next_token = make_token(p->q, keys, n_key);
+        p->full = true;
+        return 0;
+    }
+    p->n++;
+    STMT(s, p->db, row_select_one(p->q->kind), err);
+    if (!s)
+        return -1;
+    stmt_bind_text(s, 1, stmt_text(keys, (int)n_key));
+    int got = stmt_step(s, err);
+    return got < 0 || (got == 1 && p->row(p->self, s, err) < 0) ? -1 : 0;
+}
+
+/* Walks rows of key, id and rowid. Without a set, no more than a page of them is asked for. */
+static int walk(struct page *p, struct list_sql *sql, size_t n_key, struct err *err)
+{
+    if (!p->set)
+        sql_add(sql, " LIMIT %d", p->q->page_size + 1);
+    STMT_DYNAMIC(keys, p->db, buf_str(&sql->text), err);
     if (!keys)
         return -1;
     sql_bind_all(keys, 1, sql);
-    int rc, n = 0, passed = 0;
-    while ((rc = stmt_step(keys, err)) == 1) {
-        if (set && !match_has(set, stmt_i64(keys, (int)n_key + 1))) {
-            passed++;
-            continue;
-        }
-        if (n == 0 && passed >= FAR && !q->token)
-            keep_start(q, keys, n_key, set);
-        if (n++ == q->page_size) {
-            q->next_token = make_token(q, keys, n_key);
-            return 0;
-        }
-        STMT(s, db, row_select_one(q->kind), err);
-        if (!s)
-            return -1;
-        stmt_bind_text(s, 1, stmt_text(keys, (int)n_key));
-        int got = stmt_step(s, err);
-        if (got < 0 || (got == 1 && row(self, s, err) < 0))
+    int rc;
+    while (!p->full && (rc = stmt_step(keys, err)) != 0) {
+        if (rc < 0 || take_row(p, keys, n_key, err) < 0)
             return -1;
     }
-    return rc;
+    return 0;
 }
 
 /* "SELECT key, id, rowid FROM ... WHERE cond", from the token's row on, in order. */
@@ -449,17 +457,37 @@ static int page_sql(const struct list_query *q, const struct sort_key *key, cons
     return 0;
 }
 
+static int fill_by_metric(struct page *p, const struct list_sql *cond, struct err *err)
+{
+    for (int having = 1; having >= 0 && !p->full; having--) {
+        SQL_PIECE(sql);
+        int rc = metric_sql(p->q, having, cond, &sql, err);
+        if (rc < 0 || (rc == 1 && walk(p, &sql, 2, err) < 0))
+            return -1;
+    }
+    return 0;
+}
+
+static int fill_page(struct page *p, const struct list_sql *cond, struct err *err)
+{
+    if (p->q->sort->type == ROW_METRIC)
+        return fill_by_metric(p, cond, err);
+    CLEANUP(sort_key_clear) struct sort_key key = {0};
+    make_sort_key(p->q, &key);
+    SQL_PIECE(sql);
+    return page_sql(p->q, &key, cond, &sql, err) < 0 ? -1 : walk(p, &sql, key.n, err);
+}
+
 /* A page of rows that are in a set. Of few rows, each is looked up and they are sorted; of many, the order's index is walked
  * until the page is full, from where a predicate on the sorted column lets it start. */
-static int page_of_set(struct list_query *q, struct db *db, struct match_set *set, list_row_fn *row, void *self, struct err *err)
+static int page_of_set(struct page *p, struct err *err)
 {
     enum { FEW = 2000 };
-    CLEANUP(sort_key_clear) struct sort_key key = {0};
-    make_sort_key(q, &key);
+    struct list_query *q = p->q;
     SQL_PIECE(cond);
-    if (match_count(set) <= FEW) {
+    if (match_count(p->set) <= FEW) {
         BUF(list);
-        match_list(set, &list);
+        match_list(p->set, &list);
         sql_add(&cond, "%s.rowid IN (SELECT value FROM json_each(?))", q->kind->alias);
         sql_bind_text(&cond, buf_str(&list));
     } else {
@@ -467,25 +495,9 @@ static int page_of_set(struct list_query *q, struct db *db, struct match_set *se
         filter_range_sql(q->kind, json_root(q->filter_doc), q->sort->column, &cond);
         AUTOFREE char *order = order_name(q);
         if (!q->token)
-            q->token = match_start(set, order);
+            q->token = match_start(p->set, order);
     }
-    SQL_PIECE(sql);
-    if (page_sql(q, &key, &cond, &sql, err) < 0)
-        return -1;
-    return select_page(q, db, &sql, key.n, set, row, self, err);
-}
-
-/* A page and its total, asked of the database. */
-static int page_of_table(struct list_query *q, struct db *db, const struct list_sql *cond, bool counted, list_row_fn *row,
-                         void *self, struct err *err)
-{
-    CLEANUP(sort_key_clear) struct sort_key key = {0};
-    make_sort_key(q, &key);
-    SQL_PIECE(sql);
-    if (page_sql(q, &key, cond, &sql, err) < 0 || count_all(q, db, cond, counted, err) < 0)
-        return -1;
-    sql_add(&sql, " LIMIT %d", q->page_size + 1);
-    return select_page(q, db, &sql, key.n, NULL, row, self, err);
+    return fill_page(p, &cond, err);
 }
 
 /* Counts answer what nothing but counted columns ask, and an index answers pages by age: no set is needed. */
@@ -494,17 +506,17 @@ static bool wants_set(const struct list_query *q, bool counted)
     return q->filter_doc && !(counted && str_eq(q->sort->name, "created_at"));
 }
 
-static int run_in_snapshot(struct list_query *q, struct db *db, struct matches *m, uint64_t mark, const struct list_sql *cond,
-                           bool counted, list_row_fn *row, void *self, struct err *err)
+static int run_in_snapshot(struct page *p, struct matches *m, uint64_t mark, const struct list_sql *cond, bool counted,
+                           struct err *err)
 {
-    struct match_set *set = NULL;
-    if (m && wants_set(q, counted) && matches_get(m, db, cond, mark, &set, err) < 0)
+    struct list_query *q = p->q;
+    if (m && wants_set(q, counted) && matches_get(m, p->db, cond, mark, &p->set, err) < 0)
         return -1;
-    if (!set)
-        return page_of_table(q, db, cond, counted, row, self, err);
-    q->total = (int64_t)match_count(set);
-    int rc = q->total ? page_of_set(q, db, set, row, self, err) : 0;
-    matches_put(m, set);
+    if (!p->set)
+        return count_all(q, p->db, cond, counted, err) < 0 ? -1 : fill_page(p, cond, err);
+    q->total = (int64_t)match_count(p->set);
+    int rc = q->total ? page_of_set(p, err) : 0;
+    matches_put(m, p->set);
     return rc;
 }
 
@@ -523,7 +535,8 @@ int list_run(struct list_query *q, struct db *db, struct matches *m, const char 
     uint64_t mark = m ? matches_mark(m) : 0;
     if (db_exec(db, "BEGIN", err) < 0)
         return -1;
-    int rc = run_in_snapshot(q, db, m, mark, &cond, counted, row, self, err);
+    struct page p = {.q = q, .db = db, .row = row, .self = self};
+    int rc = run_in_snapshot(&p, m, mark, &cond, counted, err);
     db_rollback(db);
     return rc;
 }

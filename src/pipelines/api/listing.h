@@ -59,7 +59,10 @@ int list_run(struct list_query *q, struct db *db, struct matches *m, const char 
 /* Writes items under key unless there are none, total_size and next_page_token. */
 void list_finish(struct list_query *q, struct jm *m, jmval *root, const char *key, jmval *items);
 
-/* For listing.c, filter.c and matches.c. */
+/* For listing.c, listing_metric.c, filter.c and matches.c. */
+/* The SQL of one part of a list that is sorted by a metric (the runs having it, then the others): its key, id, rowid, from the
+ * token's row on. 1, 0 when the token lies behind this part, -1. */
+int metric_sql(const struct list_query *q, bool having, const struct list_sql *cond, struct list_sql *sql, struct err *err);
 void sql_add(struct list_sql *sql, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void sql_bind_text(struct list_sql *sql, const char *v);
 void sql_bind_int(struct list_sql *sql, int64_t v);

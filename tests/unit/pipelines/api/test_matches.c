@@ -232,6 +232,91 @@ static void test_small_tables_are_asked(void **state)
     matches_free(m);
 }
 
+/* All ids of a list, over its pages. Caller frees. */
+static char *all_ids(struct world *w, const char *sort, const char *filter, int size)
+{
+    BUF(b);
+    AUTOFREE char *token = NULL;
+    do {
+        ERR(e);
+        LIST_QUERY(q);
+        struct db *db = db_reader_get(w->readers, &e);
+        if (!db || list_open(&RUN_ROWS, size, token, sort, filter, &q, &e) < 0 ||
+            list_run(&q, db, w->known, NULL, NULL, 0, add_id, &b, &e) < 0)
+            fail_msg("%s", err_text(&e));
+        db_reader_put(w->readers, db);
+        free(token);
+        token = xstrdup(q.next_token);
+    } while (token);
+    return xstrdup(buf_str(&b));
+}
+
+static char *ids_of(struct world *w, const char *tail)
+{
+    BUF(b);
+    ERR(e);
+    struct db *db = db_reader_get(w->readers, &e);
+    AUTOFREE char *sql = xasprintf("SELECT run_id FROM runs r WHERE r.rowid <= 900 AND %s", tail);
+    struct stmt *s = db_prepare_dynamic(db, sql, &e);
+    if (!s)
+        fail_msg("%s", err_text(&e));
+    while (stmt_step(s, &e) == 1)
+        add_id(&b, s, NULL);
+    stmt_done(s);
+    db_reader_put(w->readers, db);
+    return xstrdup(buf_str(&b));
+}
+
+/* A run counts by the largest of its values, once; those without any come last in both directions. */
+static void test_sorted_by_metric(void **state)
+{
+    struct world *w = *state;
+    write_sql(w, "DELETE FROM runs WHERE rowid > 900");
+    write_sql(
+        w,
+        "INSERT INTO metrics (artifact_id, name, run_id, task_id, value) SELECT rowid, 'acc', run_id, 1, (rowid % 7 - 3) / 8.0 "
+        "FROM runs WHERE rowid % 3 <> 0");
+    write_sql(w, "INSERT INTO metrics (artifact_id, name, run_id, task_id, value) SELECT rowid + 10000, 'acc', run_id, 2, "
+                 "(rowid % 5 - 2) / 8.0 FROM runs WHERE rowid % 2 = 0");
+    write_sql(w,
+              "INSERT INTO metrics (artifact_id, name, run_id, task_id, value) SELECT rowid, 'loss', run_id, 1, rowid FROM runs");
+    static const struct {
+        const char *filter, *cond;
+    } filters[] = {
+        {NULL, "1"},
+        {P("state", "EQUALS", "\"string_value\":\"FAILED\""), "state = 5"},
+        {P("name", "IS_SUBSTRING", "\"string_value\":\"run 5\""), "display_name LIKE '%run 5%'"},
+        {P("name", "EQUALS", "\"string_value\":\"nobody\""), "0"},
+    };
+#define VALUE "(SELECT max(value) FROM metrics x WHERE x.run_id = r.run_id AND x.name = 'acc')"
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        for (int desc = 0; desc < 2; desc++) {
+            AUTOFREE char *tail =
+                xasprintf("%s ORDER BY " VALUE " IS NULL, " VALUE "%s, run_id", filters[i].cond, desc ? " DESC" : "");
+            AUTOFREE char *want = ids_of(w, tail);
+            for (int size = 3; size < 200; size += 60) {
+                AUTOFREE char *got = all_ids(w, desc ? "metric:acc desc" : "metric:acc", filters[i].filter, size);
+                assert_string_equal(got, want);
+            }
+        }
+    }
+    ERR(e);
+    static const char *const keys[] = {"[0]", "[0,\"a\"]", "[null,1]", "[0,1,2]", "[{},[]]"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        AUTOFREE char *text =
+            xasprintf("{\"kind\":\"Run\",\"sort\":\"metric\",\"metric\":\"acc\",\"key\":%s,\"id\":\"x\"}", keys[i]);
+        AUTOFREE char *token = base64_encode(text, strlen(text));
+        LIST_QUERY(q);
+        BUF(b);
+        struct db *db = db_reader_get(w->readers, &e);
+        assert_int_equal(list_open(&RUN_ROWS, 5, token, NULL, NULL, &q, &e), 0);
+        assert_int_equal(list_run(&q, db, w->known, NULL, NULL, 0, add_id, &b, &e), -1);
+        assert_int_equal(e.code, ERR_INVALID);
+        err_clear(&e);
+        db_reader_put(w->readers, db);
+    }
+}
+
 /* ---- many at once ---------------------------------------------------------------------------------------------------- */
 
 struct crowd {
@@ -281,4 +366,5 @@ static void test_writers_and_askers(void **state)
 
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 TEST_GROUP(matches, IN_WORLD(test_same_as_the_database), IN_WORLD(test_writes_between), IN_WORLD(test_log_has_gone_on),
-           IN_WORLD(test_older_snapshot), IN_WORLD(test_small_tables_are_asked), IN_WORLD(test_writers_and_askers))
+           IN_WORLD(test_older_snapshot), IN_WORLD(test_small_tables_are_asked), IN_WORLD(test_sorted_by_metric),
+           IN_WORLD(test_writers_and_askers))
