@@ -219,10 +219,10 @@ static val std_matches(struct cel_call *c)
     const struct regex *re = cel_regex_arg(c, 1, &own);
     if (!re)
         return NULL;
-    ERR(e);
-    int hit = regex_match(re, c->args[0]->s, c->args[0]->n, &e);
+    size_t from, to;
+    int hit = cel_regex_find(c, re, 0, &from, &to);
     regex_free(own);
-    return hit < 0 ? cel_error(c->run, "%s", err_text(&e)) : cel_mk_bool(hit);
+    return hit < 0 ? NULL : cel_mk_bool(hit);
 }
 
 #define SIZED   (KIND(CEL_STRING) | KIND(CEL_BYTES) | KIND(CEL_LIST) | KIND(CEL_MAP))

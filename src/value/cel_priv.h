@@ -252,6 +252,8 @@ const struct cel_value *cel_no_overload(struct cel_call *c);
 bool cel_arg_is(const struct cel_call *c, unsigned i, enum cel_kind kind);
 /* The regex of a call whose pattern is argument i: precompiled, or compiled into *own (to free). NULL on error. */
 const struct regex *cel_regex_arg(struct cel_call *c, unsigned i, struct regex **own);
+/* regex_find on the first argument; the time it takes is charged. -1: the run has an error. */
+int cel_regex_find(struct cel_call *c, const struct regex *re, size_t at, size_t *from, size_t *to);
 
 /* Times (cel_lib_time.c). */
 bool cel_time_parse(const char *s, size_t n, int64_t *sec, int32_t *nsec);

@@ -7,6 +7,7 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/str.h"
 
@@ -15,10 +16,15 @@
 #define DEPTH_MAX   250
 #define MATCH_LIMIT 2000000
 #define HEAP_LIMIT  (16u << 10) /* KiB */
+/* PCRE2 counts steps anew at each place where a match may begin, and not the characters that one step passes over. So these
+ * places are tried in portions, few where they take long, and time is looked at between them. */
+#define TIME_MAX_NS 500000000
+#define PORTION_NS  1000000
+#define PORTION_MAX (1u << 20)
+#define PORTION     256u
 
 struct regex {
     pcre2_code *code;
-    pcre2_match_context *limits;
 };
 
 struct rewrite {
@@ -283,7 +289,7 @@ struct regex *regex_compile(const char *pattern, struct err *err)
     int code;
     PCRE2_SIZE at;
     /* DOLLAR_ENDONLY: without (?m) RE2's $ is the very end. */
-    uint32_t flags = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
+    uint32_t flags = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT;
     pcre2_code *re = pcre2_compile((PCRE2_SPTR)buf_str(&text), text.len, flags, &code, &at, NULL);
     if (!re) {
         PCRE2_UCHAR msg[128];
@@ -293,10 +299,6 @@ struct regex *regex_compile(const char *pattern, struct err *err)
     }
     struct regex *r = xcalloc(1, sizeof *r);
     r->code = re;
-    r->limits = pcre2_match_context_create(NULL);
-    ASSERT(r->limits);
-    pcre2_set_match_limit(r->limits, MATCH_LIMIT);
-    pcre2_set_heap_limit(r->limits, HEAP_LIMIT);
     return r;
 }
 
@@ -304,9 +306,61 @@ void regex_free(struct regex *r)
 {
     if (!r)
         return;
-    pcre2_match_context_free(r->limits);
     pcre2_code_free(r->code);
     free(r);
+}
+
+static _Thread_local int64_t spent_ns;
+
+int64_t regex_spent_ns(void) { return spent_ns; }
+
+static int64_t thread_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* Where the next portion begins: a character's first byte behind the last place that was tried. */
+static size_t next_place(const char *text, size_t len, size_t at)
+{
+    while (at < len && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at++;
+    return at;
+}
+
+/* PCRE2's answer for the first match at or after from. */
+static int find(const struct regex *r, const char *text, size_t len, size_t from, pcre2_match_data *md)
+{
+    pcre2_match_context *limits = pcre2_match_context_create(NULL);
+    ASSERT(limits);
+    pcre2_set_match_limit(limits, MATCH_LIMIT);
+    pcre2_set_heap_limit(limits, HEAP_LIMIT);
+    size_t portion = PORTION;
+    uint32_t options = 0;
+    int64_t begin = thread_ns(), before = begin;
+    int rc;
+    for (;;) {
+        size_t last = len - from <= portion ? len : from + portion;
+        pcre2_set_offset_limit(limits, last);
+        rc = pcre2_match(r->code, (PCRE2_SPTR)text, len, from, options, md, limits);
+        int64_t now = thread_ns();
+        spent_ns += now - before;
+        if (rc != PCRE2_ERROR_NOMATCH || last == len)
+            break;
+        if (now - begin > TIME_MAX_NS) {
+            rc = PCRE2_ERROR_MATCHLIMIT;
+            break;
+        }
+        portion = now - before < PORTION_NS && portion < PORTION_MAX ? portion * 4
+                  : now - before > 4 * PORTION_NS                    ? portion / 4 + 1
+                                                                     : portion;
+        before = now;
+        options = PCRE2_NO_UTF_CHECK; /* it was valid */
+        from = next_place(text, len, last + 1);
+    }
+    pcre2_match_context_free(limits);
+    return rc;
 }
 
 int regex_find(const struct regex *r, const char *text, size_t len, size_t from, size_t *start, size_t *end, struct err *err)
@@ -315,7 +369,7 @@ int regex_find(const struct regex *r, const char *text, size_t len, size_t from,
         return 0;
     pcre2_match_data *md = pcre2_match_data_create(1, NULL);
     ASSERT(md);
-    int rc = pcre2_match(r->code, (PCRE2_SPTR)text, len, from, 0, md, r->limits);
+    int rc = find(r, text, len, from, md);
     PCRE2_SIZE *v = pcre2_get_ovector_pointer(md);
     if (rc >= 0) {
         *start = v[0];

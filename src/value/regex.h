@@ -15,4 +15,8 @@ int regex_match(const struct regex *r, const char *text, size_t len, struct err 
 /* First match at or after `from`: offsets in *start, *end. 1, 0 or -1 as above. */
 int regex_find(const struct regex *r, const char *text, size_t len, size_t from, size_t *start, size_t *end, struct err *err);
 
+/* Processor time that this thread has spent on matching so far. One match is bounded (half a second); who matches many for
+ * somebody else takes the difference, and stops. */
+int64_t regex_spent_ns(void);
+
 #endif

@@ -90,6 +90,21 @@ static size_t count_chars(const char *s, size_t n)
     return chars;
 }
 
+/* For all patterns on one object: what takes longer is somebody's attempt to keep us busy. */
+#define PATTERNS_NS 1000000000LL
+static _Thread_local int64_t patterns_until; /* in the thread's time of matching */
+
+static void check_pattern(struct faults *f, const struct schema_node *n, jval *v)
+{
+    ERR(e);
+    int m = regex_spent_ns() < patterns_until ? regex_match(n->regex, jv_str(v), jv_len(v), &e)
+                                              : err_set(&e, ERR_INVALID, "the patterns of this object take too long");
+    if (m < 0)
+        fault_invalid(f, NULL, v, "%s in body could not be matched against '%s': %s", path_text(f), n->pattern, err_text(&e));
+    else if (m == 0)
+        fault_invalid(f, NULL, v, "%s in body should match '%s'", path_text(f), n->pattern);
+}
+
 static void check_string(struct faults *f, const struct schema_node *n, jval *v)
 {
     const char *s = jv_str(v);
@@ -98,14 +113,8 @@ static void check_string(struct faults *f, const struct schema_node *n, jval *v)
         fault_too_long(f, NULL, (size_t)n->max_length);
     if (n->min_length >= 0 && chars < (size_t)n->min_length)
         fault_invalid(f, NULL, v, "%s in body should be at least %lld chars long", path_text(f), (long long)n->min_length);
-    if (n->regex) {
-        ERR(e);
-        int m = regex_match(n->regex, s, bytes, &e);
-        if (m < 0)
-            fault_invalid(f, NULL, v, "%s in body could not be matched against '%s': %s", path_text(f), n->pattern, err_text(&e));
-        else if (m == 0)
-            fault_invalid(f, NULL, v, "%s in body should match '%s'", path_text(f), n->pattern);
-    }
+    if (n->regex)
+        check_pattern(f, n, v);
     if (n->format && !n->int_or_string && (strlen(s) != bytes || !schema_format_ok(n->format, s)))
         wrong_type(f, n->format, s);
 }
@@ -381,6 +390,7 @@ static bool blocks_rules(const struct faults *f)
 
 void schema_validate(const struct schema *s, struct faults *f, jval *obj, jval *old)
 {
+    patterns_until = regex_spent_ns() + PATTERNS_NS;
     check_value(f, s->root, obj, old);
     check_structure(f, s->root, obj, old, true);
     if (!s->has_rules)

@@ -126,4 +126,47 @@ static void finding(void **state)
     regex_free(r);
 }
 
-TEST_GROUP(regex, cmocka_unit_test(matching), cmocka_unit_test(refused), cmocka_unit_test(limits), cmocka_unit_test(finding))
+/* Each place may begin a match that fails only at the end of the text; and many texts, each within its own bound. */
+static void hostile_texts(void **state)
+{
+    ERR(e);
+    struct regex *r = regex_compile("a[ab]*c[0-9]", &e);
+    BUF(text);
+    for (int i = 0; i < 1000000; i++)
+        buf_addc(&text, 'a');
+    buf_addc(&text, 'c');
+    int64_t before = regex_spent_ns();
+    assert_int_equal(regex_match(r, text.data, text.len, &e), -1);
+    assert_int_equal(e.code, ERR_INVALID);
+    assert_true(regex_spent_ns() - before < 5000000000LL);
+    assert_true(regex_spent_ns() > before);
+    buf_addc(&text, '7'); /* it matches at the first place */
+    assert_int_equal(regex_match(r, text.data, text.len, &e), 1);
+    regex_free(r);
+}
+
+/* Texts of many portions are searched to their end, and a character is never cut. */
+static void long_texts(void **state)
+{
+    ERR(e);
+    struct regex *r = regex_compile("\303\244b$", &e), *none = regex_compile("^x", &e), *end = regex_compile("$", &e);
+    BUF(text);
+    for (int i = 0; i < 100000; i++)
+        buf_adds(&text, i % 3 ? "\xc3\xa4" : "x");
+    size_t at = text.len, start, stop;
+    assert_int_equal(regex_find(r, text.data, text.len, 0, &start, &stop, &e), 0);
+    buf_adds(&text, "\xc3\xa4"
+                    "b");
+    assert_int_equal(regex_find(r, text.data, text.len, 0, &start, &stop, &e), 1);
+    assert_int_equal(start, at);
+    assert_int_equal(stop, text.len);
+    assert_int_equal(regex_find(none, text.data, text.len, 1, &start, &stop, &e), 0);
+    assert_int_equal(regex_find(end, text.data, text.len, 5, &start, &stop, &e), 1);
+    assert_int_equal(start, text.len);
+    regex_free(r);
+    regex_free(none);
+    regex_free(end);
+}
+
+TEST_GROUP(regex, cmocka_unit_test(hostile_texts), cmocka_unit_test(long_texts), cmocka_unit_test(matching),
+           cmocka_unit_test(refused), cmocka_unit_test(limits), cmocka_unit_test(finding))
