@@ -78,21 +78,36 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
     return -1;
 }
 
-int err_errno(struct err *e, const char *fmt, ...)
+static void set_errno(struct err *e, enum err_code code, int saved, const char *fmt, va_list ap)
 {
-    int saved = errno;
     if (!e)
-        return -1;
-    va_list ap;
-    va_start(ap, fmt);
-    err_setv(e, saved == ENOENT ? ERR_NOT_FOUND : ERR_IO, fmt, ap);
-    va_end(ap);
+        return;
+    err_setv(e, code, fmt, ap);
     char text[128];
     char *with = xasprintf("%s: %s", e->message, strerror_r(saved, text, sizeof text));
     free(e->message);
     e->message = with;
     e->sys_errno = saved;
     errno = saved;
+}
+
+int err_errno(struct err *e, const char *fmt, ...)
+{
+    int saved = errno;
+    va_list ap;
+    va_start(ap, fmt);
+    set_errno(e, ERR_IO, saved, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int err_errno_asked(struct err *e, const char *fmt, ...)
+{
+    int saved = errno;
+    va_list ap;
+    va_start(ap, fmt);
+    set_errno(e, saved == ENOENT ? ERR_NOT_FOUND : ERR_IO, saved, fmt, ap);
+    va_end(ap);
     return -1;
 }
 

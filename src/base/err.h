@@ -68,8 +68,11 @@ struct err {
 /* Sets the error, replacing what was there. Always returns -1, so that `return err_set(...)` reads well. */
 int err_set(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 int err_setv(struct err *e, enum err_code code, const char *fmt, va_list ap);
-/* As err_set with ": <strerror(errno)>" appended and sys_errno kept. code is ERR_IO (ERR_NOT_FOUND for ENOENT). */
+/* As err_set with ": <strerror(errno)>" appended and sys_errno kept. code is ERR_IO whatever errno is: a file of ours that is
+ * missing is our fault, and no 404 for a client who never named it. */
 int err_errno(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The same where what was not found is what the caller asked for: ENOENT is ERR_NOT_FOUND. */
+int err_errno_asked(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Prepends "<text>: " to the message. Returns -1. Does nothing to an empty error. */
 int err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Moves src into dst (dst may be NULL: src is then cleared). Returns -1. */

@@ -46,7 +46,7 @@ int fs_read_plain(const char *path, size_t max, struct buf *out, struct err *err
     if (fd < 0 && errno == ELOOP)
         return err_set(err, ERR_BAD_REQUEST, "%s: is a symbolic link", path);
     if (fd < 0 || fstat(fd, &st) < 0)
-        return err_errno(err, "%s", path);
+        return err_errno_asked(err, "%s", path);
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_BAD_REQUEST, "%s: is not a regular file", path);
     return read_all(fd, path, max, out, err);

@@ -11,7 +11,7 @@
 /* Reads a whole file, at most max bytes (ERR_TOO_LARGE beyond). Appends to out. */
 int fs_read(const char *path, size_t max, struct buf *out, struct err *err);
 /* As fs_read for a file that somebody else may have put there: the last part of the path is not followed as a link, and what is
- * no regular file is ERR_BAD_REQUEST rather than waited for. */
+ * no regular file is ERR_BAD_REQUEST rather than waited for. ERR_NOT_FOUND when there is none (yet). */
 int fs_read_plain(const char *path, size_t max, struct buf *out, struct err *err);
 /* Writes a file so that readers see the old content or the new one, never a part: temporary file in the same
  * directory, fsync, rename, fsync of the directory. */

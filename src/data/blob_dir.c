@@ -37,7 +37,7 @@ static int open_error(struct err *err, const char *rel)
 {
     if (errno == ELOOP || errno == EXDEV)
         return err_set(err, ERR_INVALID, "artifact %s: there is a symbolic link on the way, which is not followed", rel);
-    return err_errno(err, "artifact %s", rel);
+    return err_errno_asked(err, "artifact %s", rel);
 }
 
 /* Splits off the last part in place; the parent ("." for none) is the return value. */

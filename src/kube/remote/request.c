@@ -252,7 +252,7 @@ static enum outcome one_try(struct remote *r, const struct ctx *ctx, const struc
         http_answer_free(head);
     } else {
         again = again_after_loss(t, call, ctx, err);
-        if (err->code == ERR_IO || err->code == ERR_NOT_FOUND) /* a lost connection is nobody's input: the server is not there */
+        if (err->code == ERR_IO) /* a lost connection is nobody's input: the server is not there */
             err->code = ERR_UNAVAILABLE;
     }
     session_unref(TAKE(*session));
@@ -353,7 +353,7 @@ struct ws_client *remote_dial(struct remote *r, const struct ctx *outer, const c
             continue;
         if (refusal.status)
             answer_to_error(&refusal, &e);
-        else if (e.code == ERR_IO || e.code == ERR_NOT_FOUND)
+        else if (e.code == ERR_IO)
             e.code = ERR_UNAVAILABLE;
         name_timeout(r, outer, &e);
         err_move(err, &e);

@@ -16,6 +16,29 @@
 #include "base/thread.h"
 #include "base/timefmt.h"
 
+/* A file that is missing is our fault, unless it is what the caller asked for. */
+static void test_errno(void **state)
+{
+    ERR(e);
+    errno = ENOENT;
+    assert_int_equal(err_errno(&e, "our %s", "key"), -1);
+    assert_int_equal(e.code, ERR_IO);
+    assert_int_equal(e.sys_errno, ENOENT);
+    assert_int_equal(err_http_status(&e), 500);
+    assert_string_equal(err_text(&e), "our key: No such file or directory");
+    err_errno_asked(&e, "artifact x");
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    assert_int_equal(err_http_status(&e), 404);
+    errno = EACCES;
+    err_errno_asked(&e, "artifact x");
+    assert_int_equal(e.code, ERR_IO);
+    BUF(b);
+    assert_int_equal(fs_read("/no/such/file", 10, &b, &e), -1);
+    assert_int_equal(e.code, ERR_IO);
+    assert_int_equal(fs_read_plain("/no/such/file", 10, &b, &e), -1);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+}
+
 static void test_err(void **state)
 {
     ERR(e);
@@ -397,7 +420,7 @@ static void test_terminal_stream(void **state)
         }
 }
 
-TEST_GROUP(base, cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
+TEST_GROUP(base, cmocka_unit_test(test_errno), cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
            cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8), cmocka_unit_test(test_strlist),
            cmocka_unit_test(test_signals_of_threads), cmocka_unit_test(test_strmap), cmocka_unit_test(test_encodings),
            cmocka_unit_test(test_time), cmocka_unit_test(test_duration), cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx),

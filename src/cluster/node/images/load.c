@@ -29,7 +29,7 @@ static int open_part(const struct source *s, const char *path, int64_t *size, st
     struct stat st;
     AUTOCLOSE int fd = (int)syscall(SYS_openat2, s->root, path, &how, sizeof how);
     if (fd < 0 || fstat(fd, &st) < 0)
-        return err_errno(err, "\"%s\" of the archive", path);
+        return err_errno_asked(err, "\"%s\" of the archive", path);
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_BAD_REQUEST, "\"%s\" of the archive is no file", path);
     *size = st.st_size;
