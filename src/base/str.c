@@ -6,6 +6,49 @@
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "base/id.h"
+
+/* Keys come from outside, too: who knows the hash can choose many of one bucket. So it has a secret key (SipHash-1-3). */
+static uint64_t hash_key[2];
+__attribute__((constructor)) static void make_hash_key(void) { random_bytes(hash_key, sizeof hash_key); }
+
+static inline uint64_t turn(uint64_t x, int by) { return x << by | x >> (64 - by); }
+
+static inline void sip_round(uint64_t v[4])
+{
+    v[0] += v[1], v[1] = turn(v[1], 13) ^ v[0], v[0] = turn(v[0], 32);
+    v[2] += v[3], v[3] = turn(v[3], 16) ^ v[2];
+    v[0] += v[3], v[3] = turn(v[3], 21) ^ v[0];
+    v[2] += v[1], v[1] = turn(v[1], 17) ^ v[2], v[2] = turn(v[2], 32);
+}
+
+static uint32_t keyed_hash(const char *p, size_t n)
+{
+    uint64_t v[4] = {hash_key[0] ^ 0x736f6d6570736575, hash_key[1] ^ 0x646f72616e646f6d, hash_key[0] ^ 0x6c7967656e657261,
+                     hash_key[1] ^ 0x7465646279746573};
+    uint64_t word, last = (uint64_t)n << 56;
+    size_t whole = n & ~(size_t)7;
+    for (size_t i = 0; i < whole; i += 8) {
+        memcpy(&word, p + i, 8);
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
+    }
+    for (size_t i = whole; i < n; i++)
+        last |= (uint64_t)(unsigned char)p[i] << 8 * (i - whole);
+    v[3] ^= last;
+    sip_round(v);
+    v[0] ^= last;
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++)
+        sip_round(v);
+    word = v[0] ^ v[1] ^ v[2] ^ v[3];
+    return (uint32_t)(word ^ word >> 32);
+}
+
+#undef HASH_FUNCTION
+#define HASH_FUNCTION(key, len, out) ((out) = keyed_hash((const char *)(key), (size_t)(len)))
 #include <uthash.h>
 
 bool str_ends(const char *s, const char *suffix)
