@@ -414,18 +414,17 @@ bool jv_equal(jval *a, jval *b)
                 return false;
         }
         return true;
-    case J_OBJECT:
+    case J_OBJECT: {
+        JFINDER(in_b, b);
         if (jv_len(a) != jv_len(b))
             return false;
-        for (struct jiter jt = jv_iter(b); jv_next(&it, &k, &x);) { /* mostly the order is the same: looked for only where not */
-            jval *y;
-            const char *other;
-            if (!jv_next(&jt, &other, &y) || strcmp(k, other))
-                y = jv_get(b, k);
+        while (jv_next(&it, &k, &x)) {
+            jval *y = jfind(&in_b, k);
             if (!y || !jv_equal(x, y))
                 return false;
         }
         return true;
+    }
     default:
         return true;
     }
@@ -452,6 +451,42 @@ bool jv_next(struct jiter *it, const char **key, jval **val)
     *val = jv_of(c);
     it->cur = jv_of(unsafe_yyjson_get_next(c));
     return true;
+}
+
+enum { SMALL_OBJECT = 16 }; /* is looked through */
+
+struct jfinder jfinder_open(jval *obj)
+{
+    bool object = jv_type(obj) == J_OBJECT;
+    return (struct jfinder){.obj = object ? obj : NULL, .next = jv_iter(object ? obj : NULL)};
+}
+
+void jfinder_close(struct jfinder *f) { strmap_free(&f->index); }
+
+static void index_members(struct jfinder *f)
+{
+    struct jiter it = jv_iter(f->obj);
+    const char *key;
+    jval *x;
+    while (jv_next(&it, &key, &x))
+        strmap_put(&f->index, key, (void *)(uintptr_t)x);
+    f->indexed = true;
+}
+
+jval *jfind(struct jfinder *f, const char *key)
+{
+    struct jiter it = f->next;
+    const char *k;
+    jval *x;
+    if (jv_next(&it, &k, &x) && strcmp(k, key) == 0) {
+        f->next = it;
+        return x;
+    }
+    if (jv_len(f->obj) <= SMALL_OBJECT)
+        return jv_get(f->obj, key);
+    if (!f->indexed)
+        index_members(f);
+    return strmap_get(&f->index, key);
 }
 
 /* ---- writing ---- */

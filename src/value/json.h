@@ -19,6 +19,7 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/str.h"
 
 struct json;
 typedef const struct jval_opaque jval; /* immutable value */
@@ -85,6 +86,21 @@ struct jiter {
 struct jiter jv_iter(jval *v);
 bool jv_next(struct jiter *it, const char **key, jval **val);
 
+/* Many members of one object, each looked up by its key: as jv_get, but n of them take about n steps and not n times the size of
+ * the object. Best when they are asked for in the object's own order. What is no object has no members.
+ *     JFINDER(there, obj);
+ *     jval *x = jfind(&there, key); */
+struct jfinder {
+    jval *obj;
+    struct jiter next;
+    struct strmap index; /* of a large object that was asked for something out of order */
+    bool indexed;
+};
+struct jfinder jfinder_open(jval *obj);
+void jfinder_close(struct jfinder *f);
+jval *jfind(struct jfinder *f, const char *key);
+#define JFINDER(name, obj) CLEANUP(jfinder_close) struct jfinder name = jfinder_open(obj)
+
 /* ---- writing -------------------------------------------------------------------------------------------------- */
 
 enum jwrite { JW_COMPACT = 0, JW_PRETTY = 1, JW_SORTED = 2 /* keys in byte order */ };
@@ -129,6 +145,10 @@ void jm_put(struct jm *m, jmval *obj, const char *key, jmval *v);
 /* As jm_put, for a key that the caller knows is not there yet: does not look, so that n additions take n steps. */
 void jm_add(struct jm *m, jmval *obj, const char *key, jmval *v);
 bool jm_del(jmval *obj, const char *key);
+/* An object taken apart, so that many of its members can be found, put and removed, each in one step (jm_put and jm_del look
+ * through the object each time): its members by name, in order, and the object is empty until they are put back. */
+struct strmap jm_take_members(jmval *obj);
+void jm_put_members(struct jm *m, jmval *obj, struct strmap *members); /* frees the map */
 void jm_clear(jmval *container);
 void jm_push(jmval *arr, jmval *v);
 void jm_insert(jmval *arr, size_t i, jmval *v); /* i == length appends */

@@ -151,6 +151,25 @@ void jm_add(struct jm *m, jmval *obj, const char *key, jmval *v)
 
 bool jm_del(jmval *obj, const char *key) { return yyjson_mut_is_obj(ym(obj)) && yyjson_mut_obj_remove_key(ym(obj), key) != NULL; }
 
+struct strmap jm_take_members(jmval *obj)
+{
+    struct strmap members = STRMAP_INIT(NULL);
+    struct jmiter it = jmv_iter(obj);
+    const char *key;
+    jmval *v;
+    while (jmv_next(&it, &key, &v))
+        strmap_put(&members, key, v);
+    jm_clear(obj);
+    return members;
+}
+
+void jm_put_members(struct jm *m, jmval *obj, struct strmap *members)
+{
+    for (struct strmap_entry *e = strmap_first(members); e; e = strmap_next(e))
+        jm_add(m, obj, e->key, e->value);
+    strmap_free(members);
+}
+
 void jm_clear(jmval *container)
 {
     if (!yyjson_mut_obj_clear(ym(container)))
@@ -223,10 +242,39 @@ bool jmv_equal_mut(jmval *a, jmval *b)
 
 bool jmv_equal(jmval *a, jval *b)
 {
-    if (!a || !b)
-        return !a && !b;
-    JSON_REF(da) = jm_freeze_val(a);
-    return jv_equal(json_root(da), b);
+    enum jtype t = jmv_type(a);
+    if (t != jv_type(b))
+        return false;
+    struct jmiter it = jmv_iter(a);
+    const char *k;
+    jmval *x;
+    jval *y;
+    switch (t) {
+    case J_BOOL:
+        return jmv_bool(a, false) == jv_bool(b, false);
+    case J_NUMBER:
+        return json_num_equal(jmv_num_text(a), jv_num_text(b));
+    case J_STRING:
+        return jmv_len(a) == jv_len(b) && memcmp(jmv_str(a), jv_str(b), jv_len(b)) == 0;
+    case J_ARRAY:
+        if (jmv_len(a) != jv_len(b))
+            return false;
+        for (struct jiter jt = jv_iter(b); jmv_next(&it, NULL, &x) && jv_next(&jt, NULL, &y);)
+            if (!jmv_equal(x, y))
+                return false;
+        return true;
+    case J_OBJECT: {
+        JFINDER(in_b, b);
+        if (jmv_len(a) != jv_len(b))
+            return false;
+        while (jmv_next(&it, &k, &x))
+            if (!(y = jfind(&in_b, k)) || !jmv_equal(x, y))
+                return false;
+        return true;
+    }
+    default:
+        return true;
+    }
 }
 
 struct jmiter jmv_iter(jmval *v)

@@ -16,9 +16,18 @@ struct place {
 static void place_clear(struct place *p) { base_freep(&p->token); }
 #define PLACE(name) CLEANUP(place_clear) struct place name = {0}
 
+/* Operations on members of one object often follow each other: it is taken apart for as long as they do, so that none of them has
+ * to look through it. */
+enum { RUN = 16 /* so many of them are worth it */ };
+struct opened {
+    jmval *in; /* NULL: none is */
+    struct strmap members;
+};
+
 struct patching {
     struct jm *m;
     size_t copied;
+    struct opened open;
     struct err *err;
 };
 
@@ -55,9 +64,11 @@ static bool array_index(const char *token, size_t limit, size_t *out)
     return true;
 }
 
-static jmval *child(jmval *v, const char *token)
+static jmval *child(struct patching *p, jmval *v, const char *token)
 {
     size_t i;
+    if (v == p->open.in)
+        return strmap_get(&p->open.members, token);
     if (jmv_type(v) == J_OBJECT)
         return jmv_get(v, token);
     if (jmv_type(v) == J_ARRAY && array_index(token, jmv_len(v), &i))
@@ -82,7 +93,7 @@ static int find_place(struct patching *p, const char *path, struct place *out)
             return err_set(p->err, ERR_INVALID, "'~' in a path must be written ~0 (and '/' ~1)");
         if (!*s)
             break;
-        at = child(at, out->token);
+        at = child(p, at, out->token);
         if (!at)
             return err_set(p->err, ERR_INVALID, "'%s' does not exist", out->token);
     }
@@ -94,7 +105,7 @@ static int find_place(struct patching *p, const char *path, struct place *out)
 
 static jmval *value_at(struct patching *p, const struct place *pl)
 {
-    return pl->whole ? jm_root(p->m) : child(pl->in, pl->token);
+    return pl->whole ? jm_root(p->m) : child(p, pl->in, pl->token);
 }
 
 static int no_index(struct patching *p, const struct place *pl)
@@ -108,6 +119,10 @@ static int add_at(struct patching *p, const struct place *pl, jmval *v)
 {
     if (pl->whole) {
         jm_set_root(p->m, v);
+        return 0;
+    }
+    if (pl->in == p->open.in) {
+        strmap_put(&p->open.members, pl->token, v);
         return 0;
     }
     if (jmv_type(pl->in) == J_OBJECT) {
@@ -132,7 +147,7 @@ static int remove_at(struct patching *p, const struct place *pl)
         jm_remove(pl->in, i);
         return 0;
     }
-    if (!jm_del(pl->in, pl->token))
+    if (pl->in == p->open.in ? !strmap_del(&p->open.members, pl->token) : !jm_del(pl->in, pl->token))
         return err_set(p->err, ERR_INVALID, "'%s' does not exist", pl->token);
     return 0;
 }
@@ -219,6 +234,70 @@ static int apply(struct patching *p, const char *op, const char *path, jval *o)
     return err_set(p->err, ERR_INVALID, "unknown operation; there are add, remove, replace, move, copy and test");
 }
 
+/* ---- runs of operations ---------------------------------------------------------------------------------------- */
+
+static void close_object(struct patching *p)
+{
+    if (p->open.in)
+        jm_put_members(p->m, p->open.in, &p->open.members);
+    p->open = (struct opened){0};
+}
+
+/* The length of what stands before the last token of the path of an operation on one place. */
+static bool parent_of(jval *o, const char **path, size_t *len)
+{
+    static const char *const ops[] = {"add", "remove", "replace", "test"};
+    const char *op = jv_str(jv_get(o, "op")), *slash;
+    *path = jv_str(jv_get(o, "path"));
+    for (size_t i = 0; op && *path && i < ARRAY_LEN(ops); i++)
+        if (strcmp(op, ops[i]) == 0 && (slash = strrchr(*path, '/'))) {
+            *len = (size_t)(slash - *path);
+            return true;
+        }
+    return false;
+}
+
+/* Are the next RUN operations on members of one object? */
+static bool is_run(struct jiter it)
+{
+    const char *first, *path;
+    size_t len, n;
+    jval *o;
+    if (!jv_next(&it, NULL, &o) || !parent_of(o, &first, &len))
+        return false;
+    for (int i = 1; i < RUN; i++)
+        if (!jv_next(&it, NULL, &o) || !parent_of(o, &path, &n) || n != len || strncmp(path, first, len) != 0)
+            return false;
+    return true;
+}
+
+/* Before the operation that comes next, which is the left-th from the end of its run. */
+static void open_or_close(struct patching *p, struct jiter next, size_t *left)
+{
+    if (*left > 0 && --*left > 0)
+        return;
+    if (is_run(next)) {
+        *left = RUN; /* looked at again when they are done: the object stays as it is */
+    } else {
+        close_object(p);
+        return;
+    }
+    const char *path;
+    size_t len;
+    jval *o;
+    ERR(e);
+    PLACE(pl);
+    struct patching looking = {.m = p->m, .open = p->open, .err = &e};
+    jv_next(&next, NULL, &o);
+    parent_of(o, &path, &len);
+    bool found = find_place(&looking, path, &pl) == 0 && !pl.whole;
+    if (found && pl.in == p->open.in)
+        return;
+    close_object(p);
+    if (found && jmv_type(pl.in) == J_OBJECT)
+        p->open = (struct opened){pl.in, jm_take_members(pl.in)};
+}
+
 static int check_list(jval *patch, size_t max_ops, struct err *err)
 {
     if (jv_type(patch) != J_ARRAY)
@@ -243,16 +322,19 @@ struct json *json_patch(jval *doc, jval *patch, size_t max_ops, struct err *err)
     struct patching p = {.m = m, .err = &e};
     struct jiter it = jv_iter(patch);
     jval *o;
-    for (size_t i = 0; jv_next(&it, NULL, &o); i++) {
+    size_t left = 0;
+    for (size_t i = 0; open_or_close(&p, it, &left), jv_next(&it, NULL, &o); i++) {
         const char *op = jv_str(jv_get(o, "op")), *path = jv_str(jv_get(o, "path"));
         int rc =
             op && path ? apply(&p, op, path, o) : err_set(&e, ERR_INVALID, "'%s' is missing or no string", op ? "path" : "op");
         if (rc < 0) {
             err_wrap(&e, "JSON patch operation %zu (%s %s)", i, op ? op : "?", path ? path : "?");
             err_move(err, &e);
+            close_object(&p);
             return NULL;
         }
     }
+    close_object(&p);
     return jm_freeze(m);
 }
 
@@ -260,17 +342,23 @@ struct json *json_patch(jval *doc, jval *patch, size_t max_ops, struct err *err)
 
 static void merge_into(struct jm *m, jmval *target, jval *patch)
 {
+    struct strmap members = jm_take_members(target);
     struct jiter it = jv_iter(patch);
     const char *key;
     jval *v;
     while (jv_next(&it, &key, &v)) {
-        if (jv_type(v) == J_NULL)
-            jm_del(target, key);
-        else if (jv_type(v) == J_OBJECT)
-            merge_into(m, jm_obj_at(m, target, key), v);
-        else
-            jm_put(m, target, key, jm_val(m, v));
+        if (jv_type(v) == J_NULL) {
+            strmap_del(&members, key);
+        } else if (jv_type(v) == J_OBJECT) {
+            jmval *into = strmap_get(&members, key);
+            if (jmv_type(into) != J_OBJECT)
+                strmap_put(&members, key, into = jm_obj(m));
+            merge_into(m, into, v);
+        } else {
+            strmap_put(&members, key, jm_val(m, v));
+        }
     }
+    jm_put_members(m, target, &members);
 }
 
 struct json *json_merge_patch(jval *doc, jval *patch, struct err *err)

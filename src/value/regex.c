@@ -47,76 +47,99 @@ static int refuse_part(struct rewrite *w, const char *what, const char *from)
     return err_set(w->err, ERR_INVALID, "error parsing regexp: %s: `%.200s`", what, from);
 }
 
-/* A backslash escape at w->p. */
-static int rewrite_escape(struct rewrite *w)
+/* The escapes: w->p is at the backslash and moves behind what was read. */
+
+static void escape_same(struct rewrite *w, size_t len)
+{
+    buf_add(&w->out, w->p, len);
+    w->p += len;
+}
+
+/* Perl's \s has the vertical tab, RE2's has not; \v is one character in RE2 and a class in PCRE2. */
+static void escape_class(struct rewrite *w, char c)
+{
+    if (c == 's')
+        buf_adds(&w->out, w->in_class ? "\\t\\n\\f\\r " : "[\\t\\n\\f\\r ]");
+    else if (c == 'S' && !w->in_class)
+        buf_adds(&w->out, "[^\\t\\n\\f\\r ]");
+    else if (c == 'S')
+        buf_adds(&w->out, "\\x{0}-\\x{8}\\x{b}\\x{e}-\\x{1f}\\x{21}-\\x{10ffff}");
+    else if (c == 'v')
+        buf_adds(&w->out, "\\x0b");
+    else
+        buf_addf(&w->out, "\\%c", c);
+    w->p += 2;
+}
+
+static int escape_hex(struct rewrite *w)
+{
+    static const char hex[] = "0123456789abcdefABCDEF";
+    const char *p = w->p + 2;
+    bool braces = *p == '{';
+    size_t n = strspn(p + braces, hex);
+    if (braces ? (!n || n > 6 || p[1 + n] != '}') : n < 2)
+        return refuse(w, "\\x takes two hexadecimal digits, or more in braces");
+    escape_same(w, braces ? n + 4 : 4);
+    return 0;
+}
+
+static int escape_property(struct rewrite *w)
 {
     const char *p = w->p + 1;
-    char c = *p;
+    size_t len = p[1] == '{' ? strcspn(p, "}") + 1 : 2;
+    if (p[1] == '\0' || (p[1] == '{' && p[len - 1] != '}'))
+        return refuse(w, "\\p takes a letter or a name in braces");
+    escape_same(w, len + 1);
+    return 0;
+}
+
+/* \0 and \123 are octal, \1 alone would be a back reference. */
+static int escape_octal(struct rewrite *w)
+{
+    const char *p = w->p + 1;
+    size_t n = strspn(p, "01234567");
+    if (n > 3)
+        n = 3;
+    if (*p != '0' && n < 3)
+        return refuse(w, "back references are not part of RE2's syntax");
+    char digits[4] = {0};
+    memcpy(digits, p, n);
+    buf_addf(&w->out, "\\x{%lx}", strtoul(digits, NULL, 8));
+    w->p += 1 + n;
+    return 0;
+}
+
+/* \Q...\E: as it stands, up to the end when there is none. */
+static void escape_quoted(struct rewrite *w)
+{
+    const char *p = w->p + 2, *end = strstr(p, "\\E");
+    size_t n = end ? (size_t)(end - p) : strlen(p);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&w->out, "%s%c", isalnum((unsigned char)p[i]) || (unsigned char)p[i] >= 0x80 ? "" : "\\", p[i]);
+    w->p = p + n + (end ? 2 : 0);
+}
+
+static int rewrite_escape(struct rewrite *w)
+{
+    char c = w->p[1];
     if (!c)
         return refuse_part(w, "trailing backslash at end of expression", "");
-    if (strchr(w->in_class ? "dDsSwWafnrtv" : "dDsSwWafnrtvAbB", c)) {
-        /* Perl's \s has the vertical tab, RE2's has not; \v is one character in RE2 and a class in PCRE2. */
-        if (c == 's')
-            buf_adds(&w->out, w->in_class ? "\\t\\n\\f\\r " : "[\\t\\n\\f\\r ]");
-        else if (c == 'S' && !w->in_class)
-            buf_adds(&w->out, "[^\\t\\n\\f\\r ]");
-        else if (c == 'S')
-            buf_adds(&w->out, "\\x{0}-\\x{8}\\x{b}\\x{e}-\\x{1f}\\x{21}-\\x{10ffff}");
-        else if (c == 'v')
-            buf_adds(&w->out, "\\x0b");
-        else
-            buf_addf(&w->out, "\\%c", c);
-        w->p += 2;
-        return 0;
-    }
-    if (c == 'z' && !w->in_class) {
-        buf_adds(&w->out, "\\z");
-        w->p += 2;
-        return 0;
-    }
-    if (c == 'x') {
-        size_t n = p[1] == '{' ? strspn(p + 2, "0123456789abcdefABCDEF") : strspn(p + 1, "0123456789abcdefABCDEF");
-        bool braces = p[1] == '{';
-        if (braces ? (!n || n > 6 || p[2 + n] != '}') : n < 2)
-            return refuse(w, "\\x takes two hexadecimal digits, or more in braces");
-        size_t len = braces ? n + 4 : 4;
-        buf_add(&w->out, w->p, len);
-        w->p += len;
-        return 0;
-    }
-    if (c == 'p' || c == 'P') {
-        size_t len = p[1] == '{' ? strcspn(p, "}") + 1 : 2;
-        if (p[1] == '\0' || (p[1] == '{' && p[len - 1] != '}'))
-            return refuse(w, "\\p takes a letter or a name in braces");
-        buf_add(&w->out, w->p, len + 1);
-        w->p += len + 1;
-        return 0;
-    }
-    if (c >= '0' && c <= '7') {
-        /* RE2: \0 and \123 are octal, \1 alone would be a back reference. */
-        size_t n = strspn(p, "01234567");
-        if (n > 3)
-            n = 3;
-        if (c != '0' && n < 3)
-            return refuse(w, "back references are not part of RE2's syntax");
-        char digits[4] = {0};
-        memcpy(digits, p, n);
-        buf_addf(&w->out, "\\x{%lx}", strtoul(digits, NULL, 8));
-        w->p += 1 + n;
-        return 0;
-    }
-    if (c == 'Q') {
-        const char *end = strstr(p + 1, "\\E");
-        size_t n = end ? (size_t)(end - p) - 1 : strlen(p + 1);
-        for (size_t i = 0; i < n; i++)
-            buf_addf(&w->out, "%s%c", isalnum((unsigned char)p[1 + i]) || (unsigned char)p[1 + i] >= 0x80 ? "" : "\\", p[1 + i]);
-        w->p = p + 1 + n + (end ? 2 : 0);
-        return 0;
-    }
-    if (isalnum((unsigned char)c) || (unsigned char)c >= 0x80)
+    if (c == 'x')
+        return escape_hex(w);
+    if (c == 'p' || c == 'P')
+        return escape_property(w);
+    if (c >= '0' && c <= '7')
+        return escape_octal(w);
+    if (strchr(w->in_class ? "dDsSwWafnrtv" : "dDsSwWafnrtvAbB", c))
+        escape_class(w, c);
+    else if (c == 'z' && !w->in_class)
+        escape_same(w, 2);
+    else if (c == 'Q')
+        escape_quoted(w);
+    else if (isalnum((unsigned char)c) || (unsigned char)c >= 0x80)
         return refuse(w, "this escape is not part of RE2's syntax");
-    buf_addf(&w->out, "\\%c", c);
-    w->p += 2;
+    else
+        escape_same(w, 2);
     return 0;
 }
 

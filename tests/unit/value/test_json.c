@@ -180,10 +180,57 @@ static void test_equal(void **state)
         JSON_REF(a) = json_parse_str(cases[i].a, NULL);
         JSON_REF(b) = json_parse_str(cases[i].b, NULL);
         assert_int_equal(jv_equal(json_root(a), json_root(b)), cases[i].eq);
+        JM(m, json_root(a));
+        assert_int_equal(jmv_equal(jm_root(m), json_root(b)), cases[i].eq);
     }
+}
+
+/* Members k0 to k<n - 1>, in order or turned round. */
+static struct json *flat(int n, bool turned)
+{
+    JM_NEW(m);
+    jm_set_root(m, jm_obj(m));
+    for (int i = 0; i < n; i++) {
+        AUTOFREE char *key = xasprintf("k%d", turned ? n - 1 - i : i);
+        jm_add(m, jm_root(m), key, jm_i64(m, turned ? n - 1 - i : i));
+    }
+    return jm_freeze(m);
+}
+
+static void test_many_members(void **state)
+{
+    (void)state;
+    static const int sizes[] = {0, 1, 16, 17, 500};
+    for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
+        const int n = sizes[s];
+        JSON_REF(a) = flat(n, false);
+        JSON_REF(b) = flat(n, true);
+        assert_true(jv_equal(json_root(a), json_root(b)));
+        JFINDER(there, json_root(a));
+        for (int i = 0; i < n; i++) { /* now and then out of order */
+            AUTOFREE char *key = xasprintf("k%d", i % 7 == 3 ? n - i : i);
+            assert_ptr_equal(jfind(&there, key), jv_get(json_root(a), key));
+        }
+        assert_null(jfind(&there, "x"));
+        JM(m, json_root(a));
+        struct strmap members = jm_take_members(jm_root(m));
+        assert_int_equal(jmv_len(jm_root(m)), 0);
+        assert_int_equal(strmap_count(&members), n);
+        strmap_del(&members, "k0");
+        strmap_put(&members, "new", jm_null(m));
+        jm_put_members(m, jm_root(m), &members);
+        assert_int_equal(jmv_len(jm_root(m)), n ? n : 1);
+        assert_null(jmv_get(jm_root(m), "k0"));
+        assert_int_equal(jmv_type(jmv_get(jm_root(m), "new")), J_NULL);
+    }
+    JSON_REF(list) = json_parse_str("[1]", NULL);
+    JFINDER(nothing, json_root(list));
+    assert_null(jfind(&nothing, "0"));
+    JFINDER(absent, NULL);
+    assert_null(jfind(&absent, "a"));
 }
 
 TEST_GROUP(json, cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject), cmocka_unit_test(test_depth),
            cmocka_unit_test(test_duplicates), cmocka_unit_test(test_nan), cmocka_unit_test(test_readers),
            cmocka_unit_test(test_edit), cmocka_unit_test(test_write), cmocka_unit_test(test_equal),
-           cmocka_unit_test(test_long_lists))
+           cmocka_unit_test(test_many_members), cmocka_unit_test(test_long_lists))

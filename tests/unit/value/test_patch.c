@@ -178,5 +178,44 @@ static void merge_patches(void **state)
     assert_null(none);
 }
 
-TEST_GROUP(patch, cmocka_unit_test(json_patches), cmocka_unit_test(json_patches_refused), cmocka_unit_test(copies_are_bounded),
-           cmocka_unit_test(merge_patches))
+/* Runs of operations on one object, after which others look at it, give what single ones give. */
+static void runs(void **state)
+{
+    (void)state;
+    for (int before = 0; before < 40; before += 13) {
+        BUF(ops);
+        buf_addc(&ops, '[');
+        for (int i = 0; i < before; i++)
+            buf_addf(&ops, "{\"op\":\"add\",\"path\":\"/d/a%d\",\"value\":[%d]},", i, i);
+        for (int i = 0; i < before; i += 2)
+            buf_addf(&ops, "{\"op\":\"remove\",\"path\":\"/d/a%d\"},", i);
+        for (int i = 1; i < before; i += 2)
+            buf_addf(&ops, "{\"op\":\"test\",\"path\":\"/d/a%d\",\"value\":[%d]},", i, i);
+        for (int i = 1; i < before; i += 2)
+            buf_addf(&ops, "{\"op\":\"replace\",\"path\":\"/d/a%d\",\"value\":0},", i);
+        for (int i = 3; i < before; i += 2)
+            buf_addf(&ops, "{\"op\":\"remove\",\"path\":\"/d/a%d\"},", i);
+        buf_adds(&ops, "{\"op\":\"copy\",\"from\":\"/d\",\"path\":\"/e\"},{\"op\":\"remove\",\"path\":\"/d/x\"}]");
+        ERR(e);
+        JSON_REF(doc) = parse("{\"d\":{\"x\":1,\"y~/\":2}}");
+        JSON_REF(patch) = parse(buf_str(&ops));
+        JSON_REF(got) = json_patch(json_root(doc), json_root(patch), 1000, &e);
+        check(got,
+              before ? "{\"d\":{\"y~/\":2,\"a1\":0},\"e\":{\"x\":1,\"y~/\":2,\"a1\":0}}"
+                     : "{\"d\":{\"y~/\":2},\"e\":{\"x\":1,\"y~/\":2}}",
+              buf_str(&ops), &e);
+    }
+    BUF(ops); /* what is removed twice is not there, in a run as well */
+    buf_addc(&ops, '[');
+    for (int i = 0; i < 20; i++)
+        buf_addf(&ops, "{\"op\":\"add\",\"path\":\"/%d\",\"value\":1},", i);
+    buf_adds(&ops, "{\"op\":\"remove\",\"path\":\"/7\"},{\"op\":\"remove\",\"path\":\"/7\"}]");
+    ERR(e);
+    JSON_REF(doc) = parse("{}");
+    JSON_REF(patch) = parse(buf_str(&ops));
+    assert_null(json_patch(json_root(doc), json_root(patch), 1000, &e));
+    assert_non_null(strstr(err_text(&e), "'7' does not exist"));
+}
+
+TEST_GROUP(patch, cmocka_unit_test(runs), cmocka_unit_test(json_patches), cmocka_unit_test(json_patches_refused),
+           cmocka_unit_test(copies_are_bounded), cmocka_unit_test(merge_patches))
