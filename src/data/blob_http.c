@@ -224,6 +224,8 @@ static int look_at_head(struct reading *g, const struct http_answer *a, int64_t 
             return err_set(err, ERR_IO, "the store's answer is wrong: a part without a Content-Range that says which");
         if (from != want)
             return lie(err, "the part begins at", from, want);
+        if (to < from || to == INT64_MAX || (all >= 0 && all <= to))
+            return err_set(err, ERR_IO, "the store's answer is wrong: no part of an object is \"%.100s\"", range);
         if (length >= 0 && length != to - from + 1)
             return lie(err, "the part's length is", length, to - from + 1);
         total = all;

@@ -188,8 +188,11 @@ static int one_step(struct schedule *s, const struct ctx *ctx, struct db *db, co
     if (recurring_active(db, id, &active, err) < 0)
         return -1;
     if (active >= r.max_concurrency) {
-        *again = TRY_AGAIN;
-        return wait_for(s, db, id, err) < 0 ? -1 : STEP_DONE;
+        /* A run that ended before it was waited for tells nobody any more: so they are counted once more. */
+        if (wait_for(s, db, id, err) < 0 || recurring_active(db, id, &active, err) < 0)
+            return -1;
+        *again = active >= r.max_concurrency ? TRY_AGAIN : NS_PER_MS;
+        return STEP_DONE;
     }
     if (find_what(db, &r, &w, &e) < 0)
         return hopeless(e.code) ? cannot_run(s, ctx, &r, &e, again, err) : err_move(err, &e);

@@ -101,15 +101,21 @@ static void drain(struct http_body *b, const struct ctx *ctx, struct buf *out)
         buf_add(out, chunk, (size_t)n);
 }
 
+/* A scheme stands at the beginning: "://" further on is a part of a path or a query. */
+static bool has_scheme(const char *s)
+{
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+    return n > 0 && s[n] == ':';
+}
+
 static char *resolve_location(const char *base, const char *location)
 {
-    if (strstr(location, "://"))
+    if (has_scheme(location))
         return xstrdup(location);
-    const char *host = strstr(base, "://") + 3, *path = strchr(host, '/');
+    const char *host = strstr(base, "://") + 3, *path = host + strcspn(host, "/?#");
     if (str_starts(location, "//"))
         return xasprintf("%.*s:%s", (int)(host - 3 - base), base, location);
-    return xasprintf("%.*s%s%s", (int)((path ? path : base + strlen(base)) - base), base, location[0] == '/' ? "" : "/",
-                     location);
+    return xasprintf("%.*s%s%s", (int)(path - base), base, location[0] == '/' ? "" : "/", location);
 }
 
 static bool same_host(const char *a, const char *b)
