@@ -19,6 +19,7 @@
 
 #include "base/base.h"
 #include "base/err.h"
+#include "base/str.h"
 
 struct db;
 struct stmt;
@@ -72,5 +73,7 @@ static inline void stmt_donep(struct stmt **s) { stmt_done(*s); }
 #define STMT_DYNAMIC(name, db, sql, err) CLEANUP(stmt_donep) struct stmt *name = db_prepare_dynamic((db), (sql), (err))
 /* Steps a statement that returns no rows. */
 int stmt_run(struct stmt *s, struct err *err);
+/* Steps through all rows and appends the texts of their first column. */
+int stmt_texts(struct stmt *s, struct strlist *out, struct err *err);
 
 #endif

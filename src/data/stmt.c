@@ -104,6 +104,14 @@ int stmt_run(struct stmt *s, struct err *err)
     return rc;
 }
 
+int stmt_texts(struct stmt *s, struct strlist *out, struct err *err)
+{
+    int rc;
+    while ((rc = stmt_step(s, err)) == 1)
+        strlist_add(out, stmt_text(s, 0));
+    return rc;
+}
+
 int64_t stmt_i64(struct stmt *s, int col) { return sqlite3_column_int64(s->h, col); }
 double stmt_f64(struct stmt *s, int col) { return sqlite3_column_double(s->h, col); }
 const char *stmt_text(struct stmt *s, int col) { return (const char *)sqlite3_column_text(s->h, col); }

@@ -586,22 +586,3 @@ int http_fetch(struct http_client *c, const struct ctx *ctx, const struct http_c
     http_body_close(b);
     return rc;
 }
-
-void http_answer_free(struct http_answer *a)
-{
-    for (size_t i = 0; i < a->n_headers; i++) {
-        free((char *)a->headers[i].name);
-        free((char *)a->headers[i].value);
-    }
-    free(a->headers);
-    buf_free(&a->body);
-    *a = (struct http_answer){0};
-}
-
-const char *http_answer_header(const struct http_answer *a, const char *lower_name)
-{
-    for (size_t i = 0; i < a->n_headers; i++)
-        if (strcmp(a->headers[i].name, lower_name) == 0)
-            return a->headers[i].value;
-    return NULL;
-}

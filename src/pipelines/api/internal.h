@@ -128,6 +128,14 @@ int package_from_json(jval *spec, struct package *out, struct err *err);
 int package_load(struct db *db, const char *hash, struct package *out, struct err *err);
 /* Puts "pipeline_spec" with what is stored under hash. */
 int package_out(struct db *db, const char *hash, struct jm *m, jmval *obj, struct err *err);
+/* Where the pipeline of a run or a recurring run comes from: its spec when it was given inline, else a reference. */
+struct origin {
+    bool inline_spec;
+    const char *spec_hash, *pipeline_id, *version_id;
+};
+int out_source(struct db *db, struct jm *m, jmval *obj, const struct origin *from, struct err *err);
+/* Puts "runtime_config" unless there is nothing in it. */
+void out_runtime_config(struct jm *m, jmval *obj, const char *parameters, const char *pipeline_root);
 /* The text of an uploaded file: as it is when its name says yaml or json, else the right member of a zip or tar.gz. Appends to
  * out. */
 int package_unpack(const char *file_name, const char *p, size_t n, struct buf *out, struct err *err);

@@ -36,28 +36,15 @@ static void out_trigger(struct jm *m, jmval *o, const struct recurring *r)
     }
 }
 
-static int out_recurring_source(struct db *db, struct jm *m, jmval *o, const struct recurring *r, struct err *err)
-{
-    if (r->inline_spec)
-        return package_out(db, r->spec_hash, m, o, err);
-    jmval *ref = jm_obj_at(m, o, "pipeline_version_reference");
-    out_str(m, ref, "pipeline_id", r->pipeline_id);
-    out_str(m, ref, "pipeline_version_id", r->pipeline_version_id);
-    return 0;
-}
-
 static int recurring_more(struct db *db, struct jm *m, jmval *o, const void *row, int view, struct err *err)
 {
     const struct recurring *r = row;
     /* A preview of an inline pipeline stores nothing: there is no spec to show yet. */
     bool shown = !r->inline_spec || !str_empty(r->spec_hash);
-    if (shown && out_recurring_source(db, m, o, r, err) < 0)
+    const struct origin from = {r->inline_spec, r->spec_hash, r->pipeline_id, r->pipeline_version_id};
+    if (shown && out_source(db, m, o, &from, err) < 0)
         return -1;
-    jmval *config = jm_obj(m);
-    out_json(m, config, "parameters", r->parameters);
-    out_str(m, config, "pipeline_root", r->pipeline_root);
-    if (jmv_len(config) > 0)
-        jm_put(m, o, "runtime_config", config);
+    out_runtime_config(m, o, r->parameters, r->pipeline_root);
     out_trigger(m, o, r);
     jm_put(m, o, "status", jm_str(m, r->enabled ? "ENABLED" : "DISABLED"));
     if (r->error_code) {

@@ -130,31 +130,32 @@ static int out_tasks(struct db *db, struct jm *m, jmval *run, const char *run_id
 
 /* ---- the run ------------------------------------------------------------------------------------------------------ */
 
-static void out_runtime_config(struct jm *m, jmval *o, const struct run *r)
+void out_runtime_config(struct jm *m, jmval *obj, const char *parameters, const char *pipeline_root)
 {
     jmval *config = jm_obj(m);
-    out_json(m, config, "parameters", r->parameters);
-    out_str(m, config, "pipeline_root", r->pipeline_root_given);
+    out_json(m, config, "parameters", parameters);
+    out_str(m, config, "pipeline_root", pipeline_root);
     if (jmv_len(config) > 0)
-        jm_put(m, o, "runtime_config", config);
+        jm_put(m, obj, "runtime_config", config);
 }
 
-static int out_source(struct db *db, struct jm *m, jmval *o, const struct run *r, struct err *err)
+int out_source(struct db *db, struct jm *m, jmval *obj, const struct origin *from, struct err *err)
 {
-    if (r->inline_spec)
-        return package_out(db, r->spec_hash, m, o, err);
-    jmval *ref = jm_obj_at(m, o, "pipeline_version_reference");
-    out_str(m, ref, "pipeline_id", r->pipeline_id);
-    out_str(m, ref, "pipeline_version_id", r->pipeline_version_id);
+    if (from->inline_spec)
+        return package_out(db, from->spec_hash, m, obj, err);
+    jmval *ref = jm_obj_at(m, obj, "pipeline_version_reference");
+    out_str(m, ref, "pipeline_id", from->pipeline_id);
+    out_str(m, ref, "pipeline_version_id", from->version_id);
     return 0;
 }
 
 static int run_more(struct db *db, struct jm *m, jmval *o, const void *row, int view, struct err *err)
 {
     const struct run *r = row;
-    if (out_source(db, m, o, r, err) < 0)
+    const struct origin from = {r->inline_spec, r->spec_hash, r->pipeline_id, r->pipeline_version_id};
+    if (out_source(db, m, o, &from, err) < 0)
         return -1;
-    out_runtime_config(m, o, r);
+    out_runtime_config(m, o, r->parameters, r->pipeline_root_given);
     out_error(m, o, r->error_code, r->error_message);
     if ((view == VIEW_FULL || view == VIEW_ALL) && out_run_tasks(db, m, o, r->run_id, err) < 0)
         return -1;

@@ -86,8 +86,7 @@ static int find_old(struct retention *r, int64_t before, struct strlist *ids, st
         if (s) {
             stmt_bind_i64(s, 1, before);
             stmt_bind_i64(s, 2, r->cfg.batch);
-            while ((rc = stmt_step(s, err)) == 1)
-                strlist_add(ids, stmt_text(s, 0));
+            rc = stmt_texts(s, ids, err);
         }
     }
     db_reader_put(r->cfg.store->readers, db);

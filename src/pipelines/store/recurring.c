@@ -130,10 +130,7 @@ int recurring_enabled_ids(struct db *db, struct strlist *ids, struct err *err)
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
-    int rc;
-    while ((rc = stmt_step(s, err)) == 1)
-        strlist_add(ids, stmt_text(s, 0));
-    return rc;
+    return stmt_texts(s, ids, err);
 }
 
 int recurring_active(struct db *db, const char *id, int64_t *n, struct err *err)

@@ -93,10 +93,7 @@ int versions_delete_all(struct db *db, const char *pipeline_id, struct err *err)
         if (!s)
             return -1;
         stmt_bind_text(s, 1, pipeline_id);
-        int rc;
-        while ((rc = stmt_step(s, err)) == 1)
-            strlist_add(&ids, stmt_text(s, 0));
-        if (rc < 0)
+        if (stmt_texts(s, &ids, err) < 0)
             return -1;
     }
     for (size_t i = 0; i < ids.n; i++) {

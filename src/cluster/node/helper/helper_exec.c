@@ -75,6 +75,24 @@ int helper_spawn(struct helper_state *s, const struct helper_packet *p, struct e
     return pid;
 }
 
+/* Forks a child whose answer comes when it ends, with what it left in *output. 0 in the child, its id here, -1: error. */
+static pid_t fork_told(struct helper_state *s, uint64_t id, int *output, struct err *err)
+{
+    *output = memfd_create("output", MFD_CLOEXEC);
+    if (*output < 0)
+        return err_errno(err, "memfd_create");
+    pid_t pid = fork();
+    if (pid < 0) {
+        close(*output);
+        return err_errno(err, "fork");
+    }
+    if (pid == 0)
+        step_back();
+    else
+        child_add(s, id, pid, *output);
+    return pid;
+}
+
 int helper_run(struct helper_state *s, const struct helper_packet *p, struct err *err)
 {
     if (p->h.n < 1)
@@ -83,41 +101,26 @@ int helper_run(struct helper_state *s, const struct helper_packet *p, struct err
     for (uint32_t i = 0; i < p->h.n; i++)
         argv[i] = (char *)p->v[i];
     char *envp[] = {(char *)CHILD_PATH, NULL};
-    int output = memfd_create("stderr", MFD_CLOEXEC);
-    if (output < 0)
-        return err_errno(err, "memfd_create");
-    pid_t pid = fork();
-    if (pid < 0) {
-        close(output);
-        return err_errno(err, "fork");
-    }
-    if (pid == 0) {
-        step_back();
+    int output;
+    pid_t pid = fork_told(s, p->h.id, &output, err);
+    if (pid == 0)
         child_exec(-1, output, p->fds, p->n_fds, argv, envp);
-    }
-    child_add(s, p->h.id, pid, output);
-    return 0;
+    return pid < 0 ? -1 : 0;
 }
 
 int helper_child(struct helper_state *s, const struct helper_packet *p, helper_fn *fn, struct err *err)
 {
-    int output = memfd_create("error", MFD_CLOEXEC);
-    if (output < 0)
-        return err_errno(err, "memfd_create");
-    pid_t pid = fork();
-    if (pid < 0) {
-        close(output);
-        return err_errno(err, "fork");
-    }
+    int output;
+    pid_t pid = fork_told(s, p->h.id, &output, err);
+    if (pid < 0)
+        return -1;
     if (pid == 0) {
         ERR(e);
-        step_back();
         if (fn(s, p, &e) == 0)
             _exit(0);
         fs_write(output, err_text(&e), strlen(err_text(&e)), NULL);
         _exit(e.sys_errno > 0 && e.sys_errno < 128 ? e.sys_errno : EIO);
     }
-    child_add(s, p->h.id, pid, output);
     s->children[s->n_children - 1].is_request = true;
     return 0;
 }
