@@ -13,7 +13,7 @@ FLOORS = {
 }
 # Parts of one room: which of its other parts each may see, besides what stands in the room's own folder.
 PARTS = {
-    'kube/wire': set(), 'kube/rules': set(), 'kube/documents': set(), 'kube/schema': {'kube/rules', 'kube/documents'},
+    'kube/wire': set(), 'kube/rules': {'kube/wire'}, 'kube/documents': set(), 'kube/schema': {'kube/rules', 'kube/documents'},
     'kube/apply': {'kube/schema', 'kube/wire'}, 'kube/streaming': {'kube/rules'},
 }
 # The agent stands outside the floors: it may see only these. Of net/ it takes the client's face, the parser and URLs; of data/ the blobs.

@@ -11,17 +11,40 @@ void amounts_free(struct amounts *a)
     for (size_t i = 0; i < a->n; i++)
         free(a->v[i].name);
     free(a->v);
+    strmap_free(&a->index);
     *a = (struct amounts){0};
+}
+
+enum { LINEAR = 16 }; /* so many are looked through; more get an index */
+
+static void index_from(struct amounts *a, size_t i)
+{
+    for (; a->n > LINEAR && i < a->n; i++)
+        strmap_put(&a->index, a->v[i].name, (void *)(uintptr_t)(i + 1));
+}
+
+static struct quantity *find(const struct amounts *a, const char *name)
+{
+    if (a->n > LINEAR) {
+        uintptr_t at = (uintptr_t)strmap_get(&a->index, name);
+        return at ? &a->v[at - 1].q : NULL;
+    }
+    for (size_t i = 0; i < a->n; i++)
+        if (str_eq(a->v[i].name, name))
+            return &a->v[i].q;
+    return NULL;
 }
 
 static struct quantity *slot(struct amounts *a, const char *name)
 {
-    for (size_t i = 0; i < a->n; i++)
-        if (str_eq(a->v[i].name, name))
-            return &a->v[i].q;
-    a->v = xreallocarray(a->v, a->n + 1, sizeof *a->v);
-    a->v[a->n] = (struct amount){.name = xstrdup(name)};
-    return &a->v[a->n++].q;
+    struct quantity *there = find(a, name);
+    if (there)
+        return there;
+    if ((a->n & (a->n - 1)) == 0) /* none, or a power of two: full */
+        a->v = xreallocarray(a->v, a->n ? 2 * a->n : 1, sizeof *a->v);
+    a->v[a->n++] = (struct amount){.name = xstrdup(name)};
+    index_from(a, a->n == LINEAR + 1 ? 0 : a->n - 1);
+    return &a->v[a->n - 1].q;
 }
 
 void amounts_add_one(struct amounts *a, const char *name, const struct quantity *q) { quantity_add(slot(a, name), q); }
@@ -35,13 +58,7 @@ void amounts_add(struct amounts *a, const struct amounts *b, int sign)
     }
 }
 
-const struct quantity *amounts_find(const struct amounts *a, const char *name)
-{
-    for (size_t i = 0; i < a->n; i++)
-        if (str_eq(a->v[i].name, name))
-            return &a->v[i].q;
-    return NULL;
-}
+const struct quantity *amounts_find(const struct amounts *a, const char *name) { return find(a, name); }
 
 __int128 amounts_get(const struct amounts *a, const char *name)
 {
@@ -58,6 +75,7 @@ void amounts_sort(struct amounts *a)
 {
     if (a->n)
         qsort(a->v, a->n, sizeof *a->v, by_name);
+    index_from(a, 0);
 }
 
 static bool read(jval *v, struct quantity *q)
@@ -92,8 +110,9 @@ static void add_requests(struct amounts *a, jval *resources)
     jval *v;
     struct quantity q;
     amounts_add_map(a, requests);
+    JFINDER(said, requests);
     while (jv_next(&it, &k, &v))
-        if (!jv_get(requests, k) && read(v, &q))
+        if (!jfind(&said, k) && read(v, &q))
             amounts_add_one(a, k, &q);
 }
 

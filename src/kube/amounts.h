@@ -8,13 +8,14 @@
 #include "value/json.h"
 #include "value/quantity.h"
 
-/* Few names, so a plain list. Sums keep the form of their first part that is not zero. */
+/* Mostly few names, so a list; many are found by an index. Sums keep the form of their first part that is not zero. */
 struct amounts {
     struct amount {
         char *name;
         struct quantity q;
     } * v;
     size_t n;
+    struct strmap index; /* name -> place in v + 1; only of many */
 };
 void amounts_free(struct amounts *a);
 void amounts_add_one(struct amounts *a, const char *name, const struct quantity *q);

@@ -48,10 +48,24 @@ static struct requirement *add_requirement(struct label_selector *s, const char 
     return r;
 }
 
-static void add_value(struct requirement *r, const char *v)
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* A body may hold a hundred thousand values: they are sorted, and looked for by halves. */
+static bool has_value(const struct requirement *r, const char *v)
 {
-    if (!strlist_has(&r->values, v))
-        strlist_add(&r->values, v);
+    return r->values.n && bsearch(&v, r->values.v, r->values.n, sizeof *r->values.v, by_text);
+}
+
+static void sort_values(struct strlist *l)
+{
+    size_t n = 0;
+    strlist_sort(l);
+    for (size_t i = 0; i < l->n; i++)
+        if (n > 0 && strcmp(l->v[i], l->v[n - 1]) == 0)
+            free(l->v[i]);
+        else
+            l->v[n++] = l->v[i];
+    l->n = n;
 }
 
 /* ---- the string form ------------------------------------------------------------------------------------------------ */
@@ -129,7 +143,7 @@ static int parse_value_list(struct lexer *l, struct requirement *r, struct err *
         return expected(l, "',', ')' or identifier", err);
     for (;;) {
         if (value_tok(l) == T_IDENT) {
-            add_value(r, buf_str(&l->text));
+            strlist_add(&r->values, buf_str(&l->text));
             lex(l);
             if (l->tok == T_CLOSE)
                 break;
@@ -137,12 +151,12 @@ static int parse_value_list(struct lexer *l, struct requirement *r, struct err *
                 return expected(l, "',' or ')'", err);
             lex(l);
             if (l->tok == T_CLOSE || l->tok == T_COMMA)
-                add_value(r, ""); /* "(a,)" and "(a,,b)" hold the empty value */
+                strlist_add(&r->values, ""); /* "(a,)" and "(a,,b)" hold the empty value */
         } else if (l->tok == T_COMMA) {
-            add_value(r, "");
+            strlist_add(&r->values, "");
             lex(l);
             if (l->tok == T_CLOSE)
-                add_value(r, "");
+                strlist_add(&r->values, "");
         } else if (l->tok != T_CLOSE) {
             return expected(l, "',', or identifier", err);
         }
@@ -157,19 +171,19 @@ static int parse_single_value(struct lexer *l, struct requirement *r, struct err
 {
     r->single = true;
     if (l->tok == T_END || l->tok == T_COMMA) {
-        add_value(r, "");
+        strlist_add(&r->values, "");
         return 0;
     }
     if (value_tok(l) != T_IDENT)
         return expected(l, "identifier", err);
-    add_value(r, buf_str(&l->text));
+    strlist_add(&r->values, buf_str(&l->text));
     lex(l);
     return 0;
 }
 
 static int check_values(struct requirement *r, struct err *err)
 {
-    strlist_sort(&r->values);
+    sort_values(&r->values);
     if (r->op == OP_EXISTS || r->op == OP_NOT_EXISTS)
         return 0;
     if (r->values.n == 0)
@@ -277,7 +291,7 @@ struct label_selector *label_selector_from_map(jval *map)
     while (jv_next(&it, &k, &v)) {
         struct requirement *r = add_requirement(s, k, OP_IN);
         r->single = true;
-        add_value(r, jv_str_or(v, ""));
+        strlist_add(&r->values, jv_str_or(v, ""));
     }
     if (s->n)
         qsort(s->req, s->n, sizeof *s->req, by_key);
@@ -303,7 +317,7 @@ static int add_expression(struct label_selector *s, jval *e, struct err *err)
     struct jiter it = jv_iter(jv_get(e, "values"));
     jval *v;
     while (jv_next(&it, NULL, &v))
-        add_value(r, jv_str_or(v, ""));
+        strlist_add(&r->values, jv_str_or(v, ""));
     if ((r->op == OP_EXISTS || r->op == OP_NOT_EXISTS) && r->values.n > 0)
         return err_set(err, ERR_INVALID, "values: Invalid value: values set must be empty for exists and does not exist");
     if (check_values(r, &e2) < 0)
@@ -339,9 +353,9 @@ static bool requirement_matches(const struct requirement *r, const char *value)
     case OP_NOT_EXISTS:
         return value == NULL;
     case OP_IN:
-        return value && strlist_has(&r->values, value);
+        return value && has_value(r, value);
     case OP_NOT_IN:
-        return !value || !strlist_has(&r->values, value);
+        return !value || !has_value(r, value);
     case OP_GT:
         return value && str_to_i64(value, &n) && n > r->number;
     case OP_LT:

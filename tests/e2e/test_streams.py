@@ -250,8 +250,14 @@ def test_pod_proxy(tidemill):
     # What a pod says its address is must be one, and not the machine's own.
     tidemill.kubectl('apply', '-f', '-', stdin='{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "liar"}, "spec": {"schedulerName": "nobody", '
                                                '"containers": [{"name": "main", "image": "host"}]}}')
-    for ip in ('127.0.0.1', 'localhost', '2130706433', '0x7f.1', '::1', '169.254.169.254', '0.0.0.0', '10.0.0.1/../x'):
-        tidemill.kubectl('patch', 'pod', 'liar', '--subresource=status', '--type=merge', '-p', json.dumps({'status': {'podIP': ip}}))
+    def claim(ip):
+        patch = json.dumps({'status': {'podIP': ip, 'podIPs': None}})
+        return tidemill.kubectl('patch', 'pod', 'liar', '--subresource=status', '--type=merge', '-p', patch, check=False)
+
+    for ip in ('localhost', '2130706433', '0x7f.1', '10.0.0.1/../x'):
+        assert 'must be a valid IP address' in claim(ip).stderr, ip
+    for ip in ('127.0.0.1', '::1', '169.254.169.254', '0.0.0.0'):
+        assert claim(ip).returncode == 0, ip
         r = tidemill.kubectl('get', '--raw', f'/api/v1/namespaces/default/pods/liar:{tidemill.url.split(":")[-1]}/proxy/healthz', check=False)
         assert r.returncode == 1 and 'address not allowed' in r.stderr, (ip, r.stdout, r.stderr)
 

@@ -174,8 +174,9 @@ static int admit_runtime_class(struct op *op, struct jm *m, struct err *err)
 static void taint_new_node(struct jm *m)
 {
     jmval *taints = node_spec_make_taints(m, node_make_spec(m, jm_root(m)));
-    for (size_t i = 0; i < jmv_len(taints); i++)
-        if (str_eq(jmv_str(taint_mut_key(jmv_at(taints, i))), "node.kubernetes.io/not-ready"))
+    jmval *x;
+    for (struct jmiter it = jmv_iter(taints); jmv_next(&it, NULL, &x);)
+        if (str_eq(jmv_str(taint_mut_key(x)), "node.kubernetes.io/not-ready"))
             return;
     jmval *t = obj_in(m, taints);
     taint_set_key(m, t, "node.kubernetes.io/not-ready");
@@ -185,10 +186,13 @@ static void taint_new_node(struct jm *m)
 static void drop_taint(struct jm *m, const char *key)
 {
     jmval *spec = node_make_spec(m, jm_root(m)), *taints = node_spec_mut_taints(spec);
-    for (size_t i = jmv_len(taints); i-- > 0;)
-        if (str_eq(jmv_str(taint_mut_key(jmv_at(taints, i))), key))
-            jm_remove(taints, i);
-    if (taints && jmv_len(taints) == 0)
+    jmval *kept = jm_arr(m), *t;
+    for (struct jmiter it = jmv_iter(taints); jmv_next(&it, NULL, &t);)
+        if (!str_eq(jmv_str(taint_mut_key(t)), key))
+            jm_push(kept, t); /* out of the old list, which goes */
+    if (jmv_len(kept))
+        node_spec_set_taints(m, spec, kept);
+    else
         node_spec_del_taints(spec);
 }
 

@@ -55,7 +55,7 @@ static struct json *custom_normal(struct op *op, jval *obj, const struct strlist
     for (size_t i = 0; dups && i < dups->n; i++)
         strlist_add(&texts, dups->v[i]);
     if (op->res->cv->schema)
-        schema_prune(op->res->cv->schema, jm_root(m), &paths);
+        schema_prune(op->res->cv->schema, m, jm_root(m), &paths);
     for (size_t i = 0; i < paths.n; i++)
         strlist_addf(&texts, "unknown field \"%s\"", paths.v[i]);
     if (strip_unknown_meta(m, &texts, err) < 0 || report_unknown(op, &texts, err) < 0)
@@ -93,6 +93,8 @@ static struct json *custom_body(struct op *op, enum decode_format format, const 
         faults_done(&f, k->group, kind, obj_name(json_root(d)), err);
         return NULL;
     }
+    if (format == DECODE_YAML && strictness(op) == FIELDS_STRICT && dups.n)
+        decode_name_lines(&dups, body, len);
     struct json *out = custom_normal(op, json_root(d), &dups, &e);
     if (!out)
         decode_refuse(op->res->kind, k->kind, k->version, err_text(&e), err);

@@ -146,16 +146,19 @@ int rbac_check_escalation(struct op *op, jval *old, jval *obj, struct err *err)
 /* ---- aggregation ------------------------------------------------------------------------------------------------------------
  */
 
-static bool has_rule(jmval *rules, jval *rule)
+/* True the first time that a rule of this text comes. */
+static bool is_new(struct strmap *seen, jval *rule)
 {
-    for (size_t i = 0; i < jmv_len(rules); i++)
-        if (jmv_equal(jmv_at(rules, i), rule))
-            return true;
-    return false;
+    AUTOFREE char *text = jv_text(rule, JW_COMPACT | JW_SORTED);
+    if (strmap_has(seen, text))
+        return false;
+    strmap_put(seen, text, NULL);
+    return true;
 }
 
 static void collect(struct jm *m, jmval *rules, jval *selectors, const struct store_list *roles, const struct store_obj *self)
 {
+    CLEANUP(strmap_free) struct strmap seen = STRMAP_INIT(NULL);
     struct jiter it = jv_iter(selectors);
     jval *s, *rule;
     while (jv_next(&it, NULL, &s)) {
@@ -165,7 +168,7 @@ static void collect(struct jm *m, jmval *rules, jval *selectors, const struct st
                 continue;
             struct jiter ri = jv_iter(cluster_role_rules(obj_root(roles->v[i])));
             while (jv_next(&ri, NULL, &rule))
-                if (!has_rule(rules, rule))
+                if (is_new(&seen, rule))
                     jm_push(rules, jm_val(m, rule));
         }
         label_selector_free(sel);

@@ -26,7 +26,7 @@ struct jm *object_ordered(jval *v)
     jval *x;
     while (jv_next(&it, &key, &x))
         if (strcmp(key, first[0]) != 0 && strcmp(key, first[1]) != 0 && strcmp(key, first[2]) != 0)
-            jm_put(m, root, key, jm_val(m, x));
+            jm_add(m, root, key, jm_val(m, x));
     return m;
 }
 
@@ -53,7 +53,7 @@ struct store_obj *object_as(const struct resource *r, struct store_obj *o)
     if (!same)
         jm_put(m, jm_root(m), "apiVersion", jm_str(m, api_version));
     if (r->cv->schema) {
-        changed |= schema_prune(r->cv->schema, jm_root(m), NULL);
+        changed |= schema_prune(r->cv->schema, m, jm_root(m), NULL);
         changed |= schema_default(r->cv->schema, m, jm_root(m));
     }
     return changed ? store_obj_new(o->key, o->rv, jm_freeze(m)) : store_obj_ref(o);

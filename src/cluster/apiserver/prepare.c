@@ -59,30 +59,40 @@ static void generate_name(struct jm *m, jmval *meta)
     object_meta_set_name(m, meta, made);
 }
 
-/* The members that the server writes come first, in the order in which Kubernetes writes them. */
+/* The members of metadata that the server writes, in the order in which Kubernetes writes them. */
+static const char *const first[] = {"name",
+                                    "generateName",
+                                    "namespace",
+                                    "selfLink",
+                                    "uid",
+                                    "resourceVersion",
+                                    "generation",
+                                    "creationTimestamp",
+                                    "deletionTimestamp",
+                                    "deletionGracePeriodSeconds"};
+
+static bool is_first(const char *key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(first); i++)
+        if (strcmp(key, first[i]) == 0)
+            return true;
+    return false;
+}
+
+/* They come first, null or not there in the same way; the others follow as they came. */
 static void order_metadata(struct jm *m)
 {
-    static const char *const first[] = {"name",
-                                        "generateName",
-                                        "namespace",
-                                        "selfLink",
-                                        "uid",
-                                        "resourceVersion",
-                                        "generation",
-                                        "creationTimestamp",
-                                        "deletionTimestamp",
-                                        "deletionGracePeriodSeconds"};
     JSON_REF(was) = jm_freeze_val(jm_obj_at(m, jm_root(m), "metadata"));
     jmval *meta = jm_obj(m);
     for (size_t i = 0; i < ARRAY_LEN(first); i++)
         if (jv_present(jv_get(json_root(was), first[i])))
-            jm_put(m, meta, first[i], jm_val(m, jv_get(json_root(was), first[i])));
+            jm_add(m, meta, first[i], jm_val(m, jv_get(json_root(was), first[i])));
     struct jiter it = jv_iter(json_root(was));
     const char *key;
     jval *v;
     while (jv_next(&it, &key, &v))
-        if (!jmv_get(meta, key))
-            jm_put(m, meta, key, jm_val(m, v));
+        if (!is_first(key))
+            jm_add(m, meta, key, jm_val(m, v));
     jm_put(m, jm_root(m), "metadata", meta);
 }
 
@@ -168,9 +178,10 @@ static void copy_member(struct jm *m, const char *name, jval *from)
 void pod_conditions_complete(struct jm *m)
 {
     jmval *list = pod_status_mut_conditions(pod_mut_status(jm_root(m)));
-    for (size_t i = 0; i < jmv_len(list); i++)
-        if (!pod_condition_mut_last_probe_time(jmv_at(list, i)))
-            jm_put(m, jmv_at(list, i), "lastProbeTime", jm_null(m));
+    jmval *c;
+    for (struct jmiter it = jmv_iter(list); jmv_next(&it, NULL, &c);)
+        if (!pod_condition_mut_last_probe_time(c))
+            jm_put(m, c, "lastProbeTime", jm_null(m));
 }
 
 static void new_pod(struct op *op, struct jm *m)
@@ -190,8 +201,9 @@ static void new_pod(struct op *op, struct jm *m)
 
 static bool list_has(jmval *list, const char *s)
 {
-    for (size_t i = 0; i < jmv_len(list); i++)
-        if (str_eq(jmv_str(jmv_at(list, i)), s))
+    jmval *x;
+    for (struct jmiter it = jmv_iter(list); jmv_next(&it, NULL, &x);)
+        if (str_eq(jmv_str(x), s))
             return true;
     return false;
 }
@@ -220,14 +232,21 @@ static void label_namespace(struct jm *m)
 static void merge_string_data(struct jm *m)
 {
     jmval *text = secret_mut_string_data(jm_root(m));
+    if (!jmv_len(text)) {
+        secret_del_string_data(jm_root(m));
+        return;
+    }
+    jmval *data = secret_make_data(m, jm_root(m));
+    struct strmap members = jm_take_members(data);
     struct jmiter it = jmv_iter(text);
     const char *key;
     jmval *v;
     while (jmv_next(&it, &key, &v)) {
         const char *s = jmv_str(v);
         AUTOFREE char *encoded = base64_encode(s ? s : "", s ? jmv_len(v) : 0);
-        jm_put(m, secret_make_data(m, jm_root(m)), key, jm_str(m, encoded));
+        strmap_put(&members, key, jm_str(m, encoded));
     }
+    jm_put_members(m, data, &members);
     secret_del_string_data(jm_root(m));
 }
 
@@ -295,7 +314,7 @@ static void keep_rest(struct op *op, jval *old, struct jm *m)
     while (jv_next(&it, &key, &v))
         if (strcmp(key, "kind") != 0 && strcmp(key, "apiVersion") != 0 && strcmp(key, "metadata") != 0 &&
             strcmp(key, "status") != 0)
-            jm_put(m, jm_root(m), key, jm_val(m, v));
+            jm_add(m, jm_root(m), key, jm_val(m, v));
     copy_member(m, "status", finalize ? old : now);
     jmval *meta = jm_obj_at(m, jm_root(m), "metadata");
     if (finalize) {

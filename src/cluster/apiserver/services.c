@@ -71,12 +71,14 @@ static bool has(jval *service, const char *what)
     jval *spec = service_spec(service), *ports = service_spec_ports(spec);
     if (str_eq(service_spec_cluster_ip(spec), what))
         return true;
-    for (size_t i = 0; i < jv_len(ports); i++) {
-        jval *p = jv_at(ports, i);
-        AUTOFREE char *name = port_name(service_port_protocol(p), service_port_node_port(p, 0));
-        if (service_port_node_port(p, 0) && str_eq(name, what))
+    const char *number = strchr(what, '/');
+    int64_t n;
+    jval *p;
+    if (!number || !str_to_i64(number + 1, &n))
+        return false;
+    for (struct jiter it = jv_iter(ports); jv_next(&it, NULL, &p);)
+        if (service_port_node_port(p, 0) == n && str_starts(what, service_port_protocol(p)))
             return true;
-    }
     return false;
 }
 
@@ -192,8 +194,10 @@ static void set_families(struct jm *m, struct faults *f)
     const char *policy = jmv_str(service_spec_mut_ip_family_policy(spec));
     bool selects = jmv_len(service_spec_mut_selector(spec)) > 0;
     bool headless = str_eq(jmv_str(service_spec_mut_cluster_ip(spec)), "None");
-    for (size_t i = 0; i < jmv_len(families); i++)
-        if (str_eq(jmv_str(jmv_at(families, i)), "IPv6") && !(headless && !selects)) {
+    jmval *family;
+    struct jmiter it = jmv_iter(families);
+    for (size_t i = 0; jmv_next(&it, NULL, &family); i++)
+        if (str_eq(jmv_str(family), "IPv6") && !(headless && !selects)) {
             AUTOFREE char *member = xasprintf("spec.ipFamilies[%zu]", i);
             fault_invalid_str(f, member, "IPv6", "not configured on this cluster");
         }
@@ -213,8 +217,22 @@ static void set_families(struct jm *m, struct faults *f)
 
 /* ---- node ports ---------------------------------------------------------------------------------------------------- */
 
-static void give_port(struct op *op, jval *old, struct jm *m, jmval *p, size_t i, const char *key, struct strlist *got,
-                      struct faults *f)
+/* The node ports of a service, as names: so that each is found at once. */
+static struct strmap node_ports(jval *service)
+{
+    struct strmap out = STRMAP_INIT(NULL);
+    struct jiter it = jv_iter(service_spec_ports(service_spec(service)));
+    jval *p;
+    while (jv_next(&it, NULL, &p)) {
+        AUTOFREE char *name = port_name(service_port_protocol(p), service_port_node_port(p, 0));
+        if (service_port_node_port(p, 0))
+            strmap_put(&out, name, NULL);
+    }
+    return out;
+}
+
+static void give_port(struct op *op, const struct strmap *had, struct jm *m, jmval *p, size_t i, const char *key,
+                      struct strlist *got, struct faults *f)
 {
     struct services *s = op->a->services;
     const char *protocol = jmv_str(service_port_mut_protocol(p));
@@ -232,7 +250,7 @@ static void give_port(struct op *op, jval *old, struct jm *m, jmval *p, size_t i
     AUTOFREE char *name = port_name(protocol, n);
     if (!n)
         fault_forbidden(f, member, "no port of %d-%d is free", PORT_FIRST, PORT_LAST);
-    else if ((old && has(old, name)) || op->o->dry_run)
+    else if (strmap_has(had, name) || op->o->dry_run)
         return;
     else if (n < PORT_FIRST || n > PORT_LAST)
         fault_invalid_i64(f, member, n, "provided port is not in the valid range. The range of valid ports is %d-%d", PORT_FIRST,
@@ -248,13 +266,14 @@ static void give_ports(struct op *op, jval *old, struct jm *m, const char *key, 
     bool wanted = !str_eq(type, "LoadBalancer") || jmv_bool(service_spec_mut_allocate_load_balancer_node_ports(spec), true);
     if (!needs_node_ports(type))
         return;
+    CLEANUP(strmap_free) struct strmap had = node_ports(old);
     struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
     jmval *p;
     for (size_t i = 0; jmv_next(&it, NULL, &p); i++) {
         int64_t n = 0;
         jmv_i64(service_port_mut_node_port(p), &n);
         if (n || wanted)
-            give_port(op, old, m, p, i, key, got, f);
+            give_port(op, &had, m, p, i, key, got, f);
     }
 }
 
@@ -298,13 +317,14 @@ void services_settle(struct op *op, const struct strlist *got)
 /* What a change of type leaves behind. */
 static void drop_node_ports(jval *old, jmval *spec)
 {
+    CLEANUP(strmap_free) struct strmap had = node_ports(old);
     struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
     jmval *p;
     while (jmv_next(&it, NULL, &p)) {
         int64_t n = 0;
         jmv_i64(service_port_mut_node_port(p), &n);
         AUTOFREE char *name = port_name(jmv_str(service_port_mut_protocol(p)), n);
-        if (n && has(old, name))
+        if (n && strmap_has(&had, name))
             service_port_del_node_port(p);
     }
     service_spec_del_external_traffic_policy(spec);
@@ -313,17 +333,23 @@ static void drop_node_ports(jval *old, jmval *spec)
 
 static void keep_node_ports(jval *old, struct jm *m, jmval *spec)
 {
-    jval *had = service_spec_ports(service_spec(old));
+    CLEANUP(strmap_free) struct strmap had = STRMAP_INIT(NULL); /* protocol and port -> node port */
+    jval *h;
+    for (struct jiter it = jv_iter(service_spec_ports(service_spec(old))); jv_next(&it, NULL, &h);) {
+        AUTOFREE char *name = port_name(service_port_protocol(h), service_port_port(h, 0));
+        if (service_port_node_port(h, 0))
+            strmap_put(&had, name, (void *)(uintptr_t)service_port_node_port(h, 0));
+    }
     struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
     jmval *p;
     while (jmv_next(&it, NULL, &p)) {
         int64_t n = 0, port = 0;
         if ((jmv_i64(service_port_mut_node_port(p), &n) && n) || !jmv_i64(service_port_mut_port(p), &port))
             continue;
-        for (size_t k = 0; k < jv_len(had); k++)
-            if (service_port_port(jv_at(had, k), 0) == port && service_port_node_port(jv_at(had, k), 0) &&
-                str_eq(service_port_protocol(jv_at(had, k)), jmv_str(service_port_mut_protocol(p))))
-                service_port_set_node_port(m, p, service_port_node_port(jv_at(had, k), 0));
+        AUTOFREE char *name = port_name(jmv_str(service_port_mut_protocol(p)), port);
+        int64_t kept = (int64_t)(uintptr_t)strmap_get(&had, name);
+        if (kept)
+            service_port_set_node_port(m, p, kept);
     }
 }
 

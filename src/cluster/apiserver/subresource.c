@@ -50,16 +50,22 @@ static void bind_to(struct op *op, struct jm *m, jval *binding, const char *node
 {
     jmval *root = jm_root(m);
     pod_spec_set_node_name(m, pod_make_spec(m, root), node);
-    struct jiter it = jv_iter(obj_annotations(binding));
-    const char *key;
-    jval *v;
-    while (jv_next(&it, &key, &v))
-        jm_put(m, object_meta_make_annotations(m, jm_obj_at(m, root, "metadata")), key, jm_val(m, v));
+    if (jv_len(obj_annotations(binding))) {
+        jmval *annotations = object_meta_make_annotations(m, jm_obj_at(m, root, "metadata"));
+        struct strmap members = jm_take_members(annotations);
+        struct jiter it = jv_iter(obj_annotations(binding));
+        const char *key;
+        jval *v;
+        while (jv_next(&it, &key, &v))
+            strmap_put(&members, key, jm_val(m, v));
+        jm_put_members(m, annotations, &members);
+    }
     obj_set_condition(m, root, "PodScheduled", "True", NULL, NULL, ctx_now_ns(op->ctx));
     jmval *conditions = pod_status_mut_conditions(pod_mut_status(root));
-    for (size_t i = 0; i < jmv_len(conditions); i++) /* of the scheduler's last look, which is no more */
-        if (str_eq(jmv_str(pod_condition_mut_type(jmv_at(conditions, i))), "PodScheduled"))
-            pod_condition_del_observed_generation(jmv_at(conditions, i));
+    jmval *c;
+    for (struct jmiter it = jmv_iter(conditions); jmv_next(&it, NULL, &c);) /* of the scheduler's last look, which is no more */
+        if (str_eq(jmv_str(pod_condition_mut_type(c)), "PodScheduled"))
+            pod_condition_del_observed_generation(c);
     pod_conditions_complete(m);
 }
 

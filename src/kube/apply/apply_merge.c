@@ -11,16 +11,18 @@ static jmval *merge_members(struct jm *m, const struct ftype *t, jval *live, jva
 {
     jmval *out = jm_obj(m);
     jval *const side[] = {live, config};
+    JFINDER(in_live, live);
+    JFINDER(in_config, config);
     for (int i = 0; i < 2; i++) {
         struct jiter it = jv_iter(side[i]);
         const char *key;
         jval *x;
         while (jv_is(side[i], J_OBJECT) && jv_next(&it, &key, &x)) {
             struct ftype of;
-            if (i == 1 && jv_get(live, key))
+            if (i == 1 && jfind(&in_live, key))
                 continue;
             ftype_member(t, key, &of);
-            jm_add(m, out, key, merge(m, &of, i ? NULL : x, i ? x : jv_get(config, key)));
+            jm_add(m, out, key, merge(m, &of, i ? NULL : x, i ? x : jfind(&in_config, key)));
         }
     }
     return out;

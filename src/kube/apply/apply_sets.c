@@ -98,13 +98,15 @@ static void leaf(struct diff *d, jval *old, jval *now)
 static void compare_members(struct diff *d, const struct ftype *t, jval *old, jval *now)
 {
     jval *const side[] = {old, now};
+    JFINDER(in_old, old);
+    JFINDER(in_now, now);
     for (int i = 0; i < 2; i++) {
         struct jiter it = jv_iter(side[i]);
         const char *key;
         jval *x;
         while (jv_is(side[i], J_OBJECT) && jv_next(&it, &key, &x)) {
             struct ftype of;
-            jval *other = jv_get(side[!i], key);
+            jval *other = jfind(i ? &in_old : &in_now, key);
             if (i == 1 && other)
                 continue; /* both were compared from the old side */
             AUTOFREE char *step = xasprintf("f:%s", key);

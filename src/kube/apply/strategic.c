@@ -43,25 +43,7 @@ int bad_directive(struct merge *mg, const char *directive, jmval *v)
     return merge_fail(mg, "unknown patch type: %s in map: %s", directive ? directive : "%!s(<nil>)", buf_str(&text));
 }
 
-/* ---- objects taken apart ------------------------------------------------------------------------------------------------ */
-
-/* Takes the members out of an object, so that each can be found at once and go elsewhere. */
-static void open_object(jmval *obj, struct strmap *out)
-{
-    *out = STRMAP_INIT(NULL);
-    struct jmiter it = jmv_iter(obj);
-    const char *key;
-    jmval *v;
-    while (jmv_next(&it, &key, &v))
-        strmap_put(out, key, v);
-    jm_clear(obj);
-}
-
-static void close_object(struct jm *m, jmval *obj, struct strmap *members)
-{
-    for (struct strmap_entry *e = strmap_first(members); e; e = strmap_next(e))
-        jm_add(m, obj, e->key, e->value);
-}
+/* ---- what is not merged ---------------------------------------------------------------------------------------------------- */
 
 /* What a value that is not merged loses: nulls, at any depth. */
 static void drop_nulls(struct jm *m, jmval *v)
@@ -78,8 +60,7 @@ static void drop_nulls(struct jm *m, jmval *v)
     }
     if (!any)
         return;
-    struct strmap members;
-    open_object(v, &members);
+    struct strmap members = jm_take_members(v);
     for (struct strmap_entry *e = strmap_first(&members); e; e = strmap_next(e))
         if (jmv_type(e->value) != J_NULL)
             jm_add(m, v, e->key, e->value);
@@ -90,8 +71,7 @@ static bool drop_in_object(struct jm *m, jmval *v)
 {
     if (jmv_get(v, DIRECTIVE))
         return false;
-    struct strmap members;
-    open_object(v, &members);
+    struct strmap members = jm_take_members(v);
     for (struct strmap_entry *e = strmap_first(&members); e; e = strmap_next(e))
         if (drop_directives(m, e->value))
             jm_add(m, v, e->key, e->value);
@@ -281,9 +261,7 @@ int merge_objects(struct merge *mg, jmval *original, jmval *patch, const struct 
         return whole_object(mg, patch, directive, out);
     if (mg->depth == MAX_DEPTH)
         return merge_fail(mg, "the patch is nested too deeply");
-    struct strmap have, give;
-    open_object(original, &have);
-    open_object(patch, &give);
+    struct strmap have = jm_take_members(original), give = jm_take_members(patch);
     mg->depth++;
     int rc = retain_keys(mg, &have, &give);
     if (!rc)
@@ -291,8 +269,7 @@ int merge_objects(struct merge *mg, jmval *original, jmval *patch, const struct 
     for (struct strmap_entry *e = strmap_first(&give); e && !rc; e = strmap_next(e))
         rc = merge_member(mg, &have, e->key, e->value, t);
     mg->depth--;
-    close_object(mg->m, original, &have);
-    strmap_free(&have);
+    jm_put_members(mg->m, original, &have);
     strmap_free(&give);
     *out = original;
     return rc;

@@ -45,12 +45,14 @@ static void default_priority_class(struct jm *m, jmval *c)
 
 static void fill_absent(struct jm *m, jmval *from, jmval *to)
 {
+    struct strmap members = jm_take_members(to);
     struct jmiter it = jmv_iter(from);
     const char *k;
     jmval *v;
     while (jmv_next(&it, &k, &v))
-        if (!jmv_get(to, k))
-            jm_put(m, to, k, jm_dup(m, v));
+        if (!strmap_has(&members, k))
+            strmap_put(&members, k, jm_dup(m, v));
+    jm_put_members(m, to, &members);
 }
 
 /* What is not said of a container: at most what is allowed, and no less is asked for than what is given or must be asked for. */

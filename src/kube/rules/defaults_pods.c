@@ -52,21 +52,19 @@ static void default_field_ref(struct jm *m, jmval *r) { DEFAULT_TEXT(m, r, objec
 static void round_amounts(struct jm *m, jmval *list)
 {
     const __int128 milli = 1000000;
-    struct jmiter it = jmv_iter(list);
-    const char *key;
-    jmval *v;
-    STRLIST(keys);
-    while (jmv_next(&it, &key, &v))
-        strlist_add(&keys, key);
-    for (size_t i = 0; i < keys.n; i++) {
+    if (!jmv_len(list))
+        return;
+    struct strmap amounts = jm_take_members(list);
+    for (struct strmap_entry *e = strmap_first(&amounts); e; e = strmap_next(e)) {
         struct quantity q;
         char text[QUANTITY_TEXT_MAX];
-        const char *s = jmv_str(jmv_get(list, keys.v[i]));
+        const char *s = jmv_str(e->value);
         if (!s || quantity_parse(s, &q, NULL) < 0 || q.nano % milli == 0)
             continue;
         q.nano += q.nano > 0 ? milli - q.nano % milli : -(milli + q.nano % milli);
-        jm_put(m, list, keys.v[i], jm_str(m, quantity_format(&q, text)));
+        e->value = jm_str(m, quantity_format(&q, text));
     }
+    jm_put_members(m, list, &amounts);
 }
 
 static void default_resources(struct jm *m, jmval *r)
@@ -84,14 +82,17 @@ static void default_volume_resources(struct jm *m, jmval *r)
 /* A request that is missing is the limit. */
 static void requests_of_limits(struct jm *m, jmval *r)
 {
-    struct jmiter it = jmv_iter(resource_requirements_mut_limits(r));
+    jmval *limits = resource_requirements_mut_limits(r), *v;
+    if (!jmv_len(limits))
+        return;
+    jmval *requests = resource_requirements_make_requests(m, r);
+    struct strmap members = jm_take_members(requests);
+    struct jmiter it = jmv_iter(limits);
     const char *key;
-    jmval *v;
-    while (jmv_next(&it, &key, &v)) {
-        jmval *requests = resource_requirements_make_requests(m, r);
-        if (!jmv_get(requests, key))
-            jm_put(m, requests, key, jm_dup(m, v));
-    }
+    while (jmv_next(&it, &key, &v))
+        if (!strmap_has(&members, key))
+            strmap_put(&members, key, jm_dup(m, v));
+    jm_put_members(m, requests, &members);
 }
 
 static bool amount(jmval *container, const char *resource, struct quantity *q)

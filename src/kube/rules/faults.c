@@ -45,12 +45,15 @@ void fault_pop(struct faults *f, size_t at)
 /* ---- adding ------------------------------------------------------------------------------------------------------------- */
 
 /* Nobody reads more, and each takes many times the bytes of what is wrong: an answer must not be a hundred times its request. */
-enum { FAULTS_MAX = 5000 };
+enum { FAULTS_MAX = 5000, BYTES_MAX = 8 << 20 };
+
+bool faults_full(const struct faults *f) { return f->texts.n >= FAULTS_MAX || f->bytes >= BYTES_MAX; }
 
 void fault_add(struct faults *f, const char *reason, const char *member, const char *text)
 {
-    if (f->texts.n >= FAULTS_MAX)
+    if (faults_full(f))
         return;
+    f->bytes += strlen(text) + f->path.len;
     size_t at = f->path.len;
     if (member)
         fault_push(f, member);
@@ -82,6 +85,8 @@ static void add_invalid(struct faults *f, const char *member, const char *value,
 void fault_invalid(struct faults *f, const char *member, jval *value, const char *fmt, ...)
 {
     va_list ap;
+    if (faults_full(f))
+        return;
     AUTOFREE char *text = value ? jv_text(value, JW_COMPACT) : xstrdup("null");
     va_start(ap, fmt);
     add_invalid(f, member, text, fmt, ap);
@@ -116,6 +121,8 @@ void fault_type(struct faults *f, const char *member, const char *value_text, co
 
 void fault_unsupported(struct faults *f, const char *member, const char *value, const char *const *supported)
 {
+    if (faults_full(f))
+        return;
     BUF(b);
     buf_adds(&b, "Unsupported value: ");
     json_quote(&b, value, strlen(value));

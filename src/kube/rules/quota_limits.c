@@ -13,15 +13,17 @@
 /* Adds what is missing; the names of it, sorted, to set. */
 static void fill_map(struct jm *m, jval *dflt, jmval *to, struct strlist *set)
 {
+    struct strmap members = jm_take_members(to);
     struct jiter it = jv_iter(dflt);
     const char *k;
     jval *v;
     while (jv_next(&it, &k, &v)) {
-        if (jmv_get(to, k))
+        if (strmap_has(&members, k))
             continue;
-        jm_put(m, to, k, jm_val(m, v));
+        strmap_put(&members, k, jm_val(m, v));
         strlist_add(set, k);
     }
+    jm_put_members(m, to, &members);
     strlist_sort(set);
 }
 
@@ -49,11 +51,13 @@ static void fill_container(struct jm *m, jmval *c, jval *limits, jval *requests,
 
 static void merge(struct jm *m, jmval *into, jval *map)
 {
+    struct strmap members = jm_take_members(into);
     struct jiter it = jv_iter(map);
     const char *k;
     jval *v;
     while (jv_next(&it, &k, &v))
-        jm_put(m, into, k, jm_val(m, v));
+        strmap_put(&members, k, jm_val(m, v));
+    jm_put_members(m, into, &members);
 }
 
 /* The defaults of all items for containers; the later word counts. */
@@ -79,10 +83,11 @@ bool limits_fill(jval *range, struct jm *m)
     STRLIST(told);
     if (!jv_len(json_root(limits)) && !jv_len(json_root(requests)))
         return false;
-    for (size_t i = 0; i < jmv_len(containers); i++)
-        fill_container(m, jmv_at(containers, i), json_root(limits), json_root(requests), "container", &told);
-    for (size_t i = 0; i < jmv_len(inits); i++)
-        fill_container(m, jmv_at(inits, i), json_root(limits), json_root(requests), "init container", &told);
+    jmval *c;
+    for (struct jmiter it = jmv_iter(containers); jmv_next(&it, NULL, &c);)
+        fill_container(m, c, json_root(limits), json_root(requests), "container", &told);
+    for (struct jmiter it = jmv_iter(inits); jmv_next(&it, NULL, &c);)
+        fill_container(m, c, json_root(limits), json_root(requests), "init container", &told);
     if (!told.n)
         return false;
     AUTOFREE char *list = strlist_join(&told, "; ");

@@ -8,6 +8,7 @@
 #include "kube/kinds.h"
 #include "kube/object.h"
 #include "kube/rules/validate_priv.h"
+#include "kube/wire/gotext.h"
 
 enum { DATA_MAX = 1024 * 1024 };
 
@@ -111,20 +112,20 @@ static void require_json(struct faults *f, jval *data, const char *key)
     jval *v = jv_get(data, key);
     unsigned char *text = NULL;
     size_t n = 0;
-    ERR(e);
     if (!v) {
         require_key(f, data, key);
         return;
     }
     if (base64_decode(jv_str_or(v, ""), jv_len(v), &text, &n) < 0)
         return;
-    JSON_REF(d) = json_parse((const char *)text, n, NULL, &e);
+    BUF(fault);
+    bool bad = gotext_json_fault((const char *)text, n, &fault);
     free(text);
-    if (d)
+    if (!bad)
         return;
     size_t at = fault_push(f, "data");
     fault_push_key(f, key);
-    fault_invalid_str(f, NULL, "<secret contents redacted>", "%s", err_text(&e));
+    fault_invalid_str(f, NULL, "<secret contents redacted>", "%s", buf_str(&fault));
     fault_pop(f, at);
 }
 

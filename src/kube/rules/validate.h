@@ -31,10 +31,13 @@ struct faults {
     struct buf path;       /* "spec.containers[0]" */
     struct strlist texts;  /* "<field>: <text>" of each cause */
     const char *text_root; /* "status.": texts of schemas tell paths from there on; NULL: all of them */
+    size_t bytes;          /* of texts and their paths */
 };
 #define FAULTS(name) CLEANUP(faults_free) struct faults name = {0}
 void faults_free(struct faults *f);
 static inline bool faults_any(const struct faults *f) { return f->texts.n > 0; }
+/* So much is wrong that more is not told: who looks at each of many against each of many may stop. */
+bool faults_full(const struct faults *f);
 /* The path is extended for a block and cut again: size_t at = fault_push(f, "spec"); ... fault_pop(f, at); */
 size_t fault_push(struct faults *f, const char *member);
 size_t fault_push_index(struct faults *f, size_t i);

@@ -250,9 +250,12 @@ static struct json *with_old_parts(jval *old, jval *now)
             jm_put(m, spec, open[i], jm_val(m, jv_get(old, open[i])));
     }
     for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
-        jmval *list = jmv_get(spec, lists[l]);
-        for (size_t i = 0; i < jmv_len(list); i++)
-            container_set_image(m, jmv_at(list, i), jv_str_or(jv_get(jv_at(jv_get(old, lists[l]), i), "image"), ""));
+        struct jiter was = jv_iter(jv_get(old, lists[l]));
+        jmval *c;
+        for (struct jmiter it = jmv_iter(jmv_get(spec, lists[l])); jmv_next(&it, NULL, &c);) {
+            jval *before = NULL;
+            container_set_image(m, c, jv_next(&was, NULL, &before) ? jv_str_or(jv_get(before, "image"), "") : "");
+        }
     }
     if (pod_spec_termination_grace_period_seconds(old, 0) < 0 && pod_spec_termination_grace_period_seconds(now, 0) == 1)
         pod_spec_set_termination_grace_period_seconds(m, spec, pod_spec_termination_grace_period_seconds(old, 0));
@@ -331,15 +334,17 @@ void validate_pod_ephemeral_update(struct faults *f, jval *old, jval *now)
     jval *was = pod_spec_ephemeral_containers(pod_spec(old)), *list = pod_spec_ephemeral_containers(pod_spec(now));
     size_t at = fault_push(f, "spec");
     validate_pod_spec(f, pod_spec(now));
-    for (size_t i = 0; i < jv_len(was); i++) {
-        const char *name = container_name(jv_at(was, i));
-        jval *same_name = NULL;
-        for (size_t k = 0; k < jv_len(list) && !same_name; k++)
-            if (str_eq(container_name(jv_at(list, k)), name))
-                same_name = jv_at(list, k);
+    CLEANUP(strmap_free) struct strmap by_name = STRMAP_INIT(NULL);
+    jval *c;
+    for (struct jiter it = jv_iter(list); jv_next(&it, NULL, &c);)
+        if (container_name(c) && !strmap_has(&by_name, container_name(c)))
+            strmap_put(&by_name, container_name(c), (void *)(uintptr_t)c);
+    for (struct jiter it = jv_iter(was); jv_next(&it, NULL, &c);) {
+        const char *name = container_name(c) ? container_name(c) : "";
+        jval *same_name = strmap_get(&by_name, name);
         STRLIST(names);
         if (same_name)
-            differing(jv_at(was, i), same_name, &names);
+            differing(c, same_name, &names);
         AUTOFREE char *all = strlist_join(&names, ", ");
         if (!same_name)
             fault_forbidden(f, "ephemeralContainers", "existing ephemeral containers \"%s\" may not be removed\n", name);
@@ -350,6 +355,31 @@ void validate_pod_ephemeral_update(struct faults *f, jval *old, jval *now)
     fault_pop(f, at);
 }
 
+static void check_pod_ip(struct faults *f, size_t i, const char *ip)
+{
+    size_t at = validate_push_item(f, "podIPs", i);
+    if (!validate_is_ip(ip))
+        fault_invalid_str(f, "ip", ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    fault_pop(f, at);
+}
+
+/* Requests to pods go where their status says: it has to be an address. The single one counts where the two differ. */
+static void check_pod_ips(struct faults *f, jval *status)
+{
+    const char *one = pod_status_pod_ip(status);
+    struct jiter it = jv_iter(pod_status_pod_ips(status));
+    jval *x;
+    bool differ = false;
+    for (size_t i = 0; jv_next(&it, NULL, &x) && !differ; i++) {
+        const char *ip = jv_str_or(jv_get(x, "ip"), "");
+        differ = i == 0 && !str_empty(one) && !str_eq(one, ip);
+        if (!differ)
+            check_pod_ip(f, i, ip);
+    }
+    if (!str_empty(one) && (differ || !jv_len(pod_status_pod_ips(status))))
+        check_pod_ip(f, 0, one);
+}
+
 /* A container of a pod that is never restarted does not rise again. */
 void validate_pod_status_update(struct faults *f, jval *old, jval *now)
 {
@@ -358,13 +388,15 @@ void validate_pod_status_update(struct faults *f, jval *old, jval *now)
     size_t at = fault_push(f, "status");
     if (!str_empty(nominated))
         validate_name(f, "nominatedNodeName", nominated, name_dns1123_subdomain(nominated));
+    check_pod_ips(f, pod_status(now));
     for (size_t l = 0; l < ARRAY_LEN(lists) && str_eq(policy, "Never"); l++) {
-        jval *list = jv_get(pod_status(now), lists[l]), *before = jv_get(pod_status(old), lists[l]);
-        for (size_t i = 0; i < jv_len(list); i++) {
-            jval *c = jv_at(list, i), *o = NULL;
-            for (size_t k = 0; k < jv_len(before); k++)
-                if (str_eq(container_status_name(jv_at(before, k)), container_status_name(c)))
-                    o = jv_at(before, k);
+        CLEANUP(strmap_free) struct strmap before = STRMAP_INIT(NULL);
+        jval *c;
+        for (struct jiter it = jv_iter(jv_get(pod_status(old), lists[l])); jv_next(&it, NULL, &c);)
+            strmap_put(&before, container_status_name(c) ? container_status_name(c) : "", (void *)(uintptr_t)c);
+        struct jiter it = jv_iter(jv_get(pod_status(now), lists[l]));
+        for (size_t i = 0; jv_next(&it, NULL, &c); i++) {
+            jval *o = strmap_get(&before, container_status_name(c) ? container_status_name(c) : "");
             if (!jv_present(container_state_terminated(container_status_state(o))) ||
                 jv_present(container_state_terminated(container_status_state(c))))
                 continue;

@@ -93,7 +93,7 @@ static void check_scopes(struct faults *f, jval *scopes, const struct amounts *h
         const char *scope = jv_str_or(jv_at(scopes, i), "");
         if (!is_scope(scope))
             fault_invalid(f, "scopes", scopes, "unsupported scope");
-        for (size_t k = 0; k < hard->n; k++)
+        for (size_t k = 0; k < hard->n && !faults_full(f); k++)
             if (!scope_fits(scope, hard->v[k].name))
                 fault_invalid(f, "scopes", scopes, "unsupported scope applied to resource");
     }
@@ -129,7 +129,7 @@ static void check_scope_selector(struct faults *f, jval *selector, const struct 
         op = op ? op : "";
         if (!is_scope(scope))
             fault_invalid_str(f, "scopeName", scope, "unsupported scope");
-        for (size_t k = 0; k < hard->n; k++)
+        for (size_t k = 0; k < hard->n && !faults_full(f); k++)
             if (!scope_fits(scope, hard->v[k].name))
                 fault_invalid(f, NULL, selector, "unsupported scope applied to resource");
         if (is_scope(scope) && !str_eq(scope, "PriorityClass") && !str_eq(scope, "VolumeAttributesClass") &&

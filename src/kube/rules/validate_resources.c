@@ -115,29 +115,37 @@ static void check_against_limit(struct faults *f, const char *name, jval *reques
         fault_invalid_str(f, "requests", rt, "must be less than or equal to %s limit of %s", name, lt);
 }
 
+static void claim_not_found(struct faults *f, const char *name, const struct buf *names)
+{
+    BUF(text);
+    buf_adds(&text, "Not found: ");
+    json_quote(&text, name, strlen(name));
+    buf_adds(&text, ": must be one of the names in pod.spec.resourceClaims");
+    if (!names->len)
+        buf_adds(&text, " which is empty");
+    else
+        buf_addf(&text, ": %s", buf_str(names));
+    fault_add(f, "FieldValueNotFound", NULL, buf_str(&text));
+}
+
 static void check_claims(struct faults *f, jval *wanted, jval *claims)
 {
+    CLEANUP(strmap_free) struct strmap known = STRMAP_INIT(NULL);
     BUF(names);
-    for (size_t i = 0; i < jv_len(claims); i++)
-        buf_addf(&names, "%s%s", i ? ", " : "", jv_str_or(jv_get(jv_at(claims, i), "name"), ""));
-    for (size_t i = 0, n = jv_is(wanted, J_ARRAY) ? jv_len(wanted) : 0; i < n; i++) {
-        const char *name = jv_str_or(jv_get(jv_at(wanted, i), "name"), "");
-        bool found = false;
-        for (size_t k = 0; k < jv_len(claims); k++)
-            found |= str_eq(jv_str(jv_get(jv_at(claims, k), "name")), name);
+    jval *x;
+    for (struct jiter it = jv_iter(claims); jv_next(&it, NULL, &x);) {
+        const char *name = jv_str_or(jv_get(x, "name"), "");
+        buf_addf(&names, "%s%s", strmap_count(&known) ? ", " : "", name);
+        strmap_put(&known, name, NULL);
+    }
+    struct jiter it = jv_iter(jv_is(wanted, J_ARRAY) ? wanted : NULL);
+    for (size_t i = 0; jv_next(&it, NULL, &x) && !faults_full(f); i++) {
+        const char *name = jv_str_or(jv_get(x, "name"), "");
         size_t at = validate_push_item(f, "claims", i);
-        BUF(text);
-        buf_adds(&text, "Not found: ");
-        json_quote(&text, name, strlen(name));
-        buf_adds(&text, ": must be one of the names in pod.spec.resourceClaims");
-        if (!names.len)
-            buf_adds(&text, " which is empty");
-        else
-            buf_addf(&text, ": %s", buf_str(&names));
         if (!*name)
             fault_required(f, "name", NULL);
-        else if (!found)
-            fault_add(f, "FieldValueNotFound", NULL, buf_str(&text));
+        else if (!strmap_has(&known, name))
+            claim_not_found(f, name, &names);
         fault_pop(f, at);
     }
 }
@@ -152,12 +160,13 @@ void validate_resources(struct faults *f, jval *resources, jval *claims)
     while (jv_next(&it, &k, &v))
         check_one(f, k, v, &limits);
     fault_pop(f, part);
+    JFINDER(limit, lim);
     it = jv_iter(req);
     while (jv_next(&it, &k, &v)) {
         part = fault_push(f, "requests");
         check_one(f, k, v, &requests);
         fault_pop(f, part);
-        check_against_limit(f, k, v, jv_get(lim, k));
+        check_against_limit(f, k, v, jfind(&limit, k));
     }
     if ((limits.hugepages || requests.hugepages) && !limits.cpu_or_memory && !requests.cpu_or_memory)
         fault_forbidden(f, NULL, "HugePages require cpu or memory");

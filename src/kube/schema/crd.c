@@ -45,15 +45,15 @@ void crd_prepare_status(struct jm *m, jmval *crd, jval *old)
         custom_resource_definition_status_set_stored_versions(m, status, jm_null(m));
     }
     jmval *versions = jmv_path(crd, "spec", "versions", NULL);
-    for (size_t i = 0, n = jmv_len(versions); i < n; i++) {
-        jmval *v = jmv_at(versions, i);
+    jmval *v, *x;
+    for (struct jmiter it = jmv_iter(versions); jmv_next(&it, NULL, &v);) {
         if (!jmv_bool(jmv_get(v, "storage"), false))
             continue;
         const char *name = jmv_str(jmv_get(v, "name"));
         jmval *stored = custom_resource_definition_status_make_stored_versions(m, status);
         bool known = false;
-        for (size_t k = 0; k < jmv_len(stored); k++)
-            known |= str_eq(jmv_str(jmv_at(stored, k)), name);
+        for (struct jmiter st = jmv_iter(stored); jmv_next(&st, NULL, &x);)
+            known |= str_eq(jmv_str(x), name);
         if (!known)
             jm_push(stored, jm_str(m, name));
         break; /* the first one counts, should there wrongly be several */

@@ -21,7 +21,7 @@ void schema_free(struct schema *s);
 
 /* Drops unknown fields of a whole object (apiVersion, kind, metadata are always kept). Their paths ("spec.x") are appended to
  * unknown when it is not NULL. True when something was dropped. */
-bool schema_prune(const struct schema *s, jmval *obj, struct strlist *unknown);
+bool schema_prune(const struct schema *s, struct jm *m, jmval *obj, struct strlist *unknown);
 /* Fills in defaults and drops nulls that a default replaces. True when something was changed. */
 bool schema_default(const struct schema *s, struct jm *m, jmval *obj);
 /* Values, lists and CEL rules. old NULL: create. On update, faults at values that did not change are ignored. */

@@ -55,8 +55,16 @@ int schema_rules_compile(struct schema_node *n, jval *rules, struct err *err);
 void schema_rules_free(struct schema_node *n);
 void schema_rules_run(const struct schema *s, struct faults *f, jval *obj, jval *old);
 
-/* The item of an old list that a new item continues: by its map keys. NULL when there is none, or the list is no map. */
-jval *schema_old_item(const struct schema_node *list, jval *old_list, jval *item);
+/* The items of an old list, found by the map keys of the new items that continue them. Of a list that is no map there are none.
+ */
+struct schema_olds {
+    const struct schema_node *list;
+    struct strmap by_key;
+};
+struct schema_olds schema_olds_open(const struct schema_node *list, jval *old_list);
+void schema_olds_close(struct schema_olds *o);
+jval *schema_olds_find(struct schema_olds *o, jval *item); /* NULL: it is new */
+#define SCHEMA_OLDS(name, list, old) CLEANUP(schema_olds_close) struct schema_olds name = schema_olds_open(list, old)
 /* "object", "integer", ... ; "" for values without one. */
 const char *schema_type_text(const struct schema_node *n);
 

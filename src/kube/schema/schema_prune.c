@@ -3,6 +3,7 @@
 #include "kube/schema/schema_priv.h"
 
 struct pruner {
+    struct jm *m;
     struct buf path;
     struct strlist *unknown; /* may be NULL */
     bool changed;
@@ -24,14 +25,19 @@ static void leave(struct pruner *p, size_t at)
         p->path.data[at] = '\0';
 }
 
+/* Takes the named members away; they are in the object's order. */
 static void drop(struct pruner *p, jmval *obj, const struct strlist *keys)
 {
+    if (!keys->n)
+        return;
+    struct strmap members = jm_take_members(obj);
     for (size_t i = 0; i < keys->n; i++) {
         if (p->unknown)
             strlist_addf(p->unknown, "%s%s%s", buf_str(&p->path), p->path.len ? "." : "", keys->v[i]);
-        jm_del(obj, keys->v[i]);
-        p->changed = true;
+        strmap_del(&members, keys->v[i]);
     }
+    jm_put_members(p->m, obj, &members);
+    p->changed = true;
 }
 
 /* Metadata has the fields of ObjectMeta, in custom objects and in objects within them. */
@@ -90,10 +96,10 @@ static void prune(struct pruner *p, const struct schema_node *n, jmval *v)
     }
 }
 
-bool schema_prune(const struct schema *s, jmval *obj, struct strlist *unknown)
+bool schema_prune(const struct schema *s, struct jm *m, jmval *obj, struct strlist *unknown)
 {
     STRLIST(found);
-    struct pruner p = {.unknown = unknown ? &found : NULL};
+    struct pruner p = {.m = m, .unknown = unknown ? &found : NULL};
     prune(&p, s->root, obj);
     buf_free(&p.path);
     strlist_sort(&found);
@@ -108,59 +114,89 @@ static bool bad_null(const struct schema_node *n, jmval *v) { return jmv_type(v)
 
 static bool fill(const struct schema_node *n, struct jm *m, jmval *v);
 
-static bool fill_object(const struct schema_node *n, struct jm *m, jmval *v)
+/* Adds the members that are not there and have a default. */
+static bool add_absent(const struct schema_node *n, struct jm *m, jmval *v)
 {
-    bool changed = false;
+    CLEANUP(strmap_free) struct strmap there = STRMAP_INIT(NULL); /* of a large object; others are looked through */
+    bool changed = false, large = jmv_len(v) > 16;
+    struct jmiter it = jmv_iter(v);
+    const char *k;
+    jmval *x;
+    while (large && jmv_next(&it, &k, &x))
+        strmap_put(&there, k, x);
     for (struct strmap_entry *e = strmap_first(&n->props); e; e = strmap_next(e)) {
         const struct schema_node *child = e->value;
-        jmval *x = jmv_get(v, e->key);
-        if (child->dflt && (!x || bad_null(child, x))) {
-            jm_put(m, v, e->key, jm_val(m, child->dflt));
-            changed = true;
-        }
+        if (!child->dflt || (large ? strmap_get(&there, e->key) : jmv_get(v, e->key)))
+            continue;
+        jm_add(m, v, e->key, jm_val(m, child->dflt));
+        changed = true;
     }
-    STRLIST(nulls);
-    STRLIST(replaced);
+    return changed;
+}
+
+static const struct schema_node *child_of(const struct schema_node *n, const char *key)
+{
+    const struct schema_node *child = strmap_get(&n->props, key);
+    return child ? child : n->additional;
+}
+
+static bool fill_object(const struct schema_node *n, struct jm *m, jmval *v)
+{
+    bool changed = add_absent(n, m, v);
+    STRLIST(nulls); /* that may not be */
     struct jmiter it = jmv_iter(v);
     const char *k;
     jmval *x;
     while (jmv_next(&it, &k, &x)) {
-        const struct schema_node *child = strmap_get(&n->props, k);
-        if (!child)
-            child = n->additional;
-        if (!child)
-            continue;
-        if (bad_null(child, x))
-            strlist_add(child->dflt ? &replaced : &nulls, k);
-        else
+        const struct schema_node *child = child_of(n, k);
+        if (child && bad_null(child, x))
+            strlist_add(&nulls, k);
+        else if (child)
             changed |= fill(child, m, x);
     }
-    for (size_t i = 0; i < nulls.n; i++)
-        jm_del(v, nulls.v[i]);
-    for (size_t i = 0; i < replaced.n; i++) /* of additionalProperties */
-        jm_put(m, v, replaced.v[i], jm_val(m, n->additional->dflt));
-    return changed || nulls.n > 0 || replaced.n > 0;
+    if (!nulls.n)
+        return changed;
+    struct strmap members = jm_take_members(v);
+    for (size_t i = 0; i < nulls.n; i++) {
+        const struct schema_node *child = child_of(n, nulls.v[i]);
+        jmval *dflt = child->dflt ? jm_val(m, child->dflt) : NULL;
+        if (dflt) {
+            fill(child, m, dflt);
+            strmap_put(&members, nulls.v[i], dflt);
+        } else {
+            strmap_del(&members, nulls.v[i]);
+        }
+    }
+    jm_put_members(m, v, &members);
+    return true;
+}
+
+static bool replace_nulls(const struct schema_node *items, struct jm *m, jmval *v)
+{
+    size_t n = 0, n_nulls = 0;
+    AUTOFREE jmval **all = xcalloc(jmv_len(v) + 1, sizeof *all);
+    struct jmiter it = jmv_iter(v);
+    while (jmv_next(&it, NULL, &all[n])) {
+        n_nulls += bad_null(items, all[n]);
+        n++;
+    }
+    if (!n_nulls)
+        return false;
+    jm_clear(v);
+    for (size_t i = 0; i < n; i++)
+        jm_push(v, bad_null(items, all[i]) ? jm_val(m, items->dflt) : all[i]);
+    return true;
 }
 
 static bool fill(const struct schema_node *n, struct jm *m, jmval *v)
 {
-    bool changed = false;
     if (jmv_type(v) == J_OBJECT)
         return fill_object(n, m, v);
     if (jmv_type(v) != J_ARRAY || !n->items)
         return false;
+    bool changed = n->items->dflt && replace_nulls(n->items, m, v);
     struct jmiter it = jmv_iter(v);
     jmval *x;
-    AUTOFREE size_t *nulls =
-        xcalloc(n->items->dflt ? jmv_len(v) : 1, sizeof *nulls); /* the list must not change while it is walked */
-    size_t n_nulls = 0;
-    for (size_t i = 0; n->items->dflt && jmv_next(&it, NULL, &x); i++)
-        if (bad_null(n->items, x))
-            nulls[n_nulls++] = i;
-    for (size_t i = 0; i < n_nulls; i++)
-        jm_replace(v, nulls[i], jm_val(m, n->items->dflt));
-    changed = n_nulls > 0;
-    it = jmv_iter(v);
     while (jmv_next(&it, NULL, &x))
         changed |= fill(n->items, m, x);
     return changed;

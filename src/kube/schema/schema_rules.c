@@ -196,22 +196,25 @@ static void run_node(struct faults *f, const struct schema_node *n, jval *v, jva
         return;
     for (size_t i = 0; i < n->n_rules; i++)
         run_rule(f, n, &n->rules[i], v, old);
+    jval *x;
     if (jv_is(v, J_OBJECT)) {
+        JFINDER(before, old);
         struct jiter it = jv_iter(v);
         const char *k;
-        jval *x;
         while (jv_next(&it, &k, &x)) {
             const struct schema_node *child = strmap_get(&n->props, k);
             if (!child && !(child = n->additional))
                 continue;
             size_t at = strmap_has(&n->props, k) ? fault_push(f, k) : fault_push_key(f, k);
-            run_node(f, child, x, jv_get(old, k));
+            run_node(f, child, x, jfind(&before, k));
             fault_pop(f, at);
         }
     } else if (jv_is(v, J_ARRAY) && n->items) {
-        for (size_t i = 0, len = jv_len(v); i < len; i++) {
+        SCHEMA_OLDS(olds, n, old);
+        struct jiter it = jv_iter(v);
+        for (size_t i = 0; jv_next(&it, NULL, &x); i++) {
             size_t at = fault_push_index(f, i);
-            run_node(f, n->items, jv_at(v, i), schema_old_item(n, old, jv_at(v, i)));
+            run_node(f, n->items, x, schema_olds_find(&olds, x));
             fault_pop(f, at);
         }
     }

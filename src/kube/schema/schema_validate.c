@@ -171,30 +171,56 @@ static void check_enum(struct faults *f, const struct schema_node *n, jval *v)
 
 static void check_value(struct faults *f, const struct schema_node *n, jval *v, jval *old);
 
-jval *schema_old_item(const struct schema_node *list, jval *old_list, jval *item)
+/* The map keys of an item as a text: equal ones have equal texts. False: it is no object. */
+static bool key_text(const struct schema_node *list, jval *item, struct buf *out)
 {
-    if (list->list_type != LIST_MAP || !jv_is(item, J_OBJECT))
-        return NULL;
-    struct jiter it = jv_iter(jv_is(old_list, J_ARRAY) ? old_list : NULL);
+    for (size_t i = 0; i < list->n_map_keys; i++) {
+        jval *v = jv_get(item, list->map_keys[i]);
+        int64_t n;
+        if (jv_i64(v, &n)) /* 1.0 is 1 */
+            buf_addf(out, "%lld", (long long)n);
+        else if (v)
+            jv_write(v, JW_COMPACT | JW_SORTED, out);
+        buf_addc(out, '\n');
+    }
+    return jv_is(item, J_OBJECT);
+}
+
+struct schema_olds schema_olds_open(const struct schema_node *list, jval *old_list)
+{
+    struct schema_olds o = {.list = list};
+    if (list->list_type != LIST_MAP || !jv_is(old_list, J_ARRAY))
+        return o;
+    struct jiter it = jv_iter(old_list);
     jval *old;
     while (jv_next(&it, NULL, &old)) {
-        bool same = true;
-        for (size_t i = 0; i < list->n_map_keys && same; i++) {
-            jval *a = jv_get(old, list->map_keys[i]), *b = jv_get(item, list->map_keys[i]);
-            same = (!a && !b) || jv_equal(a, b);
-        }
-        if (same)
-            return old;
+        BUF(key);
+        key_text(list, old, &key);
+        if (!strmap_has(&o.by_key, buf_str(&key))) /* the first of several */
+            strmap_put(&o.by_key, buf_str(&key), (void *)(uintptr_t)old);
     }
-    return NULL;
+    return o;
+}
+
+void schema_olds_close(struct schema_olds *o) { strmap_free(&o->by_key); }
+
+jval *schema_olds_find(struct schema_olds *o, jval *item)
+{
+    BUF(key);
+    if (!strmap_count(&o->by_key) || !key_text(o->list, item, &key))
+        return NULL;
+    return strmap_get(&o->by_key, buf_str(&key));
 }
 
 static void check_array(struct faults *f, const struct schema_node *n, jval *v, jval *old)
 {
     size_t len = jv_len(v);
-    for (size_t i = 0; i < len && n->items; i++) {
+    SCHEMA_OLDS(olds, n, old);
+    struct jiter it = jv_iter(v);
+    jval *x;
+    for (size_t i = 0; n->items && jv_next(&it, NULL, &x); i++) {
         size_t at = fault_push_index(f, i);
-        check_value(f, n->items, jv_at(v, i), schema_old_item(n, old, jv_at(v, i)));
+        check_value(f, n->items, x, schema_olds_find(&olds, x));
         fault_pop(f, at);
     }
     if (n->min_items >= 0 && len < (size_t)n->min_items)
@@ -212,8 +238,10 @@ static void check_object(struct faults *f, const struct schema_node *n, jval *v,
                           (long long)n->min_props);
     if (n->max_props >= 0 && len > (size_t)n->max_props)
         fault_too_many(f, NULL, len, (size_t)n->max_props);
+    JFINDER(there, v);
+    JFINDER(before, old);
     for (size_t i = 0; i < n->n_required; i++)
-        if (!jv_get(v, n->required[i]))
+        if (!jfind(&there, n->required[i]))
             fault_required(f, n->required[i], NULL);
     struct jiter it = jv_iter(v);
     const char *k;
@@ -225,7 +253,7 @@ static void check_object(struct faults *f, const struct schema_node *n, jval *v,
         if (!child)
             continue;
         size_t at = fault_push(f, k);
-        check_value(f, child, x, jv_get(old, k));
+        check_value(f, child, x, jfind(&before, k));
         fault_pop(f, at);
     }
 }
@@ -353,24 +381,27 @@ static void check_structure(struct faults *f, const struct schema_node *n, jval 
         return;
     if (n->embedded && !root && jv_is(v, J_OBJECT))
         check_embedded(f, v);
+    jval *x;
     if (jv_is(v, J_OBJECT)) {
+        JFINDER(before, old);
         struct jiter it = jv_iter(v);
         const char *k;
-        jval *x;
         while (jv_next(&it, &k, &x)) {
             const struct schema_node *child = strmap_get(&n->props, k);
             if (!child && !(child = n->additional))
                 continue;
             size_t at = strmap_has(&n->props, k) ? fault_push(f, k) : fault_push_key(f, k);
-            check_structure(f, child, x, jv_get(old, k), false);
+            check_structure(f, child, x, jfind(&before, k), false);
             fault_pop(f, at);
         }
     } else if (jv_is(v, J_ARRAY)) {
         if (n->list_type != LIST_ATOMIC)
             check_unique(f, n, v);
-        for (size_t i = 0, len = jv_len(v); i < len && n->items; i++) {
+        SCHEMA_OLDS(olds, n, old);
+        struct jiter it = jv_iter(v);
+        for (size_t i = 0; n->items && jv_next(&it, NULL, &x); i++) {
             size_t at = fault_push_index(f, i);
-            check_structure(f, n->items, jv_at(v, i), schema_old_item(n, old, jv_at(v, i)), false);
+            check_structure(f, n->items, x, schema_olds_find(&olds, x), false);
             fault_pop(f, at);
         }
     }

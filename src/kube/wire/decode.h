@@ -28,6 +28,9 @@ struct json *decode_body(const struct kind *k, enum decode_format format, enum f
 /* Only the parse: duplicates are appended to dups (may be NULL) as `duplicate field "a.b"`. For JSON and YAML. */
 struct json *decode_parse(enum decode_format format, const char *body, size_t len, struct strlist *dups, struct err *err);
 
+/* Kubernetes' strict error tells repeated keys of YAML by line, and all in one text: puts it in place of what was found. */
+void decode_name_lines(struct strlist *dups, const char *body, size_t len);
+
 /* A value to the normal form of type t. unknown (may be NULL) gets `unknown field "path"` texts, at most 100, each once. For a
  * type with kind and apiVersion, these are as in v. The error is the decoder's own text, without "... cannot be handled as".
  * Patches use this on their results. */

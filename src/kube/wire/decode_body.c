@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "kube/wire/decode_priv.h"
+#include "kube/wire/gotext.h"
 #include "kube/wire/protobuf.h"
 #include "value/yaml.h"
 
@@ -20,7 +21,13 @@ static void on_duplicate(void *self, const char *path) { strlist_addf(self, "dup
 struct json *decode_parse(enum decode_format format, const char *body, size_t len, struct strlist *dups, struct err *err)
 {
     struct json_opts opts = {.on_duplicate = dups ? on_duplicate : NULL, .self = dups};
-    return format == DECODE_YAML ? yaml_parse_one(body, len, &opts, err) : json_parse(body, len, &opts, err);
+    if (format == DECODE_YAML)
+        return yaml_parse_one(body, len, &opts, err);
+    struct json *d = json_parse(body, len, &opts, err);
+    BUF(fault);
+    if (!d && gotext_json_fault(body, len, &fault))
+        err_set(err, ERR_BAD_REQUEST, "%s", buf_str(&fault));
+    return d;
 }
 
 /* As much of an unreadable body as helps to recognise it. */
@@ -133,8 +140,7 @@ static bool body_gvk(const struct kind *k, jval *v, const char **kind, char **ap
     return true;
 }
 
-/* Kubernetes' strict error tells repeated keys of YAML by line, in one text. */
-static void name_lines(struct strlist *found, const char *body, size_t len)
+void decode_name_lines(struct strlist *found, const char *body, size_t len)
 {
     char *lines = decode_yaml_repeated(body, len);
     if (!lines)
@@ -167,7 +173,7 @@ struct json *decode_body(const struct kind *k, enum decode_format format, enum f
     if (check_gvk(k, api_version, kind, err) < 0)
         return NULL;
     if (format == DECODE_YAML && fields == FIELDS_STRICT && found.n)
-        name_lines(&found, body, len);
+        decode_name_lines(&found, body, len);
     JSON_REF(out) = decode_value(k->type, v, fields == FIELDS_IGNORE ? NULL : &found, &e);
     if (!out) {
         decode_refuse(k, k->res.kind, k->res.version, err_text(&e), err);

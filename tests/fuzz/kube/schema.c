@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     FAULTS(g);
     JM(m, json_root(object));
-    schema_prune(s, jm_root(m), NULL);
+    schema_prune(s, m, jm_root(m), NULL);
     schema_default(s, m, jm_root(m));
     JSON_REF(now) = jm_freeze(m);
     schema_validate(s, &g, json_root(now), NULL);

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "kube/wire/decode.h"
+#include "kube/wire/gotext.h"
 
 static struct json *decode(const char *kind, enum field_validation fv, const char *text, struct strlist *w, struct err *e)
 {
@@ -261,6 +262,58 @@ static void test_options(void **state)
     assert_int_equal(err_http_status(&e), 400);
 }
 
-TEST_GROUP(decode, cmocka_unit_test(test_forms), cmocka_unit_test(test_refused), cmocka_unit_test(test_gvk),
-           cmocka_unit_test(test_field_validation), cmocka_unit_test(test_many_unknown), cmocka_unit_test(test_yaml),
-           cmocka_unit_test(test_yaml_repeated_keys), cmocka_unit_test(test_schema_unions), cmocka_unit_test(test_options))
+static void test_go_faults(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *fault; /* NULL: none */
+    } cases[] = {
+        {"{}", NULL},
+        {" [1, -0.5e+3, \"a\\u00e9\\n\", true, false, null, {\"a\": [[], {}]}] ", NULL},
+        {"\"x\"", NULL},
+        {"0", NULL},
+        {"", "unexpected end of JSON input"},
+        {"  ", "unexpected end of JSON input"},
+        {"{\"a\":1", "unexpected end of JSON input"},
+        {"[1,", "unexpected end of JSON input"},
+        {"tru", "unexpected end of JSON input"},
+        {"\"a", "unexpected end of JSON input"},
+        {"nojson", "invalid character 'o' in literal null (expecting 'u')"},
+        {"trve", "invalid character 'v' in literal true (expecting 'u')"},
+        {"x", "invalid character 'x' looking for beginning of value"},
+        {"[1,]", "invalid character ']' looking for beginning of value"},
+        {"{,}", "invalid character ',' looking for beginning of object key string"},
+        {"{\"a\":1,}", "invalid character '}' looking for beginning of object key string"},
+        {"{\"a\" 1}", "invalid character '1' after object key"},
+        {"{\"a\":1 \"b\"}", "invalid character '\"' after object key:value pair"},
+        {"[1 2]", "invalid character '2' after array element"},
+        {"{} x", "invalid character 'x' after top-level value"},
+        {"01", "invalid character '1' after top-level value"},
+        {"-x", "invalid character 'x' in numeric literal"},
+        {"1.x", "invalid character 'x' after decimal point in numeric literal"},
+        {"1e+'", "invalid character '\\'' in exponent of numeric literal"},
+        {"\"a\nb\"", "invalid character '\\n' in string literal"},
+        {"\"\x01\"", "invalid character '\\x01' in string literal"},
+        {"\"\\q\"", "invalid character 'q' in string escape code"},
+        {"\"\\u12g4\"", "invalid character 'g' in \\u hexadecimal character escape"},
+        {"\xc3\xa9", "invalid character '\xc3\x83' looking for beginning of value"},
+        {"\x80", "invalid character '\\u0080' looking for beginning of value"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        BUF(fault);
+        bool bad = gotext_json_fault(cases[i].text, strlen(cases[i].text), &fault);
+        assert_int_equal(bad, cases[i].fault != NULL);
+        if (bad)
+            assert_string_equal(buf_str(&fault), cases[i].fault);
+    }
+    BUF(deep); /* many levels, no recursion */
+    for (int i = 0; i < 100000; i++)
+        buf_addc(&deep, '[');
+    BUF(fault);
+    assert_true(gotext_json_fault(buf_str(&deep), deep.len, &fault));
+}
+
+TEST_GROUP(decode, cmocka_unit_test(test_go_faults), cmocka_unit_test(test_forms), cmocka_unit_test(test_refused),
+           cmocka_unit_test(test_gvk), cmocka_unit_test(test_field_validation), cmocka_unit_test(test_many_unknown),
+           cmocka_unit_test(test_yaml), cmocka_unit_test(test_yaml_repeated_keys), cmocka_unit_test(test_schema_unions),
+           cmocka_unit_test(test_options))

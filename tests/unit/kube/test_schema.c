@@ -199,10 +199,10 @@ static void test_defaults_and_pruning(void **state)
         "\"l\":[{},{\"d\":\"own\",\"e\":1}],\"free\":{\"any\":1,\"known\":{\"x\":\"1\",\"drop\":1}}}}");
     JM(m, json_root(d));
     STRLIST(unknown);
-    assert_true(schema_prune(s, jm_root(m), &unknown));
+    assert_true(schema_prune(s, m, jm_root(m), &unknown));
     AUTOFREE char *all = strlist_join(&unknown, " ");
     assert_string_equal(all, "extra metadata.nope spec.free.known.drop spec.l[1].e spec.zz");
-    assert_false(schema_prune(s, jm_root(m), NULL));
+    assert_false(schema_prune(s, m, jm_root(m), NULL));
     assert_true(schema_default(s, m, jm_root(m)));
     JSON_REF(now) = jm_freeze(m);
     JSON_REF(want) =

@@ -138,6 +138,25 @@ static void test_pods(void **state)
     JSON_REF(r) = kube_patch(s.k, &s.ctx, &KUBE_PODS, "default", "p", KUBE_PATCH_MERGE, json_root(run), &status, &e);
     assert_string_equal(jv_str(jv_path(json_root(r), "status", "phase", NULL)), "Running");
     assert_string_equal(jv_str(jv_path(json_root(r), "spec", "nodeName", NULL)), "n");
+    /* What stands for the pod's address has to be one. */
+    static const struct {
+        const char *status, *fault; /* NULL: taken */
+    } ips[] = {
+        {"{\"podIP\":\"10.1.2.3\",\"podIPs\":[{\"ip\":\"10.1.2.3\"},{\"ip\":\"fd00::1\"}]}", NULL},
+        {"{\"podIP\":\"localhost\",\"podIPs\":null}", "status.podIPs[0].ip: Invalid value: \"localhost\": must be a valid IP"},
+        {"{\"podIP\":\"10.1.2.3/../x\"}", "status.podIPs[0].ip: Invalid value: \"10.1.2.3/../x\""},
+        {"{\"podIPs\":[{\"ip\":\"10.1.2.3\"},{\"ip\":\"@evil\"}]}", "status.podIPs[1].ip: Invalid value: \"@evil\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ips); i++) {
+        AUTOFREE char *text = xasprintf("{\"status\":%s}", ips[i].status);
+        JSON_REF(patch) = json_parse_str(text, NULL);
+        ERR(refused);
+        JSON_REF(got) =
+            kube_patch(s.k, &s.ctx, &KUBE_PODS, "default", "p", KUBE_PATCH_MERGE, json_root(patch), &status, &refused);
+        assert_int_equal(got != NULL, ips[i].fault == NULL);
+        if (!got && !strstr(err_text(&refused), ips[i].fault))
+            fail_msg("%s", err_text(&refused));
+    }
     /* Grace may be shortened, never lengthened; 0 removes. */
     int64_t grace[] = {20, 25, 5, 0};
     int64_t left[] = {20, 20, 5};

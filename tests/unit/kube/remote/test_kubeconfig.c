@@ -1,4 +1,5 @@
 /* test_kubeconfig.c - files to access: merging, precedence, paths, what is refused. */
+#include <errno.h>
 #include "unit.h"
 
 #include <sys/stat.h>
@@ -169,7 +170,7 @@ static void test_files(void **state)
     assert_string_equal(a.ca_pem, "pem");
     kube_access_clear(&a);
     assert_int_equal(kube_access_load(none, NULL, &a, &e), -1);
-    assert_int_equal(e.code, ERR_NOT_FOUND);
+    assert_int_equal(e.sys_errno, ENOENT);
     assert_int_equal(kube_access_load(one, NULL, &a, &e), -1);
     assert_non_null(strstr(err_text(&e), "which is not there"));
     setenv("KUBECONFIG", none, 1);
