@@ -113,7 +113,8 @@ static void test_damaged(void **state)
     assert_int_equal(e.code, ERR_INTERNAL);
     assert_non_null(strstr(e.message, path));
     assert_null(db_open("/nonexistent/dir/a.db", MIGRATIONS, 2, &e));
-    assert_int_equal(e.code, ERR_NOT_FOUND);
+    assert_int_equal(e.code, ERR_IO);
+    assert_int_equal(e.sys_errno, ENOENT);
 }
 
 static void test_values(void **state)

@@ -1,6 +1,6 @@
 /* test_kubeconfig.c - files to access: merging, precedence, paths, what is refused. */
-#include <errno.h>
 #include "unit.h"
+#include <errno.h>
 
 #include <sys/stat.h>
 #include <unistd.h>
