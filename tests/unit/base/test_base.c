@@ -420,9 +420,10 @@ static void test_terminal_stream(void **state)
         }
 }
 
-TEST_GROUP(base, cmocka_unit_test(test_errno), cmocka_unit_test(test_err), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
-           cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8), cmocka_unit_test(test_strlist),
-           cmocka_unit_test(test_signals_of_threads), cmocka_unit_test(test_strmap), cmocka_unit_test(test_encodings),
-           cmocka_unit_test(test_time), cmocka_unit_test(test_duration), cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx),
-           cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep), cmocka_unit_test(test_pool), cmocka_unit_test(test_arena),
-           cmocka_unit_test(test_terminal_text), cmocka_unit_test(test_terminal_json), cmocka_unit_test(test_terminal_stream))
+TEST_GROUP(base, cmocka_unit_test(test_errno), cmocka_unit_test(test_err), cmocka_unit_test(test_buf),
+           cmocka_unit_test(test_numbers), cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8),
+           cmocka_unit_test(test_strlist), cmocka_unit_test(test_signals_of_threads), cmocka_unit_test(test_strmap),
+           cmocka_unit_test(test_encodings), cmocka_unit_test(test_time), cmocka_unit_test(test_duration),
+           cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep),
+           cmocka_unit_test(test_pool), cmocka_unit_test(test_arena), cmocka_unit_test(test_terminal_text),
+           cmocka_unit_test(test_terminal_json), cmocka_unit_test(test_terminal_stream))
