@@ -181,6 +181,7 @@ const struct command cmd_logs = {
     .name = "logs",
     .summary = "Print what the steps of a run wrote",
     .usage = "logs RUN [TASK] [-f]",
-    .help = "RUN is an id, the beginning of one, or a display name; TASK a name (of a loop: all of that name), the end of\n"
-            "a path as 'tidemill runs RUN' shows it (for-loop-2[0]/train), or a task id.",
+    .help = "RUN is an id or a display name, or the beginning of either (the newest run of a name counts).\n"
+            "TASK is a name (of a loop: all of that name), the end of a path as 'tidemill runs RUN' shows it "
+            "(for-loop-2[0]/train), or a task id.",
     .main = logs_main};

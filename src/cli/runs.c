@@ -23,7 +23,7 @@ struct json *runs_find(struct front *f, const char *what, struct err *err)
     JSON_REF(page) = front_call(f, HTTP_GET, "/apis/v2beta1/runs?page_size=200&sort_by=created_at%20desc", NULL, err);
     if (!page)
         return NULL;
-    const char *found = NULL;
+    const char *found = NULL, *begins = NULL;
     int matches = 0;
     jval *r;
     for (struct jiter it = jv_iter(jv_get(json_root(page), "runs")); jv_next(&it, NULL, &r);) {
@@ -34,9 +34,11 @@ struct json *runs_find(struct front *f, const char *what, struct err *err)
             matches++;
             found = id;
         }
+        if (!begins && str_starts(name, what)) /* runs that get no name are called after their pipeline and the time */
+            begins = id;
     }
-    if (matches == 1)
-        return runs_get(f, found, err);
+    if (matches == 1 || (!matches && begins && *what))
+        return runs_get(f, matches ? found : begins, err);
     if (matches)
         err_set(err, ERR_NOT_FOUND, "%d runs have an id that begins with '%s': give more of it", matches, what);
     else

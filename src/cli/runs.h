@@ -4,7 +4,8 @@
 
 #include "cli/task_names.h"
 
-/* A run by id, a unique beginning of an id, or its display name (the newest one of that name). */
+/* A run by id, by its display name (the newest one of that name), by a unique beginning of an id, or by the beginning of a name
+ * (the newest). */
 struct json *runs_find(struct front *f, const char *what, struct err *err);
 struct json *runs_get(struct front *f, const char *run_id, struct err *err);
 const char *run_state_of(jval *run);

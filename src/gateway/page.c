@@ -72,8 +72,9 @@ static void runs(jval *list, struct buf *out)
     jval *r;
     buf_adds(out, "<h2>Latest runs</h2>\n");
     if (!jv_len(list)) {
-        buf_adds(out, "<p class=\"dim\">None yet. Try <code>tidemill run cancer_sweep.yaml --watch</code>, or submit one with "
-                      "the <code>kfp</code> SDK.</p>\n");
+        buf_adds(out,
+                 "<p class=\"dim\">None yet. <code>python3 examples/cancer_sweep.py</code> writes a pipeline, <code>tidemill run "
+                 "cancer_sweep.yaml --watch</code> runs it; or submit one with the <code>kfp</code> SDK.</p>\n");
         return;
     }
     buf_adds(out, "<table><tr><th>run</th><th>state</th><th>started</th><th>took</th><th>id</th></tr>\n");

@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 from conftest import TIDEMILL, VENV, Tidemill, needs_node
@@ -65,10 +66,11 @@ def test_a_run_over_tls(cluster, door):
     made = cli('run', str(d / 'pipeline.yaml'), '-p', 'word=hello', '--name', 'over tls', *where)
     assert made.returncode == 0, made.stderr
     # While it runs, and without the Kubernetes API: the front door is asked until there is no more.
-    logs = cli('logs', 'over tls', 'say', '-f', *where)
-    if 'has had no pod' in logs.stderr:
-        logs = cli('logs', 'over tls', 'say', '-f', *where)
+    until = time.monotonic() + 60
+    while 'no ' in (logs := cli('logs', 'over tls', 'say', '-f', *where)).stderr and time.monotonic() < until:   # no task, or no pod of it yet
+        time.sleep(0.1)
     assert logs.returncode == 0 and logs.stdout == 'early\nlate hello\n', logs
+    assert cli('logs', 'over', 'say', *where).stdout == 'early\nlate hello\n'   # the beginning of a name
     shown = cli('runs', 'over tls', *where)
     assert 'say' in shown.stdout, shown
     again = cli('run', str(d / 'pipeline.yaml'), '--watch', *where)
