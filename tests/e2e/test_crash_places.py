@@ -12,14 +12,15 @@ import threading
 import time
 
 import pytest
-from conftest import Tidemill, needs_node, node_options
+from conftest import VENV, Tidemill, needs_node, node_options
 from images_kit import BUSYBOX, Image, OwnRegistry, busybox_layer, layer
 from kfp import dsl
 from test_crash_wide import call, claim, crooked, items, pod
 from test_recurring import PATH, runs_of, seconds
-from test_setups import INDEX, probe, write_wheel  # noqa: F401
+from test_setups import pipeline_from
 
 pytestmark = needs_node
+INDEX = VENV.resolve() / 'tidemill-crash-index'
 
 
 def until(what, seconds=60):
@@ -148,8 +149,14 @@ def test_claim_is_taken_back(made):
 # ---- set-ups ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope='module')
+def probe():
+    yield pipeline_from(INDEX)
+    shutil.rmtree(INDEX, ignore_errors=True)
+
+
 @pytest.mark.parametrize('point', ['setup.keep.before', 'setup.keep.after', None])
-def test_setup_is_made(made, probe, point):   # noqa: F811
+def test_setup_is_made(made, probe, point):
     """None: at an instant while pip runs. It is kept once and whole, and the next step has it without an index."""
     t = dies_at(made, point) if point else made.start(60)
     run = t.kfp().create_run_from_pipeline_func(probe, enable_caching=False)
@@ -163,7 +170,7 @@ def test_setup_is_made(made, probe, point):   # noqa: F811
     assert t.kfp().wait_for_run_completion(run.run_id, timeout=180, sleep_duration=0.3).state == 'SUCCEEDED'
     until(lambda: not [p for p in setup.iterdir() if p.name.startswith('.')])
     assert len(list(setup.iterdir())) == 1
-    hidden = INDEX.with_name('tidemill-test-hidden')
+    hidden = INDEX.with_name('tidemill-crash-hidden')
     INDEX.rename(hidden)
     try:
         run = t.kfp().create_run_from_pipeline_func(probe, enable_caching=False)

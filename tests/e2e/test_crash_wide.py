@@ -2,7 +2,7 @@
 are deleted again, Services, config maps, exec. Nothing that was acknowledged is lost, no step and no slot of a schedule runs twice, and each
 directory of a volume is the directory of a claim that lives.
 
-TIDEMILL_WIDE_KILLS says how often (`./dev bench crash [KILLS]`: 200), TIDEMILL_SEED makes it another series."""
+TIDEMILL_WIDE_KILLS says how often (12; `./dev bench crash [KILLS]`: 200), TIDEMILL_SEED makes it another series."""
 import collections
 import http.client
 import json
@@ -277,4 +277,4 @@ def mixed_load(kills, seed=11, say=lambda text: None):
 
 
 def test_mixed_load():
-    print(mixed_load(int(os.environ.get('TIDEMILL_WIDE_KILLS', '20')), int(os.environ.get('TIDEMILL_SEED', '11'))))
+    print(mixed_load(int(os.environ.get('TIDEMILL_WIDE_KILLS', '12')), int(os.environ.get('TIDEMILL_SEED', '11'))))

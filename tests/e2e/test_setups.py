@@ -32,14 +32,13 @@ def write_wheel(directory):
     (directory / 'index.html').write_text(f'<a href="{name}">{name}</a>')
 
 
-@pytest.fixture(scope='module')
-def probe():
-    """A component that needs a package from an index of files, which pods see because it lies in the environment they share."""
-    place = INDEX / 'tidemill-probe'
+def pipeline_from(index):
+    """A pipeline whose component needs a package from an index of files, which pods see because it lies in the environment they share."""
+    place = index / 'tidemill-probe'
     place.mkdir(parents=True, exist_ok=True)
     write_wheel(place)
 
-    @dsl.component(base_image='python:3.11', packages_to_install=['tidemill-probe==1.0'], pip_index_urls=[f'file://{INDEX}'])
+    @dsl.component(base_image='python:3.11', packages_to_install=['tidemill-probe==1.0'], pip_index_urls=[f'file://{index}'])
     def where() -> str:
         import shutil as s
         import tidemill_probe
@@ -49,7 +48,12 @@ def probe():
     @dsl.pipeline(name='setups')
     def setups() -> str:
         return where().output
-    yield setups
+    return setups
+
+
+@pytest.fixture(scope='module')
+def probe():
+    yield pipeline_from(INDEX)
     shutil.rmtree(INDEX, ignore_errors=True)
 
 
