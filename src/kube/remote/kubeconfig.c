@@ -44,8 +44,8 @@ void kube_access_clear(struct kube_access *a)
         free(strings[i]);
     strlist_free(&a->as_groups);
     struct kube_oidc *o = &a->oidc;
-    char *const tokens[] = {o->issuer,        o->client_id, o->client_secret, o->id_token,
-                            o->refresh_token, o->ca_pem,    o->ca_file,       o->file};
+    char *const tokens[] = {o->issuer, o->client_id, o->client_secret, o->id_token, o->refresh_token,
+                            o->ca_pem, o->ca_file,   o->file,          o->user};
     for (size_t i = 0; i < ARRAY_LEN(tokens); i++)
         free(tokens[i]);
     strlist_free(&a->as_extra);

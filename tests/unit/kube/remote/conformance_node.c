@@ -156,8 +156,9 @@ static void case_exec_waits(struct target *t)
 {
     static const char *const naps[] = {"sh", "-c", "sleep 1; echo woke", NULL}, *const sleeps[] = {"sleep", "300", NULL};
     run_pod(t, "naps", "sleep 300", "");
-    kube_process_close(run(t, "naps", &(struct kube_exec_opts){.container = "a", .command = sleeps}));
-    struct kube_process *p = run(t, "naps", &(struct kube_exec_opts){.container = "a", .command = naps});
+    struct kube_process *p = run(t, "naps", &(struct kube_exec_opts){.container = "a", .command = sleeps});
+    kube_process_close(p);
+    p = run(t, "naps", &(struct kube_exec_opts){.container = "a", .command = naps});
     struct ctx bg = ctx_background(), brief = ctx_with_timeout(&bg, 100 * NS_PER_MS);
     ERR(e);
     BUF(out);
