@@ -28,7 +28,7 @@ static bool fits_without(jval *pod, jval *node, const struct usage *u, const str
 {
     struct surroundings left = *around;
     STRLIST(why);
-    bool helps;
+    bool helps = false;
     if (!node_fits(pod, node, u, &why, &helps))
         return false;
     if (!looks)

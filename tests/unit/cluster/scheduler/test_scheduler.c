@@ -64,6 +64,7 @@ PASS(int, del,
 PASS(struct kube_watch *, watch,
      (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o, struct err *e),
      (real, c, r, ns, o, e))
+PASS(bool, streams_lists, (struct kube * k, const struct ctx *c), (real, c))
 
 static void face_init(struct face *f)
 {
@@ -77,6 +78,7 @@ static void face_init(struct face *f)
     f->ops.patch = face_patch;
     f->ops.del = face_del;
     f->ops.watch = face_watch;
+    f->ops.streams_lists = face_streams_lists;
     f->base = (struct kube){.ops = &f->ops, .who = f->real->who};
 }
 
