@@ -20,7 +20,7 @@ static int port;
 
 /* What the issuer does, and what it was asked. Set between requests. */
 static struct {
-    atomic_int discoveries, trades;
+    atomic_int discoveries, trades, fence; /* fence: orders what the issuer's thread and the test do to the rest */
     bool secret_in_body, revoked, away, without_id, rotates;
     int64_t lasts_s; /* an id-token's life */
     char form[1024], authorization[256];
@@ -35,6 +35,7 @@ static char *jwt(int64_t exp_s, int serial)
 
 static int on_discovery(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
+    atomic_fetch_add(&issuer.fence, 1);
     atomic_fetch_add(&issuer.discoveries, 1);
     if (issuer.away) {
         http_text(res, 503, "away");
@@ -49,6 +50,7 @@ static int on_discovery(void *self, struct ctx *ctx, struct http_req *req, struc
 
 static int on_token(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
+    atomic_fetch_add(&issuer.fence, 1);
     int n = atomic_fetch_add(&issuer.trades, 1) + 1;
     assert_true(req->body_len < sizeof issuer.form);
     memcpy(issuer.form, req->body, req->body_len);
@@ -62,6 +64,7 @@ static int on_token(void *self, struct ctx *ctx, struct http_req *req, struct ht
                                               : xasprintf("{\"id_token\":\"%s\"}", id);
     http_status(res, issuer.revoked ? 400 : 200);
     http_body(res, "application/json", text, strlen(text));
+    atomic_fetch_add(&issuer.fence, 1);
     return 0;
 }
 
@@ -127,7 +130,9 @@ static char *bearer(struct credentials *c, struct err *e)
 {
     struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 30 * NS_PER_S);
     struct credential got = {0};
+    atomic_fetch_add(&issuer.fence, 1);
     char *out = credentials_get(c, &ctx, &got, e) == 0 ? xstrdup(got.authorization) : NULL;
+    atomic_fetch_add(&issuer.fence, 1);
     credential_clear(&got);
     return out;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -14,6 +15,7 @@ int kit_port, kit_forward_to;
 static struct http_server *server;
 static struct pool *pool;
 static struct node_process next; /* written by the test before it asks */
+static atomic_int fence;         /* orders what the test and the server do to it */
 
 struct ctx kit_soon(void)
 {
@@ -29,7 +31,11 @@ static int on_process(void *self, struct ctx *ctx, struct http_req *req, struct 
     struct node_process_opts o;
     if (streaming_process_opts(req, false, &o, err) < 0 || streaming_negotiate(req, STREAMING_PROCESS, &how, err) < 0)
         return -1;
-    streaming_process(req, res, &how, &o, &next);
+    atomic_fetch_add(&fence, 1);
+    struct node_process mine = next;
+    next = (struct node_process)NODE_PROCESS_NONE;
+    atomic_fetch_add(&fence, 1);
+    streaming_process(req, res, &how, &o, &mine);
     return 0;
 }
 
@@ -96,6 +102,7 @@ void far_open(struct far *f, bool tty)
 {
     int in[2], out[2], bad[2], status[2];
     *f = (struct far){-1, -1, -1, -1, -1};
+    atomic_fetch_add(&fence, 1);
     next = (struct node_process)NODE_PROCESS_NONE;
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status), 0);
     next.status = status[0];
@@ -106,6 +113,7 @@ void far_open(struct far *f, bool tty)
         next.out = master;
         next.in = dup(master);
         nonblocking(master);
+        atomic_fetch_add(&fence, 1);
         return;
     }
     assert_int_equal(pipe2(in, O_CLOEXEC), 0);
@@ -118,6 +126,7 @@ void far_open(struct far *f, bool tty)
     const int all[] = {in[1], out[0], bad[0], out[1], bad[1]};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         nonblocking(all[i]);
+    atomic_fetch_add(&fence, 1);
 }
 
 void far_close(struct far *f)
