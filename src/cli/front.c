@@ -207,13 +207,6 @@ int front_kube(struct front *f, struct err *err)
     return use_kubeconfig(f, &(struct front_where){.kubeconfig = path}, err);
 }
 
-struct json *front_kube_get(struct front *f, const char *path, struct err *err)
-{
-    if (front_kube(f, err) < 0)
-        return NULL;
-    return call(f->kube_http, f->kube_url, f->kube_token, HTTP_GET, path, NULL, err);
-}
-
 static struct http_body *open_body(struct http_client *c, const char *base, const char *token, const struct ctx *ctx,
                                    const char *path, struct err *err)
 {

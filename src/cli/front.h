@@ -38,7 +38,6 @@ void front_close(struct front *f); /* also after front_open failed */
 struct json *front_call(struct front *f, enum http_method method, const char *path, jval *body, struct err *err);
 /* Whether the Kubernetes API can be asked: there is a kubeconfig, given or in the run file. Makes front_kube_open work. */
 int front_kube(struct front *f, struct err *err);
-struct json *front_kube_get(struct front *f, const char *path, struct err *err);
 /* A body read in pieces (logs): of the front door, and of the Kubernetes API. */
 struct http_body *front_body(struct front *f, const struct ctx *ctx, const char *path, struct err *err);
 struct http_body *front_kube_open(struct front *f, const struct ctx *ctx, const char *path, struct err *err);

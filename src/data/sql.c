@@ -240,5 +240,4 @@ int db_savepoint_end(struct db *db, bool keep, struct err *err)
     return db_exec(db, keep ? "RELEASE job" : "ROLLBACK TO job; RELEASE job", err);
 }
 
-int64_t db_last_id(struct db *db) { return sqlite3_last_insert_rowid(db->h); }
 int64_t db_changes(struct db *db) { return sqlite3_changes64(db->h); }

@@ -43,7 +43,6 @@ bool db_in_transaction(struct db *db); /* false also after an error that made th
 /* A transaction inside the transaction: what was changed since db_savepoint can be undone alone. They do not nest. */
 int db_savepoint(struct db *db, struct err *err);
 int db_savepoint_end(struct db *db, bool keep, struct err *err);
-int64_t db_last_id(struct db *db);
 int64_t db_changes(struct db *db); /* rows changed by the last statement */
 
 struct stmt *db_prepare(struct db *db, const char *sql, struct err *err); /* owned by db */

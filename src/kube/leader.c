@@ -265,12 +265,6 @@ bool leader_is(struct leader *l)
     return l->holds;
 }
 
-char *leader_holder(struct leader *l)
-{
-    LOCK_GUARD(&l->lock);
-    return xstrdup(l->holder);
-}
-
 void leader_stop(struct leader *l)
 {
     if (!l)

@@ -25,7 +25,6 @@ struct leader *leader_start(const struct leader_config *cfg);
 /* Blocks until we hold it. -1 when the context ends, or at once when it was lost. */
 int leader_wait(struct leader *l, const struct ctx *ctx, struct err *err);
 bool leader_is(struct leader *l);
-char *leader_holder(struct leader *l); /* who holds it, as last seen; "" for nobody; the caller frees */
 /* Gives it back when we hold it, so that the next one need not wait. Frees. */
 void leader_stop(struct leader *l);
 

@@ -86,20 +86,6 @@ struct name_faults name_dns1123_subdomain(const char *s)
     return f;
 }
 
-struct name_faults name_wildcard_dns1123_subdomain(const char *s)
-{
-    struct name_faults f = {0};
-    size_t n = strlen(s);
-    if (n > 253)
-        add(&f, "must be no more than 253 characters");
-    if (n < 3 || s[0] != '*' || s[1] != '.' || !is_subdomain(s + 2, n - 2))
-        add(&f,
-            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower "
-            "case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used "
-            "for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
-    return f;
-}
-
 struct name_faults name_dns1035_label(const char *s)
 {
     struct name_faults f = {0};
@@ -241,19 +227,6 @@ struct name_faults name_http_header(const char *s)
         add(&f,
             "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation "
             "is '[-A-Za-z0-9]+')");
-    return f;
-}
-
-struct name_faults name_c_identifier(const char *s)
-{
-    struct name_faults f = {0};
-    bool good = *s != '\0' && !isdigit((unsigned char)*s);
-    for (const char *p = s; *p; p++)
-        good &= alnum(*p) || *p == '_';
-    if (!good)
-        add(&f, "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
-                "characters or "
-                "'_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')");
     return f;
 }
 

@@ -21,8 +21,6 @@ struct name_faults name_port(const char *s);
 struct name_faults name_env_var(const char *s);
 struct name_faults name_config_key(const char *s);
 struct name_faults name_http_header(const char *s);
-struct name_faults name_c_identifier(const char *s);
 struct name_faults name_dns_search(const char *s); /* a search domain of a resolver */
-struct name_faults name_wildcard_dns1123_subdomain(const char *s);
 
 #endif

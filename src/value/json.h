@@ -169,7 +169,6 @@ const char *jmv_num_text(jmval *v);
 bool jmv_i64(jmval *v, int64_t *out);
 bool jmv_bool(jmval *v, bool dflt);
 bool jmv_equal(jmval *a, jval *b);
-bool jmv_equal_mut(jmval *a, jmval *b);
 /* Iteration over a mutable container; the container must not be changed meanwhile (changing the values is fine). */
 struct jmiter {
     jmval *cur, *container;

@@ -229,17 +229,6 @@ size_t jmv_len(jmval *v)
     return t == J_STRING || t == J_ARRAY || t == J_OBJECT ? unsafe_yyjson_get_len(ym(v)) : 0;
 }
 
-bool jmv_equal_mut(jmval *a, jmval *b)
-{
-    if (a == b)
-        return true;
-    if (!a || !b)
-        return false;
-    JSON_REF(da) = jm_freeze_val(a);
-    JSON_REF(db) = jm_freeze_val(b);
-    return jv_equal(json_root(da), json_root(db));
-}
-
 bool jmv_equal(jmval *a, jval *b)
 {
     enum jtype t = jmv_type(a);

@@ -50,8 +50,6 @@ struct apiserver_config {
 struct apiserver;
 /* NULL on failure: ERR_CONFLICT when another process holds the data directory, ERR_PRECONDITION when a newer version wrote it. */
 struct apiserver *apiserver_new(const struct apiserver_config *cfg, struct err *err);
-/* Waits until bootstrap objects are there. It is quick: apiserver_new has written them. */
-int apiserver_wait_ready(struct apiserver *a, const struct ctx *ctx, struct err *err);
 /* Ends watches, finishes queued writes, closes the store. Call after the HTTP server has stopped and no struct kube is in use. */
 void apiserver_stop(struct apiserver *a);
 

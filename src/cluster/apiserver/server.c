@@ -78,12 +78,6 @@ struct apiserver *apiserver_new(const struct apiserver_config *cfg, struct err *
     return a;
 }
 
-int apiserver_wait_ready(struct apiserver *a, const struct ctx *ctx, struct err *err)
-{
-    (void)a; /* apiserver_new has done everything */
-    return ctx_check(ctx, err);
-}
-
 void apiserver_stop(struct apiserver *a)
 {
     if (!a)

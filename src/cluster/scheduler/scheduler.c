@@ -428,6 +428,17 @@ static int bind(struct scheduler *s, const struct ctx *ctx, jval *pod, const cha
     return answer ? 0 : -1;
 }
 
+/* m is a copy of the pod, and the condition speaks of this generation of it. */
+static void set_condition(struct jm *m, jval *pod, const char *type, const char *status, const char *reason, const char *message,
+                          int64_t now_ns)
+{
+    obj_set_condition(m, jm_root(m), type, status, reason, message, now_ns);
+    jmval *list = pod_status_mut_conditions(pod_mut_status(jm_root(m)));
+    for (size_t i = 0; obj_generation(pod) && i < jmv_len(list); i++)
+        if (str_eq(jmv_str(jmv_get(jmv_at(list, i), "type")), type))
+            pod_condition_set_observed_generation(m, jmv_at(list, i), obj_generation(pod));
+}
+
 /* Writes PodScheduled=False, and the node where room is being made (NULL: as it was); does nothing when it says so already. */
 static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen, const char *reason, const char *message,
                    const char *nominated, struct err *err)
@@ -442,13 +453,9 @@ static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen
             (!nominated || str_eq(pod_status_nominated_node_name(pod_status(o)), nominated)))
             return 0;
         JM(m, o);
-        obj_set_condition(m, jm_root(m), "PodScheduled", "False", reason, message, ctx_now_ns(ctx));
+        set_condition(m, o, "PodScheduled", "False", reason, message, ctx_now_ns(ctx));
         if (nominated)
             pod_status_set_nominated_node_name(m, pod_make_status(m, jm_root(m)), nominated);
-        jmval *list = pod_status_mut_conditions(pod_mut_status(jm_root(m)));
-        for (size_t k = 0; k < jmv_len(list); k++)
-            if (str_eq(jmv_str(jmv_get(jmv_at(list, k), "type")), "PodScheduled") && obj_generation(o))
-                pod_condition_set_observed_generation(m, jmv_at(list, k), obj_generation(o));
         JSON_REF(doc) = jm_freeze(m);
         ERR(e);
         JSON_REF(now) = kube_update(s->kube, ctx, &KUBE_PODS, obj_namespace(first), obj_name(first), json_root(doc), &opts, &e);
@@ -488,8 +495,8 @@ static int preempt(struct scheduler *s, const struct ctx *ctx, jval *pod, jval *
     JSON_REF(now) = kube_get(s->kube, ctx, &KUBE_PODS, ns, name, NULL, &e);
     if (now && !obj_deleting(json_root(now)) && str_eq(obj_uid(json_root(now)), obj_uid(victim))) {
         JM(m, json_root(now));
-        obj_set_condition(m, jm_root(m), "DisruptionTarget", "True", "PreemptionByScheduler",
-                          NAME ": preempting to accommodate a higher priority pod", ctx_now_ns(ctx));
+        set_condition(m, json_root(now), "DisruptionTarget", "True", "PreemptionByScheduler",
+                      NAME ": preempting to accommodate a higher priority pod", ctx_now_ns(ctx));
         JSON_REF(doc) = jm_freeze(m);
         JSON_REF(told) = kube_update(s->kube, ctx, &KUBE_PODS, ns, name, json_root(doc), &status, &e);
         if (told && kube_delete(s->kube, ctx, &KUBE_PODS, ns, name, &opts, NULL, &e) == 0)

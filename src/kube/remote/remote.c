@@ -362,12 +362,6 @@ void kube_remote_free(struct kube *k)
 
 const char *kube_remote_server(const struct kube *k) { return ((const struct remote *)k)->access.server; }
 
-const char *kube_remote_namespace(const struct kube *k)
-{
-    const char *ns = ((const struct remote *)k)->access.ns;
-    return str_empty(ns) ? "default" : ns;
-}
-
 struct json *kube_remote_get_path(struct kube *k, const struct ctx *ctx, const char *path, struct err *err)
 {
     return answer_json(remote_of(k), ctx, &(struct remote_call){.method = HTTP_GET, .path = path}, err);

@@ -35,8 +35,7 @@ struct kube_remote_config {
 struct kube *kube_remote_new(const struct kube_remote_config *cfg, struct err *err);
 void kube_remote_free(struct kube *k); /* NULL is fine */
 
-const char *kube_remote_server(const struct kube *k);    /* "https://host:port" */
-const char *kube_remote_namespace(const struct kube *k); /* of the context or the pod; "default" when there is none */
+const char *kube_remote_server(const struct kube *k); /* "https://host:port" */
 /* GET of a path that is no resource ("/version", "/openapi/v3"), as JSON; the caller unrefs. */
 struct json *kube_remote_get_path(struct kube *k, const struct ctx *ctx, const char *path, struct err *err);
 /* Calls fn for every collection that the server says can be listed, watched and deleted, in the version that it prefers. */

@@ -169,11 +169,6 @@ void podsec_policy_of(jval *labels, struct podsec_policy *out, struct faults *f)
     }
 }
 
-bool podsec_rule_equal(const struct podsec_rule *a, const struct podsec_rule *b)
-{
-    return a->level == b->level && a->minor == b->minor;
-}
-
 void podsec_rule_text(const struct podsec_rule *r, struct buf *out)
 {
     buf_addf(out, "%s:", level_names[r->level]);

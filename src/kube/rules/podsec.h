@@ -25,7 +25,6 @@ struct podsec_policy {
 /* Labels that cannot be read are faults at metadata.labels[key] (f may be NULL); the policy is then as strict as Kubernetes takes
  * it: an unreadable enforce level is restricted, the others are privileged. Without a warn label, warn follows enforce. */
 void podsec_policy_of(jval *labels, struct podsec_policy *out, struct faults *f);
-bool podsec_rule_equal(const struct podsec_rule *a, const struct podsec_rule *b);
 void podsec_rule_text(const struct podsec_rule *r, struct buf *out); /* "restricted:latest" */
 
 /* True when the pod keeps to the rule. Else what is wrong is appended: reasons alone ("host namespaces, privileged") and with

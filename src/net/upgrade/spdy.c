@@ -278,8 +278,6 @@ static void send_goaway(struct spdy *s, uint32_t why)
     add_u32(&s->out, why);
 }
 
-void spdy_goaway(struct spdy *s) { send_goaway(s, 0); }
-
 static int fail(struct spdy *s, struct err *err, const char *what)
 {
     s->broken = true;

@@ -44,7 +44,6 @@ void spdy_accept(struct spdy *s, uint32_t id);                        /* SYN_REP
 void spdy_data(struct spdy *s, uint32_t id, const void *p, size_t n); /* in frames of at most 32 KiB */
 void spdy_end(struct spdy *s, uint32_t id);                           /* our last byte on it */
 void spdy_reset(struct spdy *s, uint32_t id, enum spdy_status status);
-void spdy_goaway(struct spdy *s);
 const char *spdy_find(const struct spdy_header *h, size_t n, const char *lower_name); /* NULL when absent */
 
 #endif

@@ -20,14 +20,6 @@ int ir_artifact_at(const struct ir_artifact *v, int n, const char *key)
     return IR_NONE;
 }
 
-int ir_component_at(const struct ir_pipeline *p, const char *name)
-{
-    for (int i = 1; i < p->n_components; i++)
-        if (str_eq(p->components[i].name, name))
-            return i;
-    return IR_NONE;
-}
-
 static int read_params(struct build *b, const struct ir_component *c, const char *side, jval *map, struct ir_param **out, int *n)
 {
     if (jv_len(map) > NAMES_MAX)

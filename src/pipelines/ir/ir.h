@@ -187,7 +187,6 @@ int ir_check_parameters(const struct ir_pipeline *p, jval *parameters, struct er
 /* Index of a name in a table, or IR_NONE. */
 int ir_param_at(const struct ir_param *v, int n, const char *key);
 int ir_artifact_at(const struct ir_artifact *v, int n, const char *key);
-int ir_component_at(const struct ir_pipeline *p, const char *name);
 int ir_task_at(const struct ir_component *dag, const char *name); /* number of a task of a DAG */
 
 #endif

@@ -174,14 +174,6 @@ int tmpl_parse(struct arena *a, const char *s, size_t n, struct tmpl *out, struc
     return 0;
 }
 
-bool tmpl_has(const struct tmpl *t, enum tmpl_kind kind)
-{
-    for (int i = 0; i < t->n; i++)
-        if (t->segs[i].kind == kind)
-            return true;
-    return false;
-}
-
 int tmpl_too_long(struct err *err)
 {
     return err_set(err, ERR_INVALID,

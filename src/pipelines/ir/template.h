@@ -69,8 +69,6 @@ int tmpl_parse(struct arena *a, const char *s, size_t n, struct tmpl *out, struc
 /* As above, for an element that may be a structure ({"IfPresent": ..} or {"Concat": [..]}); nesting at most 16. */
 int tmpl_arg_parse(struct arena *a, const char *s, size_t n, struct tmpl_arg *out, struct err *err);
 static inline bool tmpl_is_empty(const struct tmpl *t) { return t->n == 0; }
-/* True when a segment of this kind occurs. */
-bool tmpl_has(const struct tmpl *t, enum tmpl_kind kind);
 
 /* What gives placeholders their values. */
 struct tmpl_scope {

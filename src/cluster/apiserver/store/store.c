@@ -145,14 +145,6 @@ int check_rev_locked(struct store *s, int64_t rev, struct err *err)
     return 0;
 }
 
-int store_check_rev(struct store *s, int64_t rev, struct err *err)
-{
-    pthread_rwlock_rdlock(&s->lock);
-    int rc = check_rev_locked(s, rev, err);
-    pthread_rwlock_unlock(&s->lock);
-    return rc;
-}
-
 /* ---- reading -------------------------------------------------------------------------------------------------- */
 
 int64_t store_rev(struct store *s) { return atomic_load(&s->rev); }

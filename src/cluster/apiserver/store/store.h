@@ -88,9 +88,6 @@ struct store_write {
 };
 /* Blocks until the change is published, and durable unless soft. *out (may be NULL) gets a reference to the new state. */
 int store_write(struct store *s, const struct store_write *w, struct store_obj **out, struct err *err);
-/* True when the revision was taken by a state that may have been lost in an unclean stop, or is too old, or is not there yet: see
- * the error. */
-int store_check_rev(struct store *s, int64_t rev, struct err *err);
 
 /* ---- watches -------------------------------------------------------------------------------------------------- */
 

@@ -383,8 +383,6 @@ bool podnet_has_services(struct podnet *n)
     return n->has_services;
 }
 
-const char *podnet_cidr(const struct podnet *n) { return n->cidr; }
-
 int podnet_up(struct podnet *n, struct err *err)
 {
     char prefix[16], mtu[16];

@@ -33,7 +33,6 @@ int podnet_give_back(struct podnet *n, const char *name, struct err *err);
 void podnet_free(struct podnet *n, bool remove);
 
 const char *podnet_gateway(const struct podnet *n);
-const char *podnet_cidr(const struct podnet *n);
 /* The resolv.conf of pods: the machine's real name servers; one on the machine's loopback becomes the bridge address. The caller
  * frees. */
 char *podnet_resolv_conf(const char *gateway, struct err *err);
