@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,7 +33,8 @@ static char *place_of(const struct inst *i, const char *key)
     return fs_join(top, key);
 }
 
-/* Where this attempt fills one; the names begin with a dot, so that they are not taken for complete ones. */
+/* Where this attempt fills one; the names begin with a dot, so that they are not taken for complete ones. What a step sees is one
+ * directory in it, whose name is the key: the step can write to that, but not say whose it is. */
 static char *place_to_fill(const struct inst *i)
 {
     AUTOFREE char *top = setups_dir(i);
@@ -58,7 +60,8 @@ int setup_prepare(struct inst *i, struct launch_task *t, const char *image, char
     if (fs_exists(needless))
         return 0;
     *ready = fs_is_dir(kept);
-    *host = *ready ? TAKE(kept) : place_to_fill(i);
+    AUTOFREE char *fill = place_to_fill(i);
+    *host = *ready ? TAKE(kept) : fs_join(fill, key);
     if (*ready)
         utimensat(AT_FDCWD, *host, NULL, 0); /* used now: the oldest goes first */
     else if (fs_mkdir_p(*host, 0755, err) < 0 || (chmod(*host, 0777) < 0 && err_errno(err, "making %s writable", *host) < 0))
@@ -116,11 +119,22 @@ static void remove_oldest(struct engine *e, const char *top)
     }
 }
 
-/* The attempt's own task file says which script it was: nothing else is kept of it. */
-static void keep(struct inst *i, const struct launch_task *t, const struct launch_result *r, const char *filled)
+/* The key under which an attempt fills its place. False: there is none, or, after the image or the script has changed between two
+ * starts, more than one, and nobody knows which of them the pod has. */
+static bool key_in(const char *place, char key[HASH_TEXT])
 {
-    char key[HASH_TEXT];
-    key_of(i, i->row.image ? i->row.image : "", t->argv.v[2], key);
+    DIR *d = opendir(place);
+    size_t n = 0;
+    for (const struct dirent *entry; d && (entry = readdir(d));)
+        if (entry->d_name[0] != '.' && strlen(entry->d_name) == HASH_TEXT - 1 && n++ == 0)
+            memcpy(key, entry->d_name, HASH_TEXT);
+    if (d)
+        closedir(d);
+    return n == 1;
+}
+
+static void keep(struct inst *i, const char *key, const struct launch_result *r, const char *filled)
+{
     AUTOFREE char *kept = place_of(i, key);
     AUTOFREE char *needless = xasprintf("%s" NEEDLESS, kept);
     if (r->setup_needless) {
@@ -141,17 +155,13 @@ static void keep(struct inst *i, const struct launch_task *t, const struct launc
 
 void setup_settle(struct inst *i, const struct launch_result *r)
 {
-    AUTOFREE char *filled = place_to_fill(i);
-    AUTOFREE char *dir = attempt_dir(i);
-    struct launch_task t;
-    if (!fs_exists(filled))
+    AUTOFREE char *place = place_to_fill(i);
+    char key[HASH_TEXT];
+    if (!fs_exists(place))
         return;
-    if (r && (r->setup_made || r->setup_needless) && r->outcome == LAUNCH_EXITED && r->exit_code == 0 &&
-        launch_task_read(dir, &t, NULL) == 0) {
-        if (t.prelude_at > 0 && t.argv.n > 2)
-            keep(i, &t, r, filled);
-        launch_task_clear(&t);
+    if (r && (r->setup_made || r->setup_needless) && r->outcome == LAUNCH_EXITED && r->exit_code == 0 && key_in(place, key)) {
+        AUTOFREE char *filled = fs_join(place, key);
+        keep(i, key, r, filled);
     }
-    if (fs_exists(filled))
-        engine_remove_later(i->live->e, TAKE(filled));
+    engine_remove_later(i->live->e, TAKE(place));
 }

@@ -176,6 +176,12 @@ static void write_result(struct kit *k, struct fake_pod *f, const struct script 
     r.executor_output = s ? xstrdup(s->executor_output) : NULL;
     ERR(e);
     r.setup_made = s && s->installs && f->t.setup_dir && !f->t.setup_ready;
+    if (s && s->claims) {
+        free(f->t.argv.v[2]);
+        f->t.argv.v[2] = xstrdup(s->claims);
+        if (launch_task_write(&f->t, f->dir, &e) < 0)
+            fail_msg("%s", err_text(&e));
+    }
     r.has_log = f->t.log_path && s && s->logs;
     r.log_size = 7;
     if (launch_result_write(&r, f->dir, &e) < 0)

@@ -18,6 +18,7 @@ struct script {
     const char *executor_output;
     bool hang;          /* runs until it is stopped */
     bool installs;      /* its prelude fills the set-up */
+    const char *claims; /* what it writes into its task file as the script that it was */
     bool logs;          /* leaves its log as well */
     bool artifacts;     /* leaves a file for each output artifact */
     bool vanish;        /* its pod disappears without a result */

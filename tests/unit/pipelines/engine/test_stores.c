@@ -283,31 +283,40 @@ static void rescued_logs(void **state)
     kit_close(&k);
 }
 
-#define PRELUDE                                                                                                                  \
-    "    pip: {container: {image: img, command: [sh, -c, \"PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet "      \
-    "--no-warn-script-location 'yapf==1' && \\\"$0\\\" \\\"$@\\\"\", sh, -c, 'true']}}\n"
+#define PIP(what) "PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --no-warn-script-location '" what "' && "
 
-/* What one step installed is there for the next with the same image and script, and only when it succeeded. */
+static char *prelude_run(struct kit *k, const char *name, const char *package, enum run_state want)
+{
+    AUTOFREE char *task = xasprintf("      %s: {componentRef: {name: inst}, taskInfo: {name: %s}}\n", name, name);
+    AUTOFREE char *one = kit_yaml("", task, "  inst: {executorLabel: pip}\n");
+    const char *at = strstr(one, "components:\n");
+    AUTOFREE char *y = xasprintf(
+        "%.*s    pip: {container: {image: img, command: [sh, -c, \"" PIP("%s") "\\\"$0\\\" \\\"$@\\\"\", sh, -c, 'true']}}\n%s",
+        (int)(at - one), one, package, at);
+    return kit_run(k, y, NULL, want);
+}
+
+/* What one step installed is there for the next with the same image and script, and only when it succeeded. What a step says of
+ * its script does not count. */
 static void setups(void **state)
 {
     struct kit k;
-    static const struct script scripts[] = {
-        {.task = "a", .fail_attempts = 9, .installs = true}, {.task = "b", .installs = true}, {.task = "c"}};
-    kit_open(&k, scripts, 3);
+    static const struct script scripts[] = {{.task = "a", .fail_attempts = 9, .installs = true},
+                                            {.task = "evil", .installs = true, .claims = PIP("yapf==1") "\"$0\" \"$@\""},
+                                            {.task = "b", .installs = true},
+                                            {.task = "c"}};
+    kit_open(&k, scripts, ARRAY_LEN(scripts));
     static const struct {
-        const char *task;
+        const char *task, *package;
         bool ready;
-    } cases[] = {{"a", false}, {"b", false}, {"c", true}};
+    } cases[] = {{"a", "yapf==1", false}, {"evil", "evil==1", false}, {"b", "yapf==1", false},
+                 {"c", "yapf==1", true},  {"c", "evil==1", true},     {"c", "yapf==2", false}};
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
-        AUTOFREE char *task =
-            xasprintf("      %s: {componentRef: {name: inst}, taskInfo: {name: %s}}\n", cases[n].task, cases[n].task);
-        AUTOFREE char *one = kit_yaml("", task, "  inst: {executorLabel: pip}\n");
-        const char *at = strstr(one, "components:\n");
-        AUTOFREE char *y = xasprintf("%.*s" PRELUDE "%s", (int)(at - one), one, at);
-        AUTOFREE char *id = kit_run(&k, y, NULL, n == 0 ? RUN_FAILED : RUN_SUCCEEDED);
+        AUTOFREE char *id = prelude_run(&k, cases[n].task, cases[n].package, n == 0 ? RUN_FAILED : RUN_SUCCEEDED);
         JSON_REF(t) = json_parse_str(k.last_task, NULL);
         assert_string_equal(jv_str(jv_get(json_root(t), "setupDir")), LAUNCH_SETUP_DIR);
-        assert_int_equal(jv_bool(jv_get(json_root(t), "setupReady"), false), cases[n].ready);
+        if (jv_bool(jv_get(json_root(t), "setupReady"), false) != cases[n].ready)
+            fail_msg("case %zu, %s: %s", n, cases[n].package, cases[n].ready ? "not kept" : "there already");
         assert_true(strlist_has(&k.last_mounts, LAUNCH_SETUP_DIR));
     }
     kit_close(&k);
