@@ -117,7 +117,7 @@ bool conn_reads(const struct conn *c)
     if (c->state == CONN_ANSWER)
         return c->x->phase == X_STREAM && c->x->stream.upgraded && !c->x->stream.paused;
     if (c->state == CONN_MULTI)
-        return c->out.bytes < H2_OUT_STOP;
+        return h2_reads(c);
     return parses(c) || c->state == CONN_LINGER;
 }
 

@@ -122,6 +122,8 @@ void h2_feed(struct conn *c, const char *p, size_t n)
     conn_dirty(c);
 }
 
+bool h2_reads(const struct conn *c) { return nghttp2_session_get_outbound_queue_size(c->h2->session) < H2_QUEUE_STOP; }
+
 bool h2_calm(struct h2 *h2, double cost)
 {
     uint64_t now = uv_now(&h2->conn->loop->uv);
@@ -258,7 +260,7 @@ void h2_flush(struct conn *c)
         if (c->out.bytes)
             break;
     }
-    if (h2->n_dirty && !c->out.bytes)
+    if ((h2->n_dirty || !h2_reads(c)) && !c->out.bytes)
         conn_dirty(c);
     ended(c);
     if (c->state == CONN_MULTI)

@@ -12,8 +12,9 @@
  * whole request. The client's RST_STREAM is, for a handler, what a closed connection is on HTTP/1.1.
  *
  * Memory: a body is bounded by its route, one that a handler reads by the stream's window; an answer by what its producer queues
- * (max_stream_queue) and by at most H2_OUT_MARK of frames; a head by max_header_bytes. While H2_OUT_STOP bytes of frames wait for
- * the client, nothing is read from it. */
+ * (max_stream_queue) and by at most H2_OUT_MARK of frames; a head by max_header_bytes. While
+ * H2_QUEUE_STOP frames that are not of bodies (refusals, acknowledgements) wait for the client, nothing is read from it: what it
+ * sends makes more of them. */
 #ifndef TM_NET_H2_H
 #define TM_NET_H2_H
 
@@ -26,7 +27,7 @@
 #define H2_STREAM_WINDOW (256 * 1024)
 #define H2_CONN_WINDOW   (1024 * 1024)
 #define H2_OUT_MARK      ((size_t)128 * 1024)
-#define H2_OUT_STOP      ((size_t)256 * 1024)
+#define H2_QUEUE_STOP    1000
 #define H2_PREFACE       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 struct h2_field {
@@ -68,6 +69,7 @@ struct h2 {
 /* h2.c */
 void h2_start(struct conn *c);                         /* IDLE -> MULTI */
 void h2_feed(struct conn *c, const char *p, size_t n); /* bytes of the client, from its preface on */
+bool h2_reads(const struct conn *c);
 void h2_flush(struct conn *c);
 void h2_timer(struct conn *c);
 void h2_eof(struct conn *c);              /* the client sends nothing more */

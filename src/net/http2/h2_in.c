@@ -197,7 +197,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         s->receiving = !end;
-        take_head(s);
+        if (s->x->phase == X_RECEIVING) /* else time was over in the middle of it, and that was said */
+            take_head(s);
     }
     if (end)
         request_ended(s);

@@ -2,6 +2,7 @@
 #include "h2kit.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 static void is_alive(struct kit *k)
@@ -200,6 +201,72 @@ static void test_time(void **state)
     kit_stop(&k);
 }
 
+/* A head that is half there when time is over is answered; what comes of it later begins nothing. */
+static void test_late_head(void **state)
+{
+    struct kit k;
+    kit_start(&k, &(struct server_limits){.body_idle_timeout_ms = 200});
+    static const char put[] = "\x02\x03PUT\x86\x04\x07/upload\x01\x09localhost";
+    int before = atomic_load(&kit_uploads), fd = kit_connect(k.port);
+    BUF(b);
+    kit_send(fd, PREFACE);
+    frame(&b, 0, 4, 0, 0, NULL);
+    frame(&b, sizeof put - 1, 1, 0, 1, put);
+    kit_send_n(fd, b.data, b.len);
+    BUF(got);
+    char chunk[4096];
+    while (!memmem(buf_str(&got), got.len, "did not arrive in time", 22)) {
+        ssize_t n = recv(fd, chunk, sizeof chunk, 0);
+        assert_true(n > 0);
+        buf_add(&got, chunk, (size_t)n);
+    }
+    buf_reset(&b);
+    frame(&b, 0, 9, 4, 1, NULL);
+    frame(&b, 3, 0, 1, 1, "abc");
+    kit_send_n(fd, b.data, b.len);
+    usleep(300000);
+    assert_int_equal(atomic_load(&kit_uploads), before);
+    close(fd);
+    is_alive(&k);
+    kit_stop(&k);
+}
+
+/* Refusals that nobody reads (CVE-2019-9514, and heads beyond the streams that may be open): the server stops to read as well. */
+static void test_unread_refusals(void **state)
+{
+    struct kit k;
+    kit_start(&k, NULL);
+    int fd = kit_connect(k.port);
+    kit_send(fd, PREFACE);
+    BUF(b);
+    frame(&b, 0, 4, 0, 0, NULL);
+    kit_send_n(fd, b.data, b.len);
+    size_t sent = 0;
+    const size_t enough = 48 << 20;
+    for (uint32_t id = 1; sent < enough;) {
+        buf_reset(&b);
+        for (int i = 0; i < 4000; i++, id += 2)
+            frame(&b, 3, 1, 4, id, "\x82\x86\x84"); /* its body never comes */
+        for (size_t at = 0; at < b.len;) {
+            ssize_t n = send(fd, b.data + at, b.len - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (n < 0 && errno == EAGAIN) {
+                struct pollfd p = {.fd = fd, .events = POLLOUT};
+                if (poll(&p, 1, 1500) == 0)
+                    goto stopped;
+                continue;
+            }
+            assert_true(n > 0);
+            at += (size_t)n;
+            sent += (size_t)n;
+        }
+    }
+    fail_msg("%zu bytes were read, and what they made waits in memory", sent);
+stopped:
+    close(fd);
+    is_alive(&k);
+    kit_stop(&k);
+}
+
 static void test_half_closed(void **state)
 {
     struct kit k;
@@ -243,4 +310,5 @@ static void test_stop(void **state)
 }
 
 TEST_GROUP(h2_limits, cmocka_unit_test(test_heads), cmocka_unit_test(test_floods), cmocka_unit_test(test_rapid_reset),
-           cmocka_unit_test(test_time), cmocka_unit_test(test_half_closed), cmocka_unit_test(test_stop))
+           cmocka_unit_test(test_time), cmocka_unit_test(test_late_head), cmocka_unit_test(test_unread_refusals),
+           cmocka_unit_test(test_half_closed), cmocka_unit_test(test_stop))
