@@ -38,15 +38,17 @@ struct stream {
     int root;
     bool is_empty;
     char *buffer;
+    size_t begun;    /* bytes of buffer that were read to see how it is packed */
     struct err *err; /* of the callbacks */
 };
 
 static la_ssize_t read_fd(struct archive *a, void *self, const void **p)
 {
     struct stream *s = self;
-    ssize_t n;
-    while ((n = read(s->fd, s->buffer, CHUNK)) < 0 && errno == EINTR)
-        ;
+    ssize_t n = (ssize_t)s->begun;
+    s->begun = 0;
+    while (!n && (n = read(s->fd, s->buffer, CHUNK)) < 0 && errno == EINTR)
+        n = 0;
     if (n < 0) {
         archive_set_error(a, errno, "reading the layer: %s", strerror(errno));
         return -1;
@@ -106,18 +108,41 @@ static la_ssize_t read_outer(struct archive *a, void *self, const void **p)
     return n;
 }
 
+/* gzip, zstd or neither, once: the library would go on with what is packed in what is packed, and see none of the limits. */
+static int choose_filter(struct stream *s, struct err *err)
+{
+    static const unsigned char gzip[] = {0x1f, 0x8b}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd}, skippable[] = {0x2a, 0x4d, 0x18};
+    enum { SEEN = 4 };
+    ssize_t n = 1;
+    while (s->begun < SEEN && n != 0) {
+        n = read(s->fd, s->buffer + s->begun, CHUNK - s->begun);
+        if (n < 0 && errno != EINTR)
+            return err_errno(err, "reading the layer");
+        s->begun += n > 0 ? (size_t)n : 0;
+    }
+    const unsigned char *p = (const unsigned char *)s->buffer;
+    if (s->begun < SEEN)
+        return 0;
+    int filter = memcmp(p, gzip, sizeof gzip) == 0                                                       ? ARCHIVE_FILTER_GZIP
+                 : memcmp(p, zstd, SEEN) == 0 || ((p[0] & 0xf0) == 0x50 && !memcmp(p + 1, skippable, 3)) ? ARCHIVE_FILTER_ZSTD
+                                                                                                         : ARCHIVE_FILTER_NONE;
+    if (filter == ARCHIVE_FILTER_NONE || archive_read_append_filter(s->outer, filter) == ARCHIVE_OK)
+        return 0;
+    return err_set(err, ERR_BAD_REQUEST, "the layer cannot be decompressed: %s", archive_error_string(s->outer));
+}
+
 static int open_stream(struct stream *s, struct err *err)
 {
     struct archive_entry *e;
     s->outer = archive_read_new();
     s->inner = archive_read_new();
     ASSERT(s->outer && s->inner);
-    archive_read_support_filter_gzip(s->outer);
-    archive_read_support_filter_zstd(s->outer);
     archive_read_support_format_raw(s->outer);
     archive_read_support_format_empty(s->outer);
     archive_read_support_format_tar(s->inner);
     archive_read_support_format_empty(s->inner);
+    if (choose_filter(s, err) < 0)
+        return -1;
     int rc = archive_read_open(s->outer, s, NULL, read_fd, NULL);
     if (rc == ARCHIVE_OK)
         rc = archive_read_next_header(s->outer, &e);

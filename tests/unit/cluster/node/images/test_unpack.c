@@ -330,6 +330,33 @@ static void bounded(void **state)
     }
 }
 
+/* Packed twice it is no layer: what grows in between would be counted by nobody. */
+static void packed_twice(void **state)
+{
+    need_root();
+    struct kit_tar t;
+    struct unpack_result r;
+    usual_tree(&t, "gzip");
+    char twice[65536];
+    size_t used = 0;
+    struct archive *a = archive_write_new();
+    struct archive_entry *e = kit_tar_entry("data", AE_IFREG);
+    archive_write_set_format_raw(a);
+    archive_write_add_filter_gzip(a);
+    assert_int_equal(archive_write_open_memory(a, twice, sizeof twice, &used), ARCHIVE_OK);
+    assert_int_equal(archive_write_header(a, e), ARCHIVE_OK);
+    assert_int_equal(archive_write_data(a, t.bytes, t.used), t.used);
+    archive_write_close(a);
+    archive_write_free(a);
+    archive_entry_free(e);
+    char *dir = kit_dir();
+    ERR(err);
+    assert_int_equal(unpack_bytes(twice, used, dir, &unpack_limits, &r, &err), -1);
+    assert_non_null(strstr(err_text(&err), "the layer is no tar archive"));
+    kit_tar_free(&t);
+    kit_rm(dir);
+}
+
 /* Cut anywhere, or with a bit turned: an error, or another digest; never anything worse. */
 static void damaged(void **state)
 {
@@ -446,4 +473,4 @@ static void users(void **state)
 
 TEST_GROUP(unpacking, cmocka_unit_test(usual), cmocka_unit_test(by_process), cmocka_unit_test(whiteouts),
            cmocka_unit_test(replaced), cmocka_unit_test(escapes), cmocka_unit_test(refused), cmocka_unit_test(bounded),
-           cmocka_unit_test(damaged), cmocka_unit_test(many_small_files), cmocka_unit_test(users))
+           cmocka_unit_test(packed_twice), cmocka_unit_test(damaged), cmocka_unit_test(many_small_files), cmocka_unit_test(users))
