@@ -6,7 +6,7 @@
 
 #include "value/json.h"
 
-enum { DEPTH_MAX = 64 };
+enum { DEPTH_MAX = 64, PAGE = 200, PAGES_MAX = 5000 };
 
 void task_names_free(struct task_names *n) { strmap_free(&n->by_id); }
 
@@ -16,10 +16,14 @@ static int fetch(struct front *f, const char *run_id, struct strmap *tasks, stru
     AUTOFREE char *run = url_encode(run_id), *token = NULL;
     do {
         AUTOFREE char *after = token ? url_encode(token) : xstrdup("");
-        AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s/tasks?page_size=200&page_token=%s", run, after);
+        AUTOFREE char *path = xasprintf("/apis/v2beta1/runs/%s/tasks?page_size=%d&page_token=%s", run, PAGE, after);
         struct json *page = front_call(f, HTTP_GET, path, NULL, err);
         if (!page)
             return -1;
+        if (*n_docs == PAGES_MAX) {
+            json_unref(page);
+            return err_set(err, ERR_IO, "the server says without end that run %s has more tasks", run_id);
+        }
         *docs = xreallocarray(*docs, *n_docs + 1, sizeof **docs);
         (*docs)[(*n_docs)++] = page;
         jval *t;

@@ -16,7 +16,7 @@
 
 extern char **environ;
 
-enum { OUTPUT_MAX = 1 << 20, COMPLAINT_MAX = 2048, LOOK_MS = 50 };
+enum { OUTPUT_MAX = 1 << 20, COMPLAINT_MAX = 2048, LOOK_MS = 50, TAKES = 64 };
 #define LIMIT_NS (60 * NS_PER_S)
 
 void exec_credential_clear(struct exec_credential *c)
@@ -164,18 +164,18 @@ static int spawn(const struct kube_access *a, struct plugin *p, struct err *err)
                    a->exec.install_hint ? "; " : "", a->exec.install_hint ? a->exec.install_hint : "");
 }
 
-/* Takes what is there. False at the end. */
+/* Takes what is there, but no more at once than a program that never stops to print can give. False at the end. */
 static bool take(int fd, struct buf *to, size_t max, bool *too_much)
 {
     char chunk[4096];
-    ssize_t n;
-    while ((n = read(fd, chunk, sizeof chunk)) > 0) {
+    ssize_t n = 1;
+    for (int i = 0; i < TAKES && (n = read(fd, chunk, sizeof chunk)) > 0; i++) {
         if (to->len + (size_t)n <= max)
             buf_add(to, chunk, (size_t)n);
         else if (too_much)
             *too_much = true;
     }
-    return n < 0 && (errno == EAGAIN || errno == EINTR);
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 /* Until it has ended. What it left running may hold its pipes: they are not waited for. */

@@ -180,6 +180,7 @@ static void test_plugin_wrong(void **state)
         {"echo '{\"apiVersion\":\"" V1 "\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"a\\\\nb\"}}'", "line breaks"},
         {"kill -9 $$", "it was ended by signal 9"},
         {"head -c 3000000 /dev/zero", "it prints more than 1048576 bytes"},
+        {"yes", "it prints more than 1048576 bytes"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(kube_access_clear) struct kube_access a = plugin(cases[i].script);
@@ -248,6 +249,17 @@ static void test_plugin_hangs(void **state)
     assert_true(ctx_mono_ns(&bg) - began < 2500 * NS_PER_MS);
 }
 
+/* It complains without end, faster than it can be read: time ends it all the same. */
+static void test_plugin_complains(void **state)
+{
+    CLEANUP(kube_access_clear) struct kube_access a = plugin("yes >&2 & yes >&2 & yes >&2");
+    struct exec_credential out;
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 500 * NS_PER_MS);
+    ERR(e);
+    assert_int_equal(exec_plugin_run(&a, &ctx, &out, &e), -1);
+    assert_int_equal(e.code, ERR_TIMEOUT);
+}
+
 static void test_certificate_files(void **state)
 {
     AUTOFREE char *cert = put("cert", 0600, "cert one"), *key = put("key", 0600, "key one");
@@ -269,4 +281,5 @@ static void test_certificate_files(void **state)
 
 #define CASE(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 TEST_GROUP(credential, CASE(test_kinds), CASE(test_token_file), CASE(test_plugin), CASE(test_plugin_wrong),
-           CASE(test_plugin_missing_or_with_terminal), CASE(test_plugin_hangs), CASE(test_certificate_files))
+           CASE(test_plugin_missing_or_with_terminal), CASE(test_plugin_hangs), CASE(test_plugin_complains),
+           CASE(test_certificate_files))
