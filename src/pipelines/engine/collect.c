@@ -81,6 +81,8 @@ static int collect_param(struct inst *i, int k, const struct launch_result *r, j
     if (!v)
         v = old_value(jv_get(jv_get(out, "parameters"), p->key));
     if (v) {
+        if (value_bounded("output", p->key, v, err) < 0)
+            return -1;
         i->out_params[k] = declared_value(p, v, err);
         return i->out_params[k] ? 0 : -1;
     }

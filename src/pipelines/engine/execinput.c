@@ -5,27 +5,6 @@
 #include "pipelines/engine/execinput.h"
 #include "pipelines/engine/live.h"
 
-jmval *plain_numbers(struct jm *m, jval *v)
-{
-    int64_t n;
-    if (jv_is(v, J_NUMBER))
-        return jv_i64(v, &n) ? jm_i64(m, n) : jm_val(m, v);
-    if (!jv_is(v, J_ARRAY) && !jv_is(v, J_OBJECT))
-        return jm_val(m, v);
-    bool obj = jv_is(v, J_OBJECT);
-    jmval *out = obj ? jm_obj(m) : jm_arr(m);
-    struct jiter it = jv_iter(v);
-    const char *key;
-    jval *x;
-    while (jv_next(&it, &key, &x)) {
-        if (obj)
-            jm_add(m, out, key, plain_numbers(m, x));
-        else
-            jm_push(out, plain_numbers(m, x));
-    }
-    return out;
-}
-
 static jmval *type_json(struct jm *m, const char *title, const char *version)
 {
     jmval *type = jm_obj(m);

@@ -7,8 +7,6 @@
 #define EXECUTOR_INPUT_MAX (16u << 20)
 #define ARGV_ELEMENT_MAX   (120u << 10) /* Linux ends at 128 KiB (MAX_ARG_STRLEN) */
 
-/* A copy in which whole numbers are written without ".0": documents are Structs, whose numbers are all doubles. */
-jmval *plain_numbers(struct jm *m, jval *v);
 jmval *input_artifact_json(struct jm *m, const struct art *a);
 jmval *output_artifact_json(struct jm *m, const struct inst *i, const struct ir_artifact *out);
 

@@ -190,13 +190,30 @@ static bool runs_python_executor(const struct strlist *argv)
     return false;
 }
 
+/* Inputs are too much together: says so, and which of the parameters has most of it. */
+static int too_much(const struct inst *i, size_t n, struct err *err)
+{
+    const char *key = NULL;
+    size_t most = 0;
+    for (int k = 0; k < i->c->n_in_params; k++) {
+        BUF(text);
+        if (i->in_params[k])
+            value_as_text(json_root(i->in_params[k]), &text);
+        if (text.len > most) {
+            most = text.len;
+            key = i->c->in_params[k].key;
+        }
+    }
+    err_set(err, ERR_INVALID, "the inputs have %zu bytes together; at most %u are allowed, pass larger data as artifacts", n,
+            EXECUTOR_INPUT_MAX);
+    return key ? err_wrap(err, "input parameter \"%s\" has %zu bytes", key, most) : -1;
+}
+
 static int check_sizes(struct scope *sc, struct launch_task *t, struct err *err)
 {
     size_t n = strlen(sc->input);
     if (n > EXECUTOR_INPUT_MAX)
-        return err_set(err, ERR_INVALID,
-                       "the inputs have %zu bytes together; at most %u are allowed, pass larger data as artifacts", n,
-                       EXECUTOR_INPUT_MAX);
+        return too_much(sc->i, n, err);
     for (size_t k = 0; k < t->argv.n; k++)
         if (strlen(t->argv.v[k]) > ARGV_ELEMENT_MAX)
             return err_set(

@@ -338,6 +338,8 @@ static int fit_params(struct binding *b)
             return -1;
         json_unref(b->v[k]);
         b->v[k] = v;
+        if (json_mem(v) > PARAM_VALUE_MAX && value_bounded("input", in->key, json_root(v), b->err) < 0)
+            return -1;
         json_unref(i->in_params[in->at]);
         i->in_params[in->at] = json_ref(v);
     }

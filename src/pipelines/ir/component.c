@@ -144,7 +144,7 @@ static int check_given(const struct ir_param *p, jval *v, struct err *err)
                        requires_text(p->type), got);
     }
     ERR(e);
-    if (value_in_literals(p->literals, p->key, v, &e) < 0)
+    if (value_in_literals(p->literals, p->key, v, &e) < 0 || value_bounded("input", p->key, v, &e) < 0)
         return err_set(err, ERR_BAD_REQUEST, "%s", err_text(&e));
     return 0;
 }

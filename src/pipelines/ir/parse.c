@@ -9,6 +9,8 @@
 /* One document of the input, by what it looks like. */
 struct package {
     jval *spec, *platform;
+    jval *part; /* has fields of a pipeline spec, but no name or no root; counts only where there is no whole one, to say what it
+                   lacks */
 };
 
 static bool has_any(jval *v, const char *const *keys)
@@ -54,9 +56,11 @@ static int classify(struct package *pkg, jval *doc, struct err *err)
             return -1;
         return jv_is(platform, J_OBJECT) ? take_platform(pkg, platform, err) : 0;
     }
-    if (has_any(doc, spec_keys))
+    if (either(doc, "pipelineInfo", "pipeline_info") && jv_present(jv_get(doc, "root")))
         return take_spec(pkg, doc, err);
-    if (jv_is(jv_path(doc, "platforms", "kubernetes", NULL), J_OBJECT))
+    if (has_any(doc, spec_keys))
+        pkg->part = pkg->part ? pkg->part : doc;
+    else if (jv_is(jv_path(doc, "platforms", "kubernetes", NULL), J_OBJECT))
         return take_platform(pkg, doc, err);
     return 0;
 }
@@ -230,7 +234,7 @@ struct ir_pipeline *ir_parse(const char *text, size_t len, struct err *err)
     while (i < n && classify(&pkg, json_root(docs[i]), err) == 0)
         i++;
     if (i == n)
-        p = ir_from_json(pkg.spec, pkg.platform, err);
+        p = ir_from_json(pkg.spec ? pkg.spec : pkg.part, pkg.platform, err);
     for (i = 0; i < n; i++)
         json_unref(docs[i]);
     free(docs);

@@ -117,7 +117,8 @@ static jmval *duration(struct walk *w, const struct place *at, jval *v)
     const char *s = jv_str(v);
     if (!s)
         return wrong_type(w, at, "a duration such as \"30s\"", v);
-    if (!str_ends(s, "s") || !duration_parse(s, &ns))
+    /* Seconds and nothing else: the other units of Go's durations are none in proto3 JSON. */
+    if (!str_eq(s + strspn(s, "+-0123456789."), "s") || !duration_parse(s, &ns))
         return fail(w, at, "expected a duration such as \"30s\", got \"%s\"", s);
     return jm_str(w->m, s);
 }

@@ -96,6 +96,33 @@ static void number_as_text(jval *v, struct buf *out)
         buf_adds(out, jv_num_text(v));
 }
 
+jmval *plain_numbers(struct jm *m, jval *v)
+{
+    int64_t n;
+    if (jv_is(v, J_NUMBER))
+        return jv_i64(v, &n) ? jm_i64(m, n) : jm_val(m, v);
+    if (!jv_is(v, J_ARRAY) && !jv_is(v, J_OBJECT))
+        return jm_val(m, v);
+    bool obj = jv_is(v, J_OBJECT);
+    jmval *out = obj ? jm_obj(m) : jm_arr(m);
+    struct jiter it = jv_iter(v);
+    const char *key;
+    jval *x;
+    while (jv_next(&it, &key, &x)) {
+        if (obj)
+            jm_add(m, out, key, plain_numbers(m, x));
+        else
+            jm_push(out, plain_numbers(m, x));
+    }
+    return out;
+}
+
+static void tree_as_text(jval *v, struct buf *out)
+{
+    JM_NEW(m);
+    jmv_write(plain_numbers(m, v), JW_COMPACT | JW_SORTED, out);
+}
+
 void value_as_text(jval *v, struct buf *out)
 {
     switch (jv_type(v)) {
@@ -113,7 +140,7 @@ void value_as_text(jval *v, struct buf *out)
         break;
     case J_ARRAY:
     case J_OBJECT:
-        jv_write(v, JW_COMPACT | JW_SORTED, out);
+        tree_as_text(v, out);
         break;
     }
 }
@@ -268,6 +295,20 @@ struct json *value_fit(enum ptype type, const char *key, jval *v, struct err *er
     BUF(b);
     value_as_text(v, &b);
     return json_of_text(buf_str(&b));
+}
+
+int value_bounded(const char *side, const char *key, jval *v, struct err *err)
+{
+    size_t n = jv_len(v);
+    if (!jv_is(v, J_STRING)) {
+        BUF(b);
+        value_as_text(v, &b);
+        n = b.len;
+    }
+    if (n <= PARAM_VALUE_MAX)
+        return 0;
+    return err_set(err, ERR_INVALID, "%s parameter \"%s\" has %zu bytes; at most %u are allowed, pass larger data as artifacts",
+                   side, key, n, PARAM_VALUE_MAX);
 }
 
 int value_in_literals(jval *literals, const char *key, jval *v, struct err *err)

@@ -15,6 +15,30 @@
 #define ROOT(t)       HEAD EXEC COMP "root: {inputDefinitions: {parameters: {p: {parameterType: STRING}}}, dag: {tasks: {" t "}}}\n"
 #define T(name, more) name ": {componentRef: {name: c}" more "}"
 #define F(name, more) name ": {componentRef: {name: free}" more "}"
+/* Components that give and take artifacts. */
+#define DATASET "artifactType: {schemaTitle: system.Dataset}"
+#define ARTS                                                                                                                     \
+    HEAD EXEC "components: {make: {executorLabel: e, outputDefinitions: {artifacts: {d: {" DATASET "}}}}, "                      \
+              "use: {executorLabel: e, inputDefinitions: {artifacts: {d: {" DATASET "}}}}, "                                     \
+              "each: {inputDefinitions: {artifacts: {i: {" DATASET "}, all: {" DATASET                                           \
+              ", isArtifactList: true}}}, dag: {tasks: {u: {componentRef: {name: make}}}}}}\n"
+#define A_ROOT(t)   ARTS "root: {inputDefinitions: {artifacts: {p: {" DATASET "}}}, dag: {tasks: {" t "}}}\n"
+#define MAKE        "m: {componentRef: {name: make}}"
+#define USE(source) "u: {componentRef: {name: use}, inputs: {artifacts: {d: {" source "}}}}"
+#define OF(task, k) "taskOutputArtifact: {producerTask: " task ", outputArtifactKey: " k "}"
+#define A_OUT(selectors)                                                                                                         \
+    ARTS "root: {outputDefinitions: {artifacts: {r: {" DATASET "}}}, dag: {tasks: {" MAKE "}, outputs: {artifacts: {" selectors  \
+         "}}}}\n"
+/* A component with this executor, parameters, and platform. */
+#define ONE(executor, component, more)                                                                                           \
+    HEAD "deploymentSpec: {executors: {e: {" executor "}}}\ncomponents: {c: {executorLabel: e" component "}}\n"                  \
+         "root: {dag: {tasks: {a: {componentRef: {name: c}}}}}\n" more
+#define IMAGE         "container: {image: i}"
+#define PARAM(d)      ONE(IMAGE, ", inputDefinitions: {parameters: {x: {isOptional: true, " d "}}}", "")
+#define OUTPUT(d)     ONE(IMAGE, ", outputDefinitions: {parameters: {x: {" d "}}}", "")
+#define PLATFORM(d)   ONE(IMAGE, "", "---\nplatforms: {" d "}\n")
+#define NAMED(name)   "pipelineInfo: {name: " name "}\nschemaVersion: 2.1.0\n" EXEC COMP "root: {dag: {tasks: {" F("a", "") "}}}\n"
+#define GIVE(binding) ROOT(T("a", ", inputs: {parameters: {x: {" binding "}}}"))
 
 static struct ir_pipeline *parse(const char *s, struct err *e) { return ir_parse(s, strlen(s), e); }
 
@@ -34,6 +58,54 @@ static void accepted(void **state)
         "spec: {pipelineSpec: {pipelineInfo: {name: p}, schemaVersion: 2.1.0, deploymentSpec: {executors: {e: {container: "
         "{image: i}}}}, "
         "components: {c: {executorLabel: e}}, root: {dag: {tasks: {a: {componentRef: {name: c}}}}}}}\n",
+        /* documents */
+        "{\"pipelineInfo\": {\"name\": \"p\"}, \"schemaVersion\": \"2.1.0\", \"deploymentSpec\": {\"executors\": {\"e\": "
+        "{\"container\": {\"image\": \"i\"}}}}, \"components\": {\"c\": {\"executorLabel\": \"e\"}}, \"root\": {\"dag\": "
+        "{\"tasks\": {\"a\": {\"componentRef\": {\"name\": \"c\"}}}}}}",
+        "null\n---\n- a list\n---\ntext\n---\n" ROOT(F("a", "")),
+        "platforms: {kubernetes: {}}\n---\n" ROOT(F("a", "")),
+        PLATFORM("google_cloud: {config: {a: 1}}") "---\nplatforms: {google_cloud: {}}\n",
+        PLATFORM("kubernetes: {}, google_cloud: {}"),
+        "schemaVersion: 2.1.0\n---\n" ROOT(
+            F("a", "")) "---\nroot: {dag: {}}\n---\npipelineInfo: {name: q}\n---\ncomponents: {}\n",
+        "spec:\n  pipeline_spec: {pipelineInfo: {name: p}, schemaVersion: 2.1.0, deploymentSpec: {executors: {e: {container: "
+        "{image: "
+        "i}}}}, components: {c: {executorLabel: e}}, root: {dag: {tasks: {a: {componentRef: {name: c}}}}}}\n"
+        "  platform_spec: {platforms: {kubernetes: {}}}\n",
+        NAMED("'My Pipeline, v2!'"),
+        NAMED("'___0'"),
+        /* proto3 JSON */
+        "pipeline_info: {name: p, display_name: P}\nschema_version: 2.1.0\nsdk_version: kfp-2.0.0\ndefault_pipeline_root: "
+        "s3://b\n"
+        "deployment_spec: {executors: {e: {container: {image: i, resources: {cpu_limit: 1, accelerator: {type: t, count: "
+        "'1'}}}}}}\n"
+        "components: {c: {executor_label: e, input_definitions: {parameters: {x: {parameter_type: STRING, is_optional: "
+        "true}}}}}\n"
+        "root: {dag: {tasks: {a: {component_ref: {name: c}, task_info: {name: a}, retry_policy: {max_retry_count: 1}}}}}\n",
+        PARAM("parameterType: 3"),
+        PARAM("parameterType: NUMBER_DOUBLE"),
+        PARAM("type: INT"),
+        PARAM("type: 2"),
+        PARAM("parameterType: PARAMETER_TYPE_ENUM_UNSPECIFIED, type: STRING"),
+        PARAM("parameterType: STRING, defaultValue: null, description: null"),
+        ROOT(F("a", ", triggerPolicy: {strategy: TRIGGER_STRATEGY_UNSPECIFIED}")),
+        ROOT(F("a", ", triggerPolicy: {strategy: 0}")),
+        ROOT(F("a",
+               ", retryPolicy: {maxRetryCount: 2.0, backoffDuration: '0s', backoffFactor: '2.5', backoffMaxDuration: 3600s}")),
+        ONE("'@type': x, " IMAGE, "", ""),
+        ONE("container: {image: i, unheardOf: {a: 1}}, dummy: 1", "", ""),
+        PLATFORM("kubernetes: {pipelineConfig: {activeDeadlineSeconds: '20'}}"),
+        /* the graph */
+        GIVE("runtimeValue: {constantValue: {intValue: '3'}}"),
+        GIVE("runtimeValue: {runtimeParameter: p}"),
+        PARAM("parameterType: STRING, literals: [a, b]"),
+        ONE(IMAGE, ", inputDefinitions: {parameters: {x: {parameterType: TASK_FINAL_STATUS}}}", ""),
+        A_ROOT(MAKE ", " USE(OF("m", "d"))),
+        A_ROOT(USE("componentInputArtifact: p")),
+        A_ROOT("l: {componentRef: {name: each}, inputs: {artifacts: {all: {componentInputArtifact: p}}}, artifactIterator: "
+               "{itemInput: "
+               "i, items: {inputArtifact: all}}}"),
+        A_OUT("r: {artifactSelectors: [{producerSubtask: m, outputArtifactKey: d}]}"),
     };
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
         ERR(e);
@@ -60,6 +132,92 @@ static void refused(void **state)
         {"pipelineInfo: {name: '___'}\nschemaVersion: 2.1.0\nroot: {dag: {tasks: {}}}\n", {"name should consist of lower case"}},
         {ROOT(F("a", ", whatIsThis: 1")), {"invalid v2 pipeline spec", "root.dag.tasks.a.whatIsThis", "unknown field"}},
         {ROOT(F("a", ", dependentTasks: a")), {"root.dag.tasks.a.dependentTasks", "expected a list"}},
+        /* documents */
+        {ROOT(F("a", "")) "---\na: [", {"unable to decode yaml document"}},
+        {"{\"pipelineInfo\": ", {"unable to decode yaml document"}},
+        {"---\n---\n", {"no pipeline spec is provided"}},
+        {"some: document\n", {"no pipeline spec is provided"}},
+        {NAMED("''"), {"no pipeline spec is provided"}},
+        {"pipelineInfo: {displayName: p}\nschemaVersion: 2.1.0\nroot: {dag: {}}\n", {"no pipeline spec is provided"}},
+        {HEAD, {"no pipeline spec is provided"}},
+        {HEAD "root: null\n", {"no pipeline spec is provided"}},
+        {"platforms: {kubernetes: {}}\n", {"no pipeline spec is provided"}},
+        {"pipelineInfo: {name: p}\nroot: {dag: {}}\n", {"KFP only supports schema version 2.1.0", "has version \"\""}},
+        {"pipelineInfo: {name: p}\nschemaVersion: 2.1.0.\nroot: {dag: {}}\n", {"KFP only supports schema version 2.1.0"}},
+        {NAMED("'A_B'"), {"name should consist of lower case", "\"A_B\""}},
+        {PLATFORM("kubernetes: {}") "---\nplatforms: {kubernetes: {}}\n", {"multiple platform specs provided"}},
+        /* proto3 JSON: the field, and where it stands */
+        {HEAD "root: {dag: {}}\nsurprise: 1\n", {"invalid v2 pipeline spec", "surprise", "unknown field"}},
+        {"pipelineInfo: {name: p}\nschemaVersion: 2.1\nroot: {dag: {}}\n",
+         {"invalid v2 pipeline spec", "schemaVersion", "expected a string, got number"}},
+        {"pipelineInfo: p\nschemaVersion: 2.1.0\nroot: {dag: {}}\n",
+         {"invalid v2 pipeline spec", "pipelineInfo", "expected an object"}},
+        {HEAD "root: []\n", {"invalid v2 pipeline spec", "root", "expected an object"}},
+        {HEAD "root: {dag: {tasks: [a]}}\n", {"invalid v2 pipeline spec", "root.dag.tasks", "expected an object"}},
+        {ROOT(F("a", ", dependentTasks: [b, 1]")), {"root.dag.tasks.a.dependentTasks[1]", "expected a string"}},
+        {ROOT(F("a", ", cachingOptions: {enableCache: 'true'}")), {"cachingOptions.enableCache", "expected true or false"}},
+        {ROOT(F("a", ", triggerPolicy: {strategy: SOMETIMES}")), {"triggerPolicy.strategy", "SOMETIMES"}},
+        {ROOT(F("a", ", triggerPolicy: {strategy: 3}")), {"triggerPolicy.strategy", "no value 3"}},
+        {ROOT(F("a", ", triggerPolicy: {strategy: -1}")), {"triggerPolicy.strategy", "no value -1"}},
+        {PARAM("parameterType: TEXT"), {"components.c.inputDefinitions.parameters.x.parameterType", "TEXT"}},
+        {PARAM("parameterType: STRING, default: 1"), {"components.c.inputDefinitions.parameters.x.default", "unknown field"}},
+        {PARAM("description: d"), {"\"c\"", "\"x\"", "no parameterType"}},
+        {ROOT(F("a", ", retryPolicy: {maxRetryCount: two}")), {"retryPolicy.maxRetryCount", "expected an integer, got \"two\""}},
+        {ROOT(F("a", ", retryPolicy: {maxRetryCount: 1.5}")), {"retryPolicy.maxRetryCount", "expected an integer"}},
+        {ROOT(F("a", ", retryPolicy: {maxRetryCount: 3000000000}")), {"retryPolicy.maxRetryCount", "32 bits"}},
+        {ROOT(F("a", ", retryPolicy: {backoffFactor: much}")), {"retryPolicy.backoffFactor", "expected a number"}},
+        {ROOT(F("a", ", retryPolicy: {backoffDuration: 30}")), {"retryPolicy.backoffDuration", "expected a duration"}},
+        {ROOT(F("a", ", retryPolicy: {backoffDuration: '30'}")), {"retryPolicy.backoffDuration", "expected a duration"}},
+        {ROOT(F("a", ", retryPolicy: {backoffDuration: 1m30s}")), {"retryPolicy.backoffDuration", "expected a duration"}},
+        {ROOT(F("a", ", retryPolicy: {backoffDuration: s}")), {"retryPolicy.backoffDuration", "expected a duration"}},
+        {ROOT(F("a", ", retryPolicy: {backoffDuration: '-1s'}")), {"\"a\"", "backoffDuration", "-1s"}},
+        {HEAD "deploymentSpec: [e]\nroot: {dag: {}}\n", {"invalid v2 pipeline spec", "deploymentSpec", "expected an object"}},
+        {ONE("container: {image: 3}", "", ""),
+         {"invalid v2 pipeline spec: deploymentSpec", "executors.e.container.image", "expected a string"}},
+        {ONE("container: {image: i, command: c}", "", ""), {"executors.e.container.command", "expected a list"}},
+        {PLATFORM("kubernetes: {surprise: 1}"), {"invalid v2 platform spec", "platforms.kubernetes.surprise", "unknown field"}},
+        {PLATFORM("kubernetes: {pipelineConfig: {activeDeadlineSeconds: soon}}"),
+         {"invalid v2 platform spec", "activeDeadlineSeconds", "expected an integer"}},
+        {PLATFORM("kubernetes: {deploymentSpec: {executors: {e: 1}}}"),
+         {"invalid v2 platform spec", "executors.e", "expected an object"}},
+        /* the graph */
+        {GIVE("taskFinalStatus: {producerTask: z}"), {"\"a\"", "\"x\"", "\"z\""}},
+        {GIVE("runtimeValue: {runtimeParameter: q}"), {"\"x\"", "\"q\"", "\"root\""}},
+        {GIVE("runtimeValue: {}"), {"\"a\"", "\"x\"", "without a value"}},
+        {GIVE("componentInputParameter: p, parameterExpressionSelector: 'parseJson(string_value)['"),
+         {"\"a\"", "selector of input \"x\"", "parseJson(string_value)["}},
+        {GIVE("taskOutputParameter: {producerTask: a, outputParameterKey: o}"), {"\"a\"", "\"x\"", "the task itself"}},
+        {ROOT(T("a", ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: b, outputParameterKey: o}}}}") ", " T(
+             "b", ", inputs: {parameters: {x: {taskOutputParameter: {producerTask: a, outputParameterKey: o}}}}")),
+         {"wait for each other", "\"a\"", "\"b\""}},
+        {HEAD EXEC "components: {c: {dag: {tasks: {a: {componentRef: {name: d}}}}}, d: {dag: {tasks: {a: {componentRef: {name: "
+                   "c}}}}}}\nroot: {dag: {tasks: {a: {componentRef: {name: c}}}}}\n",
+         {"contains itself"}},
+        {HEAD EXEC "components: {c: {dag: {tasks: {}}}}\nroot: {dag: {tasks: {a: {componentRef: {name: c}}}}}\n",
+         {"\"c\" has no tasks"}},
+        {HEAD EXEC
+         "components: {c: {dag: {tasks: {a: {componentRef: {name: nope}}}}}}\nroot: {dag: {tasks: {a: {componentRef: {name: "
+         "c}}}}}\n",
+         {"\"a\"", "\"c\"", "\"nope\""}},
+        {HEAD "components: {c: {}}\nroot: {dag: {tasks: {a: {componentRef: {name: c}}}}}\n", {"\"c\"", "neither a dag nor"}},
+        {ROOT("a: {}"), {"\"a\"", "\"\""}},
+        {ROOT("l: {componentRef: {name: inner}, parameterIterator: {itemInput: i}}"), {"\"l\"", "no items"}},
+        {OUTPUT("parameterType: TASK_FINAL_STATUS"), {"\"c\"", "\"x\"", "TASK_FINAL_STATUS"}},
+        {OUTPUT("parameterType: TASK_CONFIG"), {"\"c\"", "\"x\"", "TASK_CONFIG"}},
+        {A_ROOT(MAKE ", u: {componentRef: {name: use}}"), {"\"u\"", "\"d\"", "does not give"}},
+        {A_ROOT(MAKE ", " USE(OF("z", "d"))), {"\"u\"", "\"d\"", "\"z\""}},
+        {A_ROOT(MAKE ", " USE(OF("m", "zz"))), {"\"u\"", "\"zz\"", "\"m\""}},
+        {A_ROOT(USE("componentInputArtifact: q")), {"\"u\"", "\"q\"", "\"root\""}},
+        {A_ROOT(USE("")), {"\"u\"", "\"d\"", "no source"}},
+        {A_ROOT("m: {componentRef: {name: make}, inputs: {artifacts: {q: {componentInputArtifact: p}}}}"), {"\"q\"", "\"make\""}},
+        {A_ROOT("l: {componentRef: {name: each}, artifactIterator: {itemInput: i, items: {inputArtifact: zz}}}"),
+         {"\"l\"", "\"zz\""}},
+        {A_ROOT("l: {componentRef: {name: each}, artifactIterator: {itemInput: zz, items: {inputArtifact: i}}}"),
+         {"\"zz\"", "\"each\""}},
+        {A_OUT("r: {artifactSelectors: [{producerSubtask: z, outputArtifactKey: d}]}"), {"\"r\"", "\"z\"", "\"root\""}},
+        {A_OUT("r: {artifactSelectors: [{producerSubtask: m, outputArtifactKey: zz}]}"), {"\"r\"", "\"zz\"", "\"m\""}},
+        {A_OUT("q: {artifactSelectors: [{producerSubtask: m, outputArtifactKey: d}]}"),
+         {"\"q\"", "\"root\"", "does not declare"}},
         {HEAD "root: {executorLabel: e}\n", {"root must be a dag"}},
         {ROOT(""), {"\"root\" has no tasks"}},
         {ROOT(F("a", ", triggerPolicy: {strategy: ALL_UPSTREAM_TASKS_COMPLETED}")), {"exit tasks only"}},
@@ -138,6 +296,66 @@ static void graph(void **state)
     assert_int_equal(root->tasks[1].retry.backoff_max_ns, 3600 * 1000000000LL);
 }
 
+/* Old and new names of types: the new one counts where both stand. */
+static void parameter_types(void **state)
+{
+    static const struct {
+        const char *s;
+        enum ptype want;
+    } cases[] = {
+        {PARAM("type: INT"), PT_INTEGER},
+        {PARAM("type: DOUBLE"), PT_DOUBLE},
+        {PARAM("type: STRING"), PT_STRING},
+        {PARAM("type: 2"), PT_DOUBLE},
+        {PARAM("type: STRING, parameterType: LIST"), PT_LIST},
+        {PARAM("type: DOUBLE, parameterType: PARAMETER_TYPE_ENUM_UNSPECIFIED"), PT_DOUBLE},
+        {PARAM("type: DOUBLE, parameterType: 0"), PT_DOUBLE},
+        {PARAM("parameterType: 1"), PT_DOUBLE},
+        {PARAM("parameterType: 2"), PT_INTEGER},
+        {PARAM("parameterType: 3"), PT_STRING},
+        {PARAM("parameterType: 4"), PT_BOOLEAN},
+        {PARAM("parameterType: 5"), PT_LIST},
+        {PARAM("parameterType: 6"), PT_STRUCT},
+        {PARAM("parameterType: 7"), PT_TASK_FINAL_STATUS},
+        {PARAM("parameterType: 8"), PT_TASK_CONFIG},
+        {PARAM("parameterType: NUMBER_DOUBLE"), PT_DOUBLE},
+        {PARAM("parameterType: NUMBER_INTEGER"), PT_INTEGER},
+        {PARAM("parameterType: STRING"), PT_STRING},
+        {PARAM("parameterType: BOOLEAN"), PT_BOOLEAN},
+        {PARAM("parameterType: LIST"), PT_LIST},
+        {PARAM("parameterType: STRUCT"), PT_STRUCT},
+        {PARAM("parameterType: TASK_FINAL_STATUS"), PT_TASK_FINAL_STATUS},
+        {PARAM("parameterType: TASK_CONFIG"), PT_TASK_CONFIG},
+    };
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        ERR(e);
+        IR_REF(p) = parse(cases[n].s, &e);
+        if (!p)
+            fail_msg("case %zu: %s", n, err_text(&e));
+        const struct ir_param *x = &p->components[ir_component_at(p, "c")].in_params[0];
+        if (x->type != cases[n].want)
+            fail_msg("case %zu is %s", n, ptype_name(x->type));
+    }
+}
+
+/* What stands beside the pipeline: numbers as strings are numbers, and what is for other platforms stays where it is. */
+static void platforms(void **state)
+{
+    ERR(e);
+    IR_REF(p) = parse(PLATFORM("google_cloud: {config: {a: 1}}, kubernetes: {pipeline_config: {active_deadline_seconds: '20'}, "
+                               "deployment_spec: {executors: {e: {imagePullPolicy: Always}}}}"),
+                      &e);
+    if (!p)
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(p->deadline_s, 20);
+    assert_int_equal(jv_i64_or(jv_path(p->platform, "platforms", "google_cloud", "config", "a", NULL), 0), 1);
+    const struct ir_container *c = p->components[ir_component_at(p, "c")].container;
+    assert_string_equal(jv_str(jv_get(c->kubernetes, "imagePullPolicy")), "Always");
+    IR_REF(other) = parse(PLATFORM("google_cloud: {}"), &e);
+    assert_non_null(other);
+    assert_null(other->platform);
+}
+
 static void deep_nesting(void **state)
 {
     BUF(b);
@@ -182,6 +400,24 @@ static void parameters(void **state)
         {"{\"s\": \"x\", \"z\": 1, \"y\": 2}", "parameter(s) provided are not required by pipeline: y, z"},
         {"{\"s\": \"x\", \"c\": \"blue\"}", "must be one of [\"red\",\"green\"]"},
         {"{\"s\": \"x\", \"c\": \"red\"}", NULL},
+        {"{}", "parameter s is not optional"},
+        {"{\"n\": 1}", "parameter s is not optional"},
+        {"{\"s\": true}", "requires type string"},
+        {"{\"s\": []}", "requires type string"},
+        {"{\"s\": {}}", "requires type string"},
+        {"{\"s\": \"\", \"n\": 3, \"f\": 3}", NULL},
+        {"{\"s\": \"x\", \"n\": true}", "requires type double or integer"},
+        {"{\"s\": \"x\", \"n\": null}", "requires type double or integer"},
+        {"{\"s\": \"x\", \"f\": \"3\"}", "requires type double or integer"},
+        {"{\"s\": \"x\", \"b\": \"true\"}", "requires type bool"},
+        {"{\"s\": \"x\", \"b\": null}", "requires type bool"},
+        {"{\"s\": \"x\", \"l\": \"[]\"}", "requires type list"},
+        {"{\"s\": \"x\", \"d\": \"{}\"}", "requires type struct"},
+        {"{\"s\": \"x\", \"t\": {}}", "TASK_FINAL_STATUS"},
+        {"{\"s\": \"x\", \"i\": 2.0}", NULL},
+        {"{\"s\": \"x\", \"i\": 3}", "must be one of [1,2]"},
+        {"{\"s\": \"x\", \"k\": {\"b\": [2], \"a\": 1}}", NULL},
+        {"{\"s\": \"x\", \"k\": {\"a\": 1}}", "must be one of"},
     };
     ERR(pe);
     IR_REF(p) =
@@ -189,7 +425,10 @@ static void parameters(void **state)
                         "n: {parameterType: NUMBER_INTEGER, isOptional: true}, b: {parameterType: BOOLEAN, defaultValue: false}, "
                         "l: {parameterType: LIST, isOptional: true}, "
                         "d: {parameterType: STRUCT, isOptional: true}, c: {parameterType: STRING, isOptional: true, literals: "
-                        "[red, green]}}}, dag: {tasks: {a: {componentRef: {name: c}}}}}\n",
+                        "[red, green]}, f: {parameterType: NUMBER_DOUBLE, isOptional: true}, "
+                        "t: {parameterType: TASK_FINAL_STATUS, isOptional: true}, i: {parameterType: NUMBER_INTEGER, isOptional: "
+                        "true, literals: [1, 2]}, k: {parameterType: STRUCT, isOptional: true, literals: [{a: 1, b: [2]}]}}}, "
+                        "dag: {tasks: {a: {componentRef: {name: c}}}}}\n",
               &pe);
     if (!p)
         fail_msg("%s", err_text(&pe));
@@ -197,7 +436,9 @@ static void parameters(void **state)
         ERR(e);
         JSON_REF(v) = cases[n].given ? json_parse_str(cases[n].given, NULL) : NULL;
         int rc = ir_check_parameters(p, json_root(v), &e);
-        assert_int_equal(rc, cases[n].text ? -1 : 0);
+        if (rc != (cases[n].text ? -1 : 0))
+            fail_msg("case %zu: %d %s", n, rc, err_text(&e));
+        assert_int_equal(e.code, cases[n].text ? ERR_BAD_REQUEST : ERR_OK);
         if (cases[n].text && !strstr(err_text(&e), cases[n].text))
             fail_msg("case %zu: %s", n, err_text(&e));
     }
@@ -210,9 +451,9 @@ static void corpus(void **state)
     const char *dir = getenv("TIDEMILL_CORPUS");
     if (!dir)
         skip();
-    AUTOFREE char *pattern = xasprintf("%s/valid/*.yaml", dir);
-    AUTOFREE char *nested = xasprintf("%s/valid/*/*.yaml", dir);
-    AUTOFREE char *invalid = xasprintf("%s/invalid/*.yaml", dir);
+    AUTOFREE char *pattern = xasprintf("%s/pipelines/valid/*.yaml", dir);
+    AUTOFREE char *nested = xasprintf("%s/pipelines/valid/*/*.yaml", dir);
+    AUTOFREE char *invalid = xasprintf("%s/pipelines/invalid/*.yaml", dir);
     glob_t g = {0};
     glob(pattern, 0, NULL, &g);
     glob(nested, GLOB_APPEND, NULL, &g);
@@ -230,5 +471,6 @@ static void corpus(void **state)
     globfree(&g);
 }
 
-TEST_GROUP(ir, cmocka_unit_test(accepted), cmocka_unit_test(refused), cmocka_unit_test(graph), cmocka_unit_test(deep_nesting),
-           cmocka_unit_test(explosion), cmocka_unit_test(parameters), cmocka_unit_test(corpus))
+TEST_GROUP(ir, cmocka_unit_test(accepted), cmocka_unit_test(refused), cmocka_unit_test(graph), cmocka_unit_test(parameter_types),
+           cmocka_unit_test(platforms), cmocka_unit_test(deep_nesting), cmocka_unit_test(explosion), cmocka_unit_test(parameters),
+           cmocka_unit_test(corpus))
