@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "base/str.h"
+#include "pipelines/ir/types.h"
 
 static const char *member(struct json *d, const char *key) { return jv_str_or(jv_get(json_root(d), key), ""); }
 
@@ -173,6 +174,9 @@ static void test_versions(void **state)
     json_unref(kit_call(k, HTTP_GET, v_path, NULL, 404));
 }
 
+#define IR_HEAD "pipelineInfo: {name: p}\nschemaVersion: 2.1.0\n"
+#define IR_ROOT "root: {dag: {tasks: {a: {componentRef: {name: c}}}}}\n"
+
 static void test_uploads_refused(void **state)
 {
     struct kit *k = *state;
@@ -180,8 +184,20 @@ static void test_uploads_refused(void **state)
         const char *query, *file, *text, *says;
     } cases[] = {
         {"name=p", "x.yaml", "", "empty"},
-        {"name=p", "x.yaml", "a: [", ""},
-        {"name=p", "x.yaml", "a: 1", ""},
+        {"name=p", "x.yaml", "a: [", "unable to decode yaml document"},
+        {"name=p", "x.yaml", "a: 1", "no pipeline spec is provided"},
+        {"name=p", "x.yaml", IR_HEAD IR_ROOT "---\n" IR_HEAD IR_ROOT, "multiple pipeline specs provided"},
+        {"name=p", "x.yaml", IR_HEAD IR_ROOT "---\nplatforms: {kubernetes: {}}\n---\nplatforms: {kubernetes: {}}\n",
+         "multiple platform specs provided"},
+        {"name=p", "x.yaml", IR_HEAD IR_ROOT "surprise: 1\n", "invalid v2 pipeline spec: surprise"},
+        {"name=p", "x.yaml", IR_HEAD "root: {dag: {tasks: []}}\n",
+         "invalid v2 pipeline spec: root.dag.tasks: expected an object"},
+        {"name=p", "x.yaml", "pipelineInfo: {name: p}\nschemaVersion: 2.2.0\n" IR_ROOT,
+         "KFP only supports schema version 2.1.0, but the pipeline spec has version 2.2.0"},
+        {"name=p", "x.yaml", IR_HEAD, "no pipeline spec is provided"},
+        {"name=p", "x.yaml", "schemaVersion: 2.1.0\n" IR_ROOT, "no pipeline spec is provided"},
+        {"name=p", "x.yaml", "pipelineInfo: {name: P_Q}\nschemaVersion: 2.1.0\n" IR_ROOT, "name should consist of lower case"},
+        {"name=p", "x.yaml", IR_HEAD IR_ROOT, "\"a\" of \"root\" refers to component \"c\""},
         {"name=p", "x.yaml", "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\n", "V1 pipeline specs are not allowed"},
         {"name=p", "x.bin", "a: 1", "format"},
         {"name=p&tags=%7B", "x.json", HELLO_IR, "tags"},
@@ -195,6 +211,42 @@ static void test_uploads_refused(void **state)
     }
     JSON_REF(list) = kit_call(k, HTTP_GET, "/apis/v2beta1/pipelines", NULL, 200);
     assert_int_equal(jv_len(json_root(list)), 0);
+}
+
+/* What a run may be given; too much is as wrong as the wrong type. */
+static void test_parameters_refused(void **state)
+{
+    struct kit *k = *state;
+    AUTOFREE char *long_text = xcalloc(1, PARAM_VALUE_MAX + 2);
+    memset(long_text, 'a', PARAM_VALUE_MAX + 1);
+    AUTOFREE char *too_long = xasprintf("{\"t\":\"%s\"}", long_text);
+    const struct {
+        const char *given, *says;
+    } cases[] = {
+        {"{}", "parameter t is not optional"},
+        {"{\"t\":1}", "requires type string"},
+        {"{\"t\":\"x\",\"n\":\"1\"}", "requires type double or integer"},
+        {"{\"t\":\"x\",\"b\":1,\"a\":2}", "parameter(s) provided are not required by pipeline: a, b"},
+        {"{\"t\":\"x\",\"c\":\"blue\"}", "must be one of [\"red\"]"},
+        {"{\"t\":\"x\",\"s\":{}}", "TASK_FINAL_STATUS"},
+        {too_long, "input parameter \"t\" has 4194305 bytes; at most 4194304 are allowed"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTOFREE char *body =
+            xasprintf("{\"display_name\":\"r\",\"pipeline_spec\":{\"pipelineInfo\":{\"name\":\"p\"},\"schemaVersion\":\"2.1.0\","
+                      "\"components\":{"
+                      "\"c\":{\"executorLabel\":\"e\"}},\"deploymentSpec\":{\"executors\":{\"e\":{\"container\":{\"image\":\"i\"}"
+                      "}}},\"root\":{\"dag\":"
+                      "{\"tasks\":{\"a\":{\"componentRef\":{\"name\":\"c\"}}}},\"inputDefinitions\":{\"parameters\":{\"t\":{"
+                      "\"parameterType\":\"STRING\"},"
+                      "\"n\":{\"parameterType\":\"NUMBER_INTEGER\",\"isOptional\":true},\"c\":{\"parameterType\":\"STRING\","
+                      "\"isOptional\":true,"
+                      "\"literals\":[\"red\"]},\"s\":{\"parameterType\":\"TASK_FINAL_STATUS\",\"isOptional\":true}}}}},"
+                      "\"runtime_config\":{\"parameters\":%s}}",
+                      cases[i].given);
+        JSON_REF(d) = kit_call(k, HTTP_POST, "/apis/v2beta1/runs", body, 400);
+        is_error(d, 3, cases[i].says);
+    }
 }
 
 static void test_experiment_archive(void **state)
@@ -404,5 +456,5 @@ static void test_many_at_once(void **state)
 
 TEST_GROUP(service, WITH_KIT(test_envelopes), WITH_KIT(test_healthz), WITH_KIT(test_run_life), WITH_KIT(test_run_parameters),
            WITH_KIT(test_run_id_given), WITH_KIT(test_versions), WITH_KIT(test_uploads_refused),
-           WITH_KIT(test_experiment_archive), WITH_KIT(test_tasks), WITH_KIT(test_many_at_once),
-           cmocka_unit_test(test_url_addresses), cmocka_unit_test(test_url_open))
+           WITH_KIT(test_parameters_refused), WITH_KIT(test_experiment_archive), WITH_KIT(test_tasks),
+           WITH_KIT(test_many_at_once), cmocka_unit_test(test_url_addresses), cmocka_unit_test(test_url_open))
