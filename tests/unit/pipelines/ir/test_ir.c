@@ -332,7 +332,7 @@ static void parameter_types(void **state)
         IR_REF(p) = parse(cases[n].s, &e);
         if (!p)
             fail_msg("case %zu: %s", n, err_text(&e));
-        const struct ir_param *x = &p->components[ir_component_at(p, "c")].in_params[0];
+        const struct ir_param *x = &p->components[1].in_params[0];
         if (x->type != cases[n].want)
             fail_msg("case %zu is %s", n, ptype_name(x->type));
     }
@@ -349,7 +349,7 @@ static void platforms(void **state)
         fail_msg("%s", err_text(&e));
     assert_int_equal(p->deadline_s, 20);
     assert_int_equal(jv_i64_or(jv_path(p->platform, "platforms", "google_cloud", "config", "a", NULL), 0), 1);
-    const struct ir_container *c = p->components[ir_component_at(p, "c")].container;
+    const struct ir_container *c = p->components[1].container;
     assert_string_equal(jv_str(jv_get(c->kubernetes, "imagePullPolicy")), "Always");
     IR_REF(other) = parse(PLATFORM("google_cloud: {}"), &e);
     assert_non_null(other);
