@@ -2,6 +2,8 @@
  * keys it is spoken to as S3 (blob_s3.c). */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "data/blob_crypto.h"
@@ -223,6 +225,14 @@ static int put_whole(struct gcs *g, const struct ctx *ctx, const char *bucket, c
     return rc;
 }
 
+/* The same scheme, host and port: what we send there is our token and the object's bytes. */
+static bool is_on(const char *base, const char *url)
+{
+    const char *host = strstr(base, "://") + 3;
+    size_t n = (size_t)(host - base) + strcspn(host, "/");
+    return strncasecmp(base, url, n) == 0 && url[n] == '/';
+}
+
 /* The session's URL. Caller frees. */
 static char *begin_session(struct gcs *g, const struct ctx *ctx, const char *bucket, const char *key, struct err *err)
 {
@@ -238,6 +248,10 @@ static char *begin_session(struct gcs *g, const struct ctx *ctx, const char *buc
     char *session = str_empty(where) ? NULL : *where == '/' ? xasprintf("%s%s", g->base, where) : xstrdup(where);
     if (!session)
         err_set(err, ERR_IO, "%s %s: the store began an upload without naming it", g->base, key);
+    if (session && !is_on(g->base, session)) {
+        err_set(err, ERR_IO, "%s %s: the store wants the upload sent elsewhere: %.200s", g->base, key, session);
+        free(TAKE(session));
+    }
     http_answer_free(&a);
     return session;
 }

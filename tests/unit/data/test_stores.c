@@ -393,6 +393,37 @@ static void test_writes(void **state)
     }
 }
 
+/* Where an upload goes on is said by the store: nowhere but on itself, and to no socket of this machine. */
+static void test_sent_elsewhere(void **state)
+{
+    static const char *const places[] = {"unix:/run/x.sock:/y", "http://127.0.0.2:1/y", "http://127.0.0.1/y", "ftp://x"};
+    size_t n = 600 << 10;
+    AUTOFREE char *bytes = xcalloc(1, n);
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        AUTOFREE char *answer = xasprintf(OK(0) "Location: %s\r\n\r\n", places[i]);
+        const struct fake_answer script[] = {{answer, .expect = "uploadType=resumable"}};
+        struct fake_store f;
+        fake_start(&f, script, 1);
+        AUTOFREE char *endpoint = xasprintf("http://127.0.0.1:%d", f.port);
+        const struct blob_settings set = {.provider = (char *)"gs",
+                                          .endpoint = endpoint,
+                                          .anonymous = true,
+                                          .part_size = 1,
+                                          .max_retries = -1,
+                                          .timeout_ns = 300 * NS_PER_MS};
+        ERR(e);
+        struct blob_store *s = blob_store_open(&set, &e);
+        if (!s)
+            fail_msg("%s", err_text(&e));
+        struct ctx ctx = soon(20000);
+        assert_int_equal(blob_write(s, &ctx, "b", "k", bytes, n, &e), -1);
+        if (!strstr(err_text(&e), "elsewhere"))
+            fail_msg("%s: %s", places[i], err_text(&e));
+        blob_store_free(s);
+        assert_int_equal(fake_stop(&f), 1);
+    }
+}
+
 static void test_lists(void **state)
 {
 #define LIST(inner) XML("<ListBucketResult>" inner "</ListBucketResult>")
@@ -452,4 +483,4 @@ static void test_evil_keys(void **state)
 TEST_GROUP(stores, cmocka_unit_test(test_signatures), cmocka_unit_test(test_xml), cmocka_unit_test(test_settings),
            cmocka_unit_test(test_uri_query), cmocka_unit_test(test_ini), cmocka_unit_test(test_reads),
            cmocka_unit_test(test_silent), cmocka_unit_test(test_gives_up), cmocka_unit_test(test_writes),
-           cmocka_unit_test(test_lists), IN_DIR(test_evil_keys))
+           cmocka_unit_test(test_lists), cmocka_unit_test(test_sent_elsewhere), IN_DIR(test_evil_keys))

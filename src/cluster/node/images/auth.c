@@ -237,6 +237,12 @@ static const char *one(const char *s, char **scheme, struct challenge *c)
     }
 }
 
+/* Our client knows sockets of this machine as well: no registry has us talk to them. */
+static bool is_http(const char *url)
+{
+    return url && (strncasecmp(url, "https://", 8) == 0 || strncasecmp(url, "http://", 7) == 0);
+}
+
 int challenge_parse(const char *header, struct challenge *out, struct err *err)
 {
     *out = (struct challenge){0};
@@ -246,7 +252,7 @@ int challenge_parse(const char *header, struct challenge *out, struct err *err)
         AUTOFREE char *scheme = NULL;
         struct challenge c = {0};
         s = one(s, &scheme, &c);
-        bool bearer = strcasecmp(scheme, "Bearer") == 0 && !str_empty(c.realm), basic = strcasecmp(scheme, "Basic") == 0;
+        bool bearer = strcasecmp(scheme, "Bearer") == 0 && is_http(c.realm), basic = strcasecmp(scheme, "Basic") == 0;
         if (bearer || (basic && !found)) {
             challenge_free(out);
             *out = c;

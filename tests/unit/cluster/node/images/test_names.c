@@ -210,7 +210,9 @@ static void challenges(void **state)
         {"Basic realm=\"r\"", 0, "r", NULL, NULL},
         {"Basic realm=\"r\", Bearer realm=\"https://b\"", 1, "https://b", NULL, NULL},
         {"Negotiate, Basic realm=\"a, b\"", 0, "a, b", NULL, NULL},
-        {"Bearer realm=\"a\\\"b\"", 1, "a\"b", NULL, NULL},
+        {"Bearer realm=\"http://a\\\"b\"", 1, "http://a\"b", NULL, NULL},
+        {"Bearer realm=\"unix:/run/x.sock:/token\"", -1, NULL, NULL, NULL}, /* a socket of this machine */
+        {"Bearer realm=\"file:///etc/passwd\", Basic realm=\"r\"", 0, "r", NULL, NULL},
         {"Basic", 0, NULL, NULL, NULL},
         {"Bearer", -1, NULL, NULL, NULL},
         {"Bearer realm=\"\"", -1, NULL, NULL, NULL},
