@@ -315,8 +315,8 @@ static int read_dependencies(struct task_build *tb, jval *list)
     return 0;
 }
 
-/* References inside a platform config are dependencies too. */
-static int platform_dependencies(struct task_build *tb, jval *v, int depth)
+/* References inside a platform config: to outputs of tasks, which are dependencies too, and to inputs of the DAG. */
+static int platform_references(struct task_build *tb, jval *v, int depth)
 {
     if (depth > 16)
         return fail(tb, "its kubernetes configuration is nested too deeply");
@@ -325,13 +325,19 @@ static int platform_dependencies(struct task_build *tb, jval *v, int depth)
         struct ir_input in = {.key = "kubernetes configuration"};
         return param_of_task(tb, &in, ref);
     }
+    const char *parent = jv_str(jv_get(v, "componentInputParameter"));
+    if (parent) {
+        struct ir_input in = {.key = "kubernetes configuration"};
+        if (param_of_parent(tb, &in, parent) < 0)
+            return -1;
+    }
     if (jv_type(v) != J_OBJECT && jv_type(v) != J_ARRAY)
         return 0;
     struct jiter it = jv_iter(v);
     const char *key;
     jval *x;
     while (jv_next(&it, &key, &x))
-        if (platform_dependencies(tb, x, depth + 1) < 0)
+        if (platform_references(tb, x, depth + 1) < 0)
             return -1;
     return 0;
 }
@@ -388,7 +394,7 @@ static int read_task(struct build *b, struct ir_component *dag, struct ir_task *
         read_trigger(&tb, jv_get(v, "triggerPolicy")) < 0 || read_retry(&tb, jv_get(v, "retryPolicy")) < 0 ||
         read_dependencies(&tb, jv_get(v, "dependentTasks")) < 0)
         return -1;
-    if (tb.comp->container && platform_dependencies(&tb, tb.comp->container->kubernetes, 0) < 0)
+    if (tb.comp->container && platform_references(&tb, tb.comp->container->kubernetes, 0) < 0)
         return -1;
     if (check_bound(&tb) < 0)
         return -1;

@@ -33,10 +33,19 @@
 #define ONE(executor, component, more)                                                                                           \
     HEAD "deploymentSpec: {executors: {e: {" executor "}}}\ncomponents: {c: {executorLabel: e" component "}}\n"                  \
          "root: {dag: {tasks: {a: {componentRef: {name: c}}}}}\n" more
-#define IMAGE         "container: {image: i}"
-#define PARAM(d)      ONE(IMAGE, ", inputDefinitions: {parameters: {x: {isOptional: true, " d "}}}", "")
-#define OUTPUT(d)     ONE(IMAGE, ", outputDefinitions: {parameters: {x: {" d "}}}", "")
-#define PLATFORM(d)   ONE(IMAGE, "", "---\nplatforms: {" d "}\n")
+#define IMAGE       "container: {image: i}"
+#define PARAM(d)    ONE(IMAGE, ", inputDefinitions: {parameters: {x: {isOptional: true, " d "}}}", "")
+#define OUTPUT(d)   ONE(IMAGE, ", outputDefinitions: {parameters: {x: {" d "}}}", "")
+#define PLATFORM(d) ONE(IMAGE, "", "---\nplatforms: {" d "}\n")
+/* Task a has a volume of a Secret whose name comes from there. */
+#define SECRET(source)                                                                                                           \
+    HEAD "deploymentSpec: {executors: {e: {container: {image: i}}, f: {container: {image: i}}}}\ncomponents: {c: "               \
+         "{executorLabel: e}, "                                                                                                  \
+         "give: {executorLabel: f, outputDefinitions: {parameters: {o: {parameterType: STRING}}}}}\n"                            \
+         "root: {inputDefinitions: {parameters: {p: {parameterType: STRING}}}, dag: {tasks: {a: {componentRef: {name: c}}, b: "  \
+         "{componentRef: {name: give}}}}}\n---\nplatforms: {kubernetes: {deploymentSpec: {executors: {e: {secretAsVolume: "      \
+         "[{mountPath: /s, "                                                                                                     \
+         "secretNameParameter: {" source "}}]}}}}}\n"
 #define NAMED(name)   "pipelineInfo: {name: " name "}\nschemaVersion: 2.1.0\n" EXEC COMP "root: {dag: {tasks: {" F("a", "") "}}}\n"
 #define GIVE(binding) ROOT(T("a", ", inputs: {parameters: {x: {" binding "}}}"))
 
@@ -100,6 +109,8 @@ static void accepted(void **state)
         GIVE("runtimeValue: {runtimeParameter: p}"),
         PARAM("parameterType: STRING, literals: [a, b]"),
         ONE(IMAGE, ", inputDefinitions: {parameters: {x: {parameterType: TASK_FINAL_STATUS}}}", ""),
+        SECRET("componentInputParameter: p"),
+        SECRET("taskOutputParameter: {producerTask: b, outputParameterKey: o}"),
         A_ROOT(MAKE ", " USE(OF("m", "d"))),
         A_ROOT(USE("componentInputArtifact: p")),
         A_ROOT("l: {componentRef: {name: each}, inputs: {artifacts: {all: {componentInputArtifact: p}}}, artifactIterator: "
@@ -204,6 +215,10 @@ static void refused(void **state)
         {ROOT("l: {componentRef: {name: inner}, parameterIterator: {itemInput: i}}"), {"\"l\"", "no items"}},
         {OUTPUT("parameterType: TASK_FINAL_STATUS"), {"\"c\"", "\"x\"", "TASK_FINAL_STATUS"}},
         {OUTPUT("parameterType: TASK_CONFIG"), {"\"c\"", "\"x\"", "TASK_CONFIG"}},
+        {SECRET("componentInputParameter: q"), {"\"a\"", "kubernetes configuration", "\"q\""}},
+        {SECRET("taskOutputParameter: {producerTask: z, outputParameterKey: o}"), {"\"a\"", "kubernetes configuration", "\"z\""}},
+        {SECRET("taskOutputParameter: {producerTask: b, outputParameterKey: zz}"), {"\"a\"", "\"zz\"", "\"b\""}},
+        {GIVE("runtimeValue: {constant: .inf}"), {"unable to decode yaml document", ".inf has no JSON form"}},
         {A_ROOT(MAKE ", u: {componentRef: {name: use}}"), {"\"u\"", "\"d\"", "does not give"}},
         {A_ROOT(MAKE ", " USE(OF("z", "d"))), {"\"u\"", "\"d\"", "\"z\""}},
         {A_ROOT(MAKE ", " USE(OF("m", "zz"))), {"\"u\"", "\"zz\"", "\"m\""}},
