@@ -8,6 +8,7 @@
 #include "net/upgrade/ws_shake.h"
 
 #define MAX_MESSAGE  ((size_t)1024 * 1024)
+#define MAX_CRUMBS   4096 /* fragments of a message: the library takes memory for each */
 #define PING_MS      30000
 #define SILENT_PINGS 3
 #define CLOSE_MS     5000
@@ -31,6 +32,7 @@ struct ws {
     const char *in; /* the bytes that on_data has, while it has them */
     size_t in_len;
     struct held *held, **held_tail;
+    unsigned crumbs; /* fragments of the message that comes in */
     bool pumping, paused;
     bool closing;                                 /* our close frame is out */
     bool told;                                    /* on_close was called: nothing reaches the handler any more */
@@ -101,8 +103,22 @@ static void wslay_message(wslay_event_context_ptr ctx, const struct wslay_event_
         ws->ops->on_message(ws, ws->state, type, m->msg_length ? (const char *)m->msg : "", m->msg_length);
 }
 
-static const struct wslay_event_callbacks callbacks = {
-    .recv_callback = wslay_reads, .send_callback = wslay_writes, .on_msg_recv_callback = wslay_message};
+static void wslay_frame(wslay_event_context_ptr ctx, const struct wslay_event_on_frame_recv_start_arg *f, void *self)
+{
+    struct ws *ws = self;
+    if (wslay_is_ctrl_frame(f->opcode))
+        return;
+    ws->crumbs = f->fin ? 0 : ws->crumbs + 1;
+    if (ws->crumbs <= MAX_CRUMBS)
+        return;
+    wslay_event_queue_close(ctx, WSLAY_CODE_MESSAGE_TOO_BIG, NULL, 0);
+    wslay_event_shutdown_read(ctx);
+}
+
+static const struct wslay_event_callbacks callbacks = {.recv_callback = wslay_reads,
+                                                       .send_callback = wslay_writes,
+                                                       .on_frame_recv_start_callback = wslay_frame,
+                                                       .on_msg_recv_callback = wslay_message};
 
 /* ---- ending ---- */
 

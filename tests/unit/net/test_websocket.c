@@ -362,12 +362,23 @@ static void test_peer_ends(void **state)
         assert_memory_equal(buf_str(&b), cases[i].says, n);
         close(fd);
     }
-    /* Cut by the server. */
+    /* A message in crumbs: each of them costs more than it holds. */
     int fd = connect_ws(&k, "");
+    BUF(crumbs);
+    for (int i = 0; i < 5000; i++)
+        add_frame(&crumbs, i ? 0x00 : 0x02, true, "x", 1);
+    kit_send_n(fd, crumbs.data, crumbs.len);
+    BUF(said);
+    kit_read_all(fd, &said);
+    wait_closed(ARRAY_LEN(cases) + 1);
+    assert_int_equal(atomic_load(&close_code), 1009);
+    close(fd);
+    /* Cut by the server. */
+    fd = connect_ws(&k, "");
     send_frame(fd, 0x81, "abort");
     BUF(b);
     kit_read_all(fd, &b);
-    wait_closed(ARRAY_LEN(cases) + 1);
+    wait_closed(ARRAY_LEN(cases) + 2);
     assert_int_equal(atomic_load(&close_code), WS_ABNORMAL);
     close(fd);
     kit_stop(&k);
