@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/id.h"
+#include "base/str.h"
 
 static int read_all(int fd, const char *path, size_t max, struct buf *out, struct err *err)
 {
@@ -229,30 +230,75 @@ char *fs_join(const char *a, const char *b)
     return xasprintf("%.*s%s%s", (int)n, a, n == 1 && a[0] == '/' ? "" : "/", b);
 }
 
-static int64_t du_at(int dirfd, int depth)
+/* ---- sizes ---- */
+
+/* A directory on the way down, by what it is: it is not held open, so that a tree may be as deep as it likes. */
+struct du_level {
+    dev_t dev;
+    ino_t ino;
+    struct strlist dirs; /* in it, still to be visited */
+};
+struct du {
+    struct du_level *levels;
+    size_t n, cap;
+    int64_t total;
+};
+
+/* Adds the files of a directory, and a level for what else is in it. */
+static void du_enter(struct du *u, int fd)
 {
-    DIR *d = depth > 512 ? NULL : fdopendir(dirfd);
-    if (!d) {
-        close(dirfd);
-        return 0;
+    struct stat st = {0};
+    fstat(fd, &st);
+    if (u->n == u->cap) {
+        u->cap = u->cap ? 2 * u->cap : 16;
+        u->levels = xreallocarray(u->levels, u->cap, sizeof *u->levels);
     }
-    int64_t total = 0;
-    struct dirent *e;
-    while ((e = readdir(d))) {
-        struct stat st;
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-            fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    struct du_level *l = &u->levels[u->n++];
+    *l = (struct du_level){.dev = st.st_dev, .ino = st.st_ino};
+    int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = own >= 0 ? fdopendir(own) : NULL;
+    if (!d) {
+        base_closep(&own);
+        return;
+    }
+    for (const struct dirent *e; (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || fstatat(own, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        if (S_ISREG(st.st_mode)) {
-            total += st.st_size;
-        } else if (S_ISDIR(st.st_mode)) {
-            int sub = openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-            if (sub >= 0)
-                total += du_at(sub, depth + 1);
-        }
+        if (S_ISREG(st.st_mode))
+            u->total += st.st_size;
+        else if (S_ISDIR(st.st_mode))
+            strlist_add(&l->dirs, e->d_name);
     }
     closedir(d);
-    return total;
+}
+
+static bool du_is(const struct du_level *l, int fd, const char *name)
+{
+    struct stat st;
+    return fstatat(fd, name, &st, 0) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+/* From where fd is to the next directory; -1 when there is none, or somebody has moved what we were in. Takes fd. */
+static int du_next(struct du *u, int fd)
+{
+    while (u->n) {
+        struct du_level *l = &u->levels[u->n - 1];
+        AUTOFREE char *name = l->dirs.n ? l->dirs.v[--l->dirs.n] : NULL;
+        int to = openat(fd, name ? name : "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC | (name ? O_NOFOLLOW : 0));
+        if (name && (to < 0 || !du_is(l, to, ".."))) { /* one that there is no way back from is left out */
+            base_closep(&to);
+            continue;
+        }
+        close(fd);
+        fd = to;
+        if (name)
+            return fd;
+        strlist_free(&l->dirs);
+        if (--u->n && (fd < 0 || !du_is(l - 1, fd, ".")))
+            break;
+    }
+    base_closep(&fd);
+    return -1;
 }
 
 int64_t fs_du(const char *path)
@@ -262,6 +308,11 @@ int64_t fs_du(const char *path)
         return 0;
     if (!S_ISDIR(st.st_mode))
         return S_ISREG(st.st_mode) ? st.st_size : 0;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? 0 : du_at(fd, 0);
+    struct du u = {0};
+    for (int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); fd >= 0; fd = du_next(&u, fd))
+        du_enter(&u, fd);
+    while (u.n)
+        strlist_free(&u.levels[--u.n].dirs);
+    free(u.levels);
+    return u.total;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -282,6 +283,34 @@ static void test_ctx(void **state)
     cancel_close(&cancel);
 }
 
+/* Deeper than there are descriptors, and wider. */
+static void test_deep_sizes(void **state)
+{
+    char dir[] = "/tmp/tidemill-base-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < 2000; i++) {
+        assert_int_equal(mkdirat(fd, "d", 0700), 0);
+        assert_int_equal(mkdirat(fd, "e", 0700), 0);
+        assert_int_equal(symlinkat("/etc", fd, "link"), 0);
+        AUTOCLOSE int f = openat(fd, i % 2 ? "e/f" : "f", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(write(f, "abc", 3), 3);
+        int sub = openat(fd, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(fd);
+        fd = sub;
+    }
+    close(fd);
+    struct rlimit was, few;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = (struct rlimit){64, was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    int64_t size = fs_du(dir);
+    setrlimit(RLIMIT_NOFILE, &was);
+    assert_int_equal(size, 6000);
+    ERR(e);
+    assert_int_equal(fs_rm_rf(dir, &e), 0);
+}
+
 static void test_fs(void **state)
 {
     char dir[] = "/tmp/tidemill-base-XXXXXX";
@@ -424,6 +453,6 @@ TEST_GROUP(base, cmocka_unit_test(test_errno), cmocka_unit_test(test_err), cmock
            cmocka_unit_test(test_numbers), cmocka_unit_test(test_glob), cmocka_unit_test(test_utf8),
            cmocka_unit_test(test_strlist), cmocka_unit_test(test_signals_of_threads), cmocka_unit_test(test_strmap),
            cmocka_unit_test(test_encodings), cmocka_unit_test(test_time), cmocka_unit_test(test_duration),
-           cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_fs), cmocka_unit_test(test_rm_deep),
-           cmocka_unit_test(test_pool), cmocka_unit_test(test_arena), cmocka_unit_test(test_terminal_text),
-           cmocka_unit_test(test_terminal_json), cmocka_unit_test(test_terminal_stream))
+           cmocka_unit_test(test_ids), cmocka_unit_test(test_ctx), cmocka_unit_test(test_deep_sizes), cmocka_unit_test(test_fs),
+           cmocka_unit_test(test_rm_deep), cmocka_unit_test(test_pool), cmocka_unit_test(test_arena),
+           cmocka_unit_test(test_terminal_text), cmocka_unit_test(test_terminal_json), cmocka_unit_test(test_terminal_stream))
