@@ -90,6 +90,13 @@ static const char *time_zone(void)
     return !zone ? "UTC" : *zone ? zone : "Local";
 }
 
+/* As whom steps run when nobody says it; NULL: as usual. */
+static const char *default_account(void)
+{
+    const char *account = getenv("DEFAULTPIPELINERUNNERSERVICEACCOUNT");
+    return str_empty(account) ? NULL : account;
+}
+
 /* From which addresses pipelines are fetched, in upstream's names. */
 static int url_rules(struct pipelines_url_rules *r, struct err *err)
 {
@@ -124,6 +131,7 @@ int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const ch
                                        .authenticate = gateway_authenticate,
                                        .authorize = gateway_authorize,
                                        .run_namespace = "kubeflow",
+                                       .default_service_account = default_account(),
                                        .time_zone = time_zone(),
                                        .scratch_dir = data_dir};
     if (url_rules(&cfg.urls, err) < 0)
@@ -168,6 +176,7 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                .agent_path = cfg->agent_path,
                                .agent_image = cfg->agent_image,
                                .claim = cfg->claim,
+                               .default_service_account = default_account(),
                                .paused = cfg->paused,
                                .no_logs = str_eq(getenv("PUBLISH_LOGS"), "false"), /* as upstream's server is told */
                                .base_delay_ns = cfg->base_delay_ns};
@@ -176,6 +185,7 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
     p->engine = engine_start(&ec, err);
     const struct schedule_config times = {.store = &p->store,
                                           .time_zone = time_zone(),
+                                          .default_service_account = default_account(),
                                           .self = p,
                                           .started = hook_notify,
                                           .moved = hook_moved,

@@ -111,6 +111,19 @@ def test_on_time():
         t.purge()
 
 
+def test_account_of_the_environment():
+    """Runs that say nothing, and those of recurring runs that say nothing, run as the account that the environment names."""
+    t = Tidemill('--no-node', '--no-engine', env={'DEFAULTPIPELINERUNNERSERVICEACCOUNT': 'robot'}).start()
+    try:
+        assert call(t, 'POST', '/apis/v2beta1/runs', {'display_name': 'r', 'pipeline_spec': HELLO})['service_account'] == 'robot'
+        i = every_second(t, 1)[0]
+        assert call(t, 'GET', f'{PATH}/{i}')['service_account'] == 'robot'
+        time.sleep(2)
+        assert {r['service_account'] for r in runs_of(t, i)} == {'robot'}
+    finally:
+        t.purge()
+
+
 @needs_node
 def test_client_and_macros():
     """The kfp client makes one; its runs get their parameters' macros replaced; disabled, it starts no more."""

@@ -109,6 +109,7 @@ struct start {
     const struct recurring *r;
     const struct what *what;
     int64_t slot;
+    const char *account;
     const struct clock *clock;
     char *run_id;
 };
@@ -116,8 +117,8 @@ struct start {
 static int start_job(struct db *db, void *arg, struct err *err)
 {
     struct start *st = arg;
-    return recurring_start(db, st->r, st->slot, st->what->spec_hash, st->what->version_id, st->what->pipeline_name, st->clock,
-                           &st->run_id, err);
+    return recurring_start(db, st->r, st->slot, st->what->spec_hash, st->what->version_id, st->what->pipeline_name, st->account,
+                           st->clock, &st->run_id, err);
 }
 
 struct error_job {
@@ -146,7 +147,8 @@ static int cannot_run(struct schedule *s, const struct ctx *ctx, const struct re
 static int start_slot(struct schedule *s, const struct ctx *ctx, const struct recurring *r, const struct what *w, int64_t slot,
                       struct err *err)
 {
-    struct start st = {.r = r, .what = w, .slot = slot, .clock = s->cfg.store->clock};
+    const char *account = s->cfg.default_service_account ? s->cfg.default_service_account : "pipeline-runner";
+    struct start st = {.r = r, .what = w, .slot = slot, .account = account, .clock = s->cfg.store->clock};
     FAULT("schedule.slot.before");
     if (db_writer_run(s->cfg.store->writer, ctx, start_job, &st, err) < 0)
         return -1;

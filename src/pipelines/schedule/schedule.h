@@ -11,8 +11,9 @@
 
 struct schedule;
 struct schedule_config {
-    const struct store *store; /* with changes */
-    const char *time_zone;     /* of cron expressions that name none; NULL: UTC */
+    const struct store *store;           /* with changes */
+    const char *time_zone;               /* of cron expressions that name none; NULL: UTC */
+    const char *default_service_account; /* of runs whose recurring run names none; NULL: "pipeline-runner" */
     void *self;
     void (*started)(void *self, const char *run_id);         /* a run was inserted */
     void (*moved)(void *self, const char *recurring_run_id); /* its row was changed by that; may be NULL */

@@ -164,7 +164,7 @@ int recurring_set_error(struct db *db, const char *id, int code, const char *mes
 static char *or_null(const char *s) { return str_empty(s) ? NULL : xstrdup(s); }
 
 static void fill_run(const struct recurring *r, int64_t index, int64_t slot_ns, const char *spec_hash, const char *version_id,
-                     const char *pipeline_name, struct run *run)
+                     const char *pipeline_name, const char *account, struct run *run)
 {
     char id[UUID_TEXT];
     AUTOFREE char *stem = xasprintf("%s-%lld", r->name, (long long)index);
@@ -180,7 +180,7 @@ static void fill_run(const struct recurring *r, int64_t index, int64_t slot_ns, 
     run->inline_spec = r->inline_spec;
     run->parameters = or_null(r->parameters);
     run->pipeline_root_given = or_null(r->pipeline_root);
-    run->service_account = xstrdup(r->service_account);
+    run->service_account = xstrdup(str_empty(r->service_account) ? account : r->service_account);
     run->plugins_input = or_null(r->plugins_input);
     run->recurring_run_id = xstrdup(r->id);
     run->recurring_index = index;
@@ -213,7 +213,7 @@ static int move_on(struct db *db, const char *id, int64_t slot_ns, int64_t index
 }
 
 int recurring_start(struct db *db, const struct recurring *r, int64_t slot_s, const char *spec_hash, const char *version_id,
-                    const char *pipeline_name, const struct clock *clock, char **run_id, struct err *err)
+                    const char *pipeline_name, const char *account, const struct clock *clock, char **run_id, struct err *err)
 {
     RECURRING(now);
     RUN(run);
@@ -227,7 +227,7 @@ int recurring_start(struct db *db, const struct recurring *r, int64_t slot_s, co
     int taken = slot_taken(db, r->id, slot_ns, err);
     if (taken != 0)
         return taken < 0 ? -1 : move_on(db, r->id, slot_ns, now.last_index, err);
-    fill_run(&now, now.last_index + 1, slot_ns, spec_hash, version_id, pipeline_name, &run);
+    fill_run(&now, now.last_index + 1, slot_ns, spec_hash, version_id, pipeline_name, account, &run);
     ERR(gone); /* a recurring run outlives its experiment */
     if (experiment_touch(db, run.experiment_id, clock->wall_ns(clock), &gone) < 0 && gone.code != ERR_NOT_FOUND)
         return err_move(err, &gone);

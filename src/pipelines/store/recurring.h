@@ -55,10 +55,10 @@ int recurring_next(const struct recurring *r, const char *zone, int64_t now_s, i
 int recurring_preview(const struct recurring *r, const char *zone, int64_t now_s, int64_t *slots, int max, struct err *err);
 
 /* Inserts the run of a slot and moves the recurring run on, when it is still what it was: enabled, this slot not run yet, fewer
- * runs active than allowed. spec_hash, version_id: what to run. *run_id is the caller's to free, NULL when there was nothing to
- * do. Inside a transaction. */
+ * runs active than allowed. spec_hash, version_id: what to run; account: as whom, when the recurring run names nobody. *run_id is
+ * the caller's to free, NULL when there was nothing to do. Inside a transaction. */
 int recurring_start(struct db *db, const struct recurring *r, int64_t slot_s, const char *spec_hash, const char *version_id,
-                    const char *pipeline_name, const struct clock *clock, char **run_id, struct err *err);
+                    const char *pipeline_name, const char *account, const struct clock *clock, char **run_id, struct err *err);
 /* Remembers why the due slot cannot be run; NULL clears. */
 int recurring_set_error(struct db *db, const char *id, int code, const char *message, struct err *err);
 

@@ -429,8 +429,8 @@ static int twice_job(struct db *db, void *arg, struct err *err)
     const struct clock *clock = t->k->store.clock;
     char hash[65];
     if (spec_put(db, HELLO_IR, NULL, hash, err) < 0 ||
-        recurring_start(db, t->r, START + 60, hash, "", "hello", clock, &t->first, err) < 0 ||
-        recurring_start(db, t->r, START + 60, hash, "", "hello", clock, &t->second, err) < 0)
+        recurring_start(db, t->r, START + 60, hash, "", "hello", "runner", clock, &t->first, err) < 0 ||
+        recurring_start(db, t->r, START + 60, hash, "", "hello", "runner", clock, &t->second, err) < 0)
         return -1;
     /* Even when the row was set back by hand, the slot has its run. */
     RECURRING(now);
@@ -439,7 +439,7 @@ static int twice_job(struct db *db, void *arg, struct err *err)
     now.last_ns = 0;
     if (recurring_put(db, &now, err) < 0)
         return -1;
-    return recurring_start(db, &now, START + 60, hash, "", "hello", clock, &t->third, err);
+    return recurring_start(db, &now, START + 60, hash, "", "hello", "runner", clock, &t->third, err);
 }
 
 static void test_never_twice(void **state)
