@@ -39,6 +39,9 @@ static const struct problem {
 };
 static const struct problem OUR_FAULT = {ERR_INTERNAL, 13, 500, "InternalServerError"};
 
+/* An upload that is too large is as bad as one that cannot be read: its clients know one status for both. */
+static const struct problem UPLOAD_TOO_LARGE = {ERR_TOO_LARGE, 3, 400, "Invalid input error"};
+
 /* A full disk is nobody's mistake here: free some space, and the same request succeeds. */
 static const struct problem DISK_FULL = {ERR_IO, 14, 503, "UnavailableError"};
 
@@ -107,6 +110,8 @@ void api_write_error(void *self, struct http_req *req, struct http_res *res, con
     err_copy(&e, err);
     const struct problem *p = problem_of(&e);
     const char *message, *text;
+    if (e.code == ERR_TOO_LARGE && strstr(req->path, "/pipelines/upload"))
+        p = &UPLOAD_TOO_LARGE;
     if (!req->route && e.code == ERR_NOT_FOUND) {
         message = text = "Not Found";
     } else if (e.code == ERR_METHOD) {
