@@ -29,7 +29,8 @@ static const struct row_field FIELDS[] = {
     {"id", "t.task_id", ROW_TEXT, ROW_ALIAS},
     {"run_id", "t.run_id", ROW_TEXT, F(run_id), ROW_SHOWN | ROW_FIXED},
     {"parent", "t.parent", ROW_INT, F(parent), ROW_HIDDEN | ROW_FIXED},
-    {"parent_task_id", "(SELECT u.task_id FROM tasks u WHERE u.id = t.parent)", ROW_TEXT, ROW_ALIAS},
+    /* Never NULL, which pages could not go on from. */
+    {"parent_task_id", "coalesce((SELECT u.task_id FROM tasks u WHERE u.id = t.parent), '')", ROW_TEXT, ROW_ALIAS},
     {"name", "t.name", ROW_TEXT, F(name), ROW_SHOWN | ROW_FIXED},
     {"display_name", "t.display_name", ROW_TEXT, F(display_name), ROW_SHOWN | ROW_FIXED},
     {"path", "t.path", ROW_TEXT, F(path), ROW_HIDDEN | ROW_FIXED},
@@ -53,7 +54,7 @@ static const struct row_field FIELDS[] = {
     {"outputs", "t.outputs", ROW_OPT, F(outputs), ROW_HIDDEN},
     {"io", "t.io", ROW_OPT, F(io), ROW_HIDDEN},
     {"cache_fingerprint", "t.cache_key", ROW_OPT, F(cache_key), ROW_SHOWN},
-    {"fingerprint", "t.cache_key", ROW_TEXT, ROW_ALIAS},
+    {"fingerprint", "coalesce(t.cache_key, '')", ROW_TEXT, ROW_ALIAS},
     {"cache_parts", "t.cache_parts", ROW_OPT, F(cache_parts), ROW_HIDDEN},
     {"cached_from", "t.cached_from", ROW_INT, F(cached_from), ROW_HIDDEN},
     {"changed_at", "t.changed_at", ROW_STAMP, F(changed), ROW_HIDDEN},
