@@ -42,6 +42,8 @@ static void notify(void *self, const char *run_id)
 static int terminate(void *self, const struct ctx *ctx, const char *id, const char *user, struct err *err)
 {
     struct ask a = {self, id, user};
+    if (a.k->fails != ERR_OK)
+        return err_set(err, a.k->fails, "the reason");
     return db_writer_run(a.k->store.writer, ctx, terminate_job, &a, err);
 }
 static int retry(void *self, const struct ctx *ctx, const char *id, struct err *err)
@@ -184,6 +186,16 @@ struct json *kit_upload(struct kit *k, const char *endpoint, const char *query, 
     buf_adds(&b, "\r\n--mark--\r\n");
     AUTOFREE char *path = xasprintf("/apis/v2beta1/pipelines/%s?%s", endpoint, query);
     return kit_send(k, HTTP_POST, path, "multipart/form-data; boundary=mark", b.data, b.len, status);
+}
+
+static int sql_job(struct db *db, void *sql, struct err *err) { return db_exec(db, sql, err); }
+
+void kit_sql(struct kit *k, const char *sql)
+{
+    ERR(e);
+    struct ctx ctx = ctx_background();
+    AUTOFREE char *copy = xstrdup(sql);
+    must(db_writer_run(k->store.writer, &ctx, sql_job, copy, &e) == 0, &e);
 }
 
 char *kit_get(struct json *d, const char *member)

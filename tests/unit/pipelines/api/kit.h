@@ -22,6 +22,7 @@ struct kit {
     struct clock_manual clock;
     pthread_mutex_t lock; /* over notified */
     char *notified;       /* the last run that the API told about */
+    enum err_code fails;  /* terminate fails with it, unless it is ERR_OK */
 };
 /* urls: may be NULL. */
 struct kit *kit_new(const struct pipelines_url_rules *urls);
@@ -40,6 +41,9 @@ struct json *kit_upload(struct kit *k, const char *endpoint, const char *query, 
                         int status);
 /* A member of the answer, as text that is freed with the kit's next answer: for ids. Caller frees. */
 char *kit_get(struct json *d, const char *member);
+
+/* Runs SQL as the writer does: for rows that no call makes. */
+void kit_sql(struct kit *k, const char *sql);
 
 /* A small valid pipeline with this name. */
 extern const char HELLO_IR[];

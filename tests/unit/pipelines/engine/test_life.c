@@ -142,6 +142,12 @@ static void cancel(void **state)
     AUTOFREE char *message = NULL;
     assert_int_equal(kit_state(&k, id, &message), RUN_FAILED);
     assert_string_equal(message, "Run was terminated by jane");
+    assert_int_equal(kit_count(&k, "SELECT error_code FROM runs WHERE run_id = ?1", id), 1);
+    assert_int_equal(kit_count(&k,
+                               "SELECT state_history ->> '$[#-2].state' = 'CANCELING' AND state_history ->> '$[#-1].state' = "
+                               "'FAILED' FROM runs WHERE run_id = ?1",
+                               id),
+                     1);
     TASK(id, "root/body/work", CANCELED);
     TASK(id, "root/after", CANCELED);
     TASK(id, "root/tell", SUCCEEDED); /* exit tasks run */

@@ -91,6 +91,33 @@ static void a_turn_that_lost(void **state)
     run_clear(&r);
 }
 
+/* An entry for each change of state, with its error, and never two of one state in a row. */
+static void history(void **state)
+{
+    static const struct {
+        enum run_state state;
+        int error_code;
+        size_t entries;
+    } steps[] = {{RUN_PENDING, 0, 1}, {RUN_RUNNING, 0, 2}, {RUN_RUNNING, 0, 2}, {RUN_FAILED, 13, 3}, {RUN_FAILED, 13, 3}};
+    insert("a", "p");
+    for (size_t n = 0; n < ARRAY_LEN(steps); n++) {
+        ERR(e);
+        struct run r = get("a");
+        r.error_code = steps[n].error_code;
+        free(r.error_message);
+        r.error_message = steps[n].error_code ? xstrdup("why") : NULL;
+        assert_int_equal(run_update(db, &r, steps[n].state, (1700000001LL + (int64_t)n) * NS_PER_S, &e), 0);
+        run_clear(&r);
+        r = get("a");
+        JSON_REF(list) = json_parse_str(r.state_history, NULL);
+        assert_int_equal(jv_len(json_root(list)), steps[n].entries);
+        jval *last = jv_at(json_root(list), steps[n].entries - 1);
+        assert_string_equal(jv_str(jv_get(last, "state")), run_state_name(steps[n].state));
+        assert_int_equal(jv_i64_or(jv_path(last, "error", "code", NULL), 0), steps[n].error_code);
+        run_clear(&r);
+    }
+}
+
 static void terminating(void **state)
 {
     ERR(e);
@@ -203,5 +230,5 @@ static void words(void **state)
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_db, close_db)
-TEST_GROUP(store, TEST(inserting), TEST(a_turn_that_lost), TEST(terminating), TEST(retrying), TEST(live_and_gone), TEST(tasks),
-           cmocka_unit_test(words))
+TEST_GROUP(store, TEST(inserting), TEST(a_turn_that_lost), TEST(history), TEST(terminating), TEST(retrying), TEST(live_and_gone),
+           TEST(tasks), cmocka_unit_test(words))
