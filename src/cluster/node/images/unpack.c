@@ -126,6 +126,9 @@ static int choose_filter(struct stream *s, struct err *err)
     int filter = memcmp(p, gzip, sizeof gzip) == 0                                                       ? ARCHIVE_FILTER_GZIP
                  : memcmp(p, zstd, SEEN) == 0 || ((p[0] & 0xf0) == 0x50 && !memcmp(p + 1, skippable, 3)) ? ARCHIVE_FILTER_ZSTD
                                                                                                          : ARCHIVE_FILTER_NONE;
+    /* The library takes a gzip whose head is wrong for one that holds nothing: method 8, and none of the reserved flags. */
+    if (filter == ARCHIVE_FILTER_GZIP && (p[2] != 8 || p[3] & 0xe0))
+        return err_set(err, ERR_BAD_REQUEST, "the layer cannot be decompressed: it begins as gzip, and is none");
     if (filter == ARCHIVE_FILTER_NONE || archive_read_append_filter(s->outer, filter) == ARCHIVE_OK)
         return 0;
     return err_set(err, ERR_BAD_REQUEST, "the layer cannot be decompressed: %s", archive_error_string(s->outer));
@@ -148,6 +151,8 @@ static int open_stream(struct stream *s, struct err *err)
         rc = archive_read_next_header(s->outer, &e);
     if (rc != ARCHIVE_OK && rc != ARCHIVE_EOF)
         return err_set(err, ERR_BAD_REQUEST, "the layer cannot be decompressed: %s", archive_error_string(s->outer));
+    if (rc == ARCHIVE_EOF && archive_filter_count(s->outer) > 1) /* so does garbage look; an empty tar has a kilobyte */
+        return err_set(err, ERR_BAD_REQUEST, "the layer cannot be decompressed: nothing comes out of it");
     s->is_empty = rc == ARCHIVE_EOF;
     if (archive_read_open(s->inner, s, NULL, read_outer, NULL) != ARCHIVE_OK)
         return err_set(err, ERR_BAD_REQUEST, "the layer is no tar archive: %s", archive_error_string(s->inner));

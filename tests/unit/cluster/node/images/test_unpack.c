@@ -353,6 +353,10 @@ static void packed_twice(void **state)
     ERR(err);
     assert_int_equal(unpack_bytes(twice, used, dir, &unpack_limits, &r, &err), -1);
     assert_non_null(strstr(err_text(&err), "the layer is no tar archive"));
+    assert_int_equal(unpack_bytes("\x1f\x8b\x08\0garbage, and no deflate stream", 33, dir, &unpack_limits, &r, &err), -1);
+    assert_non_null(strstr(err_text(&err), "cannot be decompressed"));
+    assert_int_equal(unpack_bytes("\x1f\x8bnonsense", 10, dir, &unpack_limits, &r, &err), -1); /* nor is half of a head one */
+    assert_non_null(strstr(err_text(&err), "cannot be decompressed"));
     kit_tar_free(&t);
     kit_rm(dir);
 }
