@@ -345,7 +345,6 @@ void stream_fd_free(struct stream_fd *f)
     if (!f)
         return;
     f->on_ready = NULL;
-    uv_poll_stop(&f->poll);
+    uv_close((uv_handle_t *)&f->poll, fd_closed); /* takes the number out of the loop's set: it is still ours */
     close(f->fd);
-    uv_close((uv_handle_t *)&f->poll, fd_closed);
 }

@@ -41,7 +41,8 @@ static inline void run_list(const struct row_table *kind, const char *token, con
     LIST_QUERY(q);
     if (list_open(kind, 2, token, sort, filter, &q, &e) < 0)
         return;
-    if (list_run(&q, fuzz_db(), NULL, NULL, 0, ignore_row, NULL, &e) < 0 && e.code != ERR_INVALID && e.code != ERR_BAD_REQUEST) {
+    if (list_run(&q, fuzz_db(), NULL, NULL, NULL, 0, ignore_row, NULL, &e) < 0 && e.code != ERR_INVALID &&
+        e.code != ERR_BAD_REQUEST) {
         fprintf(stderr, "%s\n", err_text(&e));
         abort();
     }
