@@ -116,6 +116,7 @@ static int start_apiserver(struct server *s, struct err *err)
     if (!s->apiserver)
         return -1;
     s->cluster_kube = apiserver_kube(s->apiserver, &as_cluster);
+    s->reviews = reviews_new(&(struct reviews_config){.kube = s->cluster_kube, .clock = &clock_system}); /* a call: no memory */
     s->pipelines_kube = apiserver_kube(s->apiserver, &as_pipelines);
     struct ctx ctx = ctx_background();
     return boot_objects(s->cluster_kube, &ctx, !s->o->no_node, err);
@@ -173,7 +174,6 @@ static int start_gateway(struct server *s, struct err *err)
 {
     s->status.started_ns = clock_system.wall_ns(&clock_system);
     s->status.no_engine = s->o->no_engine;
-    s->reviews = reviews_new(&(struct reviews_config){.kube = s->cluster_kube, .clock = &clock_system}); /* a call: no memory */
     struct gateway_config cfg = {.owner_uid = s->o->caller->uid,
                                  .owner_name = s->o->caller->name,
                                  .review_token = review_token,

@@ -51,6 +51,7 @@ static struct memory memory_of(size_t max, int64_t lasts_ns)
 
 struct reviews *reviews_new(const struct reviews_config *cfg)
 {
+    ASSERT(cfg->kube);
     struct reviews *r = xcalloc(1, sizeof *r);
     r->kube = cfg->kube;
     r->clock = cfg->clock;
