@@ -182,7 +182,8 @@ static void give_address(struct op *op, jval *old, struct jm *m, const char *key
     JSON_REF(shown) = jm_freeze_val(service_spec_mut_cluster_ips(spec));
     if (!service_range_has(&s->range, ip))
         fault_invalid(f, "spec.clusterIPs", json_root(shown),
-                      "failed to allocate IP %s: the provided network does not match the current range", ip);
+                      "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s",
+                      ip, ip, s->range.cidr);
     else if (!take(s, op->res->coll, ip, key, got))
         fault_invalid(f, "spec.clusterIPs", json_root(shown), "failed to allocate IP %s: provided IP is already allocated", ip);
 }
