@@ -11,19 +11,10 @@
 
 enum { PIECE = 64 * 1024 };
 
-/* Waits until the descriptor has one of the events, or an error of its own; -1 when the context ends. */
 static int wait_for(const struct ctx *ctx, int fd, short events, struct err *err)
 {
-    for (;;) {
-        if (ctx_check(ctx, err) < 0)
-            return -1;
-        int64_t ms = ctx_left_ns(ctx) / NS_PER_MS + 1;
-        struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = ctx->cancel ? ctx->cancel->fd : -1, .events = POLLIN}};
-        if (poll(fds, 2, ms > INT32_MAX ? -1 : (int)ms) < 0 && errno != EINTR)
-            return err_errno(err, "poll");
-        if (fds[0].revents)
-            return 0;
-    }
+    struct pollfd fds[2] = {{.fd = fd, .events = events}};
+    return inproc_wait(ctx, fds, 1, err);
 }
 
 /* ---- logs ---- */

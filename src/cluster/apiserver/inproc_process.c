@@ -19,8 +19,7 @@ struct inproc_process {
 
 static struct inproc_process *of(struct kube_process *p) { return CONTAINER_OF(p, struct inproc_process, face); }
 
-/* Waits for any of the descriptors; -1 when the context ends. */
-static int wait_ready(const struct ctx *ctx, struct pollfd *fds, size_t n, struct err *err)
+int inproc_wait(const struct ctx *ctx, struct pollfd *fds, size_t n, struct err *err)
 {
     for (;;) {
         if (ctx_check(ctx, err) < 0)
@@ -74,7 +73,7 @@ static int p_recv(struct kube_process *face, const struct ctx *ctx, enum kube_st
             *code = ip->code;
             return 0;
         }
-        if (wait_ready(ctx, fds, 3, err) < 0)
+        if (inproc_wait(ctx, fds, 3, err) < 0)
             return -1;
         if (p->out >= 0 && fds[0].revents && take(ip, &p->out, KUBE_STDOUT, from, out) > 0)
             return 1;
@@ -101,7 +100,7 @@ static int p_send(struct kube_process *face, const struct ctx *ctx, const void *
         struct pollfd fds[2] = {{.fd = p->in, .events = POLLOUT}};
         if (k < 0 && errno != EAGAIN && errno != EINTR)
             return err_errno(err, "writing to the program");
-        if (k < 0 && wait_ready(ctx, fds, 1, err) < 0)
+        if (k < 0 && inproc_wait(ctx, fds, 1, err) < 0)
             return -1;
         at += k > 0 ? k : 0;
         n -= k > 0 ? (size_t)k : 0;

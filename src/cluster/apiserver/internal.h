@@ -6,6 +6,8 @@
 #ifndef TM_CLUSTER_APISERVER_INTERNAL_H
 #define TM_CLUSTER_APISERVER_INTERNAL_H
 
+#include <poll.h>
+
 #include "base/str.h"
 #include "base/thread.h"
 #include "cluster/apiserver/apiserver.h"
@@ -166,6 +168,8 @@ int sub_container(struct op *op, jval *pod, const char *asked, char **out, struc
 bool is_connect(const char *sub);
 /* inproc_process.c: takes it. */
 struct kube_process *inproc_process(struct node_process *take);
+/* Waits until one of the descriptors has what it is asked for, or an error; fds has room for one more. -1: the context ended. */
+int inproc_wait(const struct ctx *ctx, struct pollfd *fds, size_t n, struct err *err);
 /* inproc_pipe.c */
 struct kube_pipe *inproc_log(struct op *op, const struct kube_log_opts *asked, struct err *err);
 struct kube_pipe *inproc_port(int fd); /* takes it */

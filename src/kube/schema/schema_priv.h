@@ -2,6 +2,7 @@
 #ifndef TM_KUBE_SCHEMA_PRIV_H
 #define TM_KUBE_SCHEMA_PRIV_H
 
+#include "kube/rules/validate.h"
 #include "kube/schema/schema.h"
 #include "value/cel.h"
 #include "value/regex.h"
@@ -37,6 +38,18 @@ struct schema_node {
     struct schema_rule *rules;
     size_t n_rules;
 };
+
+/* What a member of an object has to be; NULL: the schema says nothing of it. */
+static inline const struct schema_node *schema_child(const struct schema_node *n, const char *key)
+{
+    const struct schema_node *child = strmap_get(&n->props, key);
+    return child ? child : n->additional;
+}
+/* To the path of a member: a property by its name, any other as a key of a map. */
+static inline size_t schema_push(struct faults *f, const struct schema_node *n, const char *key)
+{
+    return strmap_has(&n->props, key) ? fault_push(f, key) : fault_push_key(f, key);
+}
 
 struct schema {
     struct json *doc;

@@ -134,12 +134,6 @@ static bool add_absent(const struct schema_node *n, struct jm *m, jmval *v)
     return changed;
 }
 
-static const struct schema_node *child_of(const struct schema_node *n, const char *key)
-{
-    const struct schema_node *child = strmap_get(&n->props, key);
-    return child ? child : n->additional;
-}
-
 static bool fill_object(const struct schema_node *n, struct jm *m, jmval *v)
 {
     bool changed = add_absent(n, m, v);
@@ -148,7 +142,7 @@ static bool fill_object(const struct schema_node *n, struct jm *m, jmval *v)
     const char *k;
     jmval *x;
     while (jmv_next(&it, &k, &x)) {
-        const struct schema_node *child = child_of(n, k);
+        const struct schema_node *child = schema_child(n, k);
         if (child && bad_null(child, x))
             strlist_add(&nulls, k);
         else if (child)
@@ -158,7 +152,7 @@ static bool fill_object(const struct schema_node *n, struct jm *m, jmval *v)
         return changed;
     struct strmap members = jm_take_members(v);
     for (size_t i = 0; i < nulls.n; i++) {
-        const struct schema_node *child = child_of(n, nulls.v[i]);
+        const struct schema_node *child = schema_child(n, nulls.v[i]);
         jmval *dflt = child->dflt ? jm_val(m, child->dflt) : NULL;
         if (dflt) {
             fill(child, m, dflt);

@@ -202,10 +202,10 @@ static void run_node(struct faults *f, const struct schema_node *n, jval *v, jva
         struct jiter it = jv_iter(v);
         const char *k;
         while (jv_next(&it, &k, &x)) {
-            const struct schema_node *child = strmap_get(&n->props, k);
-            if (!child && !(child = n->additional))
+            const struct schema_node *child = schema_child(n, k);
+            if (!child)
                 continue;
-            size_t at = strmap_has(&n->props, k) ? fault_push(f, k) : fault_push_key(f, k);
+            size_t at = schema_push(f, n, k);
             run_node(f, child, x, jfind(&before, k));
             fault_pop(f, at);
         }

@@ -247,9 +247,7 @@ static void check_object(struct faults *f, const struct schema_node *n, jval *v,
     const char *k;
     jval *x;
     while (jv_next(&it, &k, &x)) {
-        const struct schema_node *child = strmap_get(&n->props, k);
-        if (!child)
-            child = n->additional;
+        const struct schema_node *child = schema_child(n, k);
         if (!child)
             continue;
         size_t at = fault_push(f, k);
@@ -387,10 +385,10 @@ static void check_structure(struct faults *f, const struct schema_node *n, jval 
         struct jiter it = jv_iter(v);
         const char *k;
         while (jv_next(&it, &k, &x)) {
-            const struct schema_node *child = strmap_get(&n->props, k);
-            if (!child && !(child = n->additional))
+            const struct schema_node *child = schema_child(n, k);
+            if (!child)
                 continue;
-            size_t at = strmap_has(&n->props, k) ? fault_push(f, k) : fault_push_key(f, k);
+            size_t at = schema_push(f, n, k);
             check_structure(f, child, x, jfind(&before, k), false);
             fault_pop(f, at);
         }

@@ -110,7 +110,7 @@ void api_write_error(void *self, struct http_req *req, struct http_res *res, con
     err_copy(&e, err);
     const struct problem *p = problem_of(&e);
     const char *message, *text;
-    if (e.code == ERR_TOO_LARGE && strstr(req->path, "/pipelines/upload"))
+    if (e.code == ERR_TOO_LARGE && req->route && req->route->stream_body)
         p = &UPLOAD_TOO_LARGE;
     if (!req->route && e.code == ERR_NOT_FOUND) {
         message = text = "Not Found";

@@ -144,8 +144,7 @@ static void set_output(struct inst *i, const char *name)
     jm_set_root(m, jm_str(m, name));
     json_unref(i->out_params[at]);
     i->out_params[at] = jm_freeze(m);
-    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
-                                    i->c->n_out_artifacts, i->out_artifacts));
+    record_outputs(i);
 }
 
 static int make(struct inst *i, const struct ctx *ctx, struct err *err)

@@ -242,8 +242,7 @@ int collect_result(struct inst *i, const struct ctx *ctx, const struct launch_re
         forget_outputs(i);
         return -1;
     }
-    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
-                                    i->c->n_out_artifacts, i->out_artifacts));
+    record_outputs(i);
     return 0;
 }
 

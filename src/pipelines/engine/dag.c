@@ -310,8 +310,7 @@ static void finish_group(struct pass *p, struct inst *i)
         collect_loop(i);
     else
         collect_dag(i);
-    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
-                                    i->c->n_out_artifacts, i->out_artifacts));
+    record_outputs(i);
     const struct inst *failed = first_bad(i, TASK_FAILED), *canceled = first_bad(i, TASK_CANCELED);
     if (failed) {
         /* Groups pass the message of the task that failed on as it is, with its path, not one prefix a level. */

@@ -192,7 +192,6 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
     }
     artlist_unref(i->out_artifacts[0]);
     i->out_artifacts[0] = list;
-    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
-                                    i->c->n_out_artifacts, i->out_artifacts));
+    record_outputs(i);
     return 0;
 }

@@ -163,7 +163,8 @@ struct json *bind_param(struct inst *i, const struct ir_input *in);
 /* The value of an input that the task has and its component does not declare: what set_cpu_limit(x) and the like hand to the
  * container's placeholders. A new reference; NULL: there is no such input, or it has no value. */
 struct json *undeclared_param(struct inst *i, const char *key);
-void record_inputs(struct inst *i); /* writes row.inputs */
+void record_inputs(struct inst *i);  /* writes row.inputs */
+void record_outputs(struct inst *i); /* writes row.outputs */
 
 /* ---- items.c, references.c ---------------------------------------------------------------------------------------- */
 

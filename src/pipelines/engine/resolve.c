@@ -487,6 +487,12 @@ void record_inputs(struct inst *i)
     inst_dirty(i);
 }
 
+void record_outputs(struct inst *i)
+{
+    inst_set_outputs(i, values_text(i->c->out_params, i->c->n_out_params, i->out_params, i->c->out_artifacts,
+                                    i->c->n_out_artifacts, i->out_artifacts));
+}
+
 int resolve_inputs(struct inst *i, struct db *db, bool *go, struct err *err)
 {
     AUTOFREE struct json **v = xcalloc((size_t)i->t->n_params + 1, sizeof *v);
