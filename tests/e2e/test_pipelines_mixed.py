@@ -3,11 +3,10 @@ import json
 from typing import Dict, List, NamedTuple, Optional
 
 import pytest
-from conftest import needs_node, start
+from conftest import needs_node
 from kfp import dsl, kubernetes
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
-from test_pipelines import expect
-from test_pipelines_wide import IMAGE, MAP, SECRET, Runs, add, breaks, check, check_list, echo, equal, named, read, read_all, rows, states, status_is, write
+from test_pipelines_wide import IMAGE, add, breaks, check, check_list, echo, equal, named, read, read_all, rows, runs_of, states, status_is, write
 
 CASES = {}
 
@@ -446,18 +445,10 @@ def forty_tasks_with_names_and_orders():
 
 @pytest.fixture(scope='module')
 def runs():
-    t = start()
-    t.kubectl('apply', '-f', '-', stdin=json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': [SECRET, MAP]}))
-    r = Runs(t, CASES, 'test_mixed')
-    yield r
-    r.pool.shutdown(wait=False, cancel_futures=True)
-    t.purge()
+    yield from runs_of(CASES, 'test_mixed')
 
 
 @needs_node
 @pytest.mark.parametrize('name', sorted(CASES))
 def test_mixed(runs, name, request):
-    r, look = runs.result(name, request)
-    expect(runs.t, r, CASES[name][2])
-    if look:
-        assert look(runs.t, r) is not False, runs.t.cli('runs', r.run_id).stdout
+    runs.check(name, request)

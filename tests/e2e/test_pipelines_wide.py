@@ -807,24 +807,31 @@ class Runs:
                 self.runs[n] = self.pool.submit(self.run, n)
         return self.runs[name].result(timeout=600)
 
+    def check(self, name, request):
+        r, look = self.result(name, request)
+        expect(self.t, r, self.cases[name][2])
+        if look:
+            assert look(self.t, r) is not False, self.t.cli('runs', r.run_id).stdout
 
-@pytest.fixture(scope='module')
-def runs():
+
+def runs_of(cases, test):
     t = start()
     t.kubectl('apply', '-f', '-', stdin=json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': [SECRET, MAP]}))
-    r = Runs(t, CASES, 'test_wide')
+    r = Runs(t, cases, test)
     yield r
     r.pool.shutdown(wait=False, cancel_futures=True)
     t.purge()
 
 
+@pytest.fixture(scope='module')
+def runs():
+    yield from runs_of(CASES, 'test_wide')
+
+
 @needs_node
 @pytest.mark.parametrize('name', sorted(CASES))
 def test_wide(runs, name, request):
-    r, look = runs.result(name, request)
-    expect(runs.t, r, CASES[name][2])
-    if look:
-        assert look(runs.t, r) is not False, runs.t.cli('runs', r.run_id).stdout
+    runs.check(name, request)
 
 
 @pytest.mark.parametrize('name', sorted(CASES))

@@ -32,28 +32,34 @@ static void pods_of_others(void **state)
     fake_kube_free(f);
 }
 
-/* A pod that no node takes says so in a condition, not in its container. */
-static void unscheduled(void **state)
+/* What is said of a pod with that status, which waits. */
+static void waits(const char *status, bool hopeless, const char *reason, const char *message)
 {
     struct fake_kube *f = fake_kube_new();
     struct ctx ctx = ctx_background();
     ERR(e);
-    json_unref(
-        fake_put(f, &KUBE_PODS,
-                 "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\"},\"status\":{\"phase\":\"Pending\",\"conditions\":"
-                 "[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":\"Unschedulable\",\"message\":\"no GPU\"}]}}"));
+    AUTOFREE char *pod = xasprintf("{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\"},\"status\":%s}", status);
+    json_unref(fake_put(f, &KUBE_PODS, "%s", pod));
     struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
     struct task_runtime rt = pods_runtime(p);
     struct attempt_view v;
     assert_int_equal(pods_start(p, &ctx, &e), 0);
     assert_int_equal(rt.observe(rt.self, &ctx, "ns", "p", &v, &e), 0);
     assert_int_equal(v.phase, ATTEMPT_PENDING);
-    assert_false(v.hopeless);
-    assert_string_equal(v.reason, "Unschedulable");
-    assert_string_equal(v.message, "no GPU");
+    assert_int_equal(v.hopeless, hopeless);
+    assert_string_equal(v.reason, reason);
+    assert_string_equal(v.message, message);
     attempt_view_clear(&v);
     pods_free(p);
     fake_kube_free(f);
+}
+
+/* A pod that no node takes says so in a condition, not in its container. */
+static void unscheduled(void **state)
+{
+    waits("{\"phase\":\"Pending\",\"conditions\":"
+          "[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":\"Unschedulable\",\"message\":\"no GPU\"}]}",
+          false, "Unschedulable", "no GPU");
 }
 
 /* What a registry denies is over at once; one that does not answer gets its time. */
@@ -487,27 +493,11 @@ static void init_container_failed(void **state)
 /* While init containers run, the one that cannot start says why the pod waits. */
 static void init_container_waits(void **state)
 {
-    struct fake_kube *f = fake_kube_new();
-    struct ctx ctx = ctx_background();
-    ERR(e);
-    json_unref(fake_put(f, &KUBE_PODS,
-                        "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\"},\"status\":{\"phase\":\"Pending\","
-                        "\"initContainerStatuses\":[{\"name\":\"a\",\"state\":{\"terminated\":{\"exitCode\":0}}},"
-                        "{\"name\":\"oci-0-check\",\"state\":{\"waiting\":{\"reason\":\"ImagePullBackOff\",\"message\":"
-                        "\"manifest unknown\"}}}],\"containerStatuses\":[{\"name\":\"main\",\"state\":{\"waiting\":{"
-                        "\"reason\":\"PodInitializing\"}}}]}}"));
-    struct pods *p = pods_new(fake_kube_face(f), &clock_system, &(struct pod_place){.agent_path = "/agent"});
-    struct task_runtime rt = pods_runtime(p);
-    struct attempt_view v;
-    assert_int_equal(pods_start(p, &ctx, &e), 0);
-    assert_int_equal(rt.observe(rt.self, &ctx, "ns", "p", &v, &e), 0);
-    assert_int_equal(v.phase, ATTEMPT_PENDING);
-    assert_true(v.hopeless);
-    assert_string_equal(v.reason, "ImagePullBackOff");
-    assert_string_equal(v.message, "manifest unknown");
-    attempt_view_clear(&v);
-    pods_free(p);
-    fake_kube_free(f);
+    waits("{\"phase\":\"Pending\",\"initContainerStatuses\":[{\"name\":\"a\",\"state\":{\"terminated\":{\"exitCode\":0}}},"
+          "{\"name\":\"oci-0-check\",\"state\":{\"waiting\":{\"reason\":\"ImagePullBackOff\",\"message\":"
+          "\"manifest unknown\"}}}],\"containerStatuses\":[{\"name\":\"main\",\"state\":{\"waiting\":{"
+          "\"reason\":\"PodInitializing\"}}}]}",
+          true, "ImagePullBackOff", "manifest unknown");
 }
 
 TEST_GROUP(pods, cmocka_unit_test(bad_configuration), cmocka_unit_test(image_inputs), cmocka_unit_test(image_volume),
