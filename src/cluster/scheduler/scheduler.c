@@ -370,6 +370,14 @@ static const char *plan_room(struct scheduler *s, struct json *doc, const struct
     return "";
 }
 
+/* Whether a node was chosen already, and the cache does not know yet that the pod is bound. Without this the pod would find its
+ * own requests in its way, and preempt others for room that it has. */
+static bool is_placed(struct scheduler *s, jval *pod)
+{
+    LOCK_GUARD(&s->lock);
+    return strmap_get(&s->charges, obj_uid(pod));
+}
+
 /* Finds a node and charges it, or says why there is none, and what can be done about it. The caller frees *node. */
 static bool choose(struct scheduler *s, struct json *doc, const struct pod_claims *claims, char **node, char **text,
                    struct plan *plan)
@@ -522,7 +530,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     struct scheduler *s = self;
     JSON_REF(obj) = informer_get(s->pods, key);
     jval *pod = json_root(obj);
-    if (!obj || is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), NAME))
+    if (!obj || is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), NAME) ||
+        is_placed(s, pod))
         return 0;
     if (jv_len(pod_spec_scheduling_gates(pod_spec(pod))))
         return say_why(s, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", NULL, err);

@@ -15,6 +15,7 @@ struct face {
     struct kube *real;
     struct kube_ops ops;
     int bindings;
+    bool late; /* binding succeeds, but the watch does not tell of it yet */
 };
 
 static struct json *face_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns,
@@ -32,6 +33,8 @@ static struct json *face_create(struct kube *k, const struct ctx *ctx, const str
     jm_put(m, jmv_get(jm_root(m), "spec"), "nodeName", jm_val(m, jv_path(obj, "target", "name", NULL)));
     JSON_REF(doc) = jm_freeze(m);
     __atomic_add_fetch(&f->bindings, 1, __ATOMIC_SEQ_CST);
+    if (f->late)
+        return json_ref(doc);
     return kube_update(f->real, ctx, &KUBE_PODS, ns, name, json_root(doc), NULL, err);
 }
 
@@ -179,6 +182,34 @@ static void preempts(void **state)
     fake_kube_free(f.fake);
 }
 
+/* A pod that was bound, and is looked at again before the watch says so, is not in its own way: nobody is preempted for it. */
+static void knows_what_it_bound(void **state)
+{
+    struct face f;
+    face_init(&f);
+    put_node(&f, "4", "");
+    struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
+    put_pod(&f, "mid", "2", ",\"priority\":5");
+    expect(&f, "mid", "n1", NULL, NULL);
+    f.late = true;
+    put_pod(&f, "high", "2", ",\"priority\":10");
+    for (int i = 0; i < 1000 && __atomic_load_n(&f.bindings, __ATOMIC_SEQ_CST) < 2; i++)
+        usleep(5000);
+    JSON_REF(high) = fake_get(f.fake, &KUBE_PODS, "ns", "high");
+    JM(m, json_root(high));
+    jm_put(m, jm_obj_at(m, jmv_get(jm_root(m), "metadata"), "labels"), "touched", jm_str(m, "yes"));
+    struct ctx ctx = ctx_background();
+    JSON_REF(touched) = jm_freeze(m);
+    json_unref(kube_update(f.real, &ctx, &KUBE_PODS, "ns", "high", json_root(touched), NULL, NULL));
+    put_pod(&f, "last", "1", ""); /* behind it in the queue */
+    expect(&f, "last", "", "Unschedulable", NULL);
+    expect(&f, "mid", "n1", NULL, NULL);
+    expect(&f, "high", "", NULL, NULL);
+    assert_int_equal(f.bindings, 2);
+    scheduler_stop(s);
+    fake_kube_free(f.fake);
+}
+
 static void leaves_alone(void **state)
 {
     struct face f;
@@ -203,4 +234,5 @@ static void leaves_alone(void **state)
     fake_kube_free(f.fake);
 }
 
-TEST_GROUP(scheduler, cmocka_unit_test(binds), cmocka_unit_test(preempts), cmocka_unit_test(leaves_alone))
+TEST_GROUP(scheduler, cmocka_unit_test(binds), cmocka_unit_test(preempts), cmocka_unit_test(knows_what_it_bound),
+           cmocka_unit_test(leaves_alone))
