@@ -25,7 +25,6 @@ enum { WORKERS = 6, MAX_PODS = 500, LOG_FILES = 5 };
 #define BACKOFF_BASE (10 * NS_PER_S)
 #define RETRY_BASE   (NS_PER_S / 1000)
 #define READY_RETRY  (5 * NS_PER_S)
-#define REMOVE_GRACE (3 * NS_PER_S)
 
 /* ---- what pods ask of the node (struct pod_host) ------------------------------------------------------------------------- */
 
@@ -502,43 +501,6 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
  * ------------------------------------------------------------------------------------------------------------------------------
  */
 
-/* Ends every pod: they get a moment, then SIGKILL. The workers have stopped: the records are ours. */
-static void end_pods(struct node *n)
-{
-    struct ctx ctx = ctx_background();
-    ctx.who = n->kube->who;
-    ctx.clock = n->clock;
-    int64_t until = clock_system.mono_ns(&clock_system) + REMOVE_GRACE;
-    STRLIST(uids);
-    for (struct strmap_entry *e = strmap_first(&n->records); e; e = strmap_next(e))
-        strlist_add(&uids, e->key);
-    for (bool alive = true; alive;) {
-        int64_t now = clock_system.mono_ns(&clock_system);
-        alive = false;
-        for (size_t i = 0; i < uids.n; i++) {
-            struct pod *p = strmap_get(&n->records, uids.v[i]);
-            struct reconcile_result res = {0};
-            ERR(e);
-            if (!p || p->state == POD_GONE)
-                continue;
-            pod_evict(p, "Terminated", "Pod was terminated in response to imminent node shutdown.");
-            int64_t mono = n->clock->mono_ns(n->clock);
-            if (!p->kill_mono_ns || p->kill_mono_ns > mono + REMOVE_GRACE)
-                p->kill_mono_ns = mono + REMOVE_GRACE;
-            if (node_sync_pod(n, &ctx, &p, &res, &e) < 0)
-                log_warn("ending pod %s: %s", uids.v[i], err_text(&e));
-            p = strmap_get(&n->records, uids.v[i]);
-            alive |= p && p->state != POD_GONE;
-        }
-        if (alive && now > until + REMOVE_GRACE) {
-            log_error("some pods did not end in time");
-            break;
-        }
-        if (alive)
-            usleep(10000);
-    }
-}
-
 void node_stop(struct node *n, enum node_stop_mode mode)
 {
     {
@@ -555,7 +517,7 @@ void node_stop(struct node *n, enum node_stop_mode mode)
     informer_stop(n->config_maps);
     informer_stop(n->secrets);
     if (mode == NODE_REMOVE && n->ready)
-        end_pods(n);
+        node_end_pods(n, WORKERS);
     checks_free(n->checks);
     event_recorder_flush(n->events, 500);
     event_recorder_free(n->events);

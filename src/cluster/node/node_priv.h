@@ -62,6 +62,9 @@ void node_config_map_changed(void *self, struct json *old, struct json *now, str
 void node_secret_changed(void *self, struct json *old, struct json *now, struct workqueue *q);
 /* Syncs one pod that is the caller's; *at becomes NULL when it is forgotten. */
 int node_sync_pod(struct node *n, const struct ctx *ctx, struct pod **at, struct reconcile_result *res, struct err *err);
+/* Ends every pod: they get a moment, then SIGKILL. The workers have stopped: the records are ours, and that many threads share
+ * them, since most of an end is waiting for the kernel and the disk. */
+void node_end_pods(struct node *n, size_t n_threads);
 /* Records from the rows of an earlier life, and the sandboxes that they use. */
 int node_load(struct node *n, struct err *err);
 int node_adopt_sandboxes(struct node *n, struct err *err);
