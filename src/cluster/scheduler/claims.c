@@ -20,6 +20,7 @@ void pod_claims_free(struct pod_claims *c)
     free(c->unbound);
     free(c->volumes);
     free(c->missing);
+    strlist_free(&c->exclusive);
     *c = (struct pod_claims){0};
 }
 
@@ -35,24 +36,15 @@ static bool is_exclusive(jval *claim)
     return str_eq(jv_str(jv_at(modes, 0)), "ReadWriteOncePod");
 }
 
-/* Another pod of the namespace that runs, or will, with the claim. */
-static bool taken(struct informer *pods, jval *pod, const char *claim)
+bool pod_claims_share(const struct pod_claims *c, jval *pod, jval *other)
 {
-    size_t n;
-    bool found = false;
-    struct json **all = informer_list(pods, &n);
-    for (size_t i = 0; i < n; i++) {
-        jval *p = json_root(all[i]), *list = pod_spec_volumes(pod_spec(p));
-        const char *phase = pod_status_phase(pod_status(p));
-        bool counts = str_eq(obj_namespace(p), obj_namespace(pod)) && !str_eq(obj_uid(p), obj_uid(pod)) &&
-                      !str_empty(pod_spec_node_name(pod_spec(p))) && !str_eq(phase, "Succeeded") && !str_eq(phase, "Failed");
-        for (size_t k = 0; counts && k < jv_len(list) && !found; k++)
-            found =
-                str_eq(persistent_volume_claim_volume_source_claim_name(volume_persistent_volume_claim(jv_at(list, k))), claim);
-        json_unref(all[i]);
+    jval *list = pod_spec_volumes(pod_spec(other));
+    for (size_t i = 0; str_eq(obj_namespace(other), obj_namespace(pod)) && i < jv_len(list); i++) {
+        const char *name = persistent_volume_claim_volume_source_claim_name(volume_persistent_volume_claim(jv_at(list, i)));
+        if (name && strlist_has(&c->exclusive, name))
+            return true;
     }
-    free(all);
-    return found;
+    return false;
 }
 
 static int find_volume(struct kube *kube, const struct ctx *ctx, jval *claim, struct pod_claims *out, struct err *err)
@@ -84,8 +76,8 @@ static int find_unbound(struct kube *kube, const struct ctx *ctx, struct json *c
     return 0;
 }
 
-static int find_one(struct kube *kube, const struct ctx *ctx, struct informer *claims, struct informer *pods, jval *pod,
-                    jval *volume, struct pod_claims *out, struct err *err)
+static int find_one(struct kube *kube, const struct ctx *ctx, struct informer *claims, jval *pod, jval *volume,
+                    struct pod_claims *out, struct err *err)
 {
     const char *given = persistent_volume_claim_volume_source_claim_name(volume_persistent_volume_claim(volume));
     bool ephemeral = !given && volume_ephemeral(volume);
@@ -95,6 +87,8 @@ static int find_one(struct kube *kube, const struct ctx *ctx, struct informer *c
     AUTOFREE char *key = obj_key_of(obj_namespace(pod), name);
     JSON_REF(doc) = informer_get(claims, key);
     jval *claim = json_root(doc);
+    if (doc && is_exclusive(claim))
+        strlist_add(&out->exclusive, name);
     if (!doc && ephemeral)
         out->missing = xasprintf("waiting for ephemeral volume controller to create the persistentvolumeclaim \"%s\"", name);
     else if (!doc)
@@ -104,8 +98,6 @@ static int find_one(struct kube *kube, const struct ctx *ctx, struct informer *c
             xasprintf("PVC \"%s\" was not created for pod \"%s/%s\" (pod is not owner)", key, obj_namespace(pod), obj_name(pod));
     else if (obj_deleting(claim))
         out->missing = xasprintf("persistentvolumeclaim \"%s\" is being deleted", name);
-    else if (is_exclusive(claim) && taken(pods, pod, name))
-        out->missing = xstrdup("node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode");
     else if (obj_annotation(claim, BIND_COMPLETED))
         return find_volume(kube, ctx, claim, out, err);
     else
@@ -113,12 +105,12 @@ static int find_one(struct kube *kube, const struct ctx *ctx, struct informer *c
     return 0;
 }
 
-int pod_claims_find(struct kube *kube, const struct ctx *ctx, struct informer *claims, struct informer *pods, jval *pod,
-                    struct pod_claims *out, struct err *err)
+int pod_claims_find(struct kube *kube, const struct ctx *ctx, struct informer *claims, jval *pod, struct pod_claims *out,
+                    struct err *err)
 {
     jval *list = pod_spec_volumes(pod_spec(pod));
     for (size_t i = 0; i < jv_len(list) && !out->missing; i++)
-        if (find_one(kube, ctx, claims, pods, pod, jv_at(list, i), out, err) < 0)
+        if (find_one(kube, ctx, claims, pod, jv_at(list, i), out, err) < 0)
             return -1;
     return 0;
 }

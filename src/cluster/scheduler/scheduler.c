@@ -39,7 +39,8 @@ struct scheduler {
     struct strmap charges;   /* pod uid -> struct charge */
     struct strmap usage;     /* node name -> struct usage */
     struct strmap nominated; /* pod uid -> struct charge: room that others make for it, and that nobody less important gets */
-    struct strmap waiting;   /* keys of pods that did not fit -> anything; &others_matter when a pod that comes can help too */
+    struct strmap waiting;   /* keys of pods that did not fit, or are being looked at -> anything; &others_matter when a pod that
+                                comes can help too */
 };
 
 /* What is to be done so that a pod gets its room. */
@@ -151,6 +152,17 @@ static void retry_waiting(struct scheduler *s, struct workqueue *q)
         workqueue_add(q, e->key);
 }
 
+/* Lock held. What was kept for a pod is free again: the others have not heard of it from any watch. */
+static void give_back(struct scheduler *s, jval *pod)
+{
+    AUTOFREE char *own = obj_key(pod);
+    if (!drop_charge(s, obj_uid(pod)))
+        return;
+    for (struct strmap_entry *e = strmap_first(&s->waiting); e; e = strmap_next(e))
+        if (!str_eq(e->key, own))
+            workqueue_add(controller_queue(s->run), e->key);
+}
+
 /* Lock held. A pod has come to a node, or has other labels: who wants to be beside such a one is looked at again. */
 static void retry_those_who_look(struct scheduler *s, struct workqueue *q)
 {
@@ -176,6 +188,8 @@ static void pod_changed(void *self, struct json *old, struct json *now, struct w
     }
     AUTOFREE char *key = obj_key(pod);
     if (is_over(pod)) {
+        strmap_del(&s->waiting, key);
+        strmap_del(&s->nominated, obj_uid(pod));
         if (drop_charge(s, obj_uid(pod)))
             retry_waiting(s, q);
         return;
@@ -217,6 +231,9 @@ static void claim_changed(void *self, struct json *old, struct json *now, struct
 
 /* ---- one pod
  * -------------------------------------------------------------------------------------------------------------------- */
+
+/* What keeps the pod from any node. The caller frees. */
+static char *no_node(size_t nodes, const char *why) { return xasprintf("0/%zu nodes are available: %s. not found", nodes, why); }
 
 /* Counts equal reasons over nodes: "1 Insufficient cpu, 2 node(s) were unschedulable". */
 static char *reasons_text(size_t nodes, struct strlist *why, const char *outcome, bool helps)
@@ -325,6 +342,15 @@ static struct json *charged_doc(struct scheduler *s, jval *pod)
     return c ? json_ref(c->pod) : NULL;
 }
 
+/* Whether the cache still has it. Lock held: if so, what is kept for it from here on is taken back when the cache says that it
+ * went. */
+static bool is_there(struct scheduler *s, jval *pod)
+{
+    AUTOFREE char *key = obj_key(pod);
+    JSON_REF(now) = informer_get(s->pods, key);
+    return now && str_eq(obj_uid(json_root(now)), obj_uid(pod));
+}
+
 /* The node where the least important have to go, then the fewest. Lock held. What comes of it, in Kubernetes' words; NULL: no
  * victims help; "": the plan does. */
 static const char *plan_room(struct scheduler *s, struct json *doc, const struct pod_claims *claims, struct json **nodes,
@@ -333,6 +359,8 @@ static const char *plan_room(struct scheduler *s, struct json *doc, const struct
     jval *pod = json_root(doc);
     struct surroundings around = {.namespace_labels = namespace_labels, .arg = namespaces};
     int64_t best_priority = 0;
+    if (!is_there(s, pod))
+        return NULL;
     if (str_eq(pod_spec_preemption_policy(pod_spec(pod)), "Never"))
         return "not eligible due to preemptionPolicy=Never.";
     if (room_is_being_made(s, pod))
@@ -378,6 +406,25 @@ static bool is_placed(struct scheduler *s, jval *pod)
     return strmap_get(&s->charges, obj_uid(pod));
 }
 
+/* From before it is looked at on: what changes meanwhile brings it back. */
+static void wait_in_line(struct scheduler *s, const char *key, jval *pod)
+{
+    LOCK_GUARD(&s->lock);
+    strmap_put(&s->waiting, key, pod_looks_at_others(pod) ? (void *)&others_matter : s);
+}
+
+/* Another pod that has a node, or is about to get one, and one of the claims that are for one pod only. Lock held: the charges
+ * know of it before any watch does. */
+static bool claim_is_taken(struct scheduler *s, jval *pod, const struct pod_claims *claims)
+{
+    for (struct strmap_entry *e = claims->exclusive.n ? strmap_first(&s->charges) : NULL; e; e = strmap_next(e)) {
+        jval *other = json_root(((struct charge *)e->value)->pod);
+        if (!str_eq(e->key, obj_uid(pod)) && pod_claims_share(claims, pod, other))
+            return true;
+    }
+    return false;
+}
+
 /* Finds a node and charges it, or says why there is none, and what can be done about it. The caller frees *node. */
 static bool choose(struct scheduler *s, struct json *doc, const struct pod_claims *claims, char **node, char **text,
                    struct plan *plan)
@@ -391,8 +438,9 @@ static bool choose(struct scheduler *s, struct json *doc, const struct pod_claim
     LOCK_GUARD(&s->lock);
     struct namespaces namespaces = {.informer = s->namespaces};
     struct surroundings around = {.namespace_labels = namespace_labels, .arg = &namespaces};
+    bool taken = claim_is_taken(s, pod, claims);
     look_around(s, pod, nodes, n, false, &around);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !taken; i++) {
         jval *o = json_root(nodes[i]);
         if (!*node && leaves_room(s, pod, o, &why, &helps) && pod_claims_fit(claims, o, &why) &&
             pod_affinity_fits(pod, o, &around, &why, &helps))
@@ -402,19 +450,16 @@ static bool choose(struct scheduler *s, struct json *doc, const struct pod_claim
         put_charge(s, doc, *node);
     free(around.nodes);
     free(around.peers);
-    const char *outcome = *node || n == 0 ? NULL : plan_room(s, doc, claims, nodes, n, &namespaces, plan);
+    const char *outcome = *node || n == 0 || taken ? NULL : plan_room(s, doc, claims, nodes, n, &namespaces, plan);
     for (size_t i = 0; i < namespaces.n; i++)
         json_unref(namespaces.seen[i]);
     free(namespaces.seen);
     for (size_t i = 0; i < n; i++)
         json_unref(nodes[i]);
     free(nodes);
-    AUTOFREE char *key = obj_key(pod);
-    if (*node)
-        return true;
-    strmap_put(&s->waiting, key, pod_looks_at_others(pod) ? (void *)&others_matter : s);
-    *text = reasons_text(n, &why, outcome, helps);
-    return false;
+    if (!*node)
+        *text = taken ? no_node(n, CLAIM_TAKEN) : reasons_text(n, &why, outcome, helps);
+    return *node;
 }
 
 static int bind(struct scheduler *s, const struct ctx *ctx, jval *pod, const char *node, struct err *err)
@@ -481,19 +526,6 @@ static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen
     }
 }
 
-/* What keeps the pod from any node. It waits; the caller frees the text. */
-static char *no_node(struct scheduler *s, const char *key, const char *why)
-{
-    size_t n;
-    struct json **nodes = informer_list(s->nodes, &n);
-    for (size_t i = 0; i < n; i++)
-        json_unref(nodes[i]);
-    free(nodes);
-    LOCK_GUARD(&s->lock);
-    strmap_put(&s->waiting, key, s);
-    return xasprintf("0/%zu nodes are available: %s. not found", n, why);
-}
-
 /* The victim is told why, and goes with its own grace. */
 static int preempt(struct scheduler *s, const struct ctx *ctx, jval *pod, jval *victim, const char *node, struct err *err)
 {
@@ -525,12 +557,39 @@ static int make_room(struct scheduler *s, const struct ctx *ctx, jval *pod, cons
     return 0;
 }
 
+static size_t count_nodes(struct scheduler *s)
+{
+    size_t n;
+    struct json **nodes = informer_list(s->nodes, &n);
+    for (size_t i = 0; i < n; i++)
+        json_unref(nodes[i]);
+    free(nodes);
+    return n;
+}
+
+/* The pod is not bound after all. Somebody else may have bound it meanwhile, or our call went through unheard: what the watch
+ * said of that found our charge there. */
+static void not_bound(struct scheduler *s, const char *key, jval *pod)
+{
+    LOCK_GUARD(&s->lock);
+    JSON_REF(now) = informer_get(s->pods, key);
+    jval *o = json_root(now);
+    give_back(s, pod);
+    if (now && is_bound(o) && !is_over(o))
+        put_charge(s, now, pod_spec_node_name(pod_spec(o)));
+}
+
 static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
 {
     struct scheduler *s = self;
     JSON_REF(obj) = informer_get(s->pods, key);
     jval *pod = json_root(obj);
-    if (!obj || is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), NAME) ||
+    if (!obj) {
+        LOCK_GUARD(&s->lock);
+        strmap_del(&s->waiting, key);
+        return 0;
+    }
+    if (is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), NAME) ||
         is_placed(s, pod))
         return 0;
     if (jv_len(pod_spec_scheduling_gates(pod_spec(pod))))
@@ -538,10 +597,11 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     CLEANUP(plan_clear) struct plan plan = {0};
     AUTOFREE char *node = NULL, *text = NULL;
     POD_CLAIMS(claims);
-    if (pod_claims_find(s->kube, ctx, s->claims, s->pods, pod, &claims, err) < 0)
+    wait_in_line(s, key, pod);
+    if (pod_claims_find(s->kube, ctx, s->claims, pod, &claims, err) < 0)
         return -1;
     if (claims.missing) {
-        text = no_node(s, key, claims.missing);
+        text = no_node(count_nodes(s), claims.missing);
         event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
         return say_why(s, ctx, obj, "Unschedulable", text, NULL, err);
     }
@@ -551,14 +611,11 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     }
     ERR(e);
     if (claims.n_unbound) { /* they are bound, or made, for this node; that brings the pod back */
-        LOCK_GUARD(&s->lock);
-        drop_charge(s, obj_uid(pod));
-        strmap_put(&s->waiting, key, s);
+        not_bound(s, key, pod);
         return pod_claims_select(s->kube, ctx, &claims, node, err);
     }
     if (bind(s, ctx, pod, node, &e) < 0) {
-        LOCK_GUARD(&s->lock);
-        drop_charge(s, obj_uid(pod));
+        not_bound(s, key, pod);
         /* Gone, or somebody else bound it: the cache will say. */
         return e.code == ERR_NOT_FOUND || e.code == ERR_CONFLICT ? 0 : err_move(err, &e);
     }
@@ -597,10 +654,11 @@ struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, 
     informer_start(s->nodes);
     informer_start(s->claims);
     informer_start(s->namespaces);
-    /* Nodes first: a pod that is looked at before its node is known would be told a lie. */
+    /* Pods last: one that is looked at before its node, claim or namespace is known would be told a lie. */
     struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 10 * NS_PER_S);
-    if (informer_wait_synced(s->nodes, &ctx, err) < 0 || informer_wait_synced(s->claims, &ctx, err) < 0)
-        log_warn("nodes and claims are not known yet: %s", err_text(err));
+    if (informer_wait_synced(s->nodes, &ctx, err) < 0 || informer_wait_synced(s->claims, &ctx, err) < 0 ||
+        informer_wait_synced(s->namespaces, &ctx, err) < 0)
+        log_warn("nodes, claims and namespaces are not known yet: %s", err_text(err));
     err_clear(err);
     informer_start(s->pods);
     return s;

@@ -16,6 +16,8 @@ struct face {
     struct kube_ops ops;
     int bindings;
     bool late; /* binding succeeds, but the watch does not tell of it yet */
+    bool gone; /* what before does is done */
+    void (*before)(struct face *f, const char *verb, const char *name); /* a pod is bound ("bind") or a volume read ("get") */
 };
 
 static struct json *face_create(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns,
@@ -24,6 +26,8 @@ static struct json *face_create(struct kube *k, const struct ctx *ctx, const str
     struct face *f = (struct face *)k;
     if (!opts || !str_eq(opts->subresource, "binding"))
         return f->real->ops->create(f->real, ctx, res, ns, name, obj, opts, err);
+    if (f->before)
+        f->before(f, "bind", name);
     JSON_REF(pod) = fake_get(f->fake, &KUBE_PODS, ns, name);
     if (!pod) {
         err_set(err, ERR_NOT_FOUND, "pod %s not found", name);
@@ -44,10 +48,6 @@ static struct json *face_create(struct kube *k, const struct ctx *ctx, const str
         struct kube *real = ((struct face *)k)->real;                                                                            \
         return real->ops->name args;                                                                                             \
     }
-PASS(struct json *, get,
-     (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const char *n, const struct kube_opts *o,
-      struct err *e),
-     (real, c, r, ns, n, o, e))
 PASS(int, list,
      (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o,
       struct kube_list *l, struct err *e),
@@ -68,6 +68,15 @@ PASS(struct kube_watch *, watch,
      (struct kube * k, const struct ctx *c, const struct kube_res *r, const char *ns, const struct kube_opts *o, struct err *e),
      (real, c, r, ns, o, e))
 PASS(bool, streams_lists, (struct kube * k, const struct ctx *c), (real, c))
+
+static struct json *face_get(struct kube *k, const struct ctx *ctx, const struct kube_res *res, const char *ns, const char *name,
+                             const struct kube_opts *opts, struct err *err)
+{
+    struct face *f = (struct face *)k;
+    if (f->before && str_eq(res->plural, "persistentvolumes"))
+        f->before(f, "get", name);
+    return f->real->ops->get(f->real, ctx, res, ns, name, opts, err);
+}
 
 static void face_init(struct face *f)
 {
@@ -210,6 +219,108 @@ static void knows_what_it_bound(void **state)
     fake_kube_free(f.fake);
 }
 
+static void put_claim(struct face *f, const char *mode)
+{
+    json_unref(fake_put(f->fake, &KUBE_PERSISTENTVOLUMES, "{\"metadata\":{\"name\":\"v\"},\"spec\":{}}"));
+    json_unref(fake_put(f->fake, &KUBE_PERSISTENTVOLUMECLAIMS,
+                        "{\"metadata\":{\"name\":\"c\",\"namespace\":\"ns\",\"annotations\":{"
+                        "\"pv.kubernetes.io/bind-completed\":\"yes\"}},\"spec\":{\"volumeName\":\"v\",\"accessModes\":[\"%s\"]}}",
+                        mode));
+}
+
+#define WITH_CLAIM ",\"volumes\":[{\"name\":\"v\",\"persistentVolumeClaim\":{\"claimName\":\"c\"}}]"
+
+/* A claim for one pod only is not given to a second one before the watch says that the first is bound. */
+static void claims_for_one(void **state)
+{
+    struct face f;
+    face_init(&f);
+    put_node(&f, "4", "");
+    put_claim(&f, "ReadWriteOncePod");
+    struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
+    f.late = true;
+    put_pod(&f, "first", "1", WITH_CLAIM);
+    for (int i = 0; i < 1000 && __atomic_load_n(&f.bindings, __ATOMIC_SEQ_CST) < 1; i++)
+        usleep(5000);
+    put_pod(&f, "second", "1", WITH_CLAIM);
+    expect(
+        &f, "second", "", "Unschedulable",
+        "0/1 nodes are available: node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode. "
+        "not found");
+    assert_int_equal(f.bindings, 1);
+    f.late = false;
+    fake_remove(f.fake, &KUBE_PODS, "ns", "first");
+    expect(&f, "second", "n1", NULL, NULL);
+    scheduler_stop(s);
+    fake_kube_free(f.fake);
+}
+
+static bool must_wait(struct face *f, const char *name)
+{
+    JSON_REF(o) = fake_get(f->fake, &KUBE_PODS, "ns", name);
+    return obj_condition_is(json_root(o), "PodScheduled", "False");
+}
+
+/* The pod goes while it is bound, when the other has found no room beside it. */
+static void goes(struct face *f, const char *verb, const char *name)
+{
+    if (!str_eq(name, "gone"))
+        return;
+    put_pod(f, "other", "3", "");
+    for (int i = 0; i < 1000 && !must_wait(f, "other"); i++)
+        usleep(5000);
+    usleep(100000); /* what it was told has come back to it by now, and is not what helps it */
+    fake_remove(f->fake, &KUBE_PODS, "ns", name);
+}
+
+/* Room that was kept for a pod that went before it was bound is free, and those who wait hear of it. */
+static void gives_back(void **state)
+{
+    struct face f;
+    face_init(&f);
+    put_node(&f, "4", "");
+    f.before = goes;
+    struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
+    put_pod(&f, "gone", "3", "");
+    expect(&f, "other", "n1", NULL, NULL);
+    scheduler_stop(s);
+    fake_kube_free(f.fake);
+}
+
+/* The pod goes while it is looked at, and the scheduler knows it: a pod that came later is bound. */
+static void goes_unseen(struct face *f, const char *verb, const char *name)
+{
+    if (!str_eq(verb, "get"))
+        return;
+    fake_remove(f->fake, &KUBE_PODS, "ns", "high");
+    put_pod(f, "later", "1", ",\"priority\":10");
+    expect(f, "later", "n1", NULL, NULL);
+    __atomic_store_n(&f->gone, true, __ATOMIC_SEQ_CST);
+}
+
+/* Nobody makes room for a pod that is gone, and none is kept for it. */
+static void forgets_the_gone(void **state)
+{
+    struct face f;
+    face_init(&f);
+    put_node(&f, "4", "");
+    put_claim(&f, "ReadWriteOnce");
+    struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
+    put_pod(&f, "mid", "3", ",\"priority\":5");
+    expect(&f, "mid", "n1", NULL, NULL);
+    f.before = goes_unseen;
+    put_pod(&f, "high", "2", ",\"priority\":10" WITH_CLAIM);
+    for (int i = 0; i < 2000 && !__atomic_load_n(&f.gone, __ATOMIC_SEQ_CST); i++)
+        usleep(5000);
+    assert_true(f.gone);
+    fake_remove(f.fake, &KUBE_PODS, "ns", "later");
+    put_pod(&f, "low", "1", ",\"priority\":1");
+    expect(&f, "low", "n1", NULL, NULL);
+    expect(&f, "mid", "n1", NULL, NULL);
+    scheduler_stop(s);
+    fake_kube_free(f.fake);
+}
+
 static void leaves_alone(void **state)
 {
     struct face f;
@@ -235,4 +346,5 @@ static void leaves_alone(void **state)
 }
 
 TEST_GROUP(scheduler, cmocka_unit_test(binds), cmocka_unit_test(preempts), cmocka_unit_test(knows_what_it_bound),
+           cmocka_unit_test(claims_for_one), cmocka_unit_test(gives_back), cmocka_unit_test(forgets_the_gone),
            cmocka_unit_test(leaves_alone))
