@@ -114,7 +114,8 @@ static enum kube_propagation way_for_waiting(struct subject *s)
 static int check_owners(struct subject *s, struct err *err)
 {
     STRLIST(gone);
-    size_t solid = 0, waiting = 0;
+    STRLIST(waiting);
+    size_t solid = 0;
     jval *ref;
     if (obj_deleting(s->obj) && !obj_has_finalizer(s->obj, FINALIZER_FOREGROUND))
         return 0; /* it goes already */
@@ -125,15 +126,18 @@ static int check_owners(struct subject *s, struct err *err)
         if (!lives)
             strlist_add(&gone, owner_reference_uid(ref) ? owner_reference_uid(ref) : "");
         else if (waits_for(s->gc, ref))
-            waiting++;
+            strlist_add(&waiting, owner_reference_uid(ref));
         else
             solid++;
     }
-    if (solid)
+    if (solid) { /* it stays: who waits for its end need not, either */
+        for (size_t i = 0; i < waiting.n; i++)
+            strlist_add(&gone, waiting.v[i]);
         return gone.n ? write_refs(s->gc, s->ctx, &s->res, s->obj, in_list, &gone, err) : 0;
+    }
     if (obj_deleting(s->obj))
         return 0;
-    if (waiting)
+    if (waiting.n)
         return delete_object(s->gc, s->ctx, &s->res, s->obj, way_for_waiting(s), err);
     if (gone.n)
         return delete_object(s->gc, s->ctx, &s->res, s->obj, KUBE_BACKGROUND, err);

@@ -130,6 +130,10 @@ static void changed(void *self, struct json *old, struct json *now)
     if (!now)
         return;
     jval *obj = json_root(now);
+    /* An owner that it let go may have waited for it. */
+    struct gc_node *was = strmap_get(&g->nodes, obj_uid(obj));
+    for (size_t i = 0; was && !jv_equal(obj_owner_refs(json_root(old)), obj_owner_refs(obj)) && i < was->owners.n; i++)
+        workqueue_add(g->q, was->owners.v[i]);
     node_put(g, k, obj);
     if (jv_len(obj_owner_refs(obj)) || held_by_us(obj))
         workqueue_add(g->q, obj_uid(obj));

@@ -10,6 +10,7 @@
  *   volume     is                                              what a reconcile does
  *   Available  without a claim                                 -
  *   Bound      its claim is there                              -
+ *   -          its claim is there, and has another volume      what was made for it: as Released; else Available again
  *   Released   its claim is gone                               Retain: nothing. Delete: removes what we made, then the volume
  *   Failed     cannot be taken back                            says why
  *   deleting   held by pv-protection                           as Released, unless it is bound

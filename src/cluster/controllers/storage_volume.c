@@ -156,6 +156,7 @@ void storage_sweep(const struct controllers_config *cfg, const struct ctx *ctx)
 
 /* ---- what becomes of them ------------------------------------------------------------------------------------------ */
 
+/* 1: it was written; 0: there was nothing to write. */
 static int set_phase(struct storage *s, const struct ctx *ctx, jval *volume, const char *phase, const char *reason,
                      const char *message, struct err *err)
 {
@@ -179,7 +180,19 @@ static int set_phase(struct storage *s, const struct ctx *ctx, jval *volume, con
     struct kube_opts opts = {.subresource = "status"};
     JSON_REF(want) = jm_freeze(m);
     JSON_REF(now) = kube_update(s->cfg->kube, ctx, &KUBE_PERSISTENTVOLUMES, NULL, obj_name(volume), json_root(want), &opts, err);
-    return now ? 0 : -1;
+    return now ? 1 : -1;
+}
+
+/* Whatever is written of a cache that is behind is refused, but nobody would refuse to remove a directory: what the volume says
+ * now decides. */
+static int must_be_current(struct storage *s, const struct ctx *ctx, jval *volume, struct err *err)
+{
+    JSON_REF(now) = kube_get(s->cfg->kube, ctx, &KUBE_PERSISTENTVOLUMES, NULL, obj_name(volume), NULL, err);
+    if (!now)
+        return -1;
+    if (!str_eq(obj_uid(json_root(now)), obj_uid(volume)) || !str_eq(obj_rv_text(json_root(now)), obj_rv_text(volume)))
+        return err_set(err, ERR_CONFLICT, "volume %s has changed since it was looked at", obj_name(volume));
+    return 0;
 }
 
 static int drop_finalizers(struct storage *s, const struct ctx *ctx, jval *volume, struct err *err)
@@ -205,13 +218,16 @@ static int failed(struct storage *s, const struct ctx *ctx, jval *volume, const 
 static int released(struct storage *s, const struct ctx *ctx, jval *volume, struct err *err)
 {
     const char *policy = persistent_volume_spec_persistent_volume_reclaim_policy(persistent_volume_spec(volume));
-    if (!str_eq(persistent_volume_status_phase(persistent_volume_status(volume)), "Failed") &&
-        set_phase(s, ctx, volume, "Released", NULL, NULL, err) < 0)
+    bool has_failed = str_eq(persistent_volume_status_phase(persistent_volume_status(volume)), "Failed");
+    int told = has_failed ? 0 : set_phase(s, ctx, volume, "Released", NULL, NULL, err);
+    if (told < 0)
         return -1;
     if (str_eq(policy, "Recycle"))
         return failed(s, ctx, volume, "VolumeFailedRecycle", "No recycler plugin found for the volume!", err);
     if (!str_eq(policy, "Delete"))
         return 0;
+    if (!told && must_be_current(s, ctx, volume, err) < 0)
+        return -1;
     ERR(e);
     if (storage_remove(s, volume, &e) < 0)
         return e.code == ERR_FORBIDDEN ? failed(s, ctx, volume, "VolumeFailedDelete", err_text(&e), err) : err_move(err, &e);
@@ -226,16 +242,46 @@ static int deleting(struct storage *s, const struct ctx *ctx, jval *volume, bool
         return 0; /* protected until its claim goes */
     ERR(e);
     if (str_eq(persistent_volume_spec_persistent_volume_reclaim_policy(persistent_volume_spec(volume)), "Delete") &&
-        obj_has_finalizer(volume, PROVISIONER_FINALIZER) && storage_remove(s, volume, &e) < 0 && e.code != ERR_FORBIDDEN)
-        return err_move(err, &e);
+        obj_has_finalizer(volume, PROVISIONER_FINALIZER)) {
+        if (must_be_current(s, ctx, volume, err) < 0)
+            return -1;
+        if (storage_remove(s, volume, &e) < 0 && e.code != ERR_FORBIDDEN)
+            return err_move(err, &e);
+    }
     return drop_finalizers(s, ctx, volume, err);
 }
 
-/* *claimed: its claim is there. *bound: and it is bound to this volume, or may yet be. */
-static int look_at_claim(struct storage *s, const struct ctx *ctx, jval *volume, bool *claimed, bool *bound, struct err *err)
+/* Set aside for a claim that got another volume: two looks at old caches chose twice. What was made for it goes as if its claim
+ * had; any other is there for the next. */
+static int unbind(struct storage *s, const struct ctx *ctx, jval *volume, struct err *err)
+{
+    jval *spec = persistent_volume_spec(volume);
+    if (str_eq(obj_annotation(volume, PROVISIONED_BY), STORAGE_PROVISIONER) &&
+        str_eq(persistent_volume_spec_persistent_volume_reclaim_policy(spec), "Delete"))
+        return released(s, ctx, volume, err);
+    JM(m, volume);
+    jmval *to = persistent_volume_make_spec(m, jm_root(m));
+    if (obj_annotation(volume, BOUND_BY_CONTROLLER)) {
+        persistent_volume_spec_del_claim_ref(to);
+        jm_del(object_meta_make_annotations(m, persistent_volume_make_metadata(m, jm_root(m))), BOUND_BY_CONTROLLER);
+    } else { /* somebody wrote whose it is, but not of which life */
+        object_reference_del_uid(persistent_volume_spec_make_claim_ref(m, to));
+    }
+    JSON_REF(want) = jm_freeze(m);
+    JSON_REF(now) = kube_update(s->cfg->kube, ctx, &KUBE_PERSISTENTVOLUMES, NULL, obj_name(volume), json_root(want), NULL, err);
+    return now ? 0 : -1;
+}
+
+struct claim_look {
+    bool claimed;   /* its claim is there, and bound to this volume, or may yet be */
+    bool bound;     /* it is */
+    bool elsewhere; /* its claim is there, and bound to another */
+};
+
+static int look_at_claim(struct storage *s, const struct ctx *ctx, jval *volume, struct claim_look *out, struct err *err)
 {
     jval *ref = persistent_volume_spec_claim_ref(persistent_volume_spec(volume));
-    *claimed = *bound = false;
+    *out = (struct claim_look){0};
     if (!ref || str_empty(object_reference_uid(ref)))
         return 0;
     ERR(e);
@@ -244,32 +290,36 @@ static int look_at_claim(struct storage *s, const struct ctx *ctx, jval *volume,
     if (!claim)
         return e.code == ERR_NOT_FOUND ? 0 : err_move(err, &e);
     const char *to = persistent_volume_claim_spec_volume_name(persistent_volume_claim_spec(json_root(claim)));
-    *claimed = storage_is_for(volume, json_root(claim)) && (str_empty(to) || str_eq(to, obj_name(volume)));
-    *bound = *claimed && !str_empty(to);
+    bool ours = storage_is_for(volume, json_root(claim));
+    out->elsewhere = ours && !str_empty(to) && !str_eq(to, obj_name(volume));
+    out->claimed = ours && !out->elsewhere;
+    out->bound = out->claimed && !str_empty(to);
     return 0;
 }
 
 int storage_volume(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
 {
     struct storage *s = self;
-    bool claimed, is_bound;
+    struct claim_look look;
     int rc;
     JSON_REF(doc) = informer_get(s->volumes, key);
     jval *volume = json_root(doc), *ref = persistent_volume_spec_claim_ref(persistent_volume_spec(volume));
     if (!doc)
         return 0;
     ERR(e);
-    if (look_at_claim(s, ctx, volume, &claimed, &is_bound, &e) < 0)
+    if (look_at_claim(s, ctx, volume, &look, &e) < 0)
         return err_move(err, &e);
     if (obj_deleting(volume))
-        rc = deleting(s, ctx, volume, claimed, &e);
+        rc = deleting(s, ctx, volume, look.claimed, &e);
     else if (!ref || str_empty(object_reference_uid(ref)))
         rc = set_phase(s, ctx, volume, "Available", NULL, NULL, &e);
-    else if (is_bound)
+    else if (look.bound)
         rc = set_phase(s, ctx, volume, "Bound", NULL, NULL, &e);
+    else if (look.elsewhere)
+        rc = unbind(s, ctx, volume, &e);
     else
-        rc = claimed ? 0 : released(s, ctx, volume, &e);
-    if (rc == 0 || e.code == ERR_NOT_FOUND)
+        rc = look.claimed ? 0 : released(s, ctx, volume, &e);
+    if (rc >= 0 || e.code == ERR_NOT_FOUND)
         return 0;
     if (e.code == ERR_CONFLICT) { /* the cache will say */
         res->again_after_ns = 20 * NS_PER_MS;

@@ -219,6 +219,28 @@ static void test_gc_foreground(void **state)
     expect(f, gone, &KUBE_CONFIGMAPS, "s", "o", NULL);
 }
 
+/* What another owner needs stays, and holds up nobody; nor does what somebody took away from its owner. */
+static void test_gc_foreground_shared(void **state)
+{
+    struct fixture *f = *state;
+    put_owner(f, "o");
+    put_owner(f, "o2");
+    put(f, &KUBE_CONFIGMAPS, OWNED("d", REF("o", "u-o", ",\"blockOwnerDeletion\":true") "," REF("o2", "u-o2", ""), ""));
+    delete (f, &KUBE_CONFIGMAPS, "s", "o", KUBE_FOREGROUND);
+    expect(f, gone, &KUBE_CONFIGMAPS, "s", "o", NULL);
+    expect(f, there, &KUBE_CONFIGMAPS, "s", "d", one_owner_left);
+    put_owner(f, "p");
+    put(f, &KUBE_CONFIGMAPS, OWNED("e", REF("p", "u-p", ",\"blockOwnerDeletion\":true"), ",\"finalizers\":[\"x.y/hold\"]"));
+    delete (f, &KUBE_CONFIGMAPS, "s", "p", KUBE_FOREGROUND);
+    expect(f, there, &KUBE_CONFIGMAPS, "s", "e", deleting);
+    struct ctx ctx = ctx_background();
+    JSON_REF(patch) = json_parse_str("{\"metadata\":{\"ownerReferences\":null}}", NULL);
+    json_unref(
+        kube_patch(fake_kube_face(f->fake), &ctx, &KUBE_CONFIGMAPS, "s", "e", KUBE_PATCH_MERGE, json_root(patch), NULL, NULL));
+    expect(f, gone, &KUBE_CONFIGMAPS, "s", "p", NULL);
+    expect(f, there, &KUBE_CONFIGMAPS, "s", "e", deleting);
+}
+
 static bool no_owner(jval *o) { return jv_len(obj_owner_refs(o)) == 0; }
 
 static void test_gc_orphan(void **state)
@@ -272,4 +294,4 @@ static void test_event_limit(void **state)
 
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 TEST_GROUP(controllers, TEST(test_namespace), TEST(test_definition), TEST(test_gc_background), TEST(test_gc_foreground),
-           TEST(test_gc_orphan), TEST(test_event_ttl), TEST(test_event_limit))
+           TEST(test_gc_foreground_shared), TEST(test_gc_orphan), TEST(test_event_ttl), TEST(test_event_limit))

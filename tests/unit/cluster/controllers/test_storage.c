@@ -286,6 +286,69 @@ static void only_what_was_made_is_removed(void **state)
     close_all(&f);
 }
 
+#define MADE(policy)                                                                                                             \
+    "{\"metadata\":{\"name\":\"pvc-1\",\"annotations\":{\"" PROVISIONED_BY "\":\"" STORAGE_PROVISIONER                           \
+    "\"}},\"spec\":{\"hostPath\":{\"path\":\"%s\"},\"persistentVolumeReclaimPolicy\":\"" policy                                  \
+    "\",\"claimRef\":{\"namespace\":\"default\",\"name\":\"gone\",\"uid\":\"x\"}},\"status\":{\"phase\":\"Released\"}}"
+
+static bool watch_is_refused(void *arg) { return fake_calls(arg, "watch", "persistentvolumes") >= 2; }
+
+/* Somebody chose to keep a volume, and the cache has not heard of it: nothing is removed. */
+static void an_old_view_removes_nothing(void **state)
+{
+    char top[] = "/tmp/tm-storage-XXXXXX";
+    assert_non_null(mkdtemp(top));
+    AUTOFREE char *dir = fs_join(top, "pvc-1");
+    assert_int_equal(mkdir(dir, 0755), 0);
+    struct fake_kube *fake = fake_kube_new();
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
+    json_unref(fake_put(fake, &KUBE_PERSISTENTVOLUMES, MADE("Delete"), dir));
+    struct controllers_config cfg = {.kube = fake_kube_face(fake), .clock = &clock_system, .volumes_dir = top};
+    struct storage s = {
+        .cfg = &cfg,
+        .volumes = informer_new(&(struct informer_config){.kube = cfg.kube, .res = &KUBE_PERSISTENTVOLUMES, .clock = cfg.clock})};
+    informer_start(s.volumes);
+    assert_int_equal(informer_wait_synced(s.volumes, &ctx, NULL), 0);
+    while (fake_calls(fake, "watch", "persistentvolumes") < 1)
+        usleep(1000);
+    fake_fail(fake, "watch", "persistentvolumes", 100, ERR_UNAVAILABLE);
+    fake_end_watches(fake, "persistentvolumes", ERR_UNAVAILABLE);
+    assert_true(fake_eventually(watch_is_refused, fake));
+    json_unref(fake_put(fake, &KUBE_PERSISTENTVOLUMES, MADE("Retain"), dir));
+    struct reconcile_result res = {0};
+    assert_int_equal(storage_volume(&s, &ctx, "pvc-1", &res, NULL), 0);
+    assert_true(res.again_after_ns > 0);
+    assert_true(fs_is_dir(dir));
+    informer_stop(s.volumes);
+    fake_kube_free(fake);
+    fs_rm_rf(top, NULL);
+}
+
+static bool is_free(void *arg)
+{
+    JSON_REF(v) = fake_get(((struct fixture *)arg)->fake, &KUBE_PERSISTENTVOLUMES, NULL, "second");
+    return !persistent_volume_spec_claim_ref(persistent_volume_spec(json_root(v))) &&
+           !obj_annotation(json_root(v), BOUND_BY_CONTROLLER) &&
+           str_eq(persistent_volume_status_phase(persistent_volume_status(json_root(v))), "Available");
+}
+
+/* Two volumes were set aside for one claim, which took the first. */
+static void the_second_choice_is_free_again(void **state)
+{
+    struct fixture f;
+    open_all(&f);
+    JSON_REF(claim) = fake_put(f.fake, &KUBE_PERSISTENTVOLUMECLAIMS,
+                               "{\"metadata\":{\"name\":\"c\",\"namespace\":\"default\",\"annotations\":{\"" BIND_COMPLETED
+                               "\":\"yes\"}},\"spec\":{\"volumeName\":\"first\"},\"status\":{\"phase\":\"Bound\"}}");
+    json_unref(fake_put(f.fake, &KUBE_PERSISTENTVOLUMES,
+                        "{\"metadata\":{\"name\":\"second\",\"annotations\":{\"" BOUND_BY_CONTROLLER
+                        "\":\"yes\"}},\"spec\":{\"persistentVolumeReclaimPolicy\":\"Delete\",\"claimRef\":{\"namespace\":"
+                        "\"default\",\"name\":\"c\",\"uid\":\"%s\"}}}",
+                        obj_uid(json_root(claim))));
+    assert_true(fake_eventually(is_free, &f));
+    close_all(&f);
+}
+
 /* Killed between the directory and its volume; the claim is gone by now. */
 static void what_a_kill_left_goes(void **state)
 {
@@ -324,4 +387,5 @@ static void ephemeral_volumes_get_claims(void **state)
 
 TEST_GROUP(storage, cmocka_unit_test(match), cmocka_unit_test(endpoints), cmocka_unit_test(a_claim_is_made_and_taken_back),
            cmocka_unit_test(a_claim_waits_for_a_node), cmocka_unit_test(only_what_was_made_is_removed),
+           cmocka_unit_test(an_old_view_removes_nothing), cmocka_unit_test(the_second_choice_is_free_again),
            cmocka_unit_test(what_a_kill_left_goes), cmocka_unit_test(ephemeral_volumes_get_claims))
