@@ -272,6 +272,7 @@ static void node_free(struct node *n)
     nodedb_close(n->db);
     strmap_free(&n->by_key);
     strmap_free(&n->by_cid);
+    strmap_free(&n->forgotten);
     strmap_free(&n->refresh);
     strmap_free(&n->live);
     machine_free(&n->machine);
@@ -452,7 +453,11 @@ static void start_watching(struct node *n)
                                           {.informer = n->secrets, .map = node_secret_changed}};
     const struct controller c = {
         .name = "node", .sources = sources, .n_sources = ARRAY_LEN(sources), .workers = WORKERS, .reconcile = node_reconcile};
-    n->run = controller_start(&c, n, n->clock, RETRY_BASE);
+    struct controller_run *run = controller_start(&c, n, n->clock, RETRY_BASE);
+    {
+        LOCK_GUARD(&n->lock); /* containers of an earlier life end already */
+        n->run = run;
+    }
     informer_start(n->pods);
     informer_start(n->config_maps);
     informer_start(n->secrets);
@@ -473,6 +478,7 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->records = STRMAP_INIT(NULL);
     n->by_key = STRMAP_INIT(NULL);
     n->by_cid = STRMAP_INIT(free);
+    n->forgotten = STRMAP_INIT(free);
     n->refresh = STRMAP_INIT(NULL);
     n->live = STRMAP_INIT(node_live_free);
     pthread_mutex_init(&n->lock, NULL);

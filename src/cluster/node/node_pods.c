@@ -71,6 +71,17 @@ static struct pod *record_for(struct node *n, struct json *obj)
     return p;
 }
 
+/* Lock held. Whether the cache is behind: that pod has ended and its object is gone, and its record with it. It must not begin
+ * anew. */
+static bool is_forgotten(struct node *n, const char *key, struct json *obj)
+{
+    const char *uid = strmap_get(&n->forgotten, key);
+    bool yes = uid && obj && str_eq(uid, obj_uid(json_root(obj)));
+    if (uid && !yes)
+        strmap_del(&n->forgotten, key);
+    return yes;
+}
+
 /* A ConfigMap or Secret came, changed or went: the pods that need it hear of it. */
 static void source_changed(struct node *n, bool secret, struct json *o, struct workqueue *q)
 {
@@ -134,6 +145,8 @@ int node_reconcile(void *self, const struct ctx *ctx, const char *key, struct re
     {
         LOCK_GUARD(&n->lock);
         refresh = strmap_del(&n->refresh, key);
+        if (is_forgotten(n, key, obj))
+            return 0;
         if (obj)
             record_for(n, obj);
     }
@@ -150,6 +163,10 @@ int node_reconcile(void *self, const struct ctx *ctx, const char *key, struct re
             if (refresh && current)
                 pod_sources_changed(&n->host, records[i]);
             rc = node_sync_pod(n, ctx, &records[i], res, err);
+            if (current && !records[i]) {
+                LOCK_GUARD(&n->lock);
+                strmap_put(&n->forgotten, key, xstrdup(obj_uid(json_root(obj))));
+            }
         }
     return rc;
 }

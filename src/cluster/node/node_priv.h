@@ -46,13 +46,14 @@ struct node {
     pthread_mutex_t lock; /* all below; never held while a pod is synced */
     pthread_cond_t changed;
     bool ready, decided, stopping;
-    bool images_changed;   /* the Node's list of images is to be written */
-    char *why;             /* not ready: the cure */
-    struct strmap records; /* uid -> struct pod; a pod itself belongs to the worker that has its key */
-    struct strmap by_key;  /* key -> struct pod, further ones of the same key behind it */
-    struct strmap by_cid;  /* container id -> key, owned */
-    struct strmap live;    /* "uid/container" -> struct live_box, of containers that run */
-    struct strmap refresh; /* keys of pods one of whose ConfigMaps or Secrets has changed */
+    bool images_changed;     /* the Node's list of images is to be written */
+    char *why;               /* not ready: the cure */
+    struct strmap records;   /* uid -> struct pod; a pod itself belongs to the worker that has its key */
+    struct strmap by_key;    /* key -> struct pod, further ones of the same key behind it */
+    struct strmap by_cid;    /* container id -> key, owned */
+    struct strmap live;      /* "uid/container" -> struct live_box, of containers that run */
+    struct strmap forgotten; /* key -> uid of a pod that is over and gone, while the cache still has it */
+    struct strmap refresh;   /* keys of pods one of whose ConfigMaps or Secrets has changed */
     size_t n_running;
 };
 

@@ -20,6 +20,7 @@ struct world {
     int flaky;   /* how often "flaky" still fails */
     int healthy; /* what the program "check" answers: 0 is well */
     int asked;   /* how often "count" ran */
+    int begun;   /* how many containers were made */
 };
 
 /* A container's command is its script: exit CODE | sleep MS CODE | forever | stubborn | say TEXT | fail | oom | flaky. */
@@ -28,6 +29,7 @@ static void decide(void *self, const struct container_spec *spec, struct script 
     struct world *w = self;
     const char *what = spec->args.v[0];
     const char *arg = spec->args.n > 1 ? spec->args.v[1] : "";
+    __atomic_add_fetch(&w->begun, 1, __ATOMIC_SEQ_CST);
     *out = (struct script){0};
     if (strcmp(what, "exit") == 0)
         out->exit_code = atoi(arg);
@@ -589,12 +591,45 @@ static void source_changes(void **state)
     json_unref(
         fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"2\"}}"));
     BUF(text);
-    for (int i = 0; i < 400 && strcmp(buf_str(&text), "2") != 0; i++) {
+    for (int i = 0; i < 2000 && strcmp(buf_str(&text), "2") != 0; i++) {
         usleep(5000);
         buf_reset(&text);
         assert_int_equal(fs_read(file, 100, &text, NULL), 0);
     }
     assert_string_equal(buf_str(&text), "2");
+    world_close(&w);
+}
+
+static bool watch_is_refused(void *arg)
+{
+    struct world *w = arg;
+    return fake_calls(w->fake, "watch", "pods") >= 2;
+}
+
+/* A pod that has ended and is gone does not begin anew because the cache still has it. */
+static void old_view(void **state)
+{
+    struct world w;
+    world_open(&w);
+    json_unref(fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{}}"));
+    put_pod(&w, "p",
+            "\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"command\":[\"sleep\",\"1000\"]}],"
+            "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}]");
+    expect(&w, "p", "phase", "Running");
+    JSON_REF(pod) = fake_get(w.fake, &KUBE_PODS, "ns", "p");
+    AUTOFREE char *logs = xasprintf("%s/logs/pods/ns_p_%s", w.dir, obj_uid(json_root(pod)));
+    assert_true(fs_is_dir(logs));
+    fake_fail(w.fake, "watch", "pods", 1000, ERR_UNAVAILABLE);
+    fake_end_watches(w.fake, "pods", ERR_UNAVAILABLE);
+    assert_true(fake_eventually(watch_is_refused, &w));
+    fake_remove(w.fake, &KUBE_PODS, "ns", "p");
+    for (int i = 0; i < 2000 && fs_is_dir(logs); i++)
+        usleep(5000);
+    assert_false(fs_is_dir(logs));
+    json_unref(
+        fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"1\"}}"));
+    usleep(200000);
+    assert_int_equal(__atomic_load_n(&w.begun, __ATOMIC_SEQ_CST), 1);
     world_close(&w);
 }
 
@@ -683,5 +718,6 @@ static void node_object(void **state)
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(image_volumes),
            cmocka_unit_test(ephemeral), cmocka_unit_test(init_containers), cmocka_unit_test(probes), cmocka_unit_test(hooks),
            cmocka_unit_test(sidecars), cmocka_unit_test(readiness_gates), cmocka_unit_test(refused), cmocka_unit_test(deletion),
-           cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(new_life),
-           cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
+           cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(old_view),
+           cmocka_unit_test(new_life), cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs),
+           cmocka_unit_test(node_object))
