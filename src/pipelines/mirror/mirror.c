@@ -36,6 +36,7 @@ struct part {
     pthread_mutex_t lock;
     struct strmap deleted; /* ids of objects that were seen going. Guarded by lock */
     struct strmap keys;    /* id of a row -> "ns/name" of its object. Guarded by lock */
+    struct strmap written; /* id of a row -> revision of our last write, until the cache has it. The worker's */
 };
 
 struct mirror {
@@ -68,16 +69,43 @@ static void changed(void *self, struct json *old, struct json *now)
     struct part *p = self;
     jval *object = json_root(now ? now : old);
     const char *id = row_id(p, object);
+    /* Deleted and made anew under the same name between two looks. */
+    bool replaced = old && now && !str_eq(obj_uid(json_root(old)), obj_uid(object));
+    const char *gone = !now ? id : replaced ? row_id(p, json_root(old)) : NULL;
+    if (now && str_eq(gone, id))
+        gone = NULL;
     {
         LOCK_GUARD(&p->lock);
-        if (now) {
-            strmap_put(&p->keys, id, obj_key(object));
-        } else {
-            strmap_del(&p->keys, id);
-            strmap_put(&p->deleted, id, NULL);
+        if (gone) {
+            strmap_del(&p->keys, gone);
+            strmap_put(&p->deleted, gone, NULL);
         }
+        if (now)
+            strmap_put(&p->keys, id, obj_key(object));
     }
-    workqueue_add(controller_queue(p->controller), id);
+    if (gone)
+        workqueue_add(controller_queue(p->controller), gone);
+    if (now)
+        workqueue_add(controller_queue(p->controller), id);
+}
+
+/* Whether the cache has not heard of our own last write yet. What such an object says was taken over already; taken over once
+ * more it would undo what the row was told since, or bring back a row that was deleted. The watch brings us back. */
+static bool is_behind(struct part *p, jval *object, const char *id)
+{
+    const char *text = strmap_get(&p->written, id);
+    int64_t rv = 0;
+    if (!text)
+        return false;
+    if (str_to_i64(text, &rv) && obj_rv(object) < rv)
+        return true;
+    strmap_del(&p->written, id);
+    return false;
+}
+
+static void note_written(struct part *p, const char *id, struct json *done)
+{
+    strmap_put(&p->written, id, xstrdup(obj_rv_text(json_root(done))));
 }
 
 static bool take_deleted(struct part *p, const char *id)
@@ -180,14 +208,16 @@ static int create_object(struct part *p, const struct ctx *ctx, const char *id, 
     return rc > 0 ? create_as(p, ctx, id, longer, w, err) : rc;
 }
 
-static int update_object(struct part *p, const struct ctx *ctx, jval *object, const struct shown *w, bool with_spec,
-                         const char *spec_digest, struct err *err)
+static int update_object(struct part *p, const struct ctx *ctx, jval *object, const char *id, const struct shown *w,
+                         bool with_spec, const char *spec_digest, struct err *err)
 {
     JSON_REF(next) = render(object, w, with_spec, spec_digest);
     if (jv_equal(json_root(next), object))
         return 0;
     JSON_REF(done) =
         kube_update(p->m->cfg.kube, ctx, &p->kind->res, obj_namespace(object), obj_name(object), json_root(next), NULL, err);
+    if (done)
+        note_written(p, id, done);
     return done ? 0 : -1;
 }
 
@@ -219,7 +249,7 @@ static int adopt(struct part *p, const struct ctx *ctx, jval *object, const char
         w.digest = xstrdup(NO_ROW);
     }
     w.refused = rc < 0;
-    if (update_object(p, ctx, object, &w, false, digest, err) < 0)
+    if (update_object(p, ctx, object, id, &w, false, digest, err) < 0)
         return -1;
     return rc < 0 && e.code == ERR_NOT_FOUND;
 }
@@ -242,7 +272,7 @@ static int sync(struct part *p, const struct ctx *ctx, jval *object, const char 
     bool row_changed = strncmp(synced + n + 1, w->digest, strlen(w->digest)) != 0;
     if (!row_changed && str_ends(synced, REFUSED))
         return 0; /* refused, and nothing has changed since */
-    return update_object(p, ctx, object, w, row_changed, row_changed ? w->digest : digest, err);
+    return update_object(p, ctx, object, id, w, row_changed, row_changed ? w->digest : digest, err);
 }
 
 /* The objects of a pipeline's versions follow it: their rows went with its own. */
@@ -264,6 +294,10 @@ static int turn(struct part *p, const struct ctx *ctx, const char *id, struct er
     CLEANUP(shown_clear) struct shown w = {0};
     JSON_REF(object) = find_object(p, id);
     bool was_deleted = take_deleted(p, id);
+    if (object && is_behind(p, json_root(object), id))
+        return 0;
+    if (!object)
+        strmap_del(&p->written, id);
     int have = read_want(p, ctx, id, NULL, &w, err);
     if (have < 0)
         return -1;
@@ -319,6 +353,7 @@ static void part_open(struct part *p, struct mirror *m, const struct mirrored_ki
     ASSERT(pthread_mutex_init(&p->lock, NULL) == 0);
     p->deleted = STRMAP_INIT(NULL);
     p->keys = STRMAP_INIT(free);
+    p->written = STRMAP_INIT(free);
     const struct informer_config ic = {.kube = cfg->kube, .res = &kind->res, .clock = cfg->store->clock};
     p->informer = informer_new(&ic);
     const struct controller c = {.name = kind->name, .workers = 1, .reconcile = reconcile};
@@ -362,6 +397,7 @@ void mirror_stop(struct mirror *m)
         controller_stop(p->controller);
         strmap_free(&p->deleted);
         strmap_free(&p->keys);
+        strmap_free(&p->written);
         pthread_mutex_destroy(&p->lock);
     }
     free(m);
