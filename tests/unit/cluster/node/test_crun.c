@@ -276,7 +276,10 @@ static void outlives_us(void **state)
     struct run r, never;
     struct container_state st;
     world_open(&w);
-    run_init(&w, &r, "sleep 2; exit 5");
+    AUTOFREE char *dir = fs_join(w.dir, "told"), *go = fs_join(dir, "go");
+    OK(fs_mkdir_p(dir, 0755, err));
+    run_init(&w, &r, "until test -e /told/go; do sleep 0.05; done; exit 5");
+    container_spec_mount(&r.spec, MOUNT_BIND, dir, "/told", true);
     OK(w.rt->ops->create(w.rt, &r.spec, err));
     OK(w.rt->ops->start(w.rt, &r.ref, err));
     run_init(&w, &never, "exit 0");
@@ -288,6 +291,7 @@ static void outlives_us(void **state)
     OK(w.rt->ops->sandbox_adopt(w.rt, used, 1, err));
     OK(w.rt->ops->state(w.rt, &r.ref, &st, err));
     assert_int_equal(st.run, RUN_RUNNING);
+    OK(fs_write_atomic(go, "", 0, 0644, err));
     st = wait_end(&w, &r);
     assert_int_equal(st.run, RUN_EXITED);
     assert_int_equal(st.exit_code, 5);
