@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 
+import component_image
 import pytest
 from real_kubernetes import RealKubernetes, is_built
 
@@ -101,6 +102,22 @@ def node(real):
         yield s.start()
     finally:
         s.purge()
+
+
+@pytest.fixture(scope='session')
+def image():
+    """The component's image, made with deploy/Containerfile."""
+    why = component_image.missing()
+    if why:
+        pytest.skip(why)
+    try:
+        made = component_image.ComponentImage(TIDEMILL)
+    except component_image.Unavailable as e:
+        pytest.skip(str(e))
+    try:
+        yield made
+    finally:
+        made.remove()
 
 
 def eventually(condition, seconds=60):

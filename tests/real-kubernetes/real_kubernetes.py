@@ -4,7 +4,7 @@
     real_kubernetes.py build            build the programs (a quarter of an hour of CPU, once; kept in ~/.cache/tidemill/real-kubernetes)
     real_kubernetes.py up DIR           start one below DIR, print its kubeconfig, and run until interrupted
 
-It has no node: `tidemill serve --only node` is one. TIDEMILL_REAL_KUBERNETES=DIR names a directory that holds the programs already.
+It has no node: `tidemill serve --only node` is one, kubelet.py another. TIDEMILL_REAL_KUBERNETES=DIR names a directory that holds the programs already.
 """
 import base64
 import hashlib
@@ -77,7 +77,12 @@ def free_ports(n):
 class RealKubernetes:
     """One control plane. stop() ends what start() started and nothing else."""
 
-    def __init__(self, directory):
+    node_grace = 20   # seconds after which a node that gives no sign of life is not ready (fifty by default: tests wait for it)
+
+    def __init__(self, directory, address='127.0.0.1', advertise='198.51.100.1'):
+        self.address, self.advertise = address, advertise   # the second is one for documentation, behind which is nothing
+        self.within = []   # what its programs are started by
+        self.users = []    # more of (name, group, kubeconfig)
         self.dir = pathlib.Path(directory)
         self.bin = programs()
         self.pki = self.dir / 'pki'
@@ -86,7 +91,7 @@ class RealKubernetes:
         self.port, *self.ports = free_ports(5)
         self.processes = {}
         self.admin_token = secrets.token_hex(16)
-        self.url = f'https://127.0.0.1:{self.port}'
+        self.url = f'https://{address}:{self.port}'
         self.kubeconfig = self.dir / 'kubeconfig'
 
     # ---- credentials
@@ -105,14 +110,14 @@ class RealKubernetes:
     def credentials(self):
         self.openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '30', '-subj', '/CN=ca', '-keyout',
                      'ca.key', '-out', 'ca.crt')
-        self.certificate('apiserver', '/CN=kube-apiserver', 'DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1')
+        self.certificate('apiserver', '/CN=kube-apiserver', f'DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1,IP:{self.address}')
         self.certificate('kubelet-client', '/CN=kube-apiserver-kubelet-client/O=system:masters')
         self.openssl('genrsa', '-out', 'sa.key', '2048')
-        users = [('admin', 'system:masters', self.kubeconfig, self.admin_token),
-                 ('system:kube-controller-manager', '', self.pki / 'controller-manager.kubeconfig', secrets.token_hex(16)),
-                 ('system:kube-scheduler', '', self.pki / 'scheduler.kubeconfig', secrets.token_hex(16))]
+        users = [('system:kube-controller-manager', '', self.pki / 'controller-manager.kubeconfig'),
+                 ('system:kube-scheduler', '', self.pki / 'scheduler.kubeconfig'), *self.users]
+        tokens = [('admin', 'system:masters', self.kubeconfig, self.admin_token), *((*u, secrets.token_hex(16)) for u in users)]
         with open(self.pki / 'tokens.csv', 'w') as f:
-            for user, group, path, token in users:
+            for user, group, path, token in tokens:
                 f.write(f'{token},{user},{user},"{group}"\n')
                 self.write_kubeconfig(path, token)
 
@@ -133,7 +138,7 @@ current-context: real
 
     def run(self, name, program, *args):
         log = open(self.dir / f'{name}.log', 'ab')
-        self.processes[name] = subprocess.Popen([str(self.bin / program), *map(str, args)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        self.processes[name] = subprocess.Popen([*self.within, str(self.bin / program), *map(str, args)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                                 start_new_session=True)
         log.close()
 
@@ -161,8 +166,8 @@ current-context: real
 
     def start_apiserver(self):
         p = self.pki
-        self.run('apiserver', 'kube-apiserver', f'--etcd-servers=http://127.0.0.1:{self.ports[0]}', '--bind-address=127.0.0.1',
-                 '--advertise-address=198.51.100.1', f'--secure-port={self.port}', '--allow-privileged=true', '--authorization-mode=Node,RBAC',
+        self.run('apiserver', 'kube-apiserver', f'--etcd-servers=http://127.0.0.1:{self.ports[0]}', f'--bind-address={self.address}',
+                 f'--advertise-address={self.advertise}', f'--secure-port={self.port}', '--allow-privileged=true', '--authorization-mode=Node,RBAC',
                  '--enable-admission-plugins=NodeRestriction', '--service-cluster-ip-range=10.96.0.0/16', f'--token-auth-file={p}/tokens.csv',
                  f'--client-ca-file={p}/ca.crt', f'--tls-cert-file={p}/apiserver.crt', f'--tls-private-key-file={p}/apiserver.key',
                  '--service-account-issuer=https://kubernetes.default.svc.cluster.local', f'--service-account-key-file={p}/sa.key',
@@ -171,12 +176,11 @@ current-context: real
         self.wait('apiserver', lambda: self.answers('/readyz'))
 
     def start_controllers(self):
-        """A node whose sign of life is twenty seconds late is no longer ready (fifty by default: tests wait for it)."""
         p, config = self.pki, self.pki / 'controller-manager.kubeconfig'
         self.run('controller-manager', 'kube-controller-manager', f'--kubeconfig={config}', f'--authentication-kubeconfig={config}',
                  f'--authorization-kubeconfig={config}', '--bind-address=127.0.0.1', f'--secure-port={self.ports[2]}', f'--cert-dir={p}',
                  '--leader-elect=false', '--use-service-account-credentials', f'--service-account-private-key-file={p}/sa.key',
-                 f'--root-ca-file={p}/ca.crt', '--node-monitor-grace-period=20s')
+                 f'--root-ca-file={p}/ca.crt', f'--node-monitor-grace-period={self.node_grace}s')
 
     def start_scheduler(self):
         p, config = self.pki, self.pki / 'scheduler.kubeconfig'

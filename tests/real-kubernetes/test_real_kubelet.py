@@ -1,66 +1,93 @@
-"""The component inside a Kubernetes with kubelets of its own: deploy/cluster as it stands, artifacts on a claim, the agent out of the component's
-image. TIDEMILL_REAL_NODE_KUBECONFIG names an administrator's kubeconfig of such a cluster; its node has the images localhost/tidemill:1 (made with
-deploy/Containerfile) and localhost/busybox:1, and lies on this machine."""
+"""The component inside a Kubernetes with a kubelet of its own (kubelet.py): deploy/cluster as it stands, artifacts on a claim, the agent out of the
+component's image."""
 import json
 import os
-import pathlib
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-import warnings
 
+import kubelet
 import pytest
+from cluster import ROOT, is_built
+from images_kit import Image, busybox_layer  # found beside conftest.py, whose folder cluster.py adds
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests' / 'e2e'))
-from conftest import KUBECTL  # noqa: E402
-
-warnings.filterwarnings('ignore')
-KUBECONFIG = os.environ.get('TIDEMILL_REAL_NODE_KUBECONFIG')
-pytestmark = pytest.mark.skipif(not KUBECONFIG, reason='TIDEMILL_REAL_NODE_KUBECONFIG names no cluster with kubelets')
+pytest_plugins = ['cluster']
 IMAGE = 'localhost/busybox:1'
 
 
-def kubectl(*args, stdin=None, check=True):
-    r = subprocess.run([KUBECTL, '--kubeconfig', KUBECONFIG, *map(str, args)], capture_output=True, text=True, input=stdin, timeout=120)
-    if check and r.returncode:
-        raise AssertionError(f'kubectl {args}: {r.stdout}{r.stderr}')
-    return r.stdout
+@pytest.fixture(scope='module')
+def cluster(image):
+    why = kubelet.missing() if is_built() else 'Kubernetes has not been built: tests/real-kubernetes/real_kubernetes.py build'
+    if why:
+        pytest.skip(why)
+    directory = tempfile.mkdtemp(prefix='tidemill-real-')
+    k = kubelet.KubeletKubernetes(directory)
+    try:
+        k.start()
+        Image([busybox_layer('sh', 'cat', 'dirname', 'echo', 'head', 'mkdir', 'test', 'true', 'wc')]).docker_archive(f'{directory}/busybox.tar', IMAGE)
+        k.import_image(f'{directory}/busybox.tar')
+        k.import_image(image.archive())
+        yield k
+    finally:
+        k.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def volume(name, claim, mode, path):
+    """One that knows groups, as those of provisioners do."""
+    here = {'key': 'kubernetes.io/hostname', 'operator': 'In', 'values': [kubelet.NODE]}
     return json.dumps({'apiVersion': 'v1', 'kind': 'PersistentVolume', 'metadata': {'name': name},
-                       'spec': {'capacity': {'storage': '10Gi'}, 'accessModes': [mode], 'hostPath': {'path': path},
+                       'spec': {'capacity': {'storage': '10Gi'}, 'accessModes': [mode], 'local': {'path': path},
+                                'nodeAffinity': {'required': {'nodeSelectorTerms': [{'matchExpressions': [here]}]}},
                                 'claimRef': {'namespace': 'kubeflow', 'name': claim}}})
 
 
 @pytest.fixture(scope='module')
-def url():
-    directory = tempfile.mkdtemp(prefix='tidemill-kubelet-')
-    forward = None
+def component(cluster):
+    """deploy/cluster, with two claims that are bound; ends with the cluster."""
+    for name, claim, mode in (('tm-artifacts', 'tidemill-artifacts', 'ReadWriteMany'), ('tm-data', 'tidemill-data', 'ReadWriteOnce')):
+        os.mkdir(cluster.dir / name)
+        cluster.kubectl('apply', '-f', '-', stdin=volume(name, claim, mode, str(cluster.dir / name)))
+    cluster.kubectl('apply', '-k', ROOT / 'deploy' / 'cluster')
     try:
-        for name, claim, mode in (('tm-artifacts', 'tidemill-artifacts', 'ReadWriteMany'), ('tm-data', 'tidemill-data', 'ReadWriteOnce')):
-            os.mkdir(f'{directory}/{name}')
-            kubectl('apply', '-f', '-', stdin=volume(name, claim, mode, f'{directory}/{name}'))
-        kubectl('apply', '-k', ROOT / 'deploy' / 'cluster')
-        kubectl('-n', 'kubeflow', 'rollout', 'status', 'deployment/ml-pipeline', '--timeout=100s')
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
-        forward = subprocess.Popen([KUBECTL, '--kubeconfig', KUBECONFIG, '-n', 'kubeflow', 'port-forward', 'deployment/ml-pipeline', f'{port}:8888'],
-                                   stdout=subprocess.PIPE, text=True)
+        cluster.kubectl('-n', 'kubeflow', 'rollout', 'status', 'deployment/ml-pipeline', '--timeout=170s', timeout=180)
+    except AssertionError:
+        pods = cluster.kubectl('-n', 'kubeflow', 'describe', 'pods', check=False)
+        raise AssertionError(f'{pods}\n{said(cluster)}') from None
+    return cluster
+
+
+def said(cluster):
+    return cluster.kubectl('-n', 'kubeflow', 'logs', 'deployment/ml-pipeline', check=False)
+
+
+@pytest.fixture(scope='module')
+def url(component):
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    forward = subprocess.Popen([component.bin / 'kubectl', '--kubeconfig', component.kubeconfig, '-n', 'kubeflow', 'port-forward', 'deployment/ml-pipeline',
+                                f'{port}:8888'], stdout=subprocess.PIPE, text=True)
+    try:
         assert 'Forwarding' in forward.stdout.readline()
         yield f'http://127.0.0.1:{port}'
     finally:
-        if forward:
-            forward.kill()
-            forward.wait()
-        kubectl('delete', '-k', ROOT / 'deploy' / 'cluster', '--wait=true', check=False)
-        kubectl('delete', 'pv', 'tm-artifacts', 'tm-data', check=False)
-        shutil.rmtree(directory, ignore_errors=True)
+        forward.kill()
+        forward.wait()
+
+
+def test_the_pod_is_nobody(component):
+    """What the kernel says of the process, not what the pod's spec says."""
+    pod = json.loads(component.kubectl('-n', 'kubeflow', 'get', 'pods', '-l', 'app=ml-pipeline', '-o', 'json'))['items'][0]
+    root = next(p for p in component.pids_of('tidemill') if 'serve' in p.read_text())
+    status = dict(line.split(':\t', 1) for line in (root.parent / 'status').read_text().splitlines() if ':\t' in line)
+    assert set(status['Uid'].split()) == {'65532'} and '65532' in status['Groups'].split()
+    assert int(status['CapEff'], 16) == int(status['CapPrm'], 16) == int(status['CapBnd'], 16) == 0 and status['NoNewPrivs'] == '1' and status['Seccomp'] == '2'
+    mounts = [line.split() for line in (root.parent / 'mounts').read_text().splitlines()]
+    assert 'ro' in next(m for m in mounts if m[1] == '/')[3].split(',')
+    assert pod['status']['containerStatuses'][0]['restartCount'] == 0
 
 
 def run(url, pipeline, seconds=240):
@@ -72,7 +99,7 @@ def run(url, pipeline, seconds=240):
     return r
 
 
-def test_artifacts_on_a_claim(url):
+def test_artifacts_on_a_claim(component, url):
     from kfp import dsl
 
     @dsl.container_component
@@ -95,8 +122,8 @@ def test_artifacts_on_a_claim(url):
         check(n=size(data=w.outputs['out'], said=w.outputs['said']).outputs['n'])
 
     run(url, shells)
-    log = kubectl('-n', 'kubeflow', 'logs', 'deployment/ml-pipeline')
-    assert 'forbidden' not in log.lower(), log
+    log = said(component)
+    assert 'forbidden' not in log.lower() and 'WARN' not in log, log
 
 
 def test_chain(url):
