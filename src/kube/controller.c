@@ -60,9 +60,7 @@ static void work_on(struct controller_run *r, const char *key)
         failed(r, key, &e);
         return;
     }
-    workqueue_forget(r->queue, key);
-    if (res.again_after_ns > 0)
-        workqueue_add_after(r->queue, key, res.again_after_ns);
+    workqueue_done(r->queue, key, res.again_after_ns);
 }
 
 static void *worker(void *arg)

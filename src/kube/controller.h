@@ -18,8 +18,12 @@ void workqueue_add(struct workqueue *q, const char *key);
 void workqueue_add_after(struct workqueue *q, const char *key, int64_t ns);
 void workqueue_add_rate_limited(struct workqueue *q, const char *key);
 void workqueue_retry(struct workqueue *q, const char *key, int64_t at_least_ns); /* the same, but not sooner than that */
-void workqueue_forget(struct workqueue *q, const char *key);
-unsigned workqueue_failures(struct workqueue *q, const char *key); /* rate-limited adds since the last forget */
+/* Said by the worker that has the key: it went well. Failures are forgotten, and it comes again after that time (0: not by
+ * itself) instead of when its turns before wanted; what workqueue_add_after asked for stays. So an object that is gone leaves no
+ * key. */
+void workqueue_done(struct workqueue *q, const char *key, int64_t again_ns);
+unsigned workqueue_failures(struct workqueue *q, const char *key); /* rate-limited adds since it went well */
+size_t workqueue_keys(struct workqueue *q);                        /* known for any reason */
 /* Blocks; NULL once the queue was shut down. The caller frees the key after workqueue_finish. */
 char *workqueue_take(struct workqueue *q);
 void workqueue_finish(struct workqueue *q, const char *key);

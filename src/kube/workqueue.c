@@ -21,6 +21,7 @@ struct item {
     unsigned failures;
     int64_t due_ns;
     ptrdiff_t heap_at;
+    bool own;          /* due_ns is only what its last reconcile asked for */
     struct item *next; /* in line */
 };
 struct workqueue {
@@ -110,16 +111,17 @@ static void heap_add(struct workqueue *q, struct item *it)
     heap_up(q, q->heap_n++);
 }
 
-static struct item *heap_take(struct workqueue *q)
+static void heap_remove(struct workqueue *q, struct item *it)
 {
-    struct item *it = q->heap[0];
-    q->heap_n--;
-    if (q->heap_n > 0) {
-        heap_put(q, 0, q->heap[q->heap_n]);
-        heap_down(q, 0);
+    size_t at = (size_t)it->heap_at;
+    struct item *last = q->heap[--q->heap_n];
+    if (last != it) {
+        heap_put(q, at, last);
+        heap_up(q, at);
+        heap_down(q, (size_t)last->heap_at);
     }
     it->heap_at = NOT_IN_HEAP;
-    return it;
+    it->own = false;
 }
 
 /* ---- items ---------------------------------------------------------------------------------------------------------------- */
@@ -190,8 +192,11 @@ static void add_after_locked(struct workqueue *q, struct item *it, int64_t ns)
 void workqueue_add_after(struct workqueue *q, const char *key, int64_t ns)
 {
     LOCK_GUARD(&q->lock);
-    if (!q->shutdown)
-        add_after_locked(q, item_of(q, key), ns);
+    if (q->shutdown)
+        return;
+    struct item *it = item_of(q, key);
+    it->own = false;
+    add_after_locked(q, it, ns);
 }
 
 void workqueue_add_rate_limited(struct workqueue *q, const char *key) { workqueue_retry(q, key, 0); }
@@ -202,22 +207,29 @@ void workqueue_retry(struct workqueue *q, const char *key, int64_t at_least_ns)
     if (q->shutdown)
         return;
     struct item *it = item_of(q, key);
+    bool alone = it->heap_at == NOT_IN_HEAP;
     int64_t delay = q->base_delay_ns;
     for (unsigned i = 0; i < it->failures && delay < MAX_DELAY_NS; i++)
         delay *= 2;
     it->failures++;
     delay = delay < MAX_DELAY_NS ? delay : MAX_DELAY_NS;
     add_after_locked(q, it, delay > at_least_ns ? delay : at_least_ns);
+    it->own = alone && it->heap_at != NOT_IN_HEAP;
 }
 
-void workqueue_forget(struct workqueue *q, const char *key)
+void workqueue_done(struct workqueue *q, const char *key, int64_t again_ns)
 {
     LOCK_GUARD(&q->lock);
     struct item *it = strmap_get(&q->items, key);
-    if (it) {
-        it->failures = 0;
-        drop_if_idle(q, it);
-    }
+    ASSERT(it && it->processing);
+    it->failures = 0;
+    if (it->own)
+        heap_remove(q, it);
+    if (again_ns <= 0 || q->shutdown)
+        return;
+    bool alone = it->heap_at == NOT_IN_HEAP;
+    add_after_locked(q, it, again_ns);
+    it->own = alone;
 }
 
 unsigned workqueue_failures(struct workqueue *q, const char *key)
@@ -225,6 +237,12 @@ unsigned workqueue_failures(struct workqueue *q, const char *key)
     LOCK_GUARD(&q->lock);
     struct item *it = strmap_get(&q->items, key);
     return it ? it->failures : 0;
+}
+
+size_t workqueue_keys(struct workqueue *q)
+{
+    LOCK_GUARD(&q->lock);
+    return strmap_count(&q->items);
 }
 
 /* ---- workers ----------------------------------------------------------------------------------------------------------------
@@ -235,8 +253,11 @@ static void move_due(struct workqueue *q)
     if (q->heap_n == 0)
         return;
     int64_t now = q->clock->mono_ns(q->clock);
-    while (q->heap_n > 0 && q->heap[0]->due_ns <= now)
-        make_dirty(q, heap_take(q));
+    while (q->heap_n > 0 && q->heap[0]->due_ns <= now) {
+        struct item *it = q->heap[0];
+        heap_remove(q, it);
+        make_dirty(q, it);
+    }
 }
 
 static void wait_for_more(struct workqueue *q)

@@ -25,6 +25,7 @@ enum { WORKERS = 6, MAX_PODS = 500, LOG_FILES = 5 };
 #define BACKOFF_BASE (10 * NS_PER_S)
 #define RETRY_BASE   (NS_PER_S / 1000)
 #define READY_RETRY  (5 * NS_PER_S)
+#define LOG_LOOKS    (NS_PER_S / 10) /* at most so often */
 
 /* ---- what pods ask of the node (struct pod_host) ------------------------------------------------------------------------- */
 
@@ -210,6 +211,17 @@ static void write_images(struct node *n, const struct ctx *ctx)
         log_warn("writing the Node's images: %s", err_text(&e));
 }
 
+/* Containers that start wake the keeper: a thousand of them are no reason to look at every log a thousand times. When to come
+ * again; 0: nobody writes. */
+static int64_t look_after_logs(struct node *n, int64_t *last_mono)
+{
+    int64_t now = clock_system.mono_ns(&clock_system);
+    if (now - *last_mono < LOG_LOOKS)
+        return *last_mono + LOG_LOOKS - now;
+    *last_mono = now;
+    return logs_rotate(n->logs);
+}
+
 static void *keeper_main(void *arg)
 {
     struct node *n = arg;
@@ -221,6 +233,7 @@ static void *keeper_main(void *arg)
     if (informer_wait_synced(n->pods, &ctx, &e) < 0)
         return NULL;
     bool ready = false;
+    int64_t looked = 0;
     for (;;) {
         {
             LOCK_GUARD(&n->lock);
@@ -242,7 +255,7 @@ static void *keeper_main(void *arg)
             n->n_running = 0;
         }
         write_images(n, &ctx);
-        keeper_wait(n, logs_rotate(n->logs));
+        keeper_wait(n, look_after_logs(n, &looked));
     }
 }
 

@@ -105,9 +105,7 @@ static void name_attempt(struct inst *i)
 {
     char name[64];
     pod_name_of(i, name);
-    free(i->row.pod_name);
-    i->row.pod_name = xstrdup(name);
-    free(TAKE(i->row.pod_uid));
+    inst_set_pod(i, name);
 }
 
 void attempt_failed(struct inst *i, int64_t now_ns, int code, const char *message)
@@ -156,8 +154,7 @@ static void next_attempt(struct inst *i, int64_t now)
 {
     i->row.attempt++;
     i->row.next_attempt_ns = 0;
-    free(TAKE(i->row.pod_name));
-    free(TAKE(i->row.pod_uid));
+    inst_set_pod(i, NULL);
     inst_move(i, TASK_STARTING, now, 0, NULL);
 }
 
@@ -325,6 +322,17 @@ static bool must_stop(const struct inst *i, int64_t now)
     return true;
 }
 
+/* A pod that is as it was seen last says nothing new, but while the run is being ended. */
+static bool is_worth_a_look(struct inst *i, int64_t now)
+{
+    struct live *l = i->live;
+    if (i->look || !l->e->rt.tells || l->cancelling || l->expired || (i->look_at_ns && now >= i->look_at_ns))
+        return true;
+    if (i->look_at_ns)
+        live_wake_at(l, i->look_at_ns);
+    return false;
+}
+
 static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct err *err)
 {
     struct live *l = i->live;
@@ -343,6 +351,8 @@ static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct er
             inst_move(i, TASK_CANCELED, now, l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED, "stopped before it started");
         return 0;
     }
+    if (!is_worth_a_look(i, now))
+        return 0;
     struct attempt_view v = {0};
     if (e->rt.observe(e->rt.self, ctx, l->run.ns, i->row.pod_name, &v, err) < 0)
         return -1;
@@ -363,8 +373,10 @@ static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct er
         rc = ended(i, ctx, &v, now, err);
     } else {
         seen(i, &v, now);
-        if (v.hopeless_at_ns && !v.hopeless)
-            live_wake_at(l, v.hopeless_at_ns);
+        i->look = false;
+        i->look_at_ns = v.hopeless ? 0 : v.hopeless_at_ns;
+        if (i->look_at_ns)
+            live_wake_at(l, i->look_at_ns);
         if ((v.hopeless || (v.hopeless_at_ns && now >= v.hopeless_at_ns)) && !i->stopping) {
             AUTOFREE char *cause = xasprintf("%s: %s", v.reason ? v.reason : "the pod cannot start", v.message ? v.message : "");
             AUTOFREE char *message = failure_message(cause, NULL, hint_for(v.reason, -1, NULL));
@@ -471,6 +483,7 @@ static int act_on(struct inst *i, const struct ctx *ctx, bool *again, struct err
     ERR(e2);
     if (start_attempt(i, ctx, &e2) == 0) {
         i->started = true;
+        i->look = true; /* it may have been there before */
         return 0;
     }
     if (!permanent(e2.code))

@@ -8,8 +8,10 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "kube/controller.h"
+#include "kube/object.h"
 #include "pipelines/engine/live.h"
 #include "pipelines/engine/pods.h"
+#include "pipelines/engine/podspec.h"
 
 #define IRS_MAX    64 /* compiled pipelines kept for runs to come */
 #define ROUNDS_MAX 64 /* of deciding and acting in one turn */
@@ -257,6 +259,7 @@ static int forget_run(struct engine *e, const struct ctx *ctx, const char *run_i
 static int run_turn(struct engine *e, const struct ctx *ctx, struct db *db, const char *run_id, int64_t *again, struct err *err)
 {
     RUN(row);
+    CLEANUP(strlist_free) struct strlist pods = touched_take(e, run_id);
     struct live *l = take_live(e, run_id);
     ERR(re);
     if (run_get(db, run_id, &row, &re) < 0) {
@@ -270,6 +273,8 @@ static int run_turn(struct engine *e, const struct ctx *ctx, struct db *db, cons
         return 0;
     }
     bool known = l != NULL;
+    if (known)
+        live_touch(l, &pods);
     ERR(te);
     int rc = turn(e, ctx, db, run_id, &l, &row, &te);
     if (rc < 0) {
@@ -349,6 +354,7 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
     e->cleaner = pool_new("engine-clean", 1, 4096);
     e->runs = STRMAP_INIT(free_live);
     e->irs = STRMAP_INIT(free_ir);
+    touched_init(e);
     if (cfg->runtime) {
         e->rt = *cfg->runtime;
     } else {
@@ -375,6 +381,7 @@ void engine_free(struct engine *e)
     strmap_free(&e->runs);
     strmap_free(&e->irs);
     pods_free(e->pods);
+    strmap_free(&e->touched);
     pool_stop(e->cleaner);
     pthread_mutex_destroy(&e->lock);
     for (size_t k = 0; k < ARRAY_LEN(e->own_strings); k++)
@@ -437,6 +444,16 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     return engine_turn(self, ctx, key, &res->again_after_ns, err);
 }
 
+static void pod_changed(void *self, struct json *old, struct json *now, struct workqueue *q)
+{
+    jval *pod = json_root(now ? now : old);
+    const char *run = obj_label(pod, RUN_LABEL);
+    if (str_empty(run))
+        return;
+    engine_pod_changed(self, run, obj_name(pod));
+    workqueue_add(q, run);
+}
+
 static int queue_live_runs(struct engine *e, struct err *err)
 {
     STRLIST(ids);
@@ -460,7 +477,7 @@ struct engine *engine_start(const struct engine_config *cfg, struct err *err)
     struct controller_source source = {0};
     struct controller c = {.name = "pipelines", .workers = e->cfg.workers, .reconcile = reconcile};
     if (e->pods) {
-        source = pods_source(e->pods);
+        source = (struct controller_source){.informer = pods_informer(e->pods), .map = pod_changed};
         c.sources = &source;
         c.n_sources = 1;
     }

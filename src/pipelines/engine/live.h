@@ -59,6 +59,8 @@ struct inst {
     bool stopping;            /* runtime.stop was called */
     bool clean_up;            /* settled in this turn: its task directory can go once that is durable */
     size_t leaf_at;           /* 1 + position in live.leaves, 0: not there */
+    bool look;                /* the attempt's pod may be another than it was when it was looked at last */
+    int64_t look_at_ns;       /* it is to be looked at again then, though it does not change; 0: it is not so */
     int64_t first_started_ns; /* start of the first attempt, for backoffMaxDuration */
 };
 
@@ -94,6 +96,7 @@ struct live {
     int64_t wake_ns;      /* wall time of the next thing to do by itself; 0: none */
     struct inst **leaves; /* leaf instances with an attempt in progress */
     size_t n_leaves, cap_leaves;
+    struct strmap by_pod;  /* pod name -> leaf, not owned */
     struct live_art *arts; /* by id: artifacts that were loaded or made (load.c) */
     size_t n_tasks;        /* instances, those of iterations to come among them (limits.c) */
     size_t values_len;     /* bytes of the rows' inputs and outputs (limits.c) */
@@ -303,6 +306,15 @@ int cache_lookup(struct inst *i, struct db *db, struct err *err);
 void cache_remember(struct inst *i);
 int cache_put(struct db *db, const struct live *l, const struct cache_entry *c, int64_t now_ns, struct err *err);
 
+/* ---- touched.c: which attempts a turn has to look at ---------------------------------------------------------------- */
+
+void touched_init(struct engine *e);
+/* Names of pods of the run that changed since they were taken last; the caller frees the list. */
+struct strlist touched_take(struct engine *e, const char *run_id);
+void live_touch(struct live *l, const struct strlist *pods);
+/* Gives an attempt its pod's name (copied), of which nothing is known yet; NULL: it has none. */
+void inst_set_pod(struct inst *i, const char *name);
+
 /* ---- attempt.c: attempts and pods --------------------------------------------------------------------------------- */
 
 /* Looks at each attempt in progress and moves its instance. */
@@ -328,10 +340,11 @@ void commit_forget(struct live *l);                                          /* 
 struct engine {
     struct engine_config cfg;
     struct task_runtime rt;
-    pthread_mutex_t lock; /* guards runs and irs */
-    struct strmap runs;   /* run id -> struct live, between turns */
-    struct strmap irs;    /* spec hash -> struct ir_pipeline */
-    struct pods *pods;    /* the runtime through kube; NULL when another one was given */
+    pthread_mutex_t lock;  /* guards runs, irs and touched */
+    struct strmap runs;    /* run id -> struct live, between turns */
+    struct strmap irs;     /* spec hash -> struct ir_pipeline */
+    struct strmap touched; /* run id -> struct strlist of pods that changed */
+    struct pods *pods;     /* the runtime through kube; NULL when another one was given */
     struct controller_run *controller;
     struct pool *cleaner; /* removes scratch directories: nobody waits for that */
     char *own_strings[12];
@@ -342,6 +355,8 @@ struct engine {
 #define ART_IN_WORKSPACE "_kfp_workspace" /* metadata of an artifact that consumers read below the workspace; the SDK's word */
 #define ART_METADATA     "metadata"       /* member of an artifact in JSON; no Kubernetes object has to do with it */
 int64_t engine_now(const struct engine *e);
+/* A pod of a run was made, changed or went; from any thread, before the run is queued. Told by runtimes with `tells`. */
+void engine_pod_changed(struct engine *e, const char *run_id, const char *pod_name);
 /* Takes the path over and removes the tree soon. */
 void engine_remove_later(struct engine *e, char *path);
 /* Removes scratch directories of runs that are over or gone. Before the first turn: nobody makes any meanwhile. */

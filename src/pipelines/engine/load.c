@@ -62,12 +62,17 @@ void live_add_leaf(struct live *l, struct inst *i)
     }
     l->leaves[l->n_leaves++] = i;
     i->leaf_at = l->n_leaves;
+    i->look = true;
+    if (i->row.pod_name)
+        strmap_put(&l->by_pod, i->row.pod_name, i);
 }
 
 void live_drop_leaf(struct live *l, struct inst *i)
 {
     if (!i->leaf_at)
         return;
+    if (i->row.pod_name)
+        strmap_del(&l->by_pod, i->row.pod_name);
     struct inst *last = l->leaves[--l->n_leaves];
     l->leaves[i->leaf_at - 1] = last;
     last->leaf_at = i->leaf_at;
@@ -334,6 +339,7 @@ void live_free(struct live *l)
     free(l->new_arts);
     free(l->changed);
     free(l->leaves);
+    strmap_free(&l->by_pod);
     commit_forget(l);
     run_clear(&l->run);
     ir_unref(l->ir);

@@ -324,13 +324,6 @@ int pods_retire(struct pods *p, const struct ctx *ctx, const struct pods_retire 
 
 /* ---- wiring --------------------------------------------------------------------------------------------------- */
 
-static void map_pod(void *self, struct json *old, struct json *now, struct workqueue *q)
-{
-    const char *run = obj_label(json_root(now ? now : old), RUN_LABEL);
-    if (!str_empty(run))
-        workqueue_add(q, run);
-}
-
 struct pods *pods_new(struct kube *kube, const struct clock *clock, const struct pod_place *place)
 {
     struct pods *p = xcalloc(1, sizeof *p);
@@ -351,13 +344,11 @@ void pods_free(struct pods *p)
 
 struct task_runtime pods_runtime(struct pods *p)
 {
-    return (struct task_runtime){.self = p, .start = start, .observe = observe, .stop = stop, .tail = tail, .forget = forget};
+    return (struct task_runtime){
+        .self = p, .start = start, .observe = observe, .stop = stop, .tail = tail, .forget = forget, .tells = true};
 }
 
-struct controller_source pods_source(struct pods *p)
-{
-    return (struct controller_source){.informer = p->informer, .map = map_pod};
-}
+struct informer *pods_informer(struct pods *p) { return p->informer; }
 
 int pods_start(struct pods *p, const struct ctx *ctx, struct err *err)
 {

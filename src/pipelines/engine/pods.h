@@ -1,6 +1,6 @@
 /* pods.h - the task runtime on Kubernetes: one pod an attempt, through `struct kube`. Private to engine/.
  *
- * The pods of all runs are kept in one informer (label pipeline/runid); a change of a pod queues its run. */
+ * The pods of all runs are kept in one informer (label pipeline/runid). */
 #ifndef TM_PIPELINES_ENGINE_PODS_H
 #define TM_PIPELINES_ENGINE_PODS_H
 
@@ -24,7 +24,7 @@ struct pods;
 struct pods *pods_new(struct kube *kube, const struct clock *clock, const struct pod_place *place);
 void pods_free(struct pods *p); /* stops the informer */
 struct task_runtime pods_runtime(struct pods *p);
-struct controller_source pods_source(struct pods *p);
+struct informer *pods_informer(struct pods *p); /* a change of a pod is told with engine_pod_changed */
 /* Starts the informer and waits for its first list. */
 int pods_start(struct pods *p, const struct ctx *ctx, struct err *err);
 /* How long pods stay that have ended. Their runs are over and their logs are stored: they are kept for people with kubectl. */

@@ -82,6 +82,9 @@ struct task_runtime {
                 struct err *err);
     /* Removes all that a run left (pods), in any namespace: the run was deleted. 1: some are still going, ask again. */
     int (*forget)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
+    /* The engine is told of each pod that changes (engine_pod_changed), and looks at those only; without it at all in each turn.
+     */
+    bool tells;
 };
 
 #endif

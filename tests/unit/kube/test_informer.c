@@ -61,10 +61,12 @@ static void test_queue_delays(void **state)
         assert_int_equal(workqueue_failures(q, "bad"), i + 1);
         clock_manual_advance(&c, 1000 * NS_PER_S);
         take(q, "bad");
+        if (i == 99)
+            workqueue_done(q, "bad", 0);
         workqueue_finish(q, "bad");
     }
-    workqueue_forget(q, "bad");
     assert_int_equal(workqueue_failures(q, "bad"), 0);
+    assert_int_equal(workqueue_keys(q), 0);
     /* A server that says when to come again is not asked before. */
     workqueue_retry(q, "told", 5 * NS_PER_S);
     workqueue_add_after(q, "first", 4 * NS_PER_S);
@@ -74,6 +76,61 @@ static void test_queue_delays(void **state)
     clock_manual_advance(&c, NS_PER_S);
     take(q, "told");
     workqueue_finish(q, "told");
+    workqueue_shutdown(q);
+    workqueue_free(q);
+}
+
+/* What a turn asked for is over when a later turn asks for something else: a key whose object is gone does not stay for its hour.
+ */
+static void test_queue_last_word(void **state)
+{
+    (void)state;
+    struct clock_manual c;
+    clock_manual_init(&c, 0);
+    struct workqueue *q = workqueue_new(&c.clock, NS_PER_MS);
+    char key[16];
+    for (int i = 0; i < 50; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        workqueue_add(q, key);
+        take(q, key);
+        workqueue_done(q, key, (3600 + i * 7 % 50) * NS_PER_S);
+        workqueue_finish(q, key);
+    }
+    assert_int_equal(workqueue_keys(q), 50);
+    for (int i = 0; i < 50; i += 2) { /* gone */
+        snprintf(key, sizeof key, "k%d", i);
+        workqueue_add(q, key);
+        take(q, key);
+        workqueue_done(q, key, 0);
+        workqueue_finish(q, key);
+    }
+    assert_int_equal(workqueue_keys(q), 25);
+    /* The others come in the order of their times. */
+    for (int at = 0; at < 50; at++) {
+        clock_manual_advance(&c, at ? NS_PER_S : 3600 * NS_PER_S);
+        for (int i = 1; i < 50; i += 2)
+            if (i * 7 % 50 == at) {
+                snprintf(key, sizeof key, "k%d", i);
+                take(q, key);
+                workqueue_done(q, key, 0);
+                workqueue_finish(q, key);
+            }
+    }
+    assert_int_equal(workqueue_keys(q), 0);
+    /* What somebody else asked for meanwhile stays. */
+    workqueue_add(q, "x");
+    take(q, "x");
+    workqueue_done(q, "x", 10 * NS_PER_S);
+    workqueue_finish(q, "x");
+    workqueue_add(q, "x");
+    take(q, "x");
+    workqueue_add_after(q, "x", 20 * NS_PER_S);
+    workqueue_done(q, "x", 0);
+    workqueue_finish(q, "x");
+    assert_int_equal(workqueue_keys(q), 1);
+    clock_manual_advance(&c, 10 * NS_PER_S);
+    take(q, "x");
+    workqueue_finish(q, "x");
     workqueue_shutdown(q);
     workqueue_free(q);
 }
@@ -451,7 +508,7 @@ static void test_informer_late_handler(void **state)
 }
 
 TEST_GROUP(informer, cmocka_unit_test(test_informer_late_handler), cmocka_unit_test(test_queue_order_and_sets),
-           cmocka_unit_test(test_queue_delays), cmocka_unit_test(test_queue_many_workers),
+           cmocka_unit_test(test_queue_delays), cmocka_unit_test(test_queue_last_word), cmocka_unit_test(test_queue_many_workers),
            cmocka_unit_test(test_informer_follows), cmocka_unit_test(test_informer_relists_when_gone),
            cmocka_unit_test(test_informer_resumes), cmocka_unit_test(test_informer_streams),
            cmocka_unit_test(test_informer_stream_refused), cmocka_unit_test(test_informer_stream_without_end),
