@@ -96,7 +96,7 @@ class KubeletKubernetes(RealKubernetes):
         self.node = self.dir / 'node'
         self.cgroup = f'tidemill-kubelet-{os.getpid()}'
         self.link = f'tk{os.getpid()}'
-        self.first = None
+        self.outer = self.first = None
         self.users = [(f'system:node:{NODE}', 'system:nodes', self.pki / 'kubelet.kubeconfig'), ('system:kube-proxy', '', self.pki / 'kube-proxy.kubeconfig')]
 
     def net(self, host):
@@ -243,7 +243,7 @@ conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeo
 
     def stop(self):
         """Everything at once: nothing of it is to be kept."""
-        if self.first:
+        if self.outer:
             self.outer.kill()   # and with it the first process, which takes the rest along
         for process in self.processes.values():
             process.wait(60)
