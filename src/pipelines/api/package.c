@@ -29,6 +29,18 @@ static int refuse_argo(struct err *err)
                    "V1 pipeline specs are not allowed: this is an Argo Workflow. Compile the pipeline with the kfp SDK 2");
 }
 
+/* What SDK 1 calls a component: one step, in the author's own words. */
+static bool is_component(jval *doc) { return jv_is(jv_get(doc, "implementation"), J_OBJECT) && !jv_get(doc, "kind"); }
+
+static int refuse_component(struct err *err)
+{
+    err_clear(err);
+    return err_set(
+        err, ERR_INVALID,
+        "no pipeline spec is provided: this is a component. Load it with kfp.components.load_component_from_file, use it "
+        "in a pipeline, and upload what the kfp SDK 2 compiles of that");
+}
+
 /* pipelineInfo.name makes names of pods. */
 static int check_name(const char *name, struct err *err)
 {
@@ -54,7 +66,8 @@ static int accept_ir(struct ir_pipeline *ir, struct package *out, struct err *er
     return check_name(ir->name, err);
 }
 
-static bool holds_argo(const char *text, size_t n)
+/* Whether any document of a file that is no pipeline is something else that people have. */
+static bool holds(const char *text, size_t n, bool (*is)(jval *doc))
 {
     struct json **docs = NULL;
     size_t count = 0;
@@ -62,7 +75,7 @@ static bool holds_argo(const char *text, size_t n)
     if (yaml_parse(text, n, NULL, &docs, &count, NULL) < 0)
         return false;
     for (size_t i = 0; i < count; i++) {
-        found = found || is_argo(json_root(docs[i]));
+        found = found || is(json_root(docs[i]));
         json_unref(docs[i]);
     }
     free(docs);
@@ -74,8 +87,10 @@ int package_from_text(const char *text, size_t n, struct package *out, struct er
     if (n == 0)
         return err_set(err, ERR_INVALID, "the pipeline file is empty");
     struct ir_pipeline *ir = ir_parse(text, n, err);
-    if (!ir && holds_argo(text, n))
+    if (!ir && holds(text, n, is_argo))
         return refuse_argo(err);
+    if (!ir && holds(text, n, is_component))
+        return refuse_component(err);
     return accept_ir(ir, out, err);
 }
 

@@ -9,7 +9,7 @@
  *
  * The SDK puts its own version in front ('kfp==2.14.3' '--no-deps'): what the step needs of it is the executor, which later
  * versions of the same major number still are. So an image with a later one has it. A pin that a user wrote has no '--no-deps'
- * behind it, and is taken at its word. */
+ * behind it, and is taken at its word; so is that of SDK 2.0, whose steps start a module that later versions do not have. */
 #include <stdlib.h>
 
 #include "pipelines/engine/live.h"
@@ -84,7 +84,7 @@ static bool eat_plain(const char **p)
 
 static bool eat_install(const char **p, struct strlist *out)
 {
-    if (!eat(p, "python3 -m pip install --quiet --no-warn-script-location"))
+    if (!eat(p, "python3 -m pip install --quiet") || !eat(p, "--no-warn-script-location"))
         return false;
     size_t before = out->n;
     for (;;) {

@@ -77,15 +77,25 @@ static struct json *normalized(const struct proto_message *msg, jval *v, const c
     return jm_freeze(m);
 }
 
+/* What an older SDK wrote has other fields as well; its version is what there is to say of it. */
+static int check_version(const char *version, struct err *err)
+{
+    if (str_eq(version, "2.1.0"))
+        return 0;
+    return err_set(
+        err, ERR_BAD_REQUEST,
+        "KFP only supports schema version 2.1.0, but the pipeline spec has version %.40s; compile the pipeline again with "
+        "version 2 of the kfp SDK",
+        *version ? version : "\"\"");
+}
+
 static int check_header(jval *spec, struct err *err)
 {
     const char *name = jv_str_or(jv_path(spec, "pipelineInfo", "name", NULL), "");
     if (!*name || !jv_get(spec, "root"))
         return err_set(err, ERR_BAD_REQUEST, "no pipeline spec is provided: it needs pipelineInfo.name and root");
-    const char *version = jv_str_or(jv_get(spec, "schemaVersion"), "");
-    if (!str_eq(version, "2.1.0"))
-        return err_set(err, ERR_BAD_REQUEST, "KFP only supports schema version 2.1.0, but the pipeline spec has version %s",
-                       *version ? version : "\"\"");
+    if (check_version(jv_str_or(jv_get(spec, "schemaVersion"), ""), err) < 0)
+        return -1;
     if (!strpbrk(name, "abcdefghijklmnopqrstuvwxyz0123456789"))
         return err_set(
             err, ERR_BAD_REQUEST,
@@ -191,6 +201,9 @@ struct ir_pipeline *ir_from_json(jval *spec, jval *platform, struct err *err)
         err_set(err, ERR_BAD_REQUEST, "no pipeline spec is provided");
         return NULL;
     }
+    const char *version = jv_str(either(spec, "schemaVersion", "schema_version"));
+    if (!str_empty(version) && check_version(version, err) < 0)
+        return NULL;
     CLEANUP(ir_unrefp) struct ir_pipeline *p = xcalloc(1, sizeof *p);
     p->refs = 1;
     p->spec_doc = normalized(&proto_pipeline_spec, spec, "pipeline spec", false, err);

@@ -199,6 +199,7 @@ static void test_uploads_refused(void **state)
         {"name=p", "x.yaml", "pipelineInfo: {name: P_Q}\nschemaVersion: 2.1.0\n" IR_ROOT, "name should consist of lower case"},
         {"name=p", "x.yaml", IR_HEAD IR_ROOT, "\"a\" of \"root\" refers to component \"c\""},
         {"name=p", "x.yaml", "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\n", "V1 pipeline specs are not allowed"},
+        {"name=p", "x.yaml", "name: c\nimplementation: {container: {image: i}}\n", "this is a component"},
         {"name=p", "x.bin", "a: 1", "format"},
         {"name=p&tags=%7B", "x.json", HELLO_IR, "tags"},
         {"name=p&tags=%7B%22a.b%22:%22c%22%7D", "x.json", HELLO_IR, "a.b"},

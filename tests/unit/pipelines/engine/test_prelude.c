@@ -28,6 +28,10 @@ static void scripts(void **state)
         /* in a virtual environment, which sees what the image has */
         {ENSURE PIP "'yapf'  && " VENV SDK GO, "yapf|kfp>=2.14.3,<3|typing-extensions>=3.7.4,<5; python_version<\"3.9\""},
         {ENSURE VENV SDK GO, sdk},
+        /* SDK 2.0 to 2.1.2 write it with more spaces, and 2.0 without --no-deps */
+        {ENSURE "python3 -m pip install --quiet     --no-warn-script-location 'yapf' 'kfp==2.1.2' '--no-deps'" GO,
+         "yapf|kfp>=2.1.2,<3"},
+        {ENSURE "python3 -m pip install --quiet     --no-warn-script-location 'kfp==2.0.1'" GO, "kfp==2.0.1"},
         /* a pin of the user's is exact */
         {ENSURE PIP "'kfp==2.10.0' 'yapf'" GO, "kfp==2.10.0|yapf"},
         {ENSURE PIP "'yapf==0.1' '--no-deps'" GO, "yapf==0.1"},

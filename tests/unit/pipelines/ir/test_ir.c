@@ -140,6 +140,7 @@ static void refused(void **state)
         {"platforms: {kubernetes: {}}\n---\nplatforms: {kubernetes: {}}\n", {"multiple platform specs provided"}},
         {"pipelineInfo: {name: p}\nschemaVersion: 2.0.0\nroot: {dag: {tasks: {}}}\n",
          {"KFP only supports schema version 2.1.0", "has version 2.0.0"}},
+        {"pipelineInfo: {name: p}\nschemaVersion: v2alpha1\ntasks: [{}]\n", {"has version v2alpha1", "compile the pipeline again"}},
         {"pipelineInfo: {name: '___'}\nschemaVersion: 2.1.0\nroot: {dag: {tasks: {}}}\n", {"name should consist of lower case"}},
         {ROOT(F("a", ", whatIsThis: 1")), {"invalid v2 pipeline spec", "root.dag.tasks.a.whatIsThis", "unknown field"}},
         {ROOT(F("a", ", dependentTasks: a")), {"root.dag.tasks.a.dependentTasks", "expected a list"}},
