@@ -4,12 +4,12 @@
 #include "cli/cli.h"
 #include "cli/runs.h"
 
-/* Where the bytes of an embedded artifact lie on this machine, when we know the data directory. Caller frees. */
+/* Where the bytes of an embedded artifact lie on this machine, when the server says where it keeps them. Caller frees. */
 static char *local_path(struct front *f, const char *uri)
 {
-    const char *data = jv_str(jv_get(json_root(f->run_file), "data"));
+    const char *dir = jv_str(jv_get(json_root(f->run_file), "artifacts"));
     const char *rest = strstr(uri, "://");
-    return data && rest && str_starts(uri, "minio://") ? xasprintf("%s/artifacts/%s", data, rest + 3) : xstrdup("");
+    return dir && rest && str_starts(uri, "minio://") ? xasprintf("%s/%s", dir, rest + 3) : xstrdup("");
 }
 
 static void show(struct front *f, jval *a)

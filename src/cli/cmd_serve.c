@@ -22,7 +22,7 @@ struct serve {
     const char *data, *shared, *ready_file, *log_level;
     struct strlist only, host_images, host_envs, host_paths, proxies;
     struct caller caller;
-    char *data_dir, *shared_dir;
+    char *data_dir, *shared_dir, *artifacts_dir;
     struct serve_options o;
 };
 
@@ -106,6 +106,7 @@ static int prepare(struct serve *v, struct err *err)
         return -1;
     v->o.data_dir = v->data_dir;
     v->o.shared_dir = v->shared_dir;
+    v->o.artifacts_dir = v->artifacts_dir = fs_join(v->shared_dir, "artifacts");
     v->o.caller = &v->caller;
     strlist_take(&v->host_images, NULL);
     strlist_take(&v->host_envs, NULL);
@@ -168,8 +169,12 @@ static int run(struct serve *v, const struct ctx *ctx, struct ending *ending)
     ERR(node_err);
     struct ctx brief = ctx_with_timeout(ctx, 30 * NS_PER_S);
     int node_rc = serve_wait_node(s, &brief, &node_err);
-    if (place_publish(v->data_dir, &v->caller, getpid(), serve_url(s) ? serve_url(s) : "", serve_server(s), NULL, v->ready_file,
-                      NULL, &e) < 0) {
+    const struct place_run told = {.pid = getpid(),
+                                   .url = serve_url(s) ? serve_url(s) : "",
+                                   .kubernetes = serve_server(s),
+                                   .data_dir = v->data_dir,
+                                   .artifacts_dir = v->o.apart ? NULL : v->o.artifacts_dir};
+    if (place_publish(&told, &v->caller, NULL, v->ready_file, NULL, &e) < 0) {
         serve_stop(s, NODE_REMOVE);
         return cli_fail(v->self, &e);
     }
@@ -258,6 +263,7 @@ static int serve_main(const struct command *self, int argc, char **argv)
     caller_clear(&v.caller);
     free(v.data_dir);
     free(v.shared_dir);
+    free(v.artifacts_dir);
     return code;
 }
 

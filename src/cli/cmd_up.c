@@ -19,11 +19,11 @@ struct up {
     const struct command *self;
     const char *data, *listen, *kube_listen, *ready_file, *pod_cidr, *service_cidr, *log_level;
     bool detach, no_node, no_engine;
-    const char *registries, *docker_config, *image_gc;
+    const char *registries, *docker_config, *image_gc, *artifacts;
     unsigned image_gc_high, image_gc_low;
     struct strlist host_images, host_envs, host_paths, mirrors, insecure;
     struct caller caller;
-    char *data_dir;
+    char *data_dir, *artifacts_dir;
     FILE *say; /* where the person reads: the terminal, or through the pipe of --detach */
 };
 
@@ -34,6 +34,37 @@ static int prepare_data_dir(struct up *u, struct err *err)
         return -1;
     if (chmod(u->data_dir, 0700) < 0)
         return err_errno(err, "%s", u->data_dir);
+    return 0;
+}
+
+static bool within(const char *dir, const char *path)
+{
+    size_t n = strlen(dir);
+    return strncmp(path, dir, n) == 0 && (!path[n] || path[n] == '/');
+}
+
+/* Steps may read and write everything in it: neither what we keep nor the whole machine. */
+static int choose_artifacts_dir(struct up *u, struct err *err)
+{
+    if (!u->artifacts) {
+        u->artifacts_dir = fs_join(u->data_dir, "artifacts");
+        return 0;
+    }
+    AUTOFREE char *data = realpath(u->data_dir, NULL);
+    if (!data)
+        return err_errno(err, "%s", u->data_dir);
+    if (fs_mkdir_p(u->artifacts, 0700, err) < 0)
+        return err_wrap(err, "--artifacts");
+    u->artifacts_dir = realpath(u->artifacts, NULL);
+    if (!u->artifacts_dir)
+        return err_errno(err, "--artifacts %s", u->artifacts);
+    AUTOFREE char *usual = fs_join(data, "artifacts");
+    if (str_eq(u->artifacts_dir, "/") || within(u->artifacts_dir, data) ||
+        (within(data, u->artifacts_dir) && !within(usual, u->artifacts_dir)))
+        return err_set(
+            err, ERR_BAD_REQUEST,
+            "--artifacts %s: steps read and write there, so it must be a directory of its own, apart from the data directory %s",
+            u->artifacts, data);
     return 0;
 }
 
@@ -104,6 +135,7 @@ static int serve(struct up *u)
 {
     ERR(e);
     struct server_options o = {.data_dir = u->data_dir,
+                               .artifacts_dir = u->artifacts_dir,
                                .listen = u->listen,
                                .kube_listen = u->kube_listen,
                                .no_node = u->no_node,
@@ -128,8 +160,12 @@ static int serve(struct up *u)
     int node_rc = server_wait_node(s, &ctx, &node_err);
     AUTOFREE char *kubeconfig_text = server_kubeconfig(s, &e);
     AUTOFREE char *kubeconfig = NULL;
-    if (!kubeconfig_text || place_publish(u->data_dir, &u->caller, getpid(), server_url(s), server_kube_url(s), kubeconfig_text,
-                                          u->ready_file, &kubeconfig, &e) < 0) {
+    const struct place_run told = {.pid = getpid(),
+                                   .url = server_url(s),
+                                   .kubernetes = server_kube_url(s),
+                                   .data_dir = u->data_dir,
+                                   .artifacts_dir = u->artifacts_dir};
+    if (!kubeconfig_text || place_publish(&told, &u->caller, kubeconfig_text, u->ready_file, &kubeconfig, &e) < 0) {
         server_stop(s, NODE_REMOVE);
         return cli_fail(u->self, &e);
     }
@@ -221,7 +257,7 @@ static int run_up(struct up *u)
     ERR(e);
     cli_raise_open_files();
     caller_find(&u->caller);
-    if (check_options(u, &e) < 0 || prepare_data_dir(u, &e) < 0)
+    if (check_options(u, &e) < 0 || prepare_data_dir(u, &e) < 0 || choose_artifacts_dir(u, &e) < 0)
         return cli_fail(u->self, &e);
     make_absolute(&u->host_envs);
     make_absolute(&u->host_paths);
@@ -240,6 +276,8 @@ static int up_main(const struct command *self, int argc, char **argv)
     struct up u = {.self = self, .listen = "127.0.0.1:8080", .kube_listen = "127.0.0.1:6443", .log_level = "warn", .say = stdout};
     const struct opt opts[] = {
         {"data", 0, OPT_TEXT, &u.data, "DIR", "where everything is kept (root: /var/lib/tidemill, else ~/.local/share/tidemill)"},
+        {"artifacts", 0, OPT_TEXT, &u.artifacts, "DIR",
+         "where artifacts are kept; pipeline roots may be file://DIR/... [DATA/artifacts]"},
         {"listen", 0, OPT_TEXT, &u.listen, "ADDR:PORT",
          "front door: pipelines API and start page [127.0.0.1:8080]; port 0 takes a free one"},
         {"kube-listen", 0, OPT_TEXT, &u.kube_listen, "ADDR:PORT", "Kubernetes API [127.0.0.1:6443]"},
@@ -279,6 +317,7 @@ static int up_main(const struct command *self, int argc, char **argv)
     strlist_free(&u.insecure);
     caller_clear(&u.caller);
     free(u.data_dir);
+    free(u.artifacts_dir);
     return code;
 }
 

@@ -65,9 +65,9 @@ static int hook_open_store(void *self, const struct ctx *ctx, const struct run *
     return e ? engine_open_store(e, ctx, run, uri, out, err) : no_engine(err);
 }
 
-static int open_store(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct err *err)
+static int open_store(struct pipelines_part *p, const char *data_dir, const char *artifacts_dir, struct err *err)
 {
-    AUTOFREE char *path = fs_join(data_dir, "tidemill.db"), *artifacts = fs_join(shared_dir, "artifacts");
+    AUTOFREE char *path = fs_join(data_dir, "tidemill.db");
     struct db *db = db_open(path, tidemill_migrations, n_tidemill_migrations, err);
     if (!db)
         return -1;
@@ -79,7 +79,7 @@ static int open_store(struct pipelines_part *p, const char *data_dir, const char
                               .clock = &clock_system,
                               .changes = changes_new()};
     p->store.ids = md_ids_new(p->store.writer);
-    p->blobs = blob_store_dir(artifacts, err);
+    p->blobs = blob_store_dir(artifacts_dir, err);
     return p->blobs ? 0 : -1;
 }
 
@@ -111,10 +111,10 @@ static int url_rules(struct pipelines_url_rules *r, struct err *err)
     return 0;
 }
 
-int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct gateway *g,
+int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *artifacts_dir, struct gateway *g,
                         struct err *err)
 {
-    if (open_store(p, data_dir, shared_dir, err) < 0)
+    if (open_store(p, data_dir, artifacts_dir, err) < 0)
         return -1;
     struct pipelines_api_config cfg = {.store = &p->store,
                                        .blobs = p->blobs,

@@ -23,14 +23,14 @@ struct pipelines_part {
 };
 struct pipelines_run_config {
     struct kube *kube;
-    const char *shared_dir;                       /* task directories and artifacts: what pods see */
+    const char *shared_dir;                       /* task directories: what pods see */
     const char *agent_path, *agent_image, *claim; /* as in struct engine_config */
     bool apart; /* nothing is shared: artifacts, and what steps leave, are in the object stores of pipeline roots */
     bool paused;
     int64_t base_delay_ns;
 };
-/* Rows in data_dir, artifacts in shared_dir/artifacts, and the REST service, whose callers the gateway knows. */
-int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *shared_dir, struct gateway *g,
+/* Rows in data_dir, artifact bytes in artifacts_dir, and the REST service, whose callers the gateway knows. */
+int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *artifacts_dir, struct gateway *g,
                         struct err *err);
 /* Starts the engine and the recurring runs. */
 int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_config *cfg, struct err *err);

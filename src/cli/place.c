@@ -128,30 +128,32 @@ static int put_file(const char *dir, const char *name, const char *text, const s
     return who ? give(path, who, err) : 0;
 }
 
-int place_publish(const char *data_dir, const struct caller *who, pid_t pid, const char *url, const char *kubernetes,
-                  const char *kubeconfig_text, const char *extra, char **kubeconfig_path, struct err *err)
+int place_publish(const struct place_run *run, const struct caller *who, const char *kubeconfig_text, const char *extra,
+                  char **kubeconfig_path, struct err *err)
 {
     AUTOFREE char *own = caller_dir(who, NULL);
     if (kubeconfig_text) {
-        if (put_file(data_dir, KUBECONFIG_FILE, kubeconfig_text, NULL, err) < 0)
+        if (put_file(run->data_dir, KUBECONFIG_FILE, kubeconfig_text, NULL, err) < 0)
             return -1;
         if (own && put_file(own, KUBECONFIG_FILE, kubeconfig_text, who, err) < 0)
             return -1;
-        *kubeconfig_path = fs_join(own ? own : data_dir, KUBECONFIG_FILE);
+        *kubeconfig_path = fs_join(own ? own : run->data_dir, KUBECONFIG_FILE);
     }
     JM_NEW(m);
     jmval *o = jm_obj(m);
     jm_set_root(m, o);
-    jm_put(m, o, "pid", jm_i64(m, pid));
-    jm_put(m, o, "url", jm_str(m, url));
-    jm_put(m, o, "kubernetes", jm_str(m, kubernetes));
+    jm_put(m, o, "pid", jm_i64(m, run->pid));
+    jm_put(m, o, "url", jm_str(m, run->url));
+    jm_put(m, o, "kubernetes", jm_str(m, run->kubernetes));
     if (kubeconfig_text)
         jm_put(m, o, "kubeconfig", jm_str(m, *kubeconfig_path));
-    jm_put(m, o, "data", jm_str(m, data_dir));
+    jm_put(m, o, "data", jm_str(m, run->data_dir));
+    if (run->artifacts_dir)
+        jm_put(m, o, "artifacts", jm_str(m, run->artifacts_dir));
     BUF(text);
     jmv_write(o, JW_COMPACT, &text);
     buf_addc(&text, '\n');
-    if (put_file(data_dir, RUN_FILE, text.data, NULL, err) < 0 || (own && put_file(own, RUN_FILE, text.data, who, err) < 0))
+    if (put_file(run->data_dir, RUN_FILE, text.data, NULL, err) < 0 || (own && put_file(own, RUN_FILE, text.data, who, err) < 0))
         return -1;
     if (extra && (fs_write_atomic(extra, text.data, text.len, 0600, err) < 0 || give(extra, who, err) < 0))
         return err_wrap(err, "--ready-file");

@@ -27,8 +27,13 @@ char *place_data_dir(const char *given, struct err *err);
 struct json *place_run_file(const char *data_dir, struct err *err);
 /* Writes the run file, by rename, where it belongs; extra (may be NULL) is the --ready-file. Kubeconfig text (NULL:
  * none) is put beside it; the path that the caller can read is returned in *kubeconfig_path (caller frees). */
-int place_publish(const char *data_dir, const struct caller *who, pid_t pid, const char *url, const char *kubernetes,
-                  const char *kubeconfig_text, const char *extra, char **kubeconfig_path, struct err *err);
+struct place_run {
+    pid_t pid;
+    const char *url, *kubernetes, *data_dir;
+    const char *artifacts_dir; /* of the embedded store; NULL: there is none */
+};
+int place_publish(const struct place_run *run, const struct caller *who, const char *kubeconfig_text, const char *extra,
+                  char **kubeconfig_path, struct err *err);
 void place_unpublish(const char *data_dir, const struct caller *who, pid_t pid);
 
 #endif

@@ -192,7 +192,7 @@ static int start_pipelines(struct serving *s, const struct ctx *ctx, struct err 
                                              .apart = o->apart,
                                              .paused = o->no_engine,
                                              .base_delay_ns = BASE_DELAY_NS};
-    if (pipelines_part_open(&s->pipelines, o->data_dir, o->shared_dir, s->gateway, err) < 0 ||
+    if (pipelines_part_open(&s->pipelines, o->data_dir, o->artifacts_dir, s->gateway, err) < 0 ||
         pipelines_part_run(&s->pipelines, &cfg, err) < 0)
         return -1;
     return listen_front(s, err);

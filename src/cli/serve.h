@@ -19,7 +19,8 @@ struct serve_options {
     const char *tls_cert, *tls_key; /* files of the front door; NULL: plain, on loopback only */
     const char *proxy_listen;       /* the door for what the API server passes on (services/proxy); NULL: none */
     const char *const *proxies;     /* the API server's addresses; NULL-terminated */
-    const char *shared_dir;         /* absolute: task directories and artifacts */
+    const char *shared_dir;         /* absolute: task directories */
+    const char *artifacts_dir;      /* below it */
     const char *claim;              /* the PersistentVolumeClaim that is shared_dir; NULL: pods run on this machine */
     bool apart;                     /* pods share no directory with us: object stores only */
     const char *agent_image;

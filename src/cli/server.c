@@ -258,7 +258,7 @@ struct server *server_start(const struct server_options *o, struct err *err)
     if (choose_range(s, err) < 0)
         goto fail;
     s->status.store = &s->pipelines.store;
-    if (pipelines_part_open(&s->pipelines, o->data_dir, o->data_dir, s->gateway, err) < 0 || start_apiserver(s, err) < 0)
+    if (pipelines_part_open(&s->pipelines, o->data_dir, o->artifacts_dir, s->gateway, err) < 0 || start_apiserver(s, err) < 0)
         goto fail;
     gateway_set_token(s->gateway, apiserver_admin_token(s->apiserver));
     if (listen_all(s, err) < 0 || start_cluster(s, err) < 0 || start_engine(s, err) < 0)

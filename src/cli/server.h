@@ -11,7 +11,8 @@
 #include "cluster/node/node.h"
 
 struct server_options {
-    const char *data_dir; /* absolute, exists, 0700 */
+    const char *data_dir;      /* absolute, exists, 0700 */
+    const char *artifacts_dir; /* absolute; made when it is missing */
     const char *listen, *kube_listen;
     bool no_node, no_engine;
     const char *const *host_images, *const *host_envs, *const *host_paths; /* NULL-terminated */

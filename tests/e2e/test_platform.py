@@ -40,7 +40,7 @@ def read(path: str) -> str:
 def test_a_claim_is_made_mounted_and_deleted(t):
     @dsl.pipeline(name='claims')
     def p(size: str = '10Mi'):
-        made = kubernetes.CreatePVC(pvc_name_suffix='-data', access_modes=['ReadWriteOnce'], size=size, storage_class_name='standard')
+        made = kubernetes.CreatePVC(pvc_name_suffix='-data', access_modes=['ReadWriteOnce'], size=size)   # of the cluster's own class
         w = write(path='/data/f', text='kept')
         kubernetes.mount_pvc(w, pvc_name=made.outputs['name'], mount_path='/data')
         r = read(path='/data/f').after(w)

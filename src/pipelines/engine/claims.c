@@ -33,6 +33,14 @@ static jval *input(const struct inst *i, const char *key)
     return jv_present(v) ? v : NULL;
 }
 
+/* What the task gives, as it is: NULL although the component has a default. */
+static jval *given(const struct inst *i, const char *key)
+{
+    int at = ir_param_at(i->c->in_params, i->c->n_in_params, key);
+    jval *v = at == IR_NONE ? NULL : json_root(i->in_params[at]);
+    return jv_present(v) ? v : NULL;
+}
+
 static const char *text(const struct inst *i, const char *key) { return jv_str(input(i, key)); }
 
 static const char *ns_of(const struct inst *i) { return str_empty(i->live->run.ns) ? "kubeflow" : i->live->run.ns; }
@@ -89,7 +97,8 @@ static char *name_of(const struct inst *i)
 
 static void put_spec(const struct inst *i, struct jm *m, jmval *spec)
 {
-    jval *class = input(i, "storage_class_name"), *source = input(i, "data_source");
+    /* The SDK's component has "" for a default, and upstream does not heed it: most people who name no class have one in mind. */
+    jval *class = given(i, "storage_class_name"), *source = input(i, "data_source");
     const char *volume = text(i, "volume_name");
     persistent_volume_claim_spec_set_access_modes(m, spec, jm_val(m, input(i, "access_modes")));
     jmval *resources = persistent_volume_claim_spec_make_resources(m, spec);

@@ -84,6 +84,17 @@ static jmval *expand_json(struct expansion *x, struct jm *m, jval *v, struct err
     return out;
 }
 
+/* As steps know it. */
+static int import_file(const struct live *l, struct buf *uri, struct err *err)
+{
+    AUTOFREE char *own = live_embedded_uri(l, buf_str(uri), err);
+    if (!own)
+        return err_wrap(err, "cannot import");
+    buf_reset(uri);
+    buf_adds(uri, own);
+    return 0;
+}
+
 static int import_uri(struct inst *i, struct buf *uri, struct err *err)
 {
     const struct ir_importer *im = i->c->importer;
@@ -98,7 +109,9 @@ static int import_uri(struct inst *i, struct buf *uri, struct err *err)
     }
     if (uri->len == 0)
         return err_set(err, ERR_INVALID, "the URI to import is empty");
-    static const char *const known[] = {"gs://", "s3://", "minio://", "oci://", "azblob://", "file://", "http://", "https://"};
+    if (str_starts(buf_str(uri), FILE_SCHEME))
+        return import_file(i->live, uri, err);
+    static const char *const known[] = {"gs://", "s3://", "minio://", "oci://", "azblob://", "http://", "https://"};
     for (size_t k = 0; k < ARRAY_LEN(known); k++)
         if (str_starts(buf_str(uri), known[k]))
             return 0;

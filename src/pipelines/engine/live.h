@@ -240,6 +240,10 @@ int live_fix_stores(struct live *l, const struct ctx *ctx, struct err *err);
 int live_load_stores(struct live *l, struct err *err); /* from run.stores */
 /* Is this in the store whose files steps see? */
 bool live_is_mounted(const struct live *l, const char *uri);
+#define FILE_SCHEME "file://"
+/* "file:///DIR/bucket/key" as the "minio://bucket/key" that steps know it by, where DIR is the embedded store's directory; any
+ * other file is ERR_INVALID. Caller frees. */
+char *live_embedded_uri(const struct live *l, const char *uri, struct err *err);
 /* Has the agent bring an input, and send the outputs, when their store is not mounted. */
 int stores_bring(struct inst *i, struct execution *x, const struct art *a, struct err *err);
 int stores_send(struct inst *i, struct execution *x, struct err *err);

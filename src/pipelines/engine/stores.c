@@ -40,6 +40,39 @@ static int read_config(struct live *l, const struct ctx *ctx, struct json **out,
     return e.code == ERR_NOT_FOUND ? 0 : err_move(err, &e);
 }
 
+/* Steps write below the embedded store's directory; that a name leads out of it is for the store to refuse, as of every name. */
+char *live_embedded_uri(const struct live *l, const char *uri, struct err *err)
+{
+    const struct blob_store *blobs = l->e->cfg.blobs;
+    const char *dir = blobs ? blob_root(blobs) : NULL, *path = uri + strlen(FILE_SCHEME);
+    size_t n = dir ? strlen(dir) : 0;
+    if (!dir) {
+        err_set(err, ERR_INVALID, "%s: file:// names a directory that pods share with this server, and they share none", uri);
+        return NULL;
+    }
+    if (strncmp(path, dir, n) != 0 || path[n] != '/' || !path[n + strspn(path + n, "/")]) {
+        err_set(err, ERR_INVALID, "%s: a file:// URI must be of a directory below %s, where this server keeps artifacts", uri,
+                dir);
+        return NULL;
+    }
+    AUTOFREE char *own = xasprintf("minio://%s", path + n + strspn(path + n, "/"));
+    AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
+    if (strchr(own, '?')) {
+        err_set(err, ERR_INVALID, "%s: file:// takes no query string", uri);
+        return NULL;
+    }
+    if (blob_uri_split(own, &scheme, &bucket, &key, err) < 0) {
+        err_wrap(err, "%s", uri);
+        return NULL;
+    }
+    if (!live_is_mounted(l, own)) {
+        err_set(err, ERR_INVALID,
+                "%s: steps know a file:// URI as minio://, which ConfigMap " CONFIG_MAP " says is somewhere else", uri);
+        return NULL;
+    }
+    return TAKE(own);
+}
+
 static const char *pick_root(const struct live *l, jval *config)
 {
     const struct engine_config *cfg = &l->e->cfg;
@@ -59,8 +92,8 @@ static int check_root(struct live *l, const char *root, struct err *err)
     AUTOFREE char *scheme = NULL, *bucket = NULL, *key = NULL;
     struct provider_choice c;
     if (!is_object_store(root))
-        return err_set(err, ERR_INVALID, "pipeline root %s: unsupported Cloud bucket; gs://, s3:// and minio:// are served",
-                       root);
+        return err_set(err, ERR_INVALID,
+                       "pipeline root %s: unsupported Cloud bucket; gs://, s3://, minio:// and file:// are served", root);
     if (blob_uri_split(root, &scheme, &bucket, &key, err) < 0)
         return err_wrap(err, "pipeline root");
     if (live_is_mounted(l, root))
@@ -102,6 +135,11 @@ int live_fix_stores(struct live *l, const struct ctx *ctx, struct err *err)
     if (l->e->cfg.apart && jv_get(l->ir->pipeline_config, "workspace"))
         return err_set(err, ERR_INVALID,
                        "the pipeline wants a workspace, and the server shares no directory with pods: give it one (--shared)");
+    AUTOFREE char *own = str_starts(root, FILE_SCHEME) ? live_embedded_uri(l, root, err) : NULL;
+    if (str_starts(root, FILE_SCHEME) && !own)
+        return err_wrap(err, "pipeline root");
+    if (own)
+        root = own;
     if (check_root(l, root, err) < 0)
         return -1;
     free(l->run.pipeline_root);

@@ -215,6 +215,8 @@ static void unusable(void **state)
         {"\"defaultPipelineRoot\":\"s3://b/y\",\"providers\":\"s3: {default: {region: x}}\"", "missing default credentials"},
         {"\"defaultPipelineRoot\":\"s3://b/y\",\"providers\":\"s3: [\"", "invalid provider config"},
         {"\"defaultPipelineRoot\":\"s3://b/y?colour=red\"", "colour"},
+        {"\"defaultPipelineRoot\":\"file:///etc\"", "must be of a directory below"},
+        {"\"defaultPipelineRoot\":\"azblob://b/y\"", "unsupported Cloud bucket"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct kit k;
@@ -233,6 +235,47 @@ static void unusable(void **state)
         if (!strstr(message, cases[i].message))
             fail_msg("%zu: %s", i, message);
         assert_int_equal(k.starts, 0);
+        kit_close(&k);
+        fake_kube_free(f);
+    }
+}
+
+/* A directory of this machine, when it lies in the store that steps see; they know it by the store's own name. */
+static void files(void **state)
+{
+    static const struct {
+        const char *below, *launcher; /* after the store's directory */
+        const char *error;            /* NULL: it can be used */
+    } cases[] = {
+        {"/bucket/root", NULL, NULL},
+        {"//bucket/root/", NULL, NULL},
+        {"", NULL, "must be of a directory below"},
+        {"/", NULL, "must be of a directory below"},
+        {"-beside/bucket", NULL, "must be of a directory below"},
+        {"/bucket/../../..", NULL, "bucket"},
+        {"/../engine", NULL, ".."},
+        {"/bucket/root?x=y", NULL, "no query string"},
+        {"/bucket/root", "minio: {default: {endpoint: h, credentials: {fromEnv: true}}}", "is somewhere else"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kit k;
+        static const struct script scripts[] = {{.task = "m", .artifacts = true}};
+        kit_open(&k, scripts, 1);
+        struct fake_kube *f = fake_kube_new();
+        json_unref(fake_put(f, &KUBE_CONFIGMAPS,
+                            "{\"metadata\":{\"name\":\"kfp-launcher\",\"namespace\":\"kubeflow\"},\"data\":{"
+                            "\"defaultPipelineRoot\":\"file://%s%s\",\"providers\":\"%s\"}}",
+                            blob_root(k.blobs), cases[i].below, cases[i].launcher ? cases[i].launcher : ""));
+        k.cfg.kube = fake_kube_face(f);
+        kit_restart(&k);
+        AUTOFREE char *y = kit_yaml("", TASKS, COMPONENTS);
+        AUTOFREE char *id = kit_run(&k, y, NULL, cases[i].error ? RUN_FAILED : RUN_SUCCEEDED);
+        AUTOFREE char *message = NULL;
+        kit_state(&k, id, &message);
+        if (cases[i].error && !strstr(message, cases[i].error))
+            fail_msg("%zu: %s", i, message);
+        const char *sql = "SELECT count(*) FROM artifacts WHERE run_id = ?1 AND uri LIKE 'minio://bucket/root/%'";
+        assert_int_equal(kit_count(&k, sql, id), cases[i].error ? 0 : 1);
         kit_close(&k);
         fake_kube_free(f);
     }
@@ -323,4 +366,4 @@ static void setups(void **state)
 }
 
 TEST_GROUP(stores, cmocka_unit_test(setups), cmocka_unit_test(logs), cmocka_unit_test(rescued_logs), cmocka_unit_test(rules),
-           cmocka_unit_test(elsewhere), cmocka_unit_test(fixed_at_start), cmocka_unit_test(unusable))
+           cmocka_unit_test(elsewhere), cmocka_unit_test(fixed_at_start), cmocka_unit_test(unusable), cmocka_unit_test(files))
