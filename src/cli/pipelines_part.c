@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "base/timefmt.h"
 #include "metadata/schema.h"
+#include "pipelines/store/packed.h"
 
 enum { READERS = 8, LOG_MAX = 64 << 20 };
 
@@ -197,11 +198,13 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
         !(p->schedule = schedule_start(&times, err)))
         return -1;
     p->retention = retention_start(&old);
+    p->packer = packer_start(&p->store, 0);
     return 0;
 }
 
 void pipelines_part_halt(struct pipelines_part *p)
 {
+    packer_stop(TAKE(p->packer));
     retention_stop(TAKE(p->retention));
     schedule_halt(p->schedule);
     mirror_halt(p->mirror);

@@ -7,6 +7,7 @@
 #include "base/timefmt.h"
 #include "pipelines/api/listing.h"
 #include "pipelines/api/proto_json.h"
+#include "pipelines/store/packed.h"
 
 enum op { OP_NONE, OP_EQ, OP_NE, OP_GT, OP_GE = 5, OP_LT, OP_LE, OP_IN, OP_SUBSTRING };
 enum { FILTER_MAX = 64 << 10, PREDICATES_MAX = 100, VALUES_MAX = 1000 };
@@ -327,5 +328,101 @@ void filter_range_sql(const struct row_table *kind, jval *filter, const char *co
         struct predicate p;
         if (read_predicate(kind, jv_at(predicates, i), &p, NULL) == 0 && strcmp(p.field->column, column) == 0 && is_range(&p))
             predicate_sql(&p, sql);
+    }
+}
+
+/* ---- tests of packed columns -------------------------------------------------------------------------------------------- */
+
+static const enum packed_op PACKED_OPS[] = {
+    [OP_EQ] = PACKED_EQ, [OP_NE] = PACKED_NE, [OP_GT] = PACKED_GT, [OP_GE] = PACKED_GE,
+    [OP_LT] = PACKED_LT, [OP_LE] = PACKED_LE, [OP_IN] = PACKED_EQ, [OP_SUBSTRING] = PACKED_CONTAINS,
+};
+
+/* Words, as words_sql has it. */
+static bool word_fits(const struct row_field *f, int number, enum packed_op op, const char *v, const char *upper)
+{
+    if (op == PACKED_EQ || op == PACKED_NE) {
+        bool same = false;
+        for (const struct row_word *w = f->words; w->word; w++)
+            same = same || (w->number == number && strcasecmp(w->word, v) == 0);
+        return same == (op == PACKED_EQ);
+    }
+    const char *word = row_word(f->words, number);
+    word = word ? word : "";
+    int order = strcmp(word, upper);
+    switch (op) {
+    case PACKED_GT:
+        return order > 0;
+    case PACKED_GE:
+        return order >= 0;
+    case PACKED_LT:
+        return order < 0;
+    case PACKED_LE:
+        return order <= 0;
+    default:
+        return strstr(word, upper) != NULL;
+    }
+}
+
+static void add_words(const struct predicate *p, jval *v, struct packed_test *t)
+{
+    AUTOFREE char *text = value_text(p, v);
+    AUTOFREE char *upper = xstrdup(text);
+    for (char *c = upper; *c; c++)
+        *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
+    for (int i = 0; i < 64; i++)
+        t->numbers |= (uint64_t)word_fits(p->field, i, t->op, text, upper) << i;
+}
+
+/* False when the value is none that the column's packed form compares with. */
+static bool add_packed_value(const struct predicate *p, jval *v, struct packed_test *t)
+{
+    enum { LONG = 1000 }; /* SQL has a limit of its own, and says so */
+    int64_t seconds;
+    switch (packed_type(t->column)) {
+    case PACKED_WORD:
+        add_words(p, v, t);
+        return true;
+    case PACKED_SECONDS:
+        if (t->op == PACKED_CONTAINS || !value_seconds(p, v, &seconds))
+            return false;
+        packed_add_value(t, NULL, seconds);
+        return true;
+    default:
+        break;
+    }
+    AUTOFREE char *text = value_text(p, v);
+    if (strlen(text) > LONG)
+        return false;
+    packed_add_value(t, text, 0);
+    return true;
+}
+
+static bool add_test(const struct predicate *p, struct packed_tests *tests)
+{
+    int column = packed_column(p->field->column);
+    if (column < 0 || p->tag)
+        return false;
+    struct packed_test *t = packed_add(tests, column, PACKED_OPS[p->op]);
+    if (p->op != OP_IN)
+        return add_packed_value(p, p->value, t);
+    for (size_t i = 0; i < jv_len(p->value); i++) {
+        if (!add_packed_value(p, jv_at(p->value, i), t))
+            return false;
+    }
+    return true;
+}
+
+void filter_packed(const struct row_table *kind, jval *filter, struct packed_tests *tests)
+{
+    jval *predicates = jv_get(filter, "predicates");
+    for (size_t i = 0; i < jv_len(predicates); i++) {
+        struct predicate p;
+        size_t before = tests->n;
+        if (read_predicate(kind, jv_at(predicates, i), &p, NULL) == 0 && add_test(&p, tests))
+            continue;
+        tests->exact = false;
+        if (tests->n > before)
+            packed_drop_last(tests);
     }
 }

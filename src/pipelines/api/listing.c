@@ -395,7 +395,9 @@ struct page {
     list_row_fn *row;
     void *self;
     int n, passed; /* rows taken, and passed over because they are not in the set */
+    int patience;  /* when this many were passed over before the first was taken, the walk ends; 0: it goes on */
     bool full;     /* the one behind the page has come */
+    bool far;      /* patience came to its end */
 };
 
 /* Two queries for a page: the keys and ids in order, of which the one behind the page makes the token, and each row by its id.
@@ -405,6 +407,7 @@ static int take_row(struct page *p, struct stmt *keys, size_t n_key, struct err 
     enum { FAR = 1000 };
     if (p->set && !match_has(p->set, stmt_i64(keys, (int)n_key + 1))) {
         p->passed++;
+        p->far = p->patience && p->n == 0 && p->passed >= p->patience;
         return 0;
     }
     if (p->n == 0 && p->passed >= FAR && !p->q->token)
@@ -433,7 +436,7 @@ static int walk(struct page *p, struct list_sql *sql, size_t n_key, struct err *
         return -1;
     sql_bind_all(keys, 1, sql);
     int rc;
-    while (!p->full && (rc = stmt_step(keys, err)) != 0) {
+    while (!p->full && !p->far && (rc = stmt_step(keys, err)) != 0) {
         if (rc < 0 || take_row(p, keys, n_key, err) < 0)
             return -1;
     }
@@ -478,25 +481,54 @@ static int fill_page(struct page *p, const struct list_sql *cond, struct err *er
     return page_sql(p->q, &key, cond, &sql, err) < 0 ? -1 : walk(p, &sql, key.n, err);
 }
 
-/* A page of rows that are in a set. Of few rows, each is looked up and they are sorted; of many, the order's index is walked
- * until the page is full, from where a predicate on the sorted column lets it start. */
+/* The order's first row that is in the set lies far from its beginning: packed columns tell from where on it can be. */
+static int add_first(struct page *p, int column, struct list_sql *cond, struct err *err)
+{
+    const struct list_query *q = p->q;
+    size_t words;
+    const uint64_t *bits = match_bits(p->set, &words);
+    int64_t seconds;
+    int rc = packed_extreme(p->db, column, q->desc, bits, words, &seconds, err);
+    if (rc == 1) {
+        sql_add(cond, q->desc ? " AND %s < ?" : " AND %s >= ?", q->sort->column);
+        sql_bind_int(cond, (seconds + q->desc) * NS_PER_S);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+/* Many rows: the order's index is walked until the page is full, from where the set lets it start. */
+static int page_of_many(struct page *p, struct err *err)
+{
+    enum { PATIENCE = 5000 };
+    struct list_query *q = p->q;
+    SQL_PIECE(cond);
+    sql_add(&cond, "1");
+    filter_range_sql(q->kind, json_root(q->filter_doc), q->sort->column, &cond);
+    AUTOFREE char *order = order_name(q);
+    if (!q->token)
+        q->token = match_start(p->set, order);
+    int column = q->sort->type == ROW_TIME && !q->token ? packed_column(q->sort->column) : -1;
+    p->patience = column >= 0 ? PATIENCE : 0;
+    if (fill_page(p, &cond, err) < 0)
+        return -1;
+    if (!p->far)
+        return 0;
+    p->far = false;
+    p->patience = 0;
+    return add_first(p, column, &cond, err) < 0 ? -1 : fill_page(p, &cond, err);
+}
+
+/* A page of rows that are in a set. Of few rows, each is looked up and they are sorted. */
 static int page_of_set(struct page *p, struct err *err)
 {
     enum { FEW = 2000 };
-    struct list_query *q = p->q;
+    if (match_count(p->set) > FEW)
+        return page_of_many(p, err);
+    BUF(list);
     SQL_PIECE(cond);
-    if (match_count(p->set) <= FEW) {
-        BUF(list);
-        match_list(p->set, &list);
-        sql_add(&cond, "%s.rowid IN (SELECT value FROM json_each(?))", q->kind->alias);
-        sql_bind_text(&cond, buf_str(&list));
-    } else {
-        sql_add(&cond, "1");
-        filter_range_sql(q->kind, json_root(q->filter_doc), q->sort->column, &cond);
-        AUTOFREE char *order = order_name(q);
-        if (!q->token)
-            q->token = match_start(p->set, order);
-    }
+    match_list(p->set, &list);
+    sql_add(&cond, "%s.rowid IN (SELECT value FROM json_each(?))", p->q->kind->alias);
+    sql_bind_text(&cond, buf_str(&list));
     return fill_page(p, &cond, err);
 }
 
@@ -506,11 +538,11 @@ static bool wants_set(const struct list_query *q, bool counted)
     return q->filter_doc && !(counted && str_eq(q->sort->name, "created_at"));
 }
 
-static int run_in_snapshot(struct page *p, struct matches *m, uint64_t mark, const struct list_sql *cond, bool counted,
-                           struct err *err)
+static int run_in_snapshot(struct page *p, struct matches *m, uint64_t mark, const struct list_sql *cond,
+                           const struct packed_tests *tests, bool counted, struct err *err)
 {
     struct list_query *q = p->q;
-    if (m && wants_set(q, counted) && matches_get(m, p->db, cond, mark, &p->set, err) < 0)
+    if (m && wants_set(q, counted) && matches_get(m, p->db, cond, tests, mark, &p->set, err) < 0)
         return -1;
     if (!p->set)
         return count_all(q, p->db, cond, counted, err) < 0 ? -1 : fill_page(p, cond, err);
@@ -518,6 +550,21 @@ static int run_in_snapshot(struct page *p, struct matches *m, uint64_t mark, con
     int rc = q->total ? page_of_set(p, err) : 0;
     matches_put(m, p->set);
     return rc;
+}
+
+/* A list's scope, "r.experiment_id = ?", as a test. */
+static void scope_test(const char *where, const char *value, struct packed_tests *tests)
+{
+    static const char EQUALS[] = " = ?";
+    size_t n = strlen(where);
+    AUTOFREE char *column = xstrdup(where);
+    if (str_ends(where, EQUALS))
+        column[n - strlen(EQUALS)] = '\0';
+    int number = packed_column(column);
+    if (number < 0)
+        tests->exact = false;
+    else
+        packed_add_value(packed_add(tests, number, PACKED_EQ), value, 0);
 }
 
 int list_run(struct list_query *q, struct db *db, struct matches *m, const char *where, const char *const *values,
@@ -531,12 +578,17 @@ int list_run(struct list_query *q, struct db *db, struct matches *m, const char 
     bool counted = true;
     if (filter_sql(q->kind, json_root(q->filter_doc), &cond, &counted, err) < 0)
         return -1;
+    PACKED_TESTS(tests);
+    if (m && where)
+        scope_test(where, values[0], &tests);
+    if (m)
+        filter_packed(q->kind, json_root(q->filter_doc), &tests);
     /* One snapshot for the number and the page. */
     uint64_t mark = m ? matches_mark(m) : 0;
     if (db_exec(db, "BEGIN", err) < 0)
         return -1;
     struct page p = {.q = q, .db = db, .row = row, .self = self};
-    int rc = run_in_snapshot(&p, m, mark, &cond, counted, err);
+    int rc = run_in_snapshot(&p, m, mark, &cond, &tests, counted, err);
     db_rollback(db);
     return rc;
 }

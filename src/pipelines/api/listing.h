@@ -79,7 +79,11 @@ void sql_words(struct list_sql *sql, const struct row_field *f);
 int filter_parse(const char *text, struct json **doc, struct err *err);
 /* Appends " AND ..." for each predicate. *counted becomes false when one is on a column that is not counted. */
 int filter_sql(const struct row_table *kind, jval *filter, struct list_sql *sql, bool *counted, struct err *err);
-/* The same for those that an index on this column, in its order, answers with one range; of a filter that is right. */
+/* The predicates of a filter that is right, as tests of packed columns; what cannot be said that way is left out, and
+ * tests->exact false. */
+struct packed_tests;
+void filter_packed(const struct row_table *kind, jval *filter, struct packed_tests *tests);
+/* Appends those that an index on this column, in its order, answers with one range; of a filter that is right. */
 void filter_range_sql(const struct row_table *kind, jval *filter, const char *column, struct list_sql *sql);
 
 #endif

@@ -31,6 +31,7 @@ struct matches {
     const struct row_table *table;
     struct db_touched *log;
     int64_t from_rows;
+    bool packed;          /* the table has packed columns */
     pthread_mutex_t lock; /* over what follows */
     struct match_set *sets;
     size_t bytes; /* of all sets */
@@ -44,6 +45,7 @@ struct matches *matches_new(const struct row_table *table, struct db_touched *lo
     m->table = table;
     m->log = log;
     m->from_rows = from_rows;
+    m->packed = table == &RUN_ROWS;
     ASSERT(pthread_mutex_init(&m->lock, NULL) == 0);
     return m;
 }
@@ -83,6 +85,12 @@ bool match_has(const struct match_set *s, int64_t rowid)
 }
 
 size_t match_count(const struct match_set *s) { return s->count; }
+
+const uint64_t *match_bits(const struct match_set *s, size_t *words)
+{
+    *words = s->words;
+    return s->bits;
+}
 
 /* False when the rowid is none that a set can hold. */
 static bool put_bit(struct match_set *s, int64_t rowid, bool on)
@@ -136,8 +144,8 @@ void match_list(const struct match_set *s, struct buf *out)
 
 /* ---- filling and refreshing ----------------------------------------------------------------------------------------- */
 
-/* 1, 0 when the set cannot hold a row, -1. */
-static int fill(struct matches *m, struct db *db, const struct list_sql *cond, struct match_set *s, struct err *err)
+/* 1, 0 when the set cannot hold a row or there are more than `most`, -1. */
+static int fill(struct matches *m, struct db *db, const struct list_sql *cond, size_t most, struct match_set *s, struct err *err)
 {
     AUTOFREE char *text =
         xasprintf("SELECT %s.rowid FROM %s %s WHERE %s", m->table->alias, m->table->table, m->table->alias, buf_str(&cond->text));
@@ -150,7 +158,7 @@ static int fill(struct matches *m, struct db *db, const struct list_sql *cond, s
     s->count = 0;
     int rc;
     while ((rc = stmt_step(rows, err)) == 1) {
-        if (!put_bit(s, stmt_i64(rows, 0), true))
+        if (s->count == most || !put_bit(s, stmt_i64(rows, 0), true))
             return 0;
     }
     return rc < 0 ? -1 : 1;
@@ -181,9 +189,102 @@ static int look_again(struct matches *m, struct db *db, const struct list_sql *c
     return rc < 0 ? -1 : 1;
 }
 
+/* ---- packed columns ------------------------------------------------------------------------------------------------- */
+
+/* Rows of blocks that are not packed: a part of the table. */
+static int fill_part(struct matches *m, struct db *db, const struct list_sql *cond, size_t from, size_t to, struct match_set *s,
+                     struct err *err)
+{
+    AUTOFREE char *text =
+        xasprintf("SELECT %s.rowid FROM %s %s NOT INDEXED WHERE %s.rowid >= ? AND %s.rowid < ? AND (%s)", m->table->alias,
+                  m->table->table, m->table->alias, m->table->alias, m->table->alias, buf_str(&cond->text));
+    STMT_DYNAMIC(rows, db, text, err);
+    if (!rows)
+        return -1;
+    stmt_bind_i64(rows, 1, (int64_t)from << PACKED_SHIFT);
+    stmt_bind_i64(rows, 2, (int64_t)to << PACKED_SHIFT);
+    sql_bind_all(rows, 3, cond);
+    int rc;
+    while ((rc = stmt_step(rows, err)) == 1) {
+        if (!put_bit(s, stmt_i64(rows, 0), true))
+            return 0;
+    }
+    return rc < 0 ? -1 : 1;
+}
+
+static int fill_parts(struct matches *m, struct db *db, const struct list_sql *cond, const struct packed_answer *a,
+                      struct match_set *s, struct err *err)
+{
+    for (size_t from = 0; from < a->blocks; from++) {
+        size_t to = from;
+        while (to < a->blocks && !a->packed[to])
+            to++;
+        int rc = to > from ? fill_part(m, db, cond, from, to, s, err) : 1;
+        if (rc != 1)
+            return rc;
+        from = to;
+    }
+    return 1;
+}
+
+static void take_bits(struct match_set *s, struct packed_answer *a)
+{
+    free(s->bits);
+    s->bits = TAKE(a->bits);
+    s->words = a->blocks * PACKED_WORDS;
+    s->count = 0;
+    for (size_t w = 0; w < s->words; w++)
+        s->count += (size_t)__builtin_popcountll(s->bits[w]);
+}
+
+/* Asks the table about the rows that the tests chose. 1, 0 when they are too many, -1. */
+static int check_bits(struct matches *m, struct db *db, const struct list_sql *cond, struct match_set *s, struct err *err)
+{
+    enum { CHECK_MAX = 1 << 15 };
+    if (s->count == 0 || s->count > CHECK_MAX)
+        return s->count == 0;
+    AUTOFREE int64_t *rowids = xcalloc(s->count + 1, sizeof *rowids);
+    size_t n = 0;
+    for (size_t w = 0; w < s->words; w++) {
+        for (uint64_t left = s->bits[w]; left; left &= left - 1)
+            rowids[n++] = (int64_t)(w * 64) + __builtin_ctzll(left);
+    }
+    return look_again(m, db, cond, s, rowids, n, err);
+}
+
+static int fill_packed(struct matches *m, struct db *db, const struct list_sql *cond, const struct packed_tests *tests,
+                       struct match_set *s, struct err *err)
+{
+    PACKED_ANSWER(a);
+    int rc = tests ? packed_scan(db, tests, ROWID_MAX, &a, err) : 0;
+    if (rc != 1)
+        return rc;
+    take_bits(s, &a);
+    if (!a.exact)
+        rc = check_bits(m, db, cond, s, err);
+    return rc == 1 ? fill_parts(m, db, cond, &a, s, err) : rc;
+}
+
+/* Texts that are equal are found by an index, unless there are many of them. */
+static bool index_serves(const struct packed_tests *tests)
+{
+    return tests && tests->exact && tests->n == 1 && tests->v[0].op == PACKED_EQ &&
+           packed_type(tests->v[0].column) == PACKED_TEXT;
+}
+
+static int fill_first(struct matches *m, struct db *db, const struct list_sql *cond, const struct packed_tests *tests,
+                      struct match_set *s, struct err *err)
+{
+    enum { FEW = 10000 };
+    int rc = index_serves(tests) ? fill(m, db, cond, FEW, s, err) : 0;
+    if (rc == 0)
+        rc = fill_packed(m, db, cond, tests, s, err);
+    return rc == 0 ? fill(m, db, cond, SIZE_MAX, s, err) : rc;
+}
+
 /* A set may have been filled from a newer snapshot than this one: what was settled when this one began is where both agree. */
-static int refresh(struct matches *m, struct db *db, const struct list_sql *cond, uint64_t mark, struct match_set *s,
-                   struct err *err)
+static int refresh(struct matches *m, struct db *db, const struct list_sql *cond, const struct packed_tests *tests, uint64_t mark,
+                   struct match_set *s, struct err *err)
 {
     AUTOFREE int64_t *rowids = NULL;
     size_t n;
@@ -193,7 +294,7 @@ static int refresh(struct matches *m, struct db *db, const struct list_sql *cond
         forget_start(s);
     int rc = 1;
     if (!fresh)
-        rc = fill(m, db, cond, s, err);
+        rc = fill_first(m, db, cond, tests, s, err);
     else if (n > 0)
         rc = look_again(m, db, cond, s, rowids, n, err);
     s->filled = rc == 1;
@@ -274,8 +375,8 @@ static int64_t all_rows(struct matches *m, struct db *db, struct err *err)
     return !s || stmt_step(s, err) < 0 ? -1 : stmt_i64(s, 0);
 }
 
-int matches_get(struct matches *m, struct db *db, const struct list_sql *cond, uint64_t mark, struct match_set **out,
-                struct err *err)
+int matches_get(struct matches *m, struct db *db, const struct list_sql *cond, const struct packed_tests *tests, uint64_t mark,
+                struct match_set **out, struct err *err)
 {
     *out = NULL;
     int64_t rows = all_rows(m, db, err); /* opens the snapshot, before the log is read */
@@ -283,7 +384,7 @@ int matches_get(struct matches *m, struct db *db, const struct list_sql *cond, u
         return rows < 0 ? -1 : 0;
     struct match_set *s = take_set(m, cond);
     ASSERT(pthread_mutex_lock(&s->lock) == 0);
-    int rc = refresh(m, db, cond, mark, s, err);
+    int rc = refresh(m, db, cond, m->packed ? tests : NULL, mark, s, err);
     if (rc == 1)
         *out = s;
     else
