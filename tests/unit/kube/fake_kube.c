@@ -593,7 +593,7 @@ size_t fake_calls(struct fake_kube *f, const char *verb, const char *plural)
 
 bool fake_eventually(bool (*cond)(void *arg), void *arg)
 {
-    for (int i = 0; i < 2500; i++) {
+    for (int i = 0; i < 30000; i++) {
         if (cond(arg))
             return true;
         nanosleep(&(struct timespec){0, 2000000}, NULL);

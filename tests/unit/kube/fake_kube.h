@@ -32,7 +32,7 @@ void fake_compact(struct fake_kube *f);
 void fake_stream_lists(struct fake_kube *f, bool marked);
 /* How often a verb was called on a plural so far, failed calls too. */
 size_t fake_calls(struct fake_kube *f, const char *verb, const char *plural);
-/* Waits up to five seconds for a condition: true in time. */
+/* Waits up to a minute for a condition: true in time. */
 bool fake_eventually(bool (*cond)(void *arg), void *arg);
 
 #endif

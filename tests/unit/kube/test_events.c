@@ -29,7 +29,7 @@ static void test_same_event_is_counted(void **state)
         json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"s\",\"uid\":\"u\",\"resourceVersion\":\"7\"}}", NULL);
     for (int i = 0; i < 3; i++)
         event_record_field(r, json_root(pod), &KUBE_PODS, "spec.containers{c}", "Warning", "BackOff", "restarting %s", "c");
-    assert_true(event_recorder_flush(r, 5000));
+    assert_true(event_recorder_flush(r, 60000));
     JSON_REF(ev) = only_event(fake);
     jval *v = json_root(ev);
     assert_int_equal(event_count(v, 0), 3);
@@ -41,7 +41,7 @@ static void test_same_event_is_counted(void **state)
     assert_string_equal(object_reference_field_path(event_involved_object(v)), "spec.containers{c}");
     assert_string_equal(obj_namespace(v), "s");
     event_record(r, json_root(pod), &KUBE_PODS, "Normal", "Started", "other");
-    assert_true(event_recorder_flush(r, 5000));
+    assert_true(event_recorder_flush(r, 60000));
     assert_int_equal(fake_count(fake, &KUBE_EVENTS, "s"), 2);
     event_recorder_free(r);
     fake_kube_free(fake);
@@ -56,10 +56,10 @@ static void test_old_event_is_not_counted_up(void **state)
     struct event_recorder *r = event_recorder_new(fake_kube_face(fake), "x", NULL, &c.clock);
     JSON_REF(node) = json_parse_str("{\"metadata\":{\"name\":\"n\"}}", NULL);
     event_record(r, json_root(node), &KUBE_NODES, "Normal", "R", "m");
-    assert_true(event_recorder_flush(r, 5000));
+    assert_true(event_recorder_flush(r, 60000));
     clock_manual_advance(&c, 601 * NS_PER_S);
     event_record(r, json_root(node), &KUBE_NODES, "Normal", "R", "m");
-    assert_true(event_recorder_flush(r, 5000));
+    assert_true(event_recorder_flush(r, 60000));
     assert_int_equal(fake_count(fake, &KUBE_EVENTS, "default"), 2);
     event_recorder_free(r);
     fake_kube_free(fake);
@@ -77,12 +77,12 @@ static void test_flood_is_held_back(void **state)
         clock_manual_advance(&c, 1);
         event_record(r, json_root(pod), &KUBE_PODS, "Normal", "R", "m%d", i);
     }
-    assert_true(event_recorder_flush(r, 5000));
+    assert_true(event_recorder_flush(r, 60000));
     assert_int_equal(fake_count(fake, &KUBE_EVENTS, "s"), 25);
     clock_manual_advance(&c, 301 * NS_PER_S);
     for (int i = 0; i < 10; i++)
         event_record(r, json_root(pod), &KUBE_PODS, "Normal", "R", "later");
-    assert_true(event_recorder_flush(r, 5000));
+    assert_true(event_recorder_flush(r, 60000));
     assert_int_equal(fake_count(fake, &KUBE_EVENTS, "s"), 26);
     event_recorder_free(r);
     fake_kube_free(fake);
@@ -97,7 +97,7 @@ static void test_failure_is_silent(void **state)
     JSON_REF(pod) = json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"s\"}}", NULL);
     event_record(r, json_root(pod), &KUBE_PODS, "Normal", "R", "m");
     event_record(NULL, json_root(pod), &KUBE_PODS, "Normal", "R", "m");
-    assert_true(event_recorder_flush(r, 5000));
+    assert_true(event_recorder_flush(r, 60000));
     assert_int_equal(fake_count(fake, &KUBE_EVENTS, NULL), 0);
     event_recorder_free(r);
     fake_kube_free(fake);

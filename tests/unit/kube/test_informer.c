@@ -226,7 +226,7 @@ static void start(struct fixture *f, const char *labels)
     f->informer = informer_new(&cfg);
     informer_add_handler(f->informer, (struct informer_handler){on_change, &f->seen});
     informer_start(f->informer);
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 5 * NS_PER_S);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 60 * NS_PER_S);
     ERR(e);
     if (informer_wait_synced(f->informer, &ctx, &e) < 0)
         fail_msg("%s", err_text(&e));
@@ -401,7 +401,7 @@ static void test_informer_wait_rv(void **state)
     struct fixture f = {.fake = fake_kube_new()};
     start(&f, NULL);
     JSON_REF(d) = fake_put(f.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"a\",\"namespace\":\"s\"}}");
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 5 * NS_PER_S);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 60 * NS_PER_S);
     ERR(e);
     assert_int_equal(informer_wait_rv(f.informer, "s/a", obj_rv_text(json_root(d)), &ctx, &e), 0);
     JSON_REF(seen) = informer_get(f.informer, "s/a");
@@ -418,14 +418,20 @@ static void test_informer_stops_while_failing(void **state)
     struct fake_kube *fake = fake_kube_new();
     fake_fail(fake, "list", "configmaps", 1000, ERR_UNAVAILABLE);
     struct informer_config cfg = {fake_kube_face(fake), &KUBE_CONFIGMAPS, NULL, NULL, NULL, &clock_system};
-    struct informer *i = informer_new(&cfg);
-    informer_start(i);
-    struct ctx bg = ctx_background(), brief = ctx_with_timeout(&bg, 30 * NS_PER_MS);
-    ERR(e);
-    assert_int_equal(informer_wait_synced(i, &brief, &e), -1);
-    int64_t before = ctx_mono_ns(&bg);
-    informer_stop(i); /* must not sit out the back-off */
-    assert_true(ctx_mono_ns(&bg) - before < 500 * NS_PER_MS);
+    struct ctx bg = ctx_background();
+    int64_t took = INT64_MAX;
+    /* It must not sit out the back-off, which is never shorter than 800 ms; a busy machine may do so for it now and then. */
+    for (int n = 0; n < 20 && took >= 500 * NS_PER_MS; n++) {
+        struct informer *i = informer_new(&cfg);
+        informer_start(i);
+        struct ctx brief = ctx_with_timeout(&bg, 30 * NS_PER_MS);
+        ERR(e);
+        assert_int_equal(informer_wait_synced(i, &brief, &e), -1);
+        int64_t before = ctx_mono_ns(&bg);
+        informer_stop(i);
+        took = ctx_mono_ns(&bg) - before;
+    }
+    assert_true(took < 500 * NS_PER_MS);
     fake_kube_free(fake);
 }
 

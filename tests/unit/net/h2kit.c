@@ -209,7 +209,7 @@ static void turn(struct peer *p, int ms)
 
 void peer_until(struct peer *p, struct peer_stream *s, const char *text)
 {
-    int64_t end = kit_now_ms() + 10000;
+    int64_t end = kit_now_ms() + 120000;
     while (!p->gone && !(s && s->closed) &&
            !(s && text && s->body.len && memmem(s->body.data, s->body.len, text, strlen(text)))) {
         if (kit_now_ms() > end)
@@ -226,9 +226,15 @@ void peer_run(struct peer *p, int64_t ms)
         turn(p, (int)(end - now));
 }
 
+void peer_until_status(struct peer *p, struct peer_stream *s)
+{
+    for (int64_t end = kit_now_ms() + 120000; !p->gone && !s->status && kit_now_ms() < end;)
+        turn(p, 100);
+}
+
 void peer_until_gone(struct peer *p)
 {
-    int64_t end = kit_now_ms() + 10000;
+    int64_t end = kit_now_ms() + 120000;
     while (!p->gone) {
         if (kit_now_ms() > end)
             fail_msg("the connection is still there");

@@ -44,7 +44,8 @@ void peer_flush(struct peer *p);
 /* Moves bytes until the stream is closed, or its body has the text, or the connection is gone; 10 seconds at most, then it fails.
  * Either may be NULL. */
 void peer_until(struct peer *p, struct peer_stream *s, const char *text);
-void peer_run(struct peer *p, int64_t ms); /* moves bytes for so long, or until the connection is gone */
+void peer_run(struct peer *p, int64_t ms);                     /* moves bytes for so long, or until the connection is gone */
+void peer_until_status(struct peer *p, struct peer_stream *s); /* until its answer began */
 void peer_until_gone(struct peer *p);
 /* A whole request and its answer on a connection of its own; the caller frees "status\nhead\nbody". */
 char *peer_talk(int port, const char *method, const char *path, const char *extra, const char *body);

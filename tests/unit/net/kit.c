@@ -16,7 +16,9 @@ int64_t kit_now_ms(void)
 
 /* ---- the API ---- */
 
-atomic_int kit_uploads;
+atomic_int kit_uploads, kit_begun, kit_slow_most;
+static atomic_int slow_now;
+enum { PATIENCE_MS = 60000 };
 
 static int echo(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
@@ -36,6 +38,7 @@ static int hello(void *self, struct ctx *ctx, struct http_req *req, struct http_
 /* Reads the body itself. ?stop=N: leaves the rest after N bytes; ?slow=MS: waits between reads; ?refuse: before the first. */
 static int upload(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
+    atomic_fetch_add(&kit_begun, 1);
     if (http_query(req, "refuse"))
         return err_set(err, ERR_FORBIDDEN, "not from you");
     const char *stop = http_query(req, "stop"), *slow = http_query(req, "slow");
@@ -114,7 +117,12 @@ static int empty(void *self, struct ctx *ctx, struct http_req *req, struct http_
 
 static int slow(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
+    atomic_fetch_add(&kit_begun, 1);
+    int n = atomic_fetch_add(&slow_now, 1) + 1;
+    if (n > atomic_load(&kit_slow_most))
+        atomic_store(&kit_slow_most, n);
     usleep(200 * 1000);
+    atomic_fetch_sub(&slow_now, 1);
     http_text(res, 200, "slow");
     return 0;
 }
@@ -122,7 +130,8 @@ static int slow(void *self, struct ctx *ctx, struct http_req *req, struct http_r
 static int waits(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct pollfd p = {.fd = ctx->cancel->fd, .events = POLLIN};
-    poll(&p, 1, 20000);
+    atomic_fetch_add(&kit_begun, 1);
+    poll(&p, 1, PATIENCE_MS);
     return ctx_check(ctx, err);
 }
 
@@ -233,6 +242,18 @@ void kit_stop(struct kit *k)
     k->server = NULL;
 }
 
+void kit_wait(atomic_int *counter, int n)
+{
+    for (int64_t end = kit_now_ms() + PATIENCE_MS; atomic_load(counter) < n && kit_now_ms() < end;)
+        usleep(2000);
+}
+
+void kit_wait_connections(struct kit *k, int n)
+{
+    for (int64_t end = kit_now_ms() + PATIENCE_MS; http_server_connections(k->server) > (size_t)n && kit_now_ms() < end;)
+        usleep(2000);
+}
+
 /* ---- the client ---- */
 
 int kit_connect(int port)
@@ -259,7 +280,7 @@ void kit_send(int fd, const char *text) { kit_send_n(fd, text, strlen(text)); }
 
 void kit_read_until(int fd, struct buf *out, const char *want)
 {
-    int64_t end = kit_now_ms() + 10000;
+    int64_t end = kit_now_ms() + PATIENCE_MS;
     while (!want || !strstr(buf_str(out), want)) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         int64_t left = end - kit_now_ms();

@@ -18,7 +18,12 @@ struct kit {
     int port;
 };
 extern const struct http_api kit_api;
-extern atomic_int kit_uploads; /* bodies that the handler of /upload has done with, well or not */
+extern atomic_int kit_uploads;   /* bodies that the handler of /upload has done with, well or not */
+extern atomic_int kit_slow_most; /* how many of /slow ran at once, at most */
+extern atomic_int kit_begun;     /* how often handlers of /upload, /slow and /waits began */
+/* Waits until a counter is at least n, for as long as a busy machine may take; the caller asserts what it is. */
+void kit_wait(atomic_int *counter, int n);
+void kit_wait_connections(struct kit *k, int n); /* until the server has no more than n, or that long */
 void kit_start(struct kit *k, const struct server_limits *limits);
 void kit_start_with(struct kit *k, const struct server_limits *limits,
                     struct listener_config *cfg); /* address and mounts are filled when NULL */
@@ -27,7 +32,7 @@ void kit_stop(struct kit *k);
 int kit_connect(int port);
 void kit_send(int fd, const char *text);
 void kit_send_n(int fd, const void *p, size_t n);
-/* Reads until the text contains want, or the end of the connection, or 5 seconds. Appends. */
+/* Reads until the text contains want, or the end of the connection, or a minute. Appends. */
 void kit_read_until(int fd, struct buf *out, const char *want);
 void kit_read_all(int fd, struct buf *out); /* to the end of the connection */
 /* Sends a request on a new connection and returns all that comes until the connection ends; the caller frees. */

@@ -56,7 +56,7 @@ static void on_start(struct stream *st, void *state)
 
 static void fill(struct stream *st, struct s *s)
 {
-    static char block[16384];
+    static _Thread_local char block[16384];
     memset(block, 'x', sizeof block);
     while (s->n < 2000 && stream_queued(st) < 128 * 1024) {
         stream_write(st, block, sizeof block);
@@ -187,7 +187,13 @@ void streams_stop(struct kit *k)
 
 void streams_wait_closed(int n)
 {
-    for (int i = 0; i < 1000 && atomic_load(&counts.closed) < n; i++)
-        usleep(10000);
+    kit_wait(&counts.closed, n);
     assert_int_equal(atomic_load(&counts.closed), n);
+}
+
+void streams_wait_queued(void)
+{
+    for (int i = 0; i < 6000 && !atomic_load(&counts.max_queued); i++)
+        usleep(10000);
+    assert_true(atomic_load(&counts.max_queued) > 0);
 }

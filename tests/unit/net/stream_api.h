@@ -15,5 +15,6 @@ void streams_start(struct kit *k, const struct server_limits *limits);
 void streams_start_with(struct kit *k, const struct server_limits *limits, struct listener_config *cfg);
 void streams_stop(struct kit *k); /* every stream that was opened must have been closed, once */
 void streams_wait_closed(int n);
+void streams_wait_queued(void); /* until something waits for a reader */
 
 #endif

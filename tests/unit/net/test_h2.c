@@ -138,7 +138,7 @@ static void test_bodies(void **state)
 static void test_uploads(void **state)
 {
     struct kit k;
-    kit_start(&k, &(struct server_limits){.body_idle_timeout_ms = 200});
+    kit_start(&k, &(struct server_limits){.body_idle_timeout_ms = 3000}); /* longer than this thread is kept from sending */
     struct peer *p = peer_open(k.port);
     /* One that is read slowly is held up by its own window; others of the connection are not. */
     size_t n = 4 << 20;
@@ -169,13 +169,13 @@ static void test_uploads(void **state)
     peer_until(p, plain, NULL);
     assert_int_equal(stalls->status, 408);
     assert_int_equal(plain->status, 408);
-    int before = atomic_load(&kit_uploads);
+    int before = atomic_load(&kit_uploads), begun = atomic_load(&kit_begun);
     struct peer_stream *gone = peer_ask_open(p, "PUT", "/upload", NULL, "abc", 3);
     peer_run(p, 30);
+    kit_wait(&kit_begun, begun + 1);
     nghttp2_submit_rst_stream(p->session, 0, gone->id, NGHTTP2_CANCEL);
     peer_run(p, 10);
-    for (int i = 0; i < 500 && atomic_load(&kit_uploads) == before; i++)
-        usleep(10000);
+    kit_wait(&kit_uploads, before + 1);
     assert_int_equal(atomic_load(&kit_uploads), before + 1);
     assert_false(p->gone);
     peer_close(p);
@@ -186,7 +186,7 @@ static void test_uploads(void **state)
 static void test_preface(void **state)
 {
     struct kit k;
-    kit_start(&k, &(struct server_limits){.header_timeout_ms = 150, .idle_timeout_ms = 400});
+    kit_start(&k, &(struct server_limits){.header_timeout_ms = 2000, .idle_timeout_ms = 2000});
     int fd = kit_connect(k.port);
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     for (size_t i = 0; i < sizeof preface - 1; i++)

@@ -53,7 +53,7 @@ static struct ctx soon(int64_t ms)
 static void expect(struct tls_kit *t, enum http_method m, const char *path, const char *body, int status, const char *part)
 {
     ERR(e);
-    struct ctx ctx = soon(20000);
+    struct ctx ctx = soon(120000);
     AUTOFREE char *url = xasprintf("%s%s", t->base, path);
     struct http_answer a;
     if (http_fetch(t->client, &ctx,
@@ -80,12 +80,12 @@ static void test_many_threads(void **state)
     open_kit(&t, NULL, false);
     expect(&t, HTTP_GET, "/who", NULL, 200, "nobody tls=1");
     pthread_t threads[20];
-    int64_t start = kit_now_ms();
+    atomic_store(&kit_slow_most, 0);
     for (size_t i = 0; i < ARRAY_LEN(threads); i++)
         threads[i] = thread_start("h2-caller", caller, &t);
     for (size_t i = 0; i < ARRAY_LEN(threads); i++)
         pthread_join(threads[i], NULL);
-    assert_true(kit_now_ms() - start < 20 * 200 + 3000);
+    assert_true(atomic_load(&kit_slow_most) > 1); /* nobody waits for another's answer */
     assert_int_equal(http_server_connections(t.kit.server), 1);
     expect(&t, HTTP_HEAD, "/hello/x", NULL, 200, "");
     expect(&t, HTTP_GET, "/none", NULL, 401, "show a token");
@@ -113,7 +113,7 @@ static void test_bodies(void **state)
         big[i] = (char)(i * 2654435761U >> 13);
     AUTOFREE char *large = xasprintf("%s/echo/large", t.base), *echo = xasprintf("%s/echo", t.base),
                   *up = xasprintf("%s/upload", t.base);
-    struct ctx ctx = soon(30000);
+    struct ctx ctx = soon(120000);
     struct http_answer a;
     if (http_fetch(t.client, &ctx, &(struct http_call){.method = HTTP_POST, .url = large, .body = big, .body_len = n}, &a, &e) <
         0)
@@ -159,7 +159,7 @@ static void test_bodies(void **state)
 static struct http_body *open_stream(struct tls_kit *t, const char *path)
 {
     ERR(e);
-    struct ctx ctx = soon(20000);
+    struct ctx ctx = soon(120000);
     AUTOFREE char *url = xasprintf("%s%s", t->base, path);
     struct http_answer head;
     struct http_body *b = http_open(t->client, &ctx, &(struct http_call){.method = HTTP_GET, .url = url}, &head, &e);
@@ -188,10 +188,10 @@ static void test_streams(void **state)
         idle[i] = open_stream(&t, "/stream/idle");
     /* A slow reader holds its own stream up, nobody else's. */
     struct http_body *pump = open_stream(&t, "/stream/pump");
+    streams_wait_queued();
     usleep(100000);
-    assert_true(atomic_load(&counts.max_queued) > 0);
     expect(&t, HTTP_GET, "/stream/count", NULL, 200, "tick 1;tick 2;tick 3;");
-    struct ctx ctx = soon(20000);
+    struct ctx ctx = soon(120000);
     size_t total = 0;
     ssize_t n;
     while ((n = http_body_read(pump, &ctx, chunk, sizeof chunk, &e)) > 0)
@@ -228,8 +228,8 @@ static void test_streams(void **state)
         http_body_close(idle[i]);
     streams_wait_closed(before + 25);
     /* The server stops: a clean end. */
-    http_server_stop(TAKE(t.kit.server), 2000);
-    ctx = soon(20000);
+    http_server_stop(TAKE(t.kit.server), 30000);
+    ctx = soon(120000);
     for (int i = 25; i < 50; i++) {
         assert_int_equal(http_body_read(idle[i], &ctx, chunk, sizeof chunk, &e), 0);
         http_body_close(idle[i]);
@@ -251,7 +251,7 @@ static void test_comes_back(void **state)
     snprintf(address, sizeof address, "127.0.0.1:%d", t.kit.port);
     kit_stop(&t.kit);
     ERR(e);
-    struct ctx ctx = soon(1000);
+    struct ctx ctx = soon(120000);
     AUTOFREE char *url = xasprintf("%s/hello/x", t.base);
     struct http_answer a;
     assert_int_equal(http_fetch(t.client, &ctx, &(struct http_call){.method = HTTP_GET, .url = url}, &a, &e), -1);

@@ -17,8 +17,7 @@ static size_t sum_of(const char *p, size_t n)
 
 static void wait_uploads(int n)
 {
-    for (int i = 0; i < 1000 && atomic_load(&kit_uploads) < n; i++)
-        usleep(10000);
+    kit_wait(&kit_uploads, n);
     assert_int_equal(atomic_load(&kit_uploads), n);
 }
 
@@ -216,10 +215,10 @@ static void test_broken(void **state)
     assert_has(b.data, "400000 bytes");
     close(fd);
     /* The server stops while a body is awaited. */
-    int before = atomic_load(&kit_uploads);
+    int before = atomic_load(&kit_uploads), begun = atomic_load(&kit_begun);
     fd = kit_connect(k.port);
     kit_send(fd, "POST /upload HTTP/1.1\r\n" HOST "Content-Length: 1000\r\n\r\nabc");
-    usleep(50000);
+    kit_wait(&kit_begun, begun + 1);
     http_server_stop(k.server, 50);
     assert_int_equal(atomic_load(&kit_uploads), before + 1);
     close(fd);

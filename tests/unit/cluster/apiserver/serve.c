@@ -50,7 +50,7 @@ int main(int argc, char **argv)
     static const char *const masters[] = {"system:masters", "system:authenticated", NULL};
     struct kube *kube = apiserver_kube(a, &(struct identity){"system:kube-controller-manager", "", masters, NULL});
 #ifdef WITH_CONTROLLERS
-    struct ctx ctx = ctx_background(), started = ctx_with_timeout(&ctx, 10 * NS_PER_S);
+    struct ctx ctx = ctx_background(), started = ctx_with_timeout(&ctx, 60 * NS_PER_S);
     struct controllers *c = controllers_start(
         &(struct controllers_config){
             .kube = kube, .clock = &clock_system, .ca_pem = apiserver_ca_pem(a), .each_kind = apiserver_each_kind, .self = a},

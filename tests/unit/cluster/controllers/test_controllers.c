@@ -34,7 +34,7 @@ static int setup(void **state)
                                      .ca_pem = "PEM",
                                      .each_kind = each_kind,
                                      .events_max = EVENTS_MAX};
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 60 * NS_PER_S);
     ERR(e);
     f->c = controllers_start(&cfg, &ctx, &e);
     if (!f->c)

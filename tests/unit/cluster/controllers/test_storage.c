@@ -170,7 +170,7 @@ static void open_all(struct fixture *f)
                            "\",\"reclaimPolicy\":\"Delete\",\"volumeBindingMode\":\"Immediate\"}");
     struct controllers_config cfg = {
         .kube = fake_kube_face(f->fake), .clock = &clock_system, .ca_pem = "PEM", .each_kind = no_kinds, .volumes_dir = f->dir};
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 60 * NS_PER_S);
     f->c = controllers_start(&cfg, &ctx, NULL);
     assert_non_null(f->c);
 }
@@ -301,7 +301,7 @@ static void an_old_view_removes_nothing(void **state)
     AUTOFREE char *dir = fs_join(top, "pvc-1");
     assert_int_equal(mkdir(dir, 0755), 0);
     struct fake_kube *fake = fake_kube_new();
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 10 * NS_PER_S);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 60 * NS_PER_S);
     json_unref(fake_put(fake, &KUBE_PERSISTENTVOLUMES, MADE("Delete"), dir));
     struct controllers_config cfg = {.kube = fake_kube_face(fake), .clock = &clock_system, .volumes_dir = top};
     struct storage s = {

@@ -101,7 +101,7 @@ static void run_init(struct world *w, struct run *r, const char *script)
 static struct container_state wait_end(struct world *w, struct run *r)
 {
     struct container_state st;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 12000; i++) {
         OK(w->rt->ops->state(w->rt, &r->ref, &st, err));
         if (st.run == RUN_EXITED || st.run == RUN_LOST)
             return st;
@@ -211,7 +211,7 @@ static void signals_and_memory(void **state)
     run_init(&w, &r, "trap 'echo bye; exit 7' TERM; echo hi; while :; do sleep 0.01; done");
     OK(w.rt->ops->create(w.rt, &r.spec, err));
     OK(w.rt->ops->start(w.rt, &r.ref, err));
-    for (int i = 0; i < 500 && access(r.log, F_OK) < 0; i++)
+    for (int i = 0; i < 6000 && access(r.log, F_OK) < 0; i++)
         usleep(5000);
     usleep(100000);
     OK(w.rt->ops->state(w.rt, &r.ref, &st, err));

@@ -339,7 +339,7 @@ static void log_follow(void **state)
     assert_int_equal(rc, 0);
     assert_string_equal(buf_str(&text), "one\n");
     append(w.file, "2026-11-25T13:00:02Z stdout F two\n");
-    for (int i = 0; i < 400 && !__atomic_load_n(&w.notified, __ATOMIC_SEQ_CST); i++)
+    for (int i = 0; i < 12000 && !__atomic_load_n(&w.notified, __ATOMIC_SEQ_CST); i++)
         usleep(5000);
     assert_true(w.notified > 0);
     while ((rc = log->read(log, 100, &text, &e)) == 1)

@@ -71,7 +71,7 @@ static void start(struct world *w)
     w->node = node_start(&cfg, fake_kube_face(w->fake), &e);
     if (!w->node)
         fail_msg("%s", err_text(&e));
-    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 10 * NS_PER_S);
+    struct ctx base = ctx_background(), ctx = ctx_with_timeout(&base, 60 * NS_PER_S);
     if (node_wait_ready(w->node, &ctx, &e) < 0)
         fail_msg("%s", err_text(&e));
 }
@@ -115,7 +115,7 @@ static void put_simple(struct world *w, const char *name, const char *policy, co
 static void expect(struct world *w, const char *name, const char *path, const char *text)
 {
     AUTOFREE char *last = NULL;
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 12000; i++) {
         JSON_REF(o) = fake_get(w->fake, &KUBE_PODS, "ns", name);
         jval *v = pod_status(json_root(o));
         STRLIST(parts);
@@ -140,7 +140,7 @@ static void expect(struct world *w, const char *name, const char *path, const ch
 
 static void expect_gone(struct world *w, const char *name)
 {
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 12000; i++) {
         JSON_REF(o) = fake_get(w->fake, &KUBE_PODS, "ns", name);
         if (!o)
             return;
@@ -325,7 +325,7 @@ static bool has_event(struct world *w, const char *text)
 
 static void expect_event(struct world *w, const char *text)
 {
-    for (int i = 0; i < 1000 && !has_event(w, text); i++)
+    for (int i = 0; i < 12000 && !has_event(w, text); i++)
         usleep(5000);
     if (!has_event(w, text))
         fail_msg("no event says \"%s\"", text);
@@ -396,7 +396,7 @@ static void hooks(void **state)
     expect_event(&w, "FailedPostStartHook");
     ask_delete(&w, "after", 30);
     expect_gone(&w, "after"); /* of the API in memory it goes with the first write of its status, hook or not */
-    for (int i = 0; i < 1000 && !__atomic_load_n(&w.asked, __ATOMIC_SEQ_CST); i++)
+    for (int i = 0; i < 12000 && !__atomic_load_n(&w.asked, __ATOMIC_SEQ_CST); i++)
         usleep(5000);
     assert_int_equal(w.asked, 1);
     ask_delete(&w, "slow", 1);
@@ -527,10 +527,10 @@ static void deletion(void **state)
     expect_gone(&w, "stubborn");
     /* Nothing of them is left, logs included. */
     AUTOFREE char *pods = fs_join(w.dir, "node/pods"), *logs = fs_join(w.dir, "logs/pods");
-    for (int i = 0; i < 1000 && fs_du(pods) + fs_du(logs); i++)
+    for (int i = 0; i < 12000 && fs_du(pods) + fs_du(logs); i++)
         usleep(5000);
     AUTOFREE char *left = node_test_sh("ls %s %s | grep -v : | tr -d '\\n'", pods, logs);
-    for (int i = 0; i < 500 && *left; i++) {
+    for (int i = 0; i < 6000 && *left; i++) {
         usleep(10000);
         free(left);
         left = node_test_sh("ls %s %s | grep -v : | tr -d '\\n'", pods, logs);
@@ -552,7 +552,7 @@ static void same_name(void **state)
     expect(&w, "web", "c.ready", "true");
     JSON_REF(o) = fake_get(w.fake, &KUBE_PODS, "ns", "web");
     AUTOFREE char *pods = fs_join(w.dir, "node/pods"), *left = NULL;
-    for (int i = 0; i < 1000 && (!left || strcmp(left, obj_uid(json_root(o))) != 0); i++) {
+    for (int i = 0; i < 12000 && (!left || strcmp(left, obj_uid(json_root(o))) != 0); i++) {
         usleep(5000);
         free(left);
         left = node_test_sh("ls %s | tr -d '\\n'", pods);
@@ -591,7 +591,7 @@ static void source_changes(void **state)
     json_unref(
         fake_put(w.fake, &KUBE_CONFIGMAPS, "{\"metadata\":{\"name\":\"cm\",\"namespace\":\"ns\"},\"data\":{\"a\":\"2\"}}"));
     BUF(text);
-    for (int i = 0; i < 2000 && strcmp(buf_str(&text), "2") != 0; i++) {
+    for (int i = 0; i < 12000 && strcmp(buf_str(&text), "2") != 0; i++) {
         usleep(5000);
         buf_reset(&text);
         assert_int_equal(fs_read(file, 100, &text, NULL), 0);
@@ -623,7 +623,7 @@ static void old_view(void **state)
     fake_end_watches(w.fake, "pods", ERR_UNAVAILABLE);
     assert_true(fake_eventually(watch_is_refused, &w));
     fake_remove(w.fake, &KUBE_PODS, "ns", "p");
-    for (int i = 0; i < 2000 && fs_is_dir(logs); i++)
+    for (int i = 0; i < 12000 && fs_is_dir(logs); i++)
         usleep(5000);
     assert_false(fs_is_dir(logs));
     json_unref(

@@ -115,7 +115,7 @@ static void put_pod(struct face *f, const char *name, const char *cpu, const cha
 static void expect(struct face *f, const char *name, const char *node, const char *reason, const char *message)
 {
     AUTOFREE char *last = NULL;
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 12000; i++) {
         JSON_REF(o) = fake_get(f->fake, &KUBE_PODS, "ns", name);
         jval *c = obj_condition(json_root(o), "PodScheduled");
         const char *have = pod_spec_node_name(pod_spec(json_root(o)));
@@ -202,7 +202,7 @@ static void knows_what_it_bound(void **state)
     expect(&f, "mid", "n1", NULL, NULL);
     f.late = true;
     put_pod(&f, "high", "2", ",\"priority\":10");
-    for (int i = 0; i < 1000 && __atomic_load_n(&f.bindings, __ATOMIC_SEQ_CST) < 2; i++)
+    for (int i = 0; i < 12000 && __atomic_load_n(&f.bindings, __ATOMIC_SEQ_CST) < 2; i++)
         usleep(5000);
     JSON_REF(high) = fake_get(f.fake, &KUBE_PODS, "ns", "high");
     JM(m, json_root(high));
@@ -240,7 +240,7 @@ static void claims_for_one(void **state)
     struct scheduler *s = scheduler_start(&f.base, NULL, NULL);
     f.late = true;
     put_pod(&f, "first", "1", WITH_CLAIM);
-    for (int i = 0; i < 1000 && __atomic_load_n(&f.bindings, __ATOMIC_SEQ_CST) < 1; i++)
+    for (int i = 0; i < 12000 && __atomic_load_n(&f.bindings, __ATOMIC_SEQ_CST) < 1; i++)
         usleep(5000);
     put_pod(&f, "second", "1", WITH_CLAIM);
     expect(
@@ -267,7 +267,7 @@ static void goes(struct face *f, const char *verb, const char *name)
     if (!str_eq(name, "gone"))
         return;
     put_pod(f, "other", "3", "");
-    for (int i = 0; i < 1000 && !must_wait(f, "other"); i++)
+    for (int i = 0; i < 12000 && !must_wait(f, "other"); i++)
         usleep(5000);
     usleep(100000); /* what it was told has come back to it by now, and is not what helps it */
     fake_remove(f->fake, &KUBE_PODS, "ns", name);
@@ -310,7 +310,7 @@ static void forgets_the_gone(void **state)
     expect(&f, "mid", "n1", NULL, NULL);
     f.before = goes_unseen;
     put_pod(&f, "high", "2", ",\"priority\":10" WITH_CLAIM);
-    for (int i = 0; i < 2000 && !__atomic_load_n(&f.gone, __ATOMIC_SEQ_CST); i++)
+    for (int i = 0; i < 12000 && !__atomic_load_n(&f.gone, __ATOMIC_SEQ_CST); i++)
         usleep(5000);
     assert_true(f.gone);
     fake_remove(f.fake, &KUBE_PODS, "ns", "later");

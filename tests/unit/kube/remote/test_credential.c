@@ -218,35 +218,35 @@ static void test_plugin_hangs(void **state)
     AUTOFREE char *pids = xasprintf("PIDS=%s/pids", dir), *pids_path = fs_join(dir, "pids");
     strlist_add(&a.exec.env, pids);
     struct exec_credential out;
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 500 * NS_PER_MS);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 2 * NS_PER_S); /* the shell has to come that far */
     ERR(e);
     int64_t began = ctx_mono_ns(&bg);
     assert_int_equal(exec_plugin_run(&a, &ctx, &out, &e), -1);
     assert_int_equal(e.code, ERR_TIMEOUT);
-    assert_true(ctx_mono_ns(&bg) - began < 10 * NS_PER_S);
+    assert_true(ctx_mono_ns(&bg) - began < 60 * NS_PER_S);
     BUF(text);
     assert_int_equal(fs_read(pids_path, 100, &text, NULL), 0);
     int64_t pid;
     text.data[strcspn(text.data, "\n")] = '\0';
     assert_true(str_to_i64(text.data, &pid));
     AUTOFREE char *proc = xasprintf("/proc/%lld/cmdline", (long long)pid);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 5000; i++) {
         BUF(line);
         if (fs_read(proc, 4096, &line, NULL) < 0 || !line.len || !strstr(line.data, "sleep"))
             break;
-        assert_int_not_equal(i, 499);
+        assert_int_not_equal(i, 4999);
         usleep(10000);
     }
     CLEANUP(kube_access_clear)
     struct kube_access b =
-        plugin("sleep 3 & echo '{\"apiVersion\":\"" V1 "\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}'");
+        plugin("sleep 30 & echo '{\"apiVersion\":\"" V1 "\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}'");
     began = ctx_mono_ns(&bg);
     err_clear(&e);
     if (exec_plugin_run(&b, &bg, &out, &e) < 0)
         fail_msg("%s", err_text(&e));
     assert_string_equal(out.token, "t");
     exec_credential_clear(&out);
-    assert_true(ctx_mono_ns(&bg) - began < 2500 * NS_PER_MS);
+    assert_true(ctx_mono_ns(&bg) - began < 25 * NS_PER_S);
 }
 
 /* It complains without end, faster than it can be read: time ends it all the same. */

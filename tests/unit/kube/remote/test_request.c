@@ -160,13 +160,13 @@ static struct kube *client(struct kube_access *a, int64_t timeout_ns)
 
 static struct json *get(struct kube *k, const char *name, struct err *e)
 {
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 30 * NS_PER_S);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 300 * NS_PER_S);
     return kube_get(k, &ctx, &KUBE_CONFIGMAPS, "ns", name, NULL, e);
 }
 
 static int put(struct kube *k, const char *name, struct err *e)
 {
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 30 * NS_PER_S);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 300 * NS_PER_S);
     JSON_REF(d) = json_parse_str("{\"metadata\":{}}", NULL);
     JSON_REF(done) = kube_update(k, &ctx, &KUBE_CONFIGMAPS, "ns", name, json_root(d), NULL, e);
     return done ? 0 : -1;
@@ -194,7 +194,7 @@ static void test_repeated_where_safe(void **state)
         {"rubbish", false, false, 1, ERR_UNAVAILABLE},
     };
     struct kube_access a = {0};
-    struct kube *k = client(&a, 20 * NS_PER_S);
+    struct kube *k = client(&a, 300 * NS_PER_S);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ERR(e);
         atomic_store(&asked, 0);
@@ -251,6 +251,7 @@ static void test_unauthorized(void **state)
     atomic_store(&good_token, "Bearer t1");
     json_unref(get(k, "who", &e));
     assert_int_equal(e.code, 0);
+    int64_t began = clock_system.mono_ns(&clock_system);
     atomic_store(&good_token, "Bearer t2"); /* the first has expired */
     JSON_REF(d) = get(k, "who", &e);
     if (!d)
@@ -262,10 +263,11 @@ static void test_unauthorized(void **state)
     /* The last renewal was a moment ago: neither the server is asked twice for each call, nor the plugin once. */
     for (int i = 0; i < 20; i++)
         assert_null(get(k, "who", NULL));
-    assert_int_equal(atomic_load(&asked), 21);
     BUF(runs);
     assert_int_equal(fs_read(count, 4096, &runs, &e), 0);
-    assert_int_equal(runs.len, 2 * strlen("x\n"));
+    int renewals = (int)(runs.len / strlen("x\n")) - 2; /* one for each second that a busy machine took, at most */
+    assert_in_range(renewals, 0, (clock_system.mono_ns(&clock_system) - began) / NS_PER_S);
+    assert_int_equal(atomic_load(&asked), 21 + renewals);
     kube_remote_free(k);
     unlink(path);
     unlink(count);

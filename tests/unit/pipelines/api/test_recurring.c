@@ -271,7 +271,7 @@ static int64_t count_runs(struct kit *k)
 /* Waits until there are so many runs, then long enough to see one too many. */
 static void expect_runs(struct kit *k, int64_t want)
 {
-    for (int i = 0; i < 2000 && count_runs(k) < want; i++)
+    for (int i = 0; i < 12000 && count_runs(k) < want; i++)
         usleep(5000);
     usleep(30000);
     assert_int_equal(count_runs(k), want);
@@ -490,7 +490,7 @@ static int remove_run(void *self, const struct ctx *ctx, const char *id, struct 
 static void expect_states(struct kit *k, const char *want)
 {
     BUF(got);
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 4000; i++) {
         JSON_REF(d) = kit_call(k, HTTP_GET, "/apis/v2beta1/runs?sort_by=name", NULL, 200);
         jval *runs = jv_get(json_root(d), "runs");
         buf_reset(&got);

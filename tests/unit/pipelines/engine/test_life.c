@@ -302,7 +302,7 @@ static void what_an_earlier_life_left(void **state)
     make(&k, "setup/%s", "1234567890123456789012345678901234567890123456789012345678901234");
     make(&k, "engine/%s", "something");
     engine_sweep(k.engine);
-    for (int tries = 0; tries < 500 && (has(&k, "engine/%s.0", gone) || has(&k, "setup/.%s.0", done.task_id)); tries++)
+    for (int tries = 0; tries < 6000 && (has(&k, "engine/%s.0", gone) || has(&k, "setup/.%s.0", done.task_id)); tries++)
         usleep(10000);
     const struct {
         const char *fmt, *id;

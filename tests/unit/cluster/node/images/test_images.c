@@ -133,7 +133,7 @@ static void fetching(void **state)
     assert_int_equal(wait_for(a, &e), IMAGE_JOB_FAILED);
     assert_int_equal(wait_for(b, &e2), IMAGE_JOB_FAILED);
     assert_non_null(strstr(err_text(&e), "failed to resolve reference \"127.0.0.1:1/x:1\""));
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 30000; i++) {
         LOCK_GUARD(&w.lock);
         if (w.told.n == 2)
             break;
@@ -158,8 +158,8 @@ static void giving_up(void **state)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
     AUTOFREE char *name = xasprintf("127.0.0.1:%d/x:1", ntohs(at.sin_port)),
                   *other = xasprintf("127.0.0.1:%d/y:1", ntohs(at.sin_port));
-    int64_t began = clock_system.mono_ns(&clock_system);
     world_open(&w, kit_dir(), 0, &clock_system);
+    int64_t began = clock_system.mono_ns(&clock_system);
     struct image_job *a = images_fetch(w.im, name, &none, "one"), *b = images_fetch(w.im, other, &none, "two");
     usleep(50000);
     image_job_drop(a);
@@ -168,7 +168,7 @@ static void giving_up(void **state)
     image_job_drop(b);
     image_job_drop(again);
     world_close(&w);
-    assert_true(clock_system.mono_ns(&clock_system) - began < 20 * NS_PER_S);
+    assert_true(clock_system.mono_ns(&clock_system) - began < 50 * NS_PER_S); /* it would be silent for a minute */
 }
 
 TEST_GROUP(face, cmocka_unit_test(finding), cmocka_unit_test(collecting), cmocka_unit_test(fetching), cmocka_unit_test(giving_up))
