@@ -46,6 +46,13 @@ int agent_marker_true(const char *marker, const char *python_version);
 /* Directories with *.dist-info that python3 at this path would use, and its "3.11". False: not a Python whose layout we know. */
 bool agent_python_dirs(const char *python, struct strlist *dirs, char version[16]);
 
+/* ---- pause.c: a step that waits to be looked at ---------------------------------------------------------------- */
+
+enum agent_pause { PAUSE_BEFORE, PAUSE_AFTER, PAUSE_FAILED /* after a command that failed */ };
+/* Waits where the environment asks for it, until somebody lets it go on; 0 at once where it does not. -1: we are to end, or
+ * nobody could let it go on. */
+int agent_pause(enum agent_pause when, struct err *err);
+
 /* ---- collect.c: what the command left ------------------------------------------------------------------------ */
 
 /* Reads output parameters, the executor output, and looks at the artifacts. -1: an output that is there could not be read. */

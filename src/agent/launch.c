@@ -274,6 +274,10 @@ static void run_and_collect(struct launch_task *t, struct launch_result *r)
     if (o.tail.len)
         r->log_tail = utf8_clean(&o.tail);
     buf_free(&o.tail);
+    if (agent_pause(r->exit_code ? PAUSE_FAILED : PAUSE_AFTER, &e) < 0) {
+        failed_before(r, LAUNCH_COLLECT, &e);
+        return;
+    }
     r->setup_made = p.filling && agent_requirements_met(&t->requirements);
     if (r->outcome == LAUNCH_EXITED && r->exit_code == 0 &&
         (agent_collect(t, r, &e) < 0 || (t->n_stores > 0 && agent_send_outputs(t, r, &e) < 0)))
@@ -319,7 +323,7 @@ int agent_launch(const char *from, const char *dir)
     r.attempt = t.attempt;
     r.started_ns = r.finished_ns = clock_system.wall_ns(&clock_system);
     if (prepare(&t, &e) < 0 || (t.image_command && add_image_command(&t, dir, &e) < 0) ||
-        (t.n_downloads > 0 && agent_bring_inputs(&t, &e) < 0))
+        (t.n_downloads > 0 && agent_bring_inputs(&t, &e) < 0) || agent_pause(PAUSE_BEFORE, &e) < 0)
         failed_before(&r, LAUNCH_SETUP, &e);
     else
         run_and_collect(&t, &r);

@@ -1,4 +1,6 @@
 """The Kubernetes platform spec of pipelines, written with kfp's own extension, and kfp.Client() inside a pod."""
+import time
+
 import pytest
 from conftest import needs_node, start
 
@@ -99,3 +101,29 @@ print("experiments", len(c.list_experiments(page_size=5).experiments or []))
 '''
     t.kubectl('create', 'clusterrolebinding', 'everybody', '--clusterrole=cluster-admin', '--serviceaccount=default:default')
     assert 'experiments' in test_volumes.run(t, test_network.python('inside', code))
+
+
+def test_a_step_that_pauses_to_be_looked_at(t):
+    @dsl.component(base_image='python:3.11')
+    def breaks() -> str:
+        print('was here')
+        raise SystemExit(7)
+
+    @dsl.pipeline(name='paused')
+    def p():
+        breaks().set_debug_pause(before=True, on_error=True)
+
+    c = t.kfp()
+    r = c.create_run_from_pipeline_func(p, enable_caching=False)
+    for mark in ('before', 'after'):
+        for _ in range(300):
+            pods = t.kubectl('get', 'pods', '-n', 'kubeflow', '-l', f'pipeline/runid={r.run_id}', '-o', 'jsonpath={.items[*].metadata.name}').stdout.split()
+            log = t.kubectl('logs', '-n', 'kubeflow', pods[0], check=False).stdout if pods else ''
+            if f'paused {mark} the command' in log:
+                break
+            time.sleep(0.2)
+        assert ('was here' in log) == (mark == 'after'), log
+        assert c.get_run(r.run_id).state == 'RUNNING'
+        t.kubectl('exec', '-n', 'kubeflow', pods[0], '-c', 'main', '--', 'touch', log.split('-- touch ')[-1].split()[0])
+    run = c.wait_for_run_completion(r.run_id, timeout=120, sleep_duration=0.2)
+    assert run.state == 'FAILED' and 'exit status 7' in run.error.message, run

@@ -74,13 +74,23 @@ static int param_of_task(struct task_build *tb, struct ir_input *in, jval *ref)
     return 0;
 }
 
+/* What the SDK (2.0 to 2.17 at least) writes of it is the bare name, as of an input of the pipeline. */
+#define LOST_ITEM                                                                                                                \
+    "; the kfp SDK loses the item of a loop where a text in a nested loop or branch is put together of it: give the item "       \
+    "itself to a "                                                                                                               \
+    "step, and let that put the text together"
+static bool is_lost_item(const char *key)
+{
+    return !str_starts(key, "pipelinechannel--") && (str_starts(key, "loop-item-param-") || strstr(key, "-loop-item"));
+}
+
 static int param_of_parent(struct task_build *tb, struct ir_input *in, const char *key)
 {
     in->bind = IR_BIND_PARENT;
     in->parent_at = ir_param_at(tb->dag->in_params, tb->dag->n_in_params, key);
     if (in->parent_at == IR_NONE)
-        return fail(tb, "input \"%s\" comes from input parameter \"%s\" of \"%s\", which does not declare it", in->key, key,
-                    tb->dag->name);
+        return fail(tb, "input \"%s\" comes from input parameter \"%s\" of \"%s\", which does not declare it%s", in->key, key,
+                    tb->dag->name, is_lost_item(key) ? LOST_ITEM : "");
     return 0;
 }
 
