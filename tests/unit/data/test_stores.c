@@ -180,9 +180,11 @@ static void test_ini(void **state)
     set__.endpoint = endpoint__;                                                                                                 \
     set__.access_key = set__.secret_key = (char *)"a";                                                                           \
     if (!set__.timeout_ns)                                                                                                       \
-        set__.timeout_ns = 300 * NS_PER_MS;                                                                                      \
+        set__.timeout_ns = 60 * NS_PER_S;                                                                                        \
     struct blob_store *s = blob_store_open(&set__, NULL);                                                                        \
     assert_non_null(s)
+
+#define SILENCE_NS (1500 * NS_PER_MS) /* what a store is left after; one that answers must be quicker */
 
 static struct ctx soon(int64_t ms)
 {
@@ -267,7 +269,7 @@ static void test_reads(void **state)
         struct fake_store f;
         fake_start(&f, cases[i].a, n);
         S3(&f, 0);
-        struct ctx ctx = soon(20000);
+        struct ctx ctx = soon(120000);
         ERR(e);
         BUF(b);
         int rc = blob_read(s, &ctx, "b", "k", 0, -1, 100, &b, &e);
@@ -287,8 +289,8 @@ static void test_silent(void **state)
     struct fake_store f;
     fake_start(&f, hangs, 3);
     {
-        S3(&f, 0);
-        struct ctx ctx = soon(20000);
+        S3(&f, .timeout_ns = SILENCE_NS);
+        struct ctx ctx = soon(120000);
         BUF(b);
         assert_int_equal(blob_read(s, &ctx, "b", "k", 0, -1, 100, &b, NULL), 0);
         blob_store_free(s);
@@ -297,8 +299,8 @@ static void test_silent(void **state)
     static const struct fake_answer ever[] = {{NULL}, {NULL}};
     fake_start(&f, ever, 2);
     {
-        S3(&f, .max_retries = 1);
-        struct ctx ctx = soon(20000);
+        S3(&f, .max_retries = 1, .timeout_ns = SILENCE_NS);
+        struct ctx ctx = soon(120000);
         ERR(e);
         struct blob_page p;
         assert_int_equal(blob_list(s, &ctx, "b", "", NULL, 0, &p, &e), -1);
@@ -324,7 +326,7 @@ static void test_gives_up(void **state)
     struct fake_store f;
     fake_start(&f, busy, 2);
     S3(&f, .max_retries = 1);
-    struct ctx ctx = soon(20000);
+    struct ctx ctx = soon(120000);
     ERR(e);
     assert_int_equal(blob_write(s, &ctx, "b", "k", "x", 1, &e), -1);
     assert_int_equal(e.code, ERR_UNAVAILABLE);
@@ -382,7 +384,7 @@ static void test_writes(void **state)
         struct fake_store f;
         fake_start(&f, cases[i].a, n);
         S3(&f, .part_size = 8, .max_retries = -1);
-        struct ctx ctx = soon(20000);
+        struct ctx ctx = soon(120000);
         ERR(e);
         int rc = blob_write(s, &ctx, "b", "k", "abcdefghijklmnop", cases[i].bytes, &e);
         if (cases[i].code == 0 ? rc < 0 : rc == 0 || e.code != cases[i].code || !strstr(err_text(&e), cases[i].part))
@@ -410,12 +412,12 @@ static void test_sent_elsewhere(void **state)
                                           .anonymous = true,
                                           .part_size = 1,
                                           .max_retries = -1,
-                                          .timeout_ns = 300 * NS_PER_MS};
+                                          .timeout_ns = 60 * NS_PER_S};
         ERR(e);
         struct blob_store *s = blob_store_open(&set, &e);
         if (!s)
             fail_msg("%s", err_text(&e));
-        struct ctx ctx = soon(20000);
+        struct ctx ctx = soon(120000);
         assert_int_equal(blob_write(s, &ctx, "b", "k", bytes, n, &e), -1);
         if (!strstr(err_text(&e), "elsewhere"))
             fail_msg("%s: %s", places[i], err_text(&e));
@@ -438,7 +440,7 @@ static void test_lists(void **state)
     struct fake_store f;
     fake_start(&f, pages, 3);
     S3(&f, 0);
-    struct ctx ctx = soon(20000);
+    struct ctx ctx = soon(120000);
     ERR(e);
     struct blob_page p;
     if (blob_list(s, &ctx, "b", "a", NULL, 0, &p, &e) < 0)
@@ -470,7 +472,7 @@ static void test_evil_keys(void **state)
     struct fake_store f;
     fake_start(&f, answers, 3);
     S3(&f, 0);
-    struct ctx ctx = soon(20000);
+    struct ctx ctx = soon(120000);
     ERR(e);
     AUTOFREE char *to = fs_join(*state, "to");
     assert_int_equal(blob_download(s, &ctx, "b", "k", to, NULL, &e), -1);

@@ -148,7 +148,7 @@ static void test_transaction_lost(void **state)
         usleep(1000);
     for (int i = 1; i < 3; i++) {
         pthread_create(&t[i], NULL, call_main, &calls[i]);
-        usleep(200000); /* in this order, both behind the one that holds the thread */
+        usleep(500000); /* in this order, both behind the one that holds the thread */
     }
     atomic_store(&gate, 2);
     for (int i = 0; i < 3; i++)

@@ -270,7 +270,7 @@ static void ephemeral(void **state)
     expect(&w, "a", "e.ready", "false");
     expect(&w, "a", "phase", "Running");
     expect(&w, "a", "c.ready", "true");
-    put_simple(&w, "b", "Never", "[\"sleep\",\"600\"]");
+    put_simple(&w, "b", "Never", "[\"sleep\",\"3000\"]"); /* long enough for another to come */
     expect(&w, "b", "phase", "Running");
     put_ephemeral(&w, "b", "[{\"name\":\"e\",\"image\":\"x\",\"command\":[\"forever\"]}]");
     expect(&w, "b", "phase", "Succeeded");

@@ -507,7 +507,7 @@ static void expect_states(struct kit *k, const char *want)
 /* The pass that is going on is over before the clock moves: what it wants next counts from then. */
 static void let_it_pass(struct kit *k, int64_t seconds)
 {
-    usleep(200000);
+    usleep(1000000);
     advance(k, seconds);
 }
 
