@@ -58,6 +58,12 @@ int agent_pause(enum agent_pause when, struct err *err);
 /* Reads output parameters, the executor output, and looks at the artifacts. -1: an output that is there could not be read. */
 int agent_collect(const struct launch_task *t, struct launch_result *r, struct err *err);
 
+/* ---- yield.c: what others remove ------------------------------------------------------------------------------- */
+
+/* Opens (0777) the directories below dir that belong to this user, when dir itself does not. Links are not followed. What cannot
+ * be opened stays as it is. */
+void agent_yield(const char *dir);
+
 /* ---- transfer.c: stores that are not mounted ------------------------------------------------------------------- */
 
 /* What task_uri names, to a file. ERR_NOT_FOUND: there is nothing. */

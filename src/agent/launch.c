@@ -327,6 +327,8 @@ int agent_launch(const char *from, const char *dir)
         failed_before(&r, LAUNCH_SETUP, &e);
     else
         run_and_collect(&t, &r);
+    for (size_t i = 0; i < t.yield.n; i++)
+        agent_yield(t.yield.v[i]);
     /* A command that did not start has written nothing: its own log says why. */
     if (r.message && r.outcome != LAUNCH_EXITED && r.outcome != LAUNCH_SIGNALED)
         fprintf(stderr, "tidemill-agent: %s\n", r.message);

@@ -48,6 +48,7 @@ void launch_task_clear(struct launch_task *t)
     strlist_free(&t->argv);
     strlist_free(&t->clean);
     strlist_free(&t->dirs);
+    strlist_free(&t->yield);
     free(t->executor_input);
     strlist_free(&t->requirements);
     free(t->executor_output_path);
@@ -176,6 +177,8 @@ void launch_task_text(const struct launch_task *t, struct buf *out)
         jm_put(m, o, "imageCommand", jm_bool(m, true));
     put_list(m, o, "clean", &t->clean);
     put_list(m, o, "dirs", &t->dirs);
+    if (t->yield.n)
+        put_list(m, o, "yield", &t->yield);
     if (t->executor_input)
         jm_put(m, o, "executorInput", jm_str(m, t->executor_input));
     jm_put(m, o, "executorInputAt", jm_i64(m, t->executor_input_at));
@@ -286,7 +289,8 @@ static int task_from(jval *v, struct launch_task *t, struct err *err)
     t->task_id = xstrdup(jv_str_or(jv_get(v, "taskId"), ""));
     t->attempt = (int)jv_i64_or(jv_get(v, "attempt"), 0);
     if (get_list(v, "argv", &t->argv, err) < 0 || get_list(v, "clean", &t->clean, err) < 0 ||
-        get_list(v, "dirs", &t->dirs, err) < 0 || get_list(v, "requirements", &t->requirements, err) < 0)
+        get_list(v, "dirs", &t->dirs, err) < 0 || get_list(v, "yield", &t->yield, err) < 0 ||
+        get_list(v, "requirements", &t->requirements, err) < 0)
         return -1;
     t->image_command = jv_bool(jv_get(v, "imageCommand"), false);
     if (t->argv.n == 0 && !t->image_command && !jv_str(jv_get(v, "taskUri")))

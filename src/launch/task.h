@@ -31,7 +31,9 @@
  *     artifact's path. The executor output's artifacts.<key>.artifacts[0].custom_path (or customPath) moves an artifact's bytes:
  * they are brought from there to `path` first (rename, else copy)
  *  8. sends output artifacts that have a store, and the log, to where they belong
- *  9. writes result.json, and sends it, too, when it has a place in a store
+ *  9. in each of yield[] that belongs to somebody else: opens the directories that the step has made, so that the owner can
+ * remove them (mode 0777; the owner need not be root, and the step may have been)
+ * 10. writes result.json, and sends it, too, when it has a place in a store
  *
  * Where the artifacts' store is mounted (the embedded store, a volume claim), nothing has a store and nothing is moved. Where it
  * is not, `stores` says how each is reached: settings without secrets, and where the keys are (files of a mounted Secret, or the
@@ -93,6 +95,7 @@ struct launch_task {
     bool image_command;
     struct strlist clean;  /* "clean": absolute paths removed before the command runs (leftovers of an earlier attempt) */
     struct strlist dirs;   /* "dirs": absolute paths to make */
+    struct strlist yield;  /* "yield": directories that outlive the step and that somebody else removes */
     char *executor_input;  /* "executorInput": the JSON text, at most 16 MiB; NULL when no argv element wants it */
     int executor_input_at; /* "executorInputAt": the argv element that is exactly this text; -1: none (placed inside others
                               already) */

@@ -10,7 +10,7 @@ import time
 
 import kubelet
 import pytest
-from cluster import ROOT, is_built
+from cluster import ROOT, eventually, is_built
 from images_kit import Image, busybox_layer  # found beside conftest.py, whose folder cluster.py adds
 
 pytest_plugins = ['cluster']
@@ -124,6 +124,26 @@ def test_artifacts_on_a_claim(component, url):
     run(url, shells)
     log = said(component)
     assert 'forbidden' not in log.lower() and 'WARN' not in log, log
+
+
+def test_what_a_step_leaves_is_removed(component, url):
+    """The step is root, and the component, which removes its workspace, is nobody."""
+    from kfp import client, dsl
+
+    @dsl.container_component
+    def leave(where: str):
+        return dsl.ContainerSpec(image=IMAGE, command=['sh', '-c', 'mkdir -p $0/deep/er && echo left > $0/deep/er/file'], args=[where])
+
+    @dsl.pipeline(name='left', pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size='1Gi')))
+    def left():
+        leave(where=dsl.WORKSPACE_PATH_PLACEHOLDER)
+
+    r = run(url, left)
+    place = component.dir / 'tm-artifacts' / 'workspaces' / r.run_id
+    assert (place / 'deep' / 'er' / 'file').read_text() == 'left\n'
+    client.Client(host=url).delete_run(r.run_id)
+    eventually(lambda: not place.exists())
+    assert 'WARN' not in said(component), said(component)
 
 
 def test_chain(url):

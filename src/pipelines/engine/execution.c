@@ -404,6 +404,7 @@ static int mount_workspace(struct inst *i, struct execution *x, struct err *err)
         return -1;
     }
     add_mount(x, host, xstrdup(WORKSPACE_PATH), false, false);
+    strlist_add(&x->task.yield, WORKSPACE_PATH);
     return 0;
 }
 

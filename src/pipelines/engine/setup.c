@@ -68,6 +68,8 @@ int setup_prepare(struct inst *i, struct launch_task *t, const char *image, char
         return -1;
     t->setup_dir = xstrdup(LAUNCH_SETUP_DIR);
     t->setup_ready = *ready;
+    if (!*ready)
+        strlist_add(&t->yield, LAUNCH_SETUP_DIR);
     return 0;
 }
 

@@ -71,6 +71,39 @@ static void result(struct bench *b)
         fail_msg("%s", err_text(&e));
 }
 
+static mode_t mode_of(struct bench *b, const char *name)
+{
+    AUTOFREE char *path = fs_join(b->dir, name);
+    struct stat st;
+    assert_int_equal(lstat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* Whose directory it is can remove what the step has left in it; what lies elsewhere, and what is a file, stays as it is. */
+static void test_yield(void **state)
+{
+    struct bench *b = *state;
+    if (geteuid() != 0)
+        skip(); /* nobody else can be given a directory */
+    AUTOFREE char *theirs = fs_join(b->dir, "theirs"), *ours = fs_join(b->dir, "ours"), *script = NULL;
+    assert_int_equal(mkdir(theirs, 0755) | mkdir(ours, 0755) | chown(theirs, 65532, 65532), 0);
+    strlist_add(&b->t.yield, theirs);
+    strlist_add(&b->t.yield, ours);
+    script = xasprintf("umask 022; cd %s && mkdir -p theirs/a/b theirs/shut ours/c && chmod 0 theirs/shut && touch theirs/a/f && "
+                       "ln -s ../ours theirs/a/link; exit 3",
+                       b->dir);
+    argv_is(b, script);
+    assert_int_equal(go(b), 3);
+    result(b);
+    assert_int_equal(mode_of(b, "theirs/a"), 0777);
+    assert_int_equal(mode_of(b, "theirs/a/b"), 0777);
+    assert_int_equal(mode_of(b, "theirs/shut"), 0777);
+    assert_int_equal(mode_of(b, "theirs/a/f"), 0644);
+    assert_int_equal(mode_of(b, "theirs"), 0755);
+    assert_int_equal(mode_of(b, "ours"), 0755);
+    assert_int_equal(mode_of(b, "ours/c"), 0755);
+}
+
 static void test_outputs(void **state)
 {
     struct bench *b = *state;
@@ -281,5 +314,5 @@ static void test_task_elsewhere(void **state)
 }
 
 TEST_GROUP(launch, T(test_task_elsewhere), cmocka_unit_test_setup_teardown(test_setup, set_up, tear_down), T(test_outputs),
-           T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path), T(test_hostile_output),
+           T(test_yield), T(test_failures), T(test_signal), T(test_not_found), T(test_custom_path), T(test_hostile_output),
            T(test_left_over_process), T(test_executor_input), T(test_image_command))

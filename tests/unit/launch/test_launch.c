@@ -16,6 +16,7 @@ static void task_round_trip(void **state)
     strlist_add(&t.argv, "sh");
     strlist_add(&t.argv, "");
     strlist_add(&t.clean, "/tmp/x");
+    strlist_add(&t.yield, "/tidemill/setup");
     strlist_add(&t.dirs, "/tmp");
     t.executor_input = xstrdup("{\"a\": \"\\u0001\"}");
     t.executor_input_at = 1;
