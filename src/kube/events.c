@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/utsname.h>
 
 #include "base/str.h"
 #include "base/thread.h"
@@ -45,8 +46,9 @@ struct event_recorder {
 };
 struct record {
     struct event_recorder *r;
-    struct json *reference;
+    struct json *reference, *related; /* related may be NULL */
     char *ns, *name, *type, *reason, *message;
+    char *action; /* NULL: an Event with a source and a count */
     int64_t at_ns;
 };
 
@@ -94,9 +96,35 @@ void event_recorder_free(struct event_recorder *r)
 /* ---- the worker's side ------------------------------------------------------------------------------------------------------
  */
 
-static struct json *event_new(const struct record *rec, const char *name)
+static void put_source(struct jm *m, jmval *ev, const struct record *rec)
 {
     char when[TIME_TEXT_MAX];
+    jmval *source = event_make_source(m, ev);
+    event_source_set_component(m, source, rec->r->component);
+    if (*rec->r->host)
+        event_source_set_host(m, source, rec->r->host);
+    time_format(when, rec->at_ns, TIME_SECONDS);
+    event_set_first_timestamp(m, ev, when);
+    event_set_last_timestamp(m, ev, when);
+    event_set_count(m, ev, 1);
+    event_set_reporting_instance(m, ev, rec->r->host);
+}
+
+static void put_action(struct jm *m, jmval *ev, const struct record *rec)
+{
+    char when[TIME_TEXT_MAX];
+    struct utsname machine;
+    const char *host = *rec->r->host ? rec->r->host : uname(&machine) == 0 ? machine.nodename : "";
+    AUTOFREE char *instance = xasprintf("%s-%s", rec->r->component, host);
+    event_set_event_time(m, ev, time_format(when, rec->at_ns, TIME_MICROS));
+    event_set_action(m, ev, rec->action);
+    event_set_reporting_instance(m, ev, instance);
+    if (rec->related)
+        event_set_related(m, ev, jm_val(m, json_root(rec->related)));
+}
+
+static struct json *event_new(const struct record *rec, const char *name)
+{
     JM_NEW(m);
     jmval *ev = jm_obj(m);
     jm_set_root(m, ev);
@@ -108,17 +136,12 @@ static struct json *event_new(const struct record *rec, const char *name)
     event_set_involved_object(m, ev, jm_val(m, json_root(rec->reference)));
     event_set_reason(m, ev, rec->reason);
     event_set_message(m, ev, rec->message);
-    jmval *source = event_make_source(m, ev);
-    event_source_set_component(m, source, rec->r->component);
-    if (*rec->r->host)
-        event_source_set_host(m, source, rec->r->host);
-    time_format(when, rec->at_ns, TIME_SECONDS);
-    event_set_first_timestamp(m, ev, when);
-    event_set_last_timestamp(m, ev, when);
-    event_set_count(m, ev, 1);
     event_set_type(m, ev, rec->type);
     event_set_reporting_component(m, ev, rec->r->component);
-    event_set_reporting_instance(m, ev, rec->r->host);
+    if (rec->action)
+        put_action(m, ev, rec);
+    else
+        put_source(m, ev, rec);
     return jm_freeze(m);
 }
 
@@ -147,8 +170,14 @@ static int count_up(struct event_recorder *r, const struct ctx *ctx, const struc
     JM_NEW(m);
     jmval *patch = jm_obj(m);
     jm_set_root(m, patch);
-    event_set_count(m, patch, k->count + 1);
-    event_set_last_timestamp(m, patch, time_format(when, rec->at_ns, TIME_SECONDS));
+    if (rec->action) {
+        jmval *series = event_make_series(m, patch);
+        event_series_set_count(m, series, k->count + 1);
+        event_series_set_last_observed_time(m, series, time_format(when, rec->at_ns, TIME_MICROS));
+    } else {
+        event_set_count(m, patch, k->count + 1);
+        event_set_last_timestamp(m, patch, time_format(when, rec->at_ns, TIME_SECONDS));
+    }
     JSON_REF(d) = jm_freeze(m);
     JSON_REF(done) = kube_patch(r->kube, ctx, &KUBE_EVENTS, rec->ns, k->name, KUBE_PATCH_MERGE, json_root(d), NULL, err);
     if (!done)
@@ -182,6 +211,8 @@ static int write_record(struct event_recorder *r, const struct record *rec, stru
 static void record_free(struct record *rec)
 {
     json_unref(rec->reference);
+    json_unref(rec->related);
+    free(rec->action);
     free(rec->ns);
     free(rec->name);
     free(rec->type);
@@ -249,8 +280,14 @@ static void cut_message(char *s)
     s[n] = '\0';
 }
 
-static void record(struct event_recorder *r, jval *object, const struct kube_res *res, const char *field_path, const char *type,
-                   const char *reason, const char *fmt, va_list ap)
+/* What is said of an object beyond its type, reason and message. */
+struct about {
+    const char *field_path, *action; /* NULL: none */
+    jval *related;                   /* NULL: none */
+};
+
+static void record(struct event_recorder *r, jval *object, const struct kube_res *res, const struct about *about,
+                   const char *type, const char *reason, const char *fmt, va_list ap)
 {
     if (!r)
         return;
@@ -266,7 +303,9 @@ static void record(struct event_recorder *r, jval *object, const struct kube_res
     struct record *rec = xcalloc(1, sizeof *rec);
     *rec = (struct record){
         .r = r,
-        .reference = reference_to(object, res, field_path),
+        .reference = reference_to(object, res, about->field_path),
+        .related = about->related ? reference_to(about->related, res, NULL) : NULL,
+        .action = about->action ? xstrdup(about->action) : NULL,
         .ns = xstrdup(*obj_namespace(object) ? obj_namespace(object) : "default"),
         .name = xstrdup(obj_name(object)),
         .type = xstrdup(type),
@@ -287,7 +326,7 @@ void event_record(struct event_recorder *r, jval *object, const struct kube_res 
 {
     va_list ap;
     va_start(ap, fmt);
-    record(r, object, res, NULL, type, reason, fmt, ap);
+    record(r, object, res, &(struct about){0}, type, reason, fmt, ap);
     va_end(ap);
 }
 
@@ -296,7 +335,16 @@ void event_record_field(struct event_recorder *r, jval *object, const struct kub
 {
     va_list ap;
     va_start(ap, fmt);
-    record(r, object, res, field_path, type, reason, fmt, ap);
+    record(r, object, res, &(struct about){.field_path = field_path}, type, reason, fmt, ap);
+    va_end(ap);
+}
+
+void event_record_action(struct event_recorder *r, jval *object, const struct kube_res *res, jval *related, const char *action,
+                         const char *type, const char *reason, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    record(r, object, res, &(struct about){.action = action, .related = related}, type, reason, fmt, ap);
     va_end(ap);
 }
 

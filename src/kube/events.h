@@ -19,6 +19,10 @@ void event_record(struct event_recorder *r, jval *object, const struct kube_res 
 /* As above about a part of it, as in "spec.containers{main}". */
 void event_record_field(struct event_recorder *r, jval *object, const struct kube_res *res, const char *field_path,
                         const char *type, const char *reason, const char *fmt, ...) PRINTF_LIKE(7, 8);
+/* As the scheduler says it: what was done about what, with the other object (of the same resource; NULL: none) that it was done
+ * for. Such an Event has a time and a series in the place of times and a count, and no source. */
+void event_record_action(struct event_recorder *r, jval *object, const struct kube_res *res, jval *related, const char *action,
+                         const char *type, const char *reason, const char *fmt, ...) PRINTF_LIKE(8, 9);
 /* Waits at most ms until what was recorded so far has been written (or dropped). For tests and shutdown. */
 bool event_recorder_flush(struct event_recorder *r, int ms);
 void event_recorder_free(struct event_recorder *r); /* drops what is still queued; NULL is fine */

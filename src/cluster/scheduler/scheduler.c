@@ -540,8 +540,8 @@ static int preempt(struct scheduler *s, const struct ctx *ctx, jval *pod, jval *
         JSON_REF(doc) = jm_freeze(m);
         JSON_REF(told) = kube_update(s->kube, ctx, &KUBE_PODS, ns, name, json_root(doc), &status, &e);
         if (told && kube_delete(s->kube, ctx, &KUBE_PODS, ns, name, &opts, NULL, &e) == 0)
-            event_record(s->events, victim, &KUBE_PODS, "Normal", "Preempted", "Preempted by pod %s on node %s", obj_uid(pod),
-                         node);
+            event_record_action(s->events, victim, &KUBE_PODS, pod, "Preempting", "Normal", "Preempted",
+                                "Preempted by pod %s on node %s", obj_uid(pod), node);
     }
     return e.code && e.code != ERR_NOT_FOUND ? err_move(err, &e) : 0;
 }
@@ -602,11 +602,11 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
         return -1;
     if (claims.missing) {
         text = no_node(count_nodes(s), claims.missing);
-        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
+        event_record_action(s->events, pod, &KUBE_PODS, NULL, "Scheduling", "Warning", "FailedScheduling", "%s", text);
         return say_why(s, ctx, obj, "Unschedulable", text, NULL, err);
     }
     if (!choose(s, obj, &claims, &node, &text, &plan)) {
-        event_record(s->events, pod, &KUBE_PODS, "Warning", "FailedScheduling", "%s", text);
+        event_record_action(s->events, pod, &KUBE_PODS, NULL, "Scheduling", "Warning", "FailedScheduling", "%s", text);
         return make_room(s, ctx, pod, &plan, err) < 0 ? -1 : say_why(s, ctx, obj, "Unschedulable", text, plan.node, err);
     }
     ERR(e);
@@ -623,7 +623,8 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
         LOCK_GUARD(&s->lock);
         strmap_del(&s->waiting, key);
     }
-    event_record(s->events, pod, &KUBE_PODS, "Normal", "Scheduled", "Successfully assigned %s to %s", key, node);
+    event_record_action(s->events, pod, &KUBE_PODS, NULL, "Binding", "Normal", "Scheduled", "Successfully assigned %s to %s", key,
+                        node);
     return 0;
 }
 

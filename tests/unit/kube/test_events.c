@@ -65,6 +65,31 @@ static void test_old_event_is_not_counted_up(void **state)
     fake_kube_free(fake);
 }
 
+static void test_action_has_a_series(void **state)
+{
+    (void)state;
+    struct fake_kube *fake = fake_kube_new();
+    struct event_recorder *r = event_recorder_new(fake_kube_face(fake), "default-scheduler", NULL, &clock_system);
+    JSON_REF(pod) = json_parse_str("{\"metadata\":{\"name\":\"p\",\"namespace\":\"s\",\"uid\":\"u\"}}", NULL);
+    JSON_REF(other) = json_parse_str("{\"metadata\":{\"name\":\"o\",\"namespace\":\"s\",\"uid\":\"w\"}}", NULL);
+    for (int i = 0; i < 3; i++)
+        event_record_action(r, json_root(pod), &KUBE_PODS, json_root(other), "Preempting", "Normal", "Preempted", "by %s", "o");
+    assert_true(event_recorder_flush(r, 5000));
+    JSON_REF(ev) = only_event(fake);
+    jval *v = json_root(ev);
+    assert_string_equal(event_action(v), "Preempting");
+    assert_string_equal(event_reporting_component(v), "default-scheduler");
+    assert_true(str_starts(event_reporting_instance(v), "default-scheduler-"));
+    assert_int_equal(strlen(event_event_time(v)), strlen("2026-01-01T00:00:00.000000Z"));
+    assert_string_equal(object_reference_name(event_related(v)), "o");
+    assert_int_equal(event_series_count(event_series(v), 0), 3);
+    assert_null(event_source_component(event_source(v)));
+    assert_null(event_first_timestamp(v));
+    assert_int_equal(event_count(v, -1), -1);
+    event_recorder_free(r);
+    fake_kube_free(fake);
+}
+
 static void test_flood_is_held_back(void **state)
 {
     (void)state;
@@ -104,4 +129,5 @@ static void test_failure_is_silent(void **state)
 }
 
 TEST_GROUP(events, cmocka_unit_test(test_same_event_is_counted), cmocka_unit_test(test_old_event_is_not_counted_up),
-           cmocka_unit_test(test_flood_is_held_back), cmocka_unit_test(test_failure_is_silent))
+           cmocka_unit_test(test_flood_is_held_back), cmocka_unit_test(test_action_has_a_series),
+           cmocka_unit_test(test_failure_is_silent))
