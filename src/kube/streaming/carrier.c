@@ -74,12 +74,41 @@ static void w_open(struct ws *ws, void *state)
     c->ops->on_open(c->state);
 }
 
+/* A message in text: the channel as a digit, the rest in base64. */
+static void on_text(struct carrier *c, const char *p, size_t n)
+{
+    AUTOFREE unsigned char *bytes = NULL;
+    size_t len = 0;
+    BUF(message);
+    if (!n)
+        return;
+    if (base64_decode(p + 1, n - 1, &bytes, &len) < 0) {
+        ws_close(c->ws, WS_BAD_DATA, "no base64");
+        return;
+    }
+    buf_addc(&message, (char)(p[0] - '0'));
+    buf_add(&message, bytes, len);
+    c->ops->on_bytes(c->state, message.data, message.len);
+}
+
+static void send_text(struct carrier *c, const char *p, size_t n)
+{
+    AUTOFREE char *rest = base64_encode(p + 1, n - 1);
+    BUF(message);
+    buf_addc(&message, (char)(p[0] + '0'));
+    buf_adds(&message, rest);
+    ws_send(c->ws, WS_TEXT, message.data, message.len);
+}
+
 static void w_message(struct ws *ws, void *state, enum ws_type type, const char *p, size_t n)
 {
     struct carrier *c = state;
     (void)ws;
     (void)type;
-    c->ops->on_bytes(c->state, p, n);
+    if (c->text)
+        on_text(c, p, n);
+    else
+        c->ops->on_bytes(c->state, p, n);
 }
 
 static void w_writable(struct ws *ws, void *state)
@@ -129,6 +158,7 @@ void carrier_start(struct http_req *req, struct http_res *res, const struct stre
     struct carrier *c = xcalloc(1, sizeof *c);
     c->ops = ops;
     c->state = state;
+    c->text = how->text;
     *out = c;
     if (how->websocket) {
         ws_upgrade(req, res, how->protocol, &(struct ws_config){.max_message = MESSAGE_MAX}, &ws_ops, c);
@@ -143,7 +173,9 @@ void carrier_send(struct carrier *c, const void *p, size_t n)
 {
     if (c->closed)
         return;
-    if (c->ws)
+    if (c->ws && c->text)
+        send_text(c, p, n);
+    else if (c->ws)
         ws_send(c->ws, WS_BINARY, p, n);
     else
         stream_write(c->st, p, n);

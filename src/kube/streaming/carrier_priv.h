@@ -16,6 +16,7 @@ struct carrier {
     struct stream *st; /* one of the two, once it has started */
     struct ws *ws;
     bool paused, closed;
+    bool text; /* a WebSocket whose messages are a digit and base64; what comes and goes here is binary all the same */
 };
 struct carrier_ops {
     void (*on_open)(void *state);

@@ -510,7 +510,7 @@ int streaming_forward(struct http_req *req, struct http_res *res, const struct s
     pthread_mutex_init(&f->lock, NULL);
     f->dial = *dial;
     *dial = (struct streaming_dial){0};
-    if (!how->websocket || str_starts(how->protocol, "SPDY/")) {
+    if (!how->websocket || (how->protocol && str_starts(how->protocol, "SPDY/"))) {
         f->spdy = spdy_new(2 * LINKS_MAX, &spdy_ops, f);
     } else if (add_ports(f, req, err) < 0) {
         unref(f);

@@ -7,8 +7,10 @@
 
 enum { COMMAND_MAX = 4096 };
 
-static const char *const process_protocols[] = {"v5.channel.k8s.io", "v4.channel.k8s.io", NULL};
-static const char *const forward_ws[] = {"SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io", NULL};
+static const char *const process_ws[] = {"v5.channel.k8s.io", "v4.channel.k8s.io",     "v4.base64.channel.k8s.io",
+                                         "channel.k8s.io",    "base64.channel.k8s.io", NULL};
+static const char *const process_spdy[] = {"v5.channel.k8s.io", "v4.channel.k8s.io", NULL};
+static const char *const forward_ws[] = {"SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", NULL};
 static const char *const forward_spdy[] = {"portforward.k8s.io", NULL};
 
 static bool asks_spdy(const struct http_req *req)
@@ -47,12 +49,14 @@ int streaming_negotiate(const struct http_req *req, enum streaming_kind kind, st
 {
     *how = (struct streaming_how){.websocket = ws_asked(req)};
     if (!how->websocket && asks_spdy(req))
-        return negotiate_spdy(req, kind == STREAMING_FORWARD ? forward_spdy : process_protocols, how, err);
+        return negotiate_spdy(req, kind == STREAMING_FORWARD ? forward_spdy : process_spdy, how, err);
     if (!how->websocket)
         return err_set(err, ERR_BAD_REQUEST, "Upgrade request required");
-    if (ws_negotiate(req, kind == STREAMING_FORWARD ? forward_ws : process_protocols, &how->protocol, err) < 0)
+    if (ws_negotiate(req, kind == STREAMING_FORWARD ? forward_ws : process_ws, &how->protocol, err) < 0)
         return -1;
-    return how->protocol ? 0 : err_set(err, ERR_BAD_REQUEST, "the client offers no subprotocol; v5.channel.k8s.io is one");
+    how->text = how->protocol && strstr(how->protocol, "base64.");
+    how->old = kind == STREAMING_PROCESS && (!how->protocol || !str_starts(how->protocol, "v"));
+    return 0;
 }
 
 static bool asked(const struct http_req *req, const char *name)

@@ -29,7 +29,7 @@ struct output {
 struct session {
     struct carrier *carrier;
     struct node_process proc; /* descriptors move to what watches them once it has started */
-    bool tty, v5, packets, started, input_ended, input_over, ended, finished, moved, complained;
+    bool tty, v5, old, packets, started, input_ended, input_over, ended, finished, moved, complained;
     struct stream_handle *handle;
     struct output out, err;
     struct stream_fd *in, *status;
@@ -111,6 +111,15 @@ static void as_shell(struct session *s)
     err_clear(&s->failure);
 }
 
+/* Before v4 there was no Status: silence is success. */
+static void status_text(const struct session *s, struct buf *out)
+{
+    if (s->failure.code)
+        buf_addf(out, "Internal error occurred: error executing command in container: %s", err_text(&s->failure));
+    else if (s->code)
+        buf_adds(out, "command terminated with non-zero exit code");
+}
+
 static void finish(struct session *s)
 {
     BUF(status);
@@ -118,8 +127,9 @@ static void finish(struct session *s)
         return;
     s->finished = true;
     as_shell(s);
-    status_json(s, &status);
-    emit(s, ERROR, status.data, status.len);
+    (s->old ? status_text : status_json)(s, &status);
+    if (status.len)
+        emit(s, ERROR, status.data, status.len);
     if (s->spdy) {
         for (int i = 0; i < N_CHANNELS; i++)
             if (s->ids[i])
@@ -494,6 +504,7 @@ void streaming_process(struct http_req *req, struct http_res *res, const struct 
     *take = (struct node_process)NODE_PROCESS_NONE;
     s->tty = o->tty;
     s->packets = s->proc.packets;
+    s->old = how->old;
     s->v5 = str_eq(how->protocol, "v5.channel.k8s.io");
     s->out = (struct output){.s = s, .channel = STDOUT};
     s->err = (struct output){.s = s, .channel = STDERR};

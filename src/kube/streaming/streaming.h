@@ -10,8 +10,10 @@
  * From there on it is a stream on the connection's loop: bytes go between the socket and the descriptors without a thread, and
  * who is slow on one side stops the other. When the client goes away the process is closed, which ends the program.
  *
- *   exec, attach    WebSocket v5.channel.k8s.io, v4.channel.k8s.io; SPDY/3.1 with v5 or v4
- *   port-forward    WebSocket SPDY/3.1+portforward.k8s.io (SPDY in it), v4.channel.k8s.io with ?ports=; SPDY/3.1
+ *   exec, attach    WebSocket v5.channel.k8s.io, v4.channel.k8s.io, channel.k8s.io or none; SPDY/3.1 with v5 or v4
+ *   port-forward    WebSocket SPDY/3.1+portforward.k8s.io (SPDY in it), v4.channel.k8s.io or none, with ?ports=; SPDY/3.1
+ *
+ * v4.base64.channel.k8s.io and base64.channel.k8s.io are the same in text: a digit for the channel, then base64.
  *
  * Source: kube.md 9.3 to 9.5; k8s.io/apimachinery remotecommand. */
 #ifndef TM_KUBE_STREAMING_H
@@ -24,7 +26,9 @@
 enum streaming_kind { STREAMING_PROCESS, STREAMING_FORWARD };
 struct streaming_how {
     bool websocket;
-    const char *protocol; /* static */
+    const char *protocol; /* static; NULL: a WebSocket for which the client named none */
+    bool text;            /* messages are a digit and base64 */
+    bool old;             /* before v4: a failure is told as a text, success not at all */
 };
 /* ERR_BAD_REQUEST when the request asks for no upgrade, or for a protocol that is not spoken here. */
 int streaming_negotiate(const struct http_req *req, enum streaming_kind kind, struct streaming_how *how, struct err *err);

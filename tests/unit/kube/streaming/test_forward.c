@@ -72,6 +72,22 @@ static void test_channels(void **state)
     talk_close(&t);
 }
 
+static void test_no_subprotocol(void **state)
+{
+    struct talk t;
+    talk_open(&t, "/forward?ports=80", NULL);
+    assert_null(ws_client_protocol(t.ws));
+    int fd = taken();
+    talk_send(&t, 0, "ask", 3);
+    far_expect(fd, "ask");
+    assert_int_equal(write(fd, "answer", 6), 6);
+    talk_wait(&t, 0, 8);
+    assert_memory_equal(t.got[0].data, "\x50\0answer", 8);
+    close(fd);
+    talk_end(&t);
+    talk_close(&t);
+}
+
 static void test_client_goes(void **state)
 {
     struct talk t;
@@ -206,4 +222,5 @@ static void test_spdy_links(void **state)
 }
 
 #define CASE(t) cmocka_unit_test_setup_teardown(t, up, down)
-TEST_GROUP(forward, CASE(test_channels), CASE(test_client_goes), CASE(test_slow_pod), CASE(test_refused), CASE(test_spdy_links))
+TEST_GROUP(forward, CASE(test_channels), CASE(test_no_subprotocol), CASE(test_client_goes), CASE(test_slow_pod),
+           CASE(test_refused), CASE(test_spdy_links))

@@ -48,6 +48,69 @@ static void test_how_it_ended(void **state)
     }
 }
 
+/* Clients that name no subprotocol, or that of old, get a text when it failed and nothing when it did not. */
+static void test_before_v4(void **state)
+{
+    static const struct {
+        const char *protocol, *how, *status;
+    } cases[] = {
+        {NULL, "exit 0", ""},
+        {NULL, "exit 7", "command terminated with non-zero exit code"},
+        {"channel.k8s.io", "exit 0", ""},
+        {"channel.k8s.io", "fail 1 the node is on fire",
+         "Internal error occurred: error executing command in container: the node is on fire"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct far f;
+        struct talk t;
+        far_open(&f, false);
+        talk_open(&t, ALL, cases[i].protocol);
+        if (cases[i].protocol)
+            assert_string_equal(ws_client_protocol(t.ws), cases[i].protocol);
+        else
+            assert_null(ws_client_protocol(t.ws));
+        far_ends(&f, cases[i].how);
+        far_close(&f);
+        talk_end(&t);
+        assert_string_equal(buf_str(&t.got[STATUS]), cases[i].status);
+        talk_close(&t);
+    }
+}
+
+static void expect_text(struct talk *t, const char *wanted)
+{
+    BUF(got);
+    ERR(e);
+    enum ws_type type;
+    struct ctx ctx = kit_soon();
+    do
+        assert_int_equal(ws_client_recv(t->ws, &ctx, &type, &got, &e), 1);
+    while (got.len == 1); /* an empty message opens the session */
+    assert_int_equal(type, WS_TEXT);
+    assert_string_equal(buf_str(&got), wanted);
+}
+
+static void test_base64(void **state)
+{
+    struct far f;
+    struct talk t;
+    ERR(e);
+    struct ctx ctx = kit_soon();
+    far_open(&f, false);
+    talk_open(&t, ALL, "v4.base64.channel.k8s.io");
+    assert_int_equal(ws_client_send(t.ws, &ctx, WS_TEXT, "0YWI=", 5, &e), 0);
+    far_expect(f.in, "ab");
+    assert_int_equal(write(f.out, "cd", 2), 2);
+    expect_text(&t, "1Y2Q=");
+    assert_int_equal(write(f.err, "e", 1), 1);
+    expect_text(&t, "2ZQ==");
+    assert_int_equal(ws_client_send(t.ws, &ctx, WS_TEXT, "0*", 2, &e), 0);
+    talk_end(&t);
+    assert_int_equal(ws_client_code(t.ws), WS_BAD_DATA);
+    far_close(&f);
+    talk_close(&t);
+}
+
 /* Only v5 has a message that ends the input, and it has one form. */
 static void test_end_of_input(void **state)
 {
@@ -385,7 +448,7 @@ static void test_spdy_broken(void **state)
 }
 
 #define CASE(t) cmocka_unit_test_setup_teardown(t, kit_up, kit_down)
-TEST_GROUP(process, CASE(test_how_it_ended), CASE(test_end_of_input), CASE(test_what_nobody_should_send),
-           CASE(test_cut_in_the_middle), CASE(test_sizes), CASE(test_slow_client), CASE(test_slow_program),
-           CASE(test_program_closes_its_input), CASE(test_child_holds_the_output), CASE(test_half_frames), CASE(test_resets),
-           CASE(test_spdy_broken))
+TEST_GROUP(process, CASE(test_how_it_ended), CASE(test_before_v4), CASE(test_base64), CASE(test_end_of_input),
+           CASE(test_what_nobody_should_send), CASE(test_cut_in_the_middle), CASE(test_sizes), CASE(test_slow_client),
+           CASE(test_slow_program), CASE(test_program_closes_its_input), CASE(test_child_holds_the_output),
+           CASE(test_half_frames), CASE(test_resets), CASE(test_spdy_broken))
