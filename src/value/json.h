@@ -36,7 +36,8 @@ struct json_opts {
     unsigned max_depth;        /* 0: 512. Deeper is ERR_BAD_REQUEST. */
     json_dup_fn *on_duplicate; /* may be NULL */
     void *self;
-    bool allow_nan; /* accept NaN, Infinity, -Infinity (what Python's json writes); they become strings */
+    bool allow_nan;   /* accept NaN, Infinity, -Infinity (what Python's json writes); they become strings */
+    bool short_bools; /* YAML only: plain y, Y, n and N are booleans, as for Kubernetes' API server */
 };
 /* Parses len bytes (copied). Trailing data, bad UTF-8, bare control characters are refused, with line and column in
  * the message. Returns a reference, or NULL. Duplicate members: the last one wins and the earlier ones are removed. */

@@ -160,6 +160,31 @@ int quantity_parse(const char *s, struct quantity *q, struct err *err)
     return 0;
 }
 
+bool quantity_text_kept(const char *s)
+{
+    if (strcmp(s, "0") == 0)
+        return true;
+    s += *s == '+' || *s == '-';
+    s += strspn(s, "0");
+    size_t whole = strspn(s, "0123456789"), dot = s[whole] == '.', fraction = dot ? strspn(s + whole + 1, "0123456789") : 0;
+    char digits[20];
+    if (whole + fraction == 0 || whole + fraction > 18)
+        return false;
+    memcpy(digits, s, whole);
+    memcpy(digits + whole, s + whole + dot, fraction);
+    size_t n = whole + fraction;
+    digits[n] = '\0';
+    enum quantity_form form;
+    int exponent;
+    if (!parse_suffix(s + n + dot, &form, &exponent))
+        return false;
+    if (form == Q_BINARY_SI) /* as long as it is exact; a multiple of 8 may be one of 1024 */
+        return !fraction && 14 - (int)n - exponent * 3 / 10 >= 0 &&
+               (digits[n - 1] - '0' + 10 * (n > 1 ? digits[n - 2] - '0' : 0) + 100 * (n > 2 ? digits[n - 3] - '0' : 0)) % 8 != 0;
+    int scale = exponent - (int)fraction;
+    return scale >= -9 && scale % 3 == 0 && digits[0] != '0' && !(n >= 3 && strcmp(digits + n - 3, "000") == 0);
+}
+
 /* ---- canonical text ------------------------------------------------------------------------------------------- */
 
 static void print_u128(unsigned __int128 v, char out[48])

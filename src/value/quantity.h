@@ -11,6 +11,9 @@ struct quantity {
 };
 int quantity_parse(const char *s, struct quantity *q, struct err *err);
 #define QUANTITY_TEXT_MAX 64
+/* Whether Kubernetes keeps this (valid) text as it was written: it does where the digits need no other unit, be there a sign,
+ * zeroes in front or a dot behind. Else what is stored is the canonical text. */
+bool quantity_text_kept(const char *s);
 char *quantity_format(const struct quantity *q, char out[QUANTITY_TEXT_MAX]); /* canonical text */
 int quantity_cmp(const struct quantity *a, const struct quantity *b);
 void quantity_add(struct quantity *a, const struct quantity *b);

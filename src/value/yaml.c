@@ -249,6 +249,8 @@ static int scalar(struct reader *r, const yaml_event_t *ev, struct node **out)
     ERR(e);
     if (yaml_scalar_resolve(text, len, tag, plain, &s, &num, &e) < 0)
         return fail_at(r, n->line, n->col, "%s", err_text(&e));
+    if (tag == NULL && plain && r->opts && r->opts->short_bools && s.kind == YS_STRING && len == 1 && strchr("yYnN", *text))
+        s = strchr("yY", *text) ? (struct yaml_scalar){YS_BOOL, "true", 4} : (struct yaml_scalar){YS_BOOL, "false", 5};
     if (s.kind == YS_NONFINITE && !(r->opts && r->opts->allow_nan))
         return fail_at(r, n->line, n->col, "%.*s has no JSON form", (int)len, text);
     n->merge = plain && s.kind == YS_STRING && len == 2 && memcmp(text, "<<", 2) == 0;

@@ -1,9 +1,10 @@
 /* yaml.h - YAML 1.1 as Kubernetes and PyYAML read it, to and from JSON documents.
  *
  * Scalars become what sigs.k8s.io/yaml makes of them: true/false (also yes/no/on/off only when
- * PyYAML's safe loader would: y and n stay strings), null and ~, integers (also 0x, 0o, underscores), floats, everything else
- * a string; quoted scalars are strings always; timestamps stay strings. Anchors and merge keys (<<) are expanded under a limit on
- * the total number of nodes, so that an alias bomb is an error. Non-string keys become their text. */
+ * PyYAML's safe loader would: y and n stay strings unless json_opts.short_bools), null and ~, integers (also 0x, 0o,
+ * underscores), floats, everything else a string; quoted scalars are strings always; timestamps stay strings. Anchors and merge
+ * keys (<<) are expanded under a limit on the total number of nodes, so that an alias bomb is an error. Non-string keys become
+ * their text. */
 #ifndef TM_VALUE_YAML_H
 #define TM_VALUE_YAML_H
 

@@ -1,8 +1,10 @@
 """Replays what real servers answered, where the recordings are at hand (a folder `shared/golden` beside the repository). Cases that
 passed once must go on passing: golden_*.txt list them. Our own tests cover the rules without the recordings."""
+import contextlib
 import os
 import pathlib
 import re
+import sqlite3
 import subprocess
 import sys
 
@@ -38,6 +40,22 @@ def test_kubernetes_recordings():
         assert want, 'golden_kube.txt names no case'
         args = [a for c in want for a in ('--case', c)]
         check(replay('kube', '--server', t.kubernetes, '--token', t.token(), '--insecure', '-v', '-j', '4', *args), want)
+    finally:
+        t.purge()
+
+
+@pytest.mark.skipif(not (GOLDEN / 'kube').is_dir(), reason='the recordings of a real Kubernetes are not at hand')
+def test_recordings_of_an_aged_kubernetes():
+    """What is said of revisions that are forgotten: the log of changes is made to look an hour old."""
+    t = Tidemill('--no-node').start()
+    try:
+        t.stop()
+        with contextlib.closing(sqlite3.connect(pathlib.Path(t.data) / 'kube.db')) as db, db:
+            assert db.execute('UPDATE log SET at = at - 3600 * 1000000000').rowcount > 0
+        t.start()
+        want = ['list/rv-compacted', 'watch/too-old']
+        args = [a for c in want for a in ('--case', c)]
+        check(replay('kube', '--server', t.kubernetes, '--token', t.token(), '--insecure', '-v', '--aged', *args), want)
     finally:
         t.purge()
 

@@ -96,7 +96,7 @@ static const char *agent_name(struct http_req *req)
         if ((unsigned char)*p >= 0x20 && (unsigned char)*p < 0x7f)
             name[n++] = *p;
     name[n] = '\0';
-    return name;
+    return n ? name : "unknown";
 }
 
 static int write_options(struct op *op, struct http_req *req, struct options *out, struct err *err)
@@ -346,16 +346,19 @@ static int do_get(struct op *op, struct http_res *res, const struct accept *acc,
 static int check_form(const struct op *op, const struct accept *acc, struct err *err)
 {
     const struct kube_res *k = res_of(op->res);
-    const char *group = *k->group ? k->group : "core";
-    bool list = strcmp(op->verb, "list") == 0;
+    int n = (int)strcspn(k->group, ".");
+    const char *pkg = op->res->cv ? "unstructured" : n ? k->group : "core";
+    const char *kind = op->res->cv ? "Unstructured" : k->kind,
+               *lists = op->res->cv ? "UnstructuredList" : op->res->kind->list_kind;
+    n = op->res->cv || !n ? (int)strlen(pkg) : n;
+    bool list = strcmp(op->verb, "list") == 0 || strcmp(op->verb, "deletecollection") == 0;
     if (list && acc->as == AS_PARTIAL)
         return err_set(err, ERR_NOT_ACCEPTABLE,
-                       "you requested PartialObjectMetadata, but the requested object is a list (*%s.%s)", group,
-                       op->res->kind->list_kind);
+                       "you requested PartialObjectMetadata, but the requested object is a list (*%.*s.%s)", n, pkg, lists);
     if (!list && acc->as == AS_PARTIAL_LIST)
         return err_set(err, ERR_NOT_ACCEPTABLE,
-                       "you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", group,
-                       k->kind);
+                       "you requested PartialObjectMetadataList, but the requested object is not a list (*%.*s.%s)", n, pkg,
+                       kind);
     return 0;
 }
 
@@ -369,7 +372,7 @@ static int run(struct op *op, struct options *opts, struct http_req *req, struct
         return handle_connect(op, req, res, err);
     if (accept_parse(req, &acc, err) < 0 || (strcmp(op->verb, "patch") == 0 && patch_type(req, &type, err) < 0))
         return -1;
-    if ((strcmp(op->verb, "get") == 0 || strcmp(op->verb, "list") == 0) && check_form(op, &acc, err) < 0)
+    if (strcmp(op->verb, "watch") != 0 && check_form(op, &acc, err) < 0)
         return -1;
     if ((reads || strcmp(op->verb, "deletecollection") == 0) && read_options(op, req, opts, err) < 0)
         return -1;

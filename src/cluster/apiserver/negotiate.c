@@ -105,10 +105,8 @@ int accept_parse(const struct http_req *req, struct accept *out, struct err *err
         }
     }
     if (!found && form)
-        return err_set(
-            err, ERR_NOT_ACCEPTABLE,
-            "only the following media types are accepted: application/json, application/yaml, "
-            "application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
+        return err_set(err, ERR_NOT_ACCEPTABLE,
+                       "only the following media types are accepted: application/json, application/yaml");
     if (!found)
         return err_set(err, ERR_NOT_ACCEPTABLE,
                        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml");

@@ -56,6 +56,10 @@ static int version(struct http_req *req, struct http_res *res, struct err *err)
     const char *arch = uname(&u) == 0 && strcmp(u.machine, "aarch64") == 0 ? "arm64" : "amd64";
     jm_put(m, v, "major", jm_str(m, "1"));
     jm_put(m, v, "minor", jm_str(m, "34"));
+    jm_put(m, v, "emulationMajor", jm_str(m, "1"));
+    jm_put(m, v, "emulationMinor", jm_str(m, "34"));
+    jm_put(m, v, "minCompatibilityMajor", jm_str(m, "1"));
+    jm_put(m, v, "minCompatibilityMinor", jm_str(m, "33"));
     jm_put(m, v, "gitVersion", jm_str(m, "v1.34.0+tidemill." TIDEMILL_VERSION));
     jm_put(m, v, "gitCommit", jm_str(m, ""));
     jm_put(m, v, "gitTreeState", jm_str(m, "clean"));

@@ -5,6 +5,7 @@
  * of any kind the store alone decides. Source: kube.md 13.10. */
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/id.h"
@@ -13,7 +14,8 @@
 #include "kube/rules/service_range.h"
 #include "kube/rules/validate.h"
 
-enum { PORT_FIRST = 30000, PORT_LAST = 32767, TRIES = 200000, BAND_MAX = 256 };
+/* A dry run shows node ports from DRY_RUN_PORT on, as upstream: they are no promise. */
+enum { PORT_FIRST = 30000, PORT_LAST = 32767, DRY_RUN_PORT = 32769, TRIES = 200000, BAND_MAX = 256 };
 
 /* Who has it, or is about to. */
 struct holder {
@@ -164,12 +166,25 @@ static void set_address(struct jm *m, jmval *spec, const char *ip)
     service_spec_set_cluster_ips(m, spec, list);
 }
 
+/* The first and the last address of the range are nobody's. */
+static bool may_be_given(const struct service_range *r, const char *ip)
+{
+    struct in_addr a;
+    return service_range_has(r, ip) && inet_pton(AF_INET, ip, &a) == 1 && ntohl(a.s_addr) != r->base &&
+           ntohl(a.s_addr) != r->base + r->size - 1;
+}
+
 static void give_address(struct op *op, jval *old, struct jm *m, const char *key, struct strlist *got, struct faults *f)
 {
     struct services *s = op->a->services;
     jmval *spec = service_make_spec(m, jm_root(m));
     const char *ip = jmv_str(service_spec_mut_cluster_ip(spec));
     char any[INET_ADDRSTRLEN];
+    if (str_empty(ip) && op->o->dry_run) { /* none is taken, and none that is free is shown as if it were */
+        struct in_addr a = {.s_addr = htonl(s->range.base)};
+        set_address(m, spec, inet_ntop(AF_INET, &a, any, sizeof any));
+        return;
+    }
     if (str_empty(ip)) {
         if (take_any(s, op->res->coll, key, any, got))
             set_address(m, spec, any);
@@ -180,11 +195,15 @@ static void give_address(struct op *op, jval *old, struct jm *m, const char *key
     if (str_eq(ip, "None") || str_eq(ip, service_spec_cluster_ip(service_spec(old))))
         return;
     JSON_REF(shown) = jm_freeze_val(service_spec_mut_cluster_ips(spec));
-    if (!service_range_has(&s->range, ip))
+    bool within = may_be_given(&s->range, ip);
+    if (!within && op->o->dry_run)
         fault_invalid(f, "spec.clusterIPs", json_root(shown),
                       "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s",
                       ip, ip, s->range.cidr);
-    else if (!take(s, op->res->coll, ip, key, got))
+    else if (!within)
+        fault_invalid(f, "spec.clusterIPs", json_root(shown),
+                      "failed to allocate IP %s: the provided network does not match the current range", ip);
+    else if (!op->o->dry_run && !take(s, op->res->coll, ip, key, got))
         fault_invalid(f, "spec.clusterIPs", json_root(shown), "failed to allocate IP %s: provided IP is already allocated", ip);
 }
 
@@ -231,31 +250,87 @@ static struct strmap node_ports(jval *service)
     return out;
 }
 
-static void give_port(struct op *op, const struct strmap *had, struct jm *m, jmval *p, size_t i, const char *key,
-                      struct strlist *got, struct faults *f)
+/* What the ports of one service get. */
+struct port_gift {
+    struct op *op;
+    const char *key;
+    struct strmap had;    /* its node ports until now, as names */
+    struct strmap shared; /* port -> node port: TCP and UDP of one port have one node port */
+    int64_t next_shown;   /* dry run: ports that nobody can have */
+    struct strlist *got;
+    struct faults *f;
+};
+
+static void gift_free(struct port_gift *g)
 {
-    struct services *s = op->a->services;
+    strmap_free(&g->had);
+    strmap_free(&g->shared);
+}
+
+static int64_t port_number(jmval *p)
+{
+    int64_t n = 0;
+    jmv_i64(service_port_mut_port(p), &n);
+    return n;
+}
+
+static int64_t shared_port(const struct port_gift *g, jmval *p)
+{
+    char port[24];
+    snprintf(port, sizeof port, "%" PRId64, port_number(p));
+    return (int64_t)(uintptr_t)strmap_get(&g->shared, port);
+}
+
+static void share_port(struct port_gift *g, jmval *p, int64_t n)
+{
+    char port[24];
+    snprintf(port, sizeof port, "%" PRId64, port_number(p));
+    strmap_put(&g->shared, port, (void *)(uintptr_t)n);
+}
+
+/* A node port for a port that names none; 0: none is free. */
+static int64_t any_port(struct port_gift *g, jmval *p)
+{
     const char *protocol = jmv_str(service_port_mut_protocol(p));
+    int64_t any = shared_port(g, p);
+    if (g->op->o->dry_run)
+        return any ? any : g->next_shown++;
+    for (int k = 0; k < TRIES; k++) {
+        AUTOFREE char *name = port_name(protocol, any);
+        if (any && take(g->op->a->services, g->op->res->coll, name, g->key, g->got))
+            return any;
+        any = PORT_FIRST + random_below(PORT_LAST - PORT_FIRST + 1);
+    }
+    return 0;
+}
+
+static void give_any_port(struct port_gift *g, struct jm *m, jmval *p, const char *member)
+{
+    int64_t n = any_port(g, p);
+    if (!n) {
+        fault_forbidden(g->f, member, "no port of %d-%d is free", PORT_FIRST, PORT_LAST);
+        return;
+    }
+    service_port_set_node_port(m, p, n);
+    share_port(g, p, n);
+}
+
+static void give_port(struct port_gift *g, struct jm *m, jmval *p, size_t i)
+{
     AUTOFREE char *member = xasprintf("spec.ports[%zu].nodePort", i);
     int64_t n = 0;
-    jmv_i64(service_port_mut_node_port(p), &n);
-    for (int k = 0; !n && k < TRIES; k++) {
-        int64_t any = PORT_FIRST + random_below(PORT_LAST - PORT_FIRST + 1);
-        AUTOFREE char *name = port_name(protocol, any);
-        if (take(s, op->res->coll, name, key, got)) {
-            service_port_set_node_port(m, p, any);
-            return;
-        }
+    if (!jmv_i64(service_port_mut_node_port(p), &n) || !n) {
+        give_any_port(g, m, p, member);
+        return;
     }
-    AUTOFREE char *name = port_name(protocol, n);
-    if (!n)
-        fault_forbidden(f, member, "no port of %d-%d is free", PORT_FIRST, PORT_LAST);
-    else if (strmap_has(had, name) || op->o->dry_run)
+    struct faults *f = g->f;
+    AUTOFREE char *name = port_name(jmv_str(service_port_mut_protocol(p)), n);
+    if (strmap_has(&g->had, name) || g->op->o->dry_run)
         return;
     else if (n < PORT_FIRST || n > PORT_LAST)
         fault_invalid_i64(f, member, n, "provided port is not in the valid range. The range of valid ports is %d-%d", PORT_FIRST,
                           PORT_LAST);
-    else if (!take(s, op->res->coll, name, key, got))
+    else if (!take(g->op->a->services, g->op->res->coll, name, g->key, g->got))
         fault_invalid_i64(f, member, n, "provided port is already allocated");
 }
 
@@ -266,15 +341,17 @@ static void give_ports(struct op *op, jval *old, struct jm *m, const char *key, 
     bool wanted = !str_eq(type, "LoadBalancer") || jmv_bool(service_spec_mut_allocate_load_balancer_node_ports(spec), true);
     if (!needs_node_ports(type))
         return;
-    CLEANUP(strmap_free) struct strmap had = node_ports(old);
-    struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
+    CLEANUP(gift_free)
+    struct port_gift g = {op, key, node_ports(old), STRMAP_INIT(NULL), DRY_RUN_PORT, got, f};
     jmval *p;
-    for (size_t i = 0; jmv_next(&it, NULL, &p); i++) {
-        int64_t n = 0;
-        jmv_i64(service_port_mut_node_port(p), &n);
-        if (n || wanted)
-            give_port(op, &had, m, p, i, key, got, f);
-    }
+    int64_t n;
+    for (struct jmiter it = jmv_iter(service_spec_mut_ports(spec)); jmv_next(&it, NULL, &p);)
+        if (jmv_i64(service_port_mut_node_port(p), &n) && n)
+            share_port(&g, p, n);
+    struct jmiter it = jmv_iter(service_spec_mut_ports(spec));
+    for (size_t i = 0; jmv_next(&it, NULL, &p); i++)
+        if (wanted || (jmv_i64(service_port_mut_node_port(p), &n) && n))
+            give_port(&g, m, p, i);
 }
 
 /* ---- doors --------------------------------------------------------------------------------------------------------- */

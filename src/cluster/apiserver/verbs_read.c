@@ -252,6 +252,8 @@ int verb_list(struct op *op, struct listing *out, struct err *err)
     if (selectors_parse(op, &s, err) < 0 || list_position(op, &q, &after, err) < 0)
         return -1;
     all = selectors_all(&s);
+    if ((q.ns || !res_of(op->res)->namespaced) && field_selector_exact(s.fields, "metadata.name"))
+        q.limit = 0; /* one object at most: no page follows */
     if (!all) {
         q.match = selectors_match;
         q.arg = &s;

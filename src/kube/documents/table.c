@@ -292,6 +292,10 @@ void partial_list_write(jval *const *items, size_t n, const struct table_list_me
 {
     buf_addf(out, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"%s\",", version_of(meta->api_version));
     write_meta(meta, out);
+    if (!n) { /* as Go writes a list that was never begun */
+        buf_adds(out, ",\"items\":null}");
+        return;
+    }
     buf_adds(out, ",\"items\":[");
     for (size_t i = 0; i < n; i++) {
         if (i)

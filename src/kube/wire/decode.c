@@ -174,7 +174,7 @@ static int decode_quantity(struct decoder *d, jval *v, jmval **out)
         buf_reset(&text); /* a NUL inside is as wrong as nothing */
     if (quantity_parse(buf_str(&text), &q, NULL) < 0)
         return err_set(d->err, ERR_BAD_REQUEST, "%s", quantity_fault(buf_str(&text)));
-    *out = jm_str(d->m, quantity_format(&q, canonical));
+    *out = jm_str(d->m, quantity_text_kept(buf_str(&text)) ? buf_str(&text) : quantity_format(&q, canonical));
     return 0;
 }
 

@@ -21,6 +21,7 @@ static void on_duplicate(void *self, const char *path) { strlist_addf(self, "dup
 struct json *decode_parse(enum decode_format format, const char *body, size_t len, struct strlist *dups, struct err *err)
 {
     struct json_opts opts = {.on_duplicate = dups ? on_duplicate : NULL, .self = dups};
+    opts.short_bools = true;
     if (format == DECODE_YAML)
         return yaml_parse_one(body, len, &opts, err);
     struct json *d = json_parse(body, len, &opts, err);

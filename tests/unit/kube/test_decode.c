@@ -212,7 +212,7 @@ static void test_yaml_repeated_keys(void **state)
     ERR(e);
     STRLIST(w);
     const char *text =
-        "kind: ConfigMap\nmetadata: {name: x, name: y}\nfoo: [{a: 1}, {a: 2}]\ndata:\n  a: '1'\n  b: '1'\n  a: '2'\n";
+        "kind: ConfigMap\nmetadata: {name: x, name: z}\nfoo: [{a: 1}, {a: 2}]\ndata:\n  a: '1'\n  b: '1'\n  a: '2'\n";
     const struct kind *cm = kind_by_short_name("cm");
     JSON_REF(d) = decode_body(cm, DECODE_YAML, FIELDS_STRICT, text, strlen(text), NULL, &e);
     assert_null(d);

@@ -81,6 +81,71 @@ static void canonical(void **state)
     }
 }
 
+/* As a real API server stores them. */
+static void text_kept(void **state)
+{
+    static const char *const kept[] = {"0",
+                                       "010",
+                                       "+5",
+                                       "-5",
+                                       "1.",
+                                       "1500.",
+                                       "0001",
+                                       "2048",
+                                       "1e3",
+                                       "1E3",
+                                       "1e+3",
+                                       "1e03",
+                                       "1Ki",
+                                       "01Ki",
+                                       "+1Ki",
+                                       "010k",
+                                       "+5m",
+                                       "001.500",
+                                       "1500m",
+
+                                       "1n",
+                                       "1Ti",
+                                       "5e-3",
+                                       "12345678901234567",
+                                       "123456789012345678"};
+    static const char *const canonical[] = {"512Mi",
+                                            "-0",
+                                            "00",
+                                            "0.0",
+                                            "+0",
+                                            "0e3",
+                                            "0Mi",
+                                            "0m",
+                                            "0.5",
+                                            "1.0",
+                                            "1.50",
+                                            "1000m",
+                                            "1024Mi",
+                                            "8Mi",
+                                            "0.5Gi",
+                                            "1000k",
+                                            "1000",
+                                            ".5",
+                                            "0.1",
+                                            "1.2",
+                                            "10.00",
+                                            "+1.5",
+                                            "010e2",
+                                            "1e2",
+                                            "1.5Gi",
+                                            "1Ei",
+                                            "100000000000000000000",
+                                            "1234567890123456789",
+                                            "0.0000000001"};
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+        if (!quantity_text_kept(kept[i]))
+            fail_msg("%s is not kept", kept[i]);
+    for (size_t i = 0; i < ARRAY_LEN(canonical); i++)
+        if (quantity_text_kept(canonical[i]))
+            fail_msg("%s is kept", canonical[i]);
+}
+
 static void refused(void **state)
 {
     static const char *const bad[] = {"",    "+",   "-",           ".",    "a",     "1a",   "1 ",    " 1",   "1KI", "1ki",
@@ -133,5 +198,5 @@ static void arithmetic(void **state)
     assert_true(quantity_cmp(&neg, &one) < 0);
 }
 
-TEST_GROUP(quantity, cmocka_unit_test(canonical), cmocka_unit_test(refused), cmocka_unit_test(values),
-           cmocka_unit_test(arithmetic))
+TEST_GROUP(quantity, cmocka_unit_test(canonical), cmocka_unit_test(text_kept), cmocka_unit_test(refused),
+           cmocka_unit_test(values), cmocka_unit_test(arithmetic))

@@ -261,6 +261,12 @@ static void many_documents(void **state)
     JSON_REF(d) = yaml_parse_one("[.nan, -.inf]", 13, &nan, &e);
     assert_string_equal(jv_str(jv_at(json_root(d), 0)), "NaN");
     assert_string_equal(jv_str(jv_at(json_root(d), 1)), "-Infinity");
+    struct json_opts shorts = {.short_bools = true};
+    static const char text[] = "{n: [y, N, 'y', no, yn], Y: !!str n}";
+    JSON_REF(s) = yaml_parse_one(text, strlen(text), &shorts, &e);
+    BUF(out);
+    jv_write(json_root(s), JW_COMPACT, &out);
+    assert_string_equal(buf_str(&out), "{\"false\":[true,false,\"y\",false,\"yn\"],\"true\":\"n\"}");
 }
 
 static void writes(void **state)

@@ -180,15 +180,15 @@ struct lister {
     char *prefix;
 };
 
-/* False when the page is full: then the object was not taken. */
+/* False when the page is full: then the object was not looked at. */
 static bool list_take(struct lister *l, struct store_obj *o)
 {
-    if (l->q->match && !l->q->match(l->q->arg, o))
-        return true;
     if (l->q->limit && l->out->n == l->q->limit) {
         l->out->more = true;
         return false;
     }
+    if (l->q->match && !l->q->match(l->q->arg, o))
+        return true;
     if (l->out->n == l->cap) {
         l->cap = l->cap ? l->cap * 2 : 16;
         l->out->v = xreallocarray(l->out->v, l->cap, sizeof(*l->out->v));

@@ -73,7 +73,7 @@ struct store_list {
     struct store_obj **v;
     size_t n;
     int64_t rv;
-    bool more;
+    bool more;         /* keys are left, whether or not they match: a following page may be empty */
     int64_t remaining; /* keys left after the page, when there is no match function */
 };
 int store_list(struct store_coll *c, const struct store_query *q, struct store_list *out, struct err *err);

@@ -45,7 +45,7 @@ static void addresses(void **state)
     JSON_REF(two) =
         create(k, &KUBE_SERVICES, "provided IP is already allocated", "\"spec\":{\"clusterIP\":\"10.96.7.7\"," PORTS "}", "two");
     JSON_REF(far) =
-        create(k, &KUBE_SERVICES, "is not in the valid range", "\"spec\":{\"clusterIP\":\"1.2.3.4\"," PORTS "}", "far");
+        create(k, &KUBE_SERVICES, "does not match the current range", "\"spec\":{\"clusterIP\":\"1.2.3.4\"," PORTS "}", "far");
     JSON_REF(any) = create(k, &KUBE_SERVICES, NULL, "\"spec\":{" PORTS "}", "any");
     assert_memory_equal(service_spec_cluster_ip(service_spec(json_root(any))), "10.96.", 6);
     JSON_REF(node) =
@@ -54,12 +54,55 @@ static void addresses(void **state)
                             "\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":30500}]}", "same");
     JSON_REF(low) = create(k, &KUBE_SERVICES, "provided port is not in the valid range",
                            "\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":22}]}", "low");
+    JSON_REF(last) = create(k, &KUBE_SERVICES, "does not match the current range",
+                            "\"spec\":{\"clusterIP\":\"10.96.255.255\"," PORTS "}", "last");
     apiserver_stop(a);
     a = open_server(dir, &k);
     JSON_REF(three) = create(k, &KUBE_SERVICES, "already allocated", "\"spec\":{\"clusterIP\":\"10.96.7.7\"," PORTS "}", "three");
     struct ctx ctx = ctx_background();
     assert_int_equal(kube_delete(k, &ctx, &KUBE_SERVICES, "default", "one", NULL, NULL, NULL), 0);
     JSON_REF(four) = create(k, &KUBE_SERVICES, NULL, "\"spec\":{\"clusterIP\":\"10.96.7.7\"," PORTS "}", "four");
+    apiserver_stop(a);
+    fs_rm_rf(dir, NULL);
+}
+
+static int64_t node_port(struct json *service, size_t i)
+{
+    return service_port_node_port(jv_at(service_spec_ports(service_spec(json_root(service))), i), 0);
+}
+
+/* TCP and UDP of one port are one node port, wherever it is named. */
+static void shared_ports(void **state)
+{
+    char dir[] = "/tmp/tm-services-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct kube *k;
+    struct apiserver *a = open_server(dir, &k);
+#define TWO(first, second)                                                                                                       \
+    "\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"t\",\"port\":80" first                                               \
+    "},{\"name\":\"u\",\"protocol\":\"UDP\",\"port\":80" second "},{\"name\":\"v\",\"port\":81}]}"
+    JSON_REF(any) = create(k, &KUBE_SERVICES, NULL, TWO("", ""), "any");
+    assert_true(node_port(any, 0) >= 30000);
+    assert_int_equal(node_port(any, 0), node_port(any, 1));
+    assert_int_not_equal(node_port(any, 0), node_port(any, 2));
+    JSON_REF(first) = create(k, &KUBE_SERVICES, NULL, TWO(",\"nodePort\":30083", ""), "first");
+    assert_int_equal(node_port(first, 1), 30083);
+    JSON_REF(second) = create(k, &KUBE_SERVICES, NULL, TWO("", ",\"nodePort\":30084"), "second");
+    assert_int_equal(node_port(second, 0), 30084);
+    /* A dry run takes nothing and promises nothing. */
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    JSON_REF(dry) =
+        json_parse_str("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"dry\"}," TWO("", "") "}", NULL);
+    for (int i = 0; i < 2; i++) {
+        JSON_REF(shown) =
+            kube_create(k, &ctx, &KUBE_SERVICES, "default", json_root(dry), &(struct kube_opts){.dry_run = true}, &e);
+        assert_non_null(shown);
+        assert_int_equal(node_port(shown, 0), 32769);
+        assert_int_equal(node_port(shown, 1), 32769);
+        assert_int_equal(node_port(shown, 2), 32770);
+        assert_string_equal(service_spec_cluster_ip(service_spec(json_root(shown))), "10.96.0.0");
+    }
     apiserver_stop(a);
     fs_rm_rf(dir, NULL);
 }
@@ -87,4 +130,4 @@ static void claims(void **state)
     fs_rm_rf(dir, NULL);
 }
 
-TEST_GROUP(services, cmocka_unit_test(addresses), cmocka_unit_test(claims))
+TEST_GROUP(services, cmocka_unit_test(addresses), cmocka_unit_test(shared_ports), cmocka_unit_test(claims))

@@ -188,6 +188,8 @@ static void test_compare_and_swap(void **state)
     fix_done(&f);
 }
 
+static bool is_first(void *arg, const struct store_obj *o) { return str_ends(o->key, "/1"); }
+
 static void test_lists(void **state)
 {
     struct fix f;
@@ -203,6 +205,10 @@ static void test_lists(void **state)
     check_keys(&f, &(struct store_query){.ns = "b", .limit = 1}, "b/1=1 +2");
     check_keys(&f, &(struct store_query){.ns = "b", .limit = 2, .after = "b/1"}, "b/2=1 b/3=1");
     check_keys(&f, &(struct store_query){.limit = 2, .after = "a/1"}, "b-x/1=1 b/1=1 +2");
+    /* Keys are left whether or not they match: nothing behind a full page is looked at. */
+    check_keys(&f, &(struct store_query){.ns = "b", .limit = 1, .match = is_first}, "b/1=1 +0");
+    check_keys(&f, &(struct store_query){.ns = "b", .limit = 2, .match = is_first}, "b/1=1");
+    check_keys(&f, &(struct store_query){.ns = "b", .limit = 1, .match = is_first, .after = "b/1"}, "");
     /* The state of a former revision: a changed, a removed and a new object. */
     c2 = put(&f, "b/2", "2", c2);
     put(&f, "b/2", "3", c2);
