@@ -18,6 +18,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { KEPT = 12 };
+
 static struct pool *pool;
 static uint8_t shape; /* of the far side */
 
@@ -272,7 +274,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     struct http_server *s = server();
-    int before = descriptors(), ours, theirs;
+    static int at_first;
+    int ours, theirs;
+    if (!at_first)
+        at_first = descriptors();
     size_t kind = data[0] % ARRAY_LEN(kinds);
     shape = data[1];
     pair(&ours, &theirs, SOCK_STREAM);
@@ -283,7 +288,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     put_commands(&all, kind, data + 2, size - 2);
     talk(s, theirs, all.data, all.len);
     close(theirs);
-    for (int i = 0; descriptors() != before; i++) { /* a dial under way closes what it got */
+    /* A dial under way closes what it got; workers keep a few of their own. What leaks goes beyond them in the end. */
+    for (int i = 0; descriptors() > at_first + KEPT; i++) {
         ASSERT(i < 50000);
         usleep(100);
     }
