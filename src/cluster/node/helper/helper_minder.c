@@ -144,7 +144,8 @@ static void report(struct minder *m, int status)
         say(text, -1);
         return;
     }
-    bool absent = strstr(said, "not found") || strstr(said, "No such file"), refused = strstr(said, "ermission denied");
+    bool absent = strstr(said, "not found") || strstr(said, "No such file");
+    bool refused = strstr(said, "ermission denied") || strstr(said, "not executable"); /* crun 1.8, 1.21 */
     AUTOFREE char *text = xasprintf("fail %d %s", absent ? NOT_FOUND : refused ? NOT_EXECUTABLE : 1, said);
     say(text, -1);
 }

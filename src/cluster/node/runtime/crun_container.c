@@ -81,8 +81,8 @@ static int read_sync(int fd, struct buf *line, struct err *err)
     }
 }
 
-/* crun's text says why; the code says what kubelet would have said: 127 entry point missing, 126 not executable, 128 anything
- * else. */
+/* crun's text says why (1.21: "... exists but it is not executable: Operation not permitted"); the code says what kubelet
+ * would have said: 127 entry point missing, 126 not executable, 128 anything else. */
 static int create_failed(const char *message, struct err *err)
 {
     STRLIST(lines);
@@ -98,8 +98,9 @@ static int create_failed(const char *message, struct err *err)
     while (*text == ' ')
         text++;
     bool exec = strstr(text, "executable file") || strstr(text, "exec ") || strstr(text, "chdir");
+    bool refused = strstr(text, "ermission denied") || strstr(text, "not executable");
     enum err_code code = exec && (strstr(text, "not found") || strstr(text, "No such file")) ? ERR_NOT_FOUND
-                         : strstr(text, "ermission denied")                                  ? ERR_FORBIDDEN
+                         : refused                                                           ? ERR_FORBIDDEN
                                                                                              : ERR_PRECONDITION;
     return err_set(err, code, "%s", text);
 }
