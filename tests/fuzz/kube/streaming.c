@@ -4,6 +4,7 @@
  * nothing may crash, every session ends, and every descriptor is closed. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,7 @@ static struct http_server *server(void)
     if (s)
         return s;
     log_set_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
+    signal(SIGPIPE, SIG_IGN); /* as every program of ours does */
     pool = pool_new("dial", 1, 64);
     s = http_server_new(&(struct server_limits){.workers = 2}, NULL);
     static const char *const any[] = {"*", NULL};
