@@ -337,7 +337,7 @@ static void probes(void **state)
 {
     struct world w;
     world_open(&w);
-    w.healthy = 1;
+    __atomic_store_n(&w.healthy, 1, __ATOMIC_SEQ_CST);
     put_pod(&w, "waits", MAIN("[\"forever\"]", PROBE("readinessProbe", "check")));
     put_pod(
         &w, "starts",
@@ -416,7 +416,7 @@ static void sidecars(void **state)
 {
     struct world w;
     world_open(&w);
-    w.healthy = 1;
+    __atomic_store_n(&w.healthy, 1, __ATOMIC_SEQ_CST);
     put_pod(&w, "job",
             "\"restartPolicy\":\"Never\",\"initContainers\":[" SIDECAR(
                 "s", "[\"forever\"]", "") "],"
@@ -438,7 +438,7 @@ static void sidecars(void **state)
     expect(&w, "job", "i.state.terminated.exitCode", "143");
     expect(&w, "late", "c.state.waiting.reason", "PodInitializing");
     expect(&w, "again", "i.lastState.terminated.exitCode", "1");
-    w.healthy = 0;
+    __atomic_store_n(&w.healthy, 0, __ATOMIC_SEQ_CST);
     expect(&w, "late", "phase", "Failed");
     expect(&w, "late", "c.state.terminated.exitCode", "3");
     world_close(&w);
