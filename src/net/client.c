@@ -25,6 +25,7 @@ struct http_client {
     char *server_name, *user_agent;
     struct proxy *proxy; /* NULL: none */
     size_t max_response;
+    bool outside;
     pthread_mutex_t lock; /* guards want_system, kept, n_kept, links */
     bool want_system;     /* the system's authorities are trusted, and not read yet: most clients never need them */
     struct wire *kept;
@@ -61,6 +62,7 @@ struct http_client *http_client_new(const struct http_client_config *cfg, struct
     c->server_name = xstrdup(cfg->server_name);
     c->user_agent = xstrdup(cfg->user_agent ? cfg->user_agent : "tidemill/" TIDEMILL_VERSION);
     c->max_response = cfg->max_response ? cfg->max_response : DEFAULT_ANSWER;
+    c->outside = cfg->outside;
     if (cfg->proxy)
         c->proxy = xcalloc(1, sizeof *c->proxy);
     c->want_system = !cfg->ca_pem && !cfg->insecure;
@@ -451,7 +453,9 @@ static struct wire *dial(struct http_client *c, const struct ctx *ctx, const str
             return NULL;
         c->want_system = false;
     }
-    return wire_dial(u, c->tls, c->server_name, c->proxy, h2, ctx, err);
+    const struct dialling how = {
+        .tls = c->tls, .verify_name = c->server_name, .proxy = c->proxy, .outside = c->outside, .h2 = h2};
+    return wire_dial(u, &how, ctx, err);
 }
 
 static struct http_body *try_open(struct http_client *c, const struct ctx *ctx, const struct url *u, const struct http_call *call,

@@ -15,6 +15,9 @@ struct http_client_config {
     const char *user_agent;  /* NULL: tidemill/<version> */
     const char *proxy;       /* "http://[user:password@]host:port" (CONNECT) or "socks5://..."; NULL: none */
     size_t max_response;     /* of http_fetch; 0: 64 MiB */
+    /* URLs are strangers': ERR_FORBIDDEN for what leads to this machine or its link (address.h). With a proxy, which looks names
+     * up itself, this is the proxy's to say. */
+    bool outside;
 };
 struct http_client *http_client_new(const struct http_client_config *cfg, struct err *err);
 void http_client_free(struct http_client *c);

@@ -68,6 +68,8 @@ void conn_open(struct loop *l, struct listener *ln, int fd)
     c->loop = l;
     c->listener = ln;
     c->fd = fd;
+    c->held.total = &s->held_bytes;
+    c->out.account = &c->held;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     read_peer(c);
     if (uv_poll_init(&l->uv, &c->poll, fd) < 0) {
@@ -90,6 +92,16 @@ void conn_open(struct loop *l, struct listener *ln, int fd)
     }
     conn_deadline(c, ln->tls ? s->limits.header_timeout_ms : s->limits.idle_timeout_ms);
     conn_update(c);
+}
+
+bool conn_may_hold(const struct conn *c, size_t n)
+{
+    const struct http_server *s = c->loop->server;
+    if (c->held.held + n <= HELD_SMALL)
+        return true;
+    if (atomic_load_explicit(&s->held_bytes, memory_order_relaxed) > s->limits.max_held)
+        return false;
+    return n <= HELD_SMALL || c->held.held <= s->limits.max_held_connection;
 }
 
 /* ---- closing ---- */

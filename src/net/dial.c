@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "net/address.h"
 #include "net/proxy.h"
 #include "net/tls.h"
 
@@ -82,8 +83,16 @@ static int connect_unix(const char *path, const struct ctx *ctx, struct err *err
     return connect_one(AF_UNIX, (struct sockaddr *)&un, sizeof un, ctx, err);
 }
 
+static bool any_near(const struct addrinfo *list)
+{
+    for (; list; list = list->ai_next)
+        if (address_is_near(list->ai_addr))
+            return true;
+    return false;
+}
+
 /* Each address of the name in turn. The look-up itself follows the resolver's own time-outs: it cannot be interrupted. */
-static int connect_tcp(const struct url *u, const struct ctx *ctx, struct err *err)
+static int connect_tcp(const struct url *u, bool outside, const struct ctx *ctx, struct err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG}, *list = NULL;
     char port[8];
@@ -94,6 +103,11 @@ static int connect_tcp(const struct url *u, const struct ctx *ctx, struct err *e
     if (rc != 0)
         return err_set(err, ERR_UNAVAILABLE, "looking up %s: %s", u->host, gai_strerror(rc));
     int fd = -1;
+    if (outside && any_near(list)) {
+        freeaddrinfo(list);
+        return err_set(err, ERR_FORBIDDEN, "%s leads to this machine or its own link, where strangers have nothing to ask for",
+                       u->host);
+    }
     for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
         fd = connect_one(a->ai_family, a->ai_addr, a->ai_addrlen, ctx, err);
         if (fd < 0 && ctx_check(ctx, NULL) < 0)
@@ -147,19 +161,22 @@ static int start_tls(struct wire *w, SSL_CTX *tls, const char *name, bool h2, co
     }
 }
 
-struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy, bool h2,
-                       const struct ctx *ctx, struct err *err)
+struct wire *wire_dial(const struct url *u, const struct dialling *how, const struct ctx *ctx, struct err *err)
 {
-    if (u->socket)
-        proxy = NULL;
-    int fd = u->socket ? connect_unix(u->socket, ctx, err) : connect_tcp(proxy ? &proxy->at : u, ctx, err);
+    const struct proxy *proxy = u->socket ? NULL : how->proxy;
+    int fd = -1;
     struct wire *w = NULL;
+    if (u->socket && how->outside)
+        err_set(err, ERR_FORBIDDEN, "sockets of this machine are not for strangers");
+    else
+        fd =
+            u->socket ? connect_unix(u->socket, ctx, err) : connect_tcp(proxy ? &proxy->at : u, how->outside && !proxy, ctx, err);
     if (fd >= 0) {
         w = xcalloc(1, sizeof *w);
         w->fd = fd;
         pthread_mutex_init(&w->lock, NULL);
         if ((!proxy || proxy_tunnel(proxy, w, u, ctx, err) == 0) &&
-            (!u->tls || start_tls(w, tls, verify_name ? verify_name : u->host, h2, ctx, err) == 0))
+            (!u->tls || start_tls(w, how->tls, how->verify_name ? how->verify_name : u->host, how->h2, ctx, err) == 0))
             return w;
         wire_free(w);
     }

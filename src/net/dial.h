@@ -19,9 +19,14 @@ struct wire {
     struct wire *next;
 };
 struct proxy;
-/* tls and verify_name (NULL: the URL's host) are used for https only; proxy may be NULL; h2: offered by ALPN. */
-struct wire *wire_dial(const struct url *u, SSL_CTX *tls, const char *verify_name, const struct proxy *proxy, bool h2,
-                       const struct ctx *ctx, struct err *err);
+struct dialling {
+    SSL_CTX *tls;              /* this and the next are used for https only */
+    const char *verify_name;   /* NULL: the URL's host */
+    const struct proxy *proxy; /* NULL: none */
+    bool outside;              /* not to addresses that are near (address.h) */
+    bool h2;                   /* offered by ALPN */
+};
+struct wire *wire_dial(const struct url *u, const struct dialling *how, const struct ctx *ctx, struct err *err);
 void wire_free(struct wire *w);
 /* Has the peer closed it, or said something that nobody asked for? */
 bool wire_stale(const struct wire *w);

@@ -40,6 +40,7 @@
 #define LINGER_MAX_MS  30000 /* in all: a client that uploads 1 GB reads our refusal only when it has sent everything */
 #define LINGER_STOP_MS 200   /* while the server stops */
 #define DEFAULT_BODY   ((size_t)3 * 1024 * 1024)
+#define HELD_SMALL     ((size_t)64 * 1024) /* what each connection may leave unread, whatever others do */
 
 enum conn_state { CONN_HANDSHAKE, CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_ANSWER, CONN_MULTI, CONN_LINGER, CONN_CLOSED };
 
@@ -96,7 +97,8 @@ struct conn {
     struct h2 *h2;      /* HTTP/2: CONN_MULTI, and until all of its exchanges came back */
     struct buf in;      /* bytes read and not yet used: pipelined requests, data that a stream left */
     struct outq out;
-    uint64_t linger_end; /* loop milliseconds */
+    struct outq_account held; /* by out and, with HTTP/2, by its streams */
+    uint64_t linger_end;      /* loop milliseconds */
     struct http_peer peer;
     char local_ip[46];
     struct arena certs; /* cert_cn, cert_orgs */
@@ -132,9 +134,9 @@ struct http_server {
     pthread_mutex_t lock; /* guards listeners (the list) and tables */
     struct listener *listeners;
     struct api_table *tables;
-    pthread_mutex_t cancel_lock; /* guards cancels, and cancel and gone of each exchange */
-    struct cancel_node *cancels; /* free ones */
-    atomic_size_t n_conns, body_bytes;
+    pthread_mutex_t cancel_lock;                   /* guards cancels, and cancel and gone of each exchange */
+    struct cancel_node *cancels;                   /* free ones */
+    atomic_size_t n_conns, body_bytes, held_bytes; /* held: by queues of answers */
     atomic_uint next_loop;
     atomic_bool stopping;
 };
@@ -176,6 +178,8 @@ bool conn_send(struct conn *c);    /* what the kernel takes of c->out; false: th
 void conn_linger(struct conn *c);  /* our last byte is out */
 void conn_lingers(struct conn *c); /* the peer goes on sending what nobody wants */
 void conn_stop(struct conn *c);    /* the server stops */
+/* May n bytes more wait for this client? What is small may, but for when all clients together hold too much. */
+bool conn_may_hold(const struct conn *c, size_t n);
 
 /* conn_in.c: HTTP/1.1, from bytes to an exchange */
 extern const struct h1_ops conn_h1_ops;

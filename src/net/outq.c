@@ -10,13 +10,24 @@ struct outq_seg {
     const char *p; /* the first byte not yet sent */
     size_t len;    /* bytes left */
     size_t room;   /* bytes that still fit behind; 0 for shared ones */
+    size_t held;   /* what it counts for in the account */
     void (*release)(void *);
     void *owner;
     char data[];
 };
 
+void outq_account(struct outq_account *a, size_t more, size_t less)
+{
+    if (!a || more == less)
+        return;
+    a->held += more - less;
+    if (a->total)
+        atomic_fetch_add_explicit(a->total, more - less, memory_order_relaxed);
+}
+
 static void push(struct outq *q, struct outq_seg *s)
 {
+    outq_account(q->account, s->held, 0);
     if (q->tail)
         q->tail->next = s;
     else
@@ -32,7 +43,7 @@ void outq_add(struct outq *q, const void *p, size_t n)
     if (!s || s->room < n) {
         size_t cap = n > SEG_MIN ? n : SEG_MIN;
         s = xmalloc(sizeof *s + cap);
-        *s = (struct outq_seg){.p = s->data, .room = cap};
+        *s = (struct outq_seg){.p = s->data, .room = cap, .held = sizeof *s + cap};
         push(q, s);
     }
     memcpy((char *)s->p + s->len, p, n);
@@ -41,7 +52,7 @@ void outq_add(struct outq *q, const void *p, size_t n)
     q->bytes += n;
 }
 
-void outq_add_shared(struct outq *q, const void *p, size_t n, void (*release)(void *), void *owner)
+static void add_as_is(struct outq *q, const void *p, size_t n, size_t held, void (*release)(void *), void *owner)
 {
     if (n == 0) {
         if (release)
@@ -49,10 +60,17 @@ void outq_add_shared(struct outq *q, const void *p, size_t n, void (*release)(vo
         return;
     }
     struct outq_seg *s = xmalloc(sizeof *s);
-    *s = (struct outq_seg){.p = p, .len = n, .release = release, .owner = owner};
+    *s = (struct outq_seg){.p = p, .len = n, .release = release, .owner = owner, .held = sizeof *s + held};
     push(q, s);
     q->bytes += n;
 }
+
+void outq_add_shared(struct outq *q, const void *p, size_t n, void (*release)(void *), void *owner)
+{
+    add_as_is(q, p, n, 0, release, owner);
+}
+
+void outq_add_owned(struct outq *q, char *p, size_t n) { add_as_is(q, p, n, n, free, p); }
 
 int outq_peek(const struct outq *q, struct iovec *iov, int max)
 {
@@ -74,6 +92,7 @@ void outq_consume(struct outq *q, size_t n)
             q->tail = NULL;
         if (s->release)
             s->release(s->owner);
+        outq_account(q->account, 0, s->held);
         free(s);
     }
     if (n) {

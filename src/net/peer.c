@@ -79,3 +79,17 @@ int peer_uid(const struct http_peer *peer, unsigned *uid, struct err *err)
     q.req.sdiag_family = (unsigned char)family;
     return ask(&q, uid, err);
 }
+
+const char *peer_source(const struct http_peer *peer, char out[PEER_SOURCE_TEXT])
+{
+    struct in6_addr a;
+    if (peer->remote.ss_family == AF_INET)
+        return inet_ntop(AF_INET, &((const struct sockaddr_in *)&peer->remote)->sin_addr, out, PEER_SOURCE_TEXT);
+    if (peer->remote.ss_family != AF_INET6)
+        return strcpy(out, "unix");
+    a = ((const struct sockaddr_in6 *)&peer->remote)->sin6_addr;
+    if (IN6_IS_ADDR_V4MAPPED(&a))
+        return inet_ntop(AF_INET, &a.s6_addr[12], out, PEER_SOURCE_TEXT);
+    memset(&a.s6_addr[8], 0, 8);
+    return inet_ntop(AF_INET6, &a, out, PEER_SOURCE_TEXT);
+}

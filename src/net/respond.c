@@ -47,7 +47,29 @@ static void queue_body(struct exchange *x)
     x->all_queued = res->fd < 0;
     size_t n;
     char *bytes = buf_steal(b, &n);
-    outq_add_shared(x->out, bytes, n, free, bytes);
+    outq_add_owned(x->out, bytes, n);
+}
+
+/* Too much waits for this client already. What only reads may be asked again; it is told so by a head alone, which no window
+ * holds up. Of what has changed something only the end of the connection says nothing wrong. */
+static bool too_much_waits(struct exchange *x)
+{
+    struct http_res *res = &x->res;
+    size_t n = res->body.len + x->first_chunk.len;
+    if (!x->conn || conn_may_hold(x->conn, n))
+        return false;
+    if (loop_may_warn(x->conn->loop))
+        log_warn("%s: an answer of %zu bytes was not kept for a client that leaves %zu bytes unread", x->req.path, n,
+                 x->conn->held.held);
+    if (!(x->req.method & (HTTP_GET | HTTP_HEAD))) {
+        x->carrier->cut(x);
+        return true;
+    }
+    buf_free(&x->first_chunk);
+    res_reset(res);
+    res->status = 429;
+    http_set_header(res, "Retry-After", "1");
+    return false;
 }
 
 void respond(struct exchange *x)
@@ -56,6 +78,8 @@ void respond(struct exchange *x)
     if (x->pipe && !body_pipe_ended(x->pipe))
         x->carrier->last(x);
     x->carrier->changed(x);
+    if (too_much_waits(x))
+        return;
     if (res->ops) {
         x->carrier->head(x, res->upgrade ? BODY_NONE : BODY_STREAM);
         if (x->phase != X_LOST)
@@ -160,7 +184,7 @@ static void on_chunk(struct loop *l, struct post *p)
     } else {
         x->res.file_offset += j->got;
         x->res.file_left -= j->got;
-        outq_add_shared(x->out, j->bytes, j->want, free, j->bytes);
+        outq_add_owned(x->out, j->bytes, j->want);
         x->carrier->changed(x);
     }
     free(j);

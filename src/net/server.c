@@ -22,6 +22,8 @@ static void fill_limits(struct server_limits *l)
     DEFAULT(max_connections, 10000);
     DEFAULT(max_body_in_flight, (size_t)256 * 1024 * 1024);
     DEFAULT(max_stream_queue, (size_t)16 * 1024 * 1024);
+    DEFAULT(max_held_connection, (size_t)64 * 1024 * 1024);
+    DEFAULT(max_held, (size_t)512 * 1024 * 1024);
     DEFAULT(workers, 64);
 #undef DEFAULT
 }

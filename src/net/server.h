@@ -26,7 +26,10 @@ struct server_limits {            /* zero: the default in brackets */
     size_t max_connections;       /* [10,000] beyond: closed at once */
     size_t max_body_in_flight;    /* [256 MiB] request bodies held by all connections together; beyond: 503 */
     size_t max_stream_queue;      /* [16 MiB] a stream that queues more is aborted */
-    unsigned workers;             /* [64] threads at most that run handlers */
+    /* Answers that a client does not read are held in memory, up to [64 MiB] for one connection and [512 MiB] in all; beyond,
+     * what only reads is 429, what has changed something is cut, and streams with a queue are aborted. */
+    size_t max_held_connection, max_held;
+    unsigned workers; /* [64] threads at most that run handlers */
 };
 
 struct listener_config {
@@ -55,6 +58,10 @@ size_t http_server_connections(const struct http_server *s);
 /* The user id that owns the other end of a loopback TCP connection of this machine, asked of the kernel (sock_diag). -1 with
  * ERR_NOT_FOUND when it cannot be told (another network namespace, already closed). */
 int peer_uid(const struct http_peer *peer, unsigned *uid, struct err *err);
+/* Whoever is to count as one caller, as text: an address of IPv4, the first half of one of IPv6 (the rest is the caller's to
+ * choose), all callers by a unix socket together. */
+#define PEER_SOURCE_TEXT 48
+const char *peer_source(const struct http_peer *peer, char out[PEER_SOURCE_TEXT]);
 
 /* Self-signed authority and certificates (ECDSA P-256), PEM texts that the caller frees. */
 int tls_make_ca(const char *common_name, char **cert_pem, char **key_pem, struct err *err);

@@ -120,7 +120,7 @@ static void after(struct exchange *x)
         x->carrier->chunk_end(x);
     if (x->out->bytes >= LOW_WATER)
         st->above_mark = true;
-    if (x->out->bytes > x->server->limits.max_stream_queue)
+    if (x->out->bytes > x->server->limits.max_stream_queue || (x->conn && !conn_may_hold(x->conn, x->out->bytes)))
         st->aborted = true;
     x->carrier->changed(x);
 }

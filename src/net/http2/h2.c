@@ -88,6 +88,7 @@ void h2_release(struct h2_stream *s)
     LIST_REMOVE(s, all);
     h2->n_streams--;
     outq_clear(&s->out);
+    outq_account(&h2->conn->held, 0, s->head_held);
     buf_free(&s->text);
     free(s->fields);
     exchange_free(s->x);
@@ -232,6 +233,16 @@ static void arm(struct conn *c)
         conn_deadline(c, due);
 }
 
+/* Who has shut its side opens no window any more: what waits for one would wait until its time is over. */
+static void cut_stuck(struct h2 *h2)
+{
+    bool shut = nghttp2_session_get_remote_window_size(h2->session) <= 0;
+    for (struct h2_stream *s = LIST_FIRST(&h2->streams); s; s = LIST_NEXT(s, all))
+        if (s->x->phase != X_LOST && !s->closed && s->out.bytes &&
+            (shut || nghttp2_session_get_stream_remote_window_size(h2->session, s->id) <= 0))
+            s->x->carrier->cut(s->x);
+}
+
 static void ended(struct conn *c)
 {
     struct h2 *h2 = c->h2;
@@ -260,6 +271,8 @@ void h2_flush(struct conn *c)
         if (c->out.bytes)
             break;
     }
+    if (c->peer_eof && !c->out.bytes)
+        cut_stuck(h2);
     if ((h2->n_dirty || !h2_reads(c)) && !c->out.bytes)
         conn_dirty(c);
     ended(c);

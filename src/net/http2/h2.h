@@ -12,7 +12,8 @@
  * whole request. The client's RST_STREAM is, for a handler, what a closed connection is on HTTP/1.1.
  *
  * Memory: a body is bounded by its route, one that a handler reads by the stream's window; an answer by what its producer queues
- * (max_stream_queue) and by at most H2_OUT_MARK of frames; a head by max_header_bytes. While
+ * (max_stream_queue) and by at most H2_OUT_MARK of frames; a head by max_header_bytes; heads and answers of all streams by
+ * max_held_connection, whatever the windows say (conn_may_hold). While
  * H2_QUEUE_STOP frames that are not of bodies (refusals, acknowledgements) wait for the client, nothing is read from it: what it
  * sends makes more of them. */
 #ifndef TM_NET_H2_H
@@ -44,7 +45,8 @@ struct h2_stream {
     struct buf text; /* the head while it comes: names and values, each with its NUL */
     struct h2_field *fields;
     size_t n_fields, cap_fields, head_bytes;
-    bool too_large; /* the head, which was not kept in whole */
+    size_t head_held; /* in the account of the connection: a head stays for as long as its stream */
+    bool too_large;   /* the head, which was not kept in whole */
     bool is_dirty;
     bool receiving;    /* the client has not ended its side */
     bool deferred;     /* nghttp2 waits to be told that there are bytes again */

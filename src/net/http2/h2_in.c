@@ -22,7 +22,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2 *h2 = self;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
-    if (h2->n_streams >= H2_MAX_STREAMS || h2->going) {
+    if (h2->n_streams >= H2_MAX_STREAMS || h2->going || !conn_may_hold(h2->conn, 0)) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
         return 0;
     }
@@ -35,6 +35,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     s->x->carrier = &h2_carrier;
     s->x->carried = s;
     s->x->out = &s->out;
+    s->out.account = &h2->conn->held;
     LIST_INSERT_HEAD(&h2->streams, s, all);
     h2->n_streams++;
     nghttp2_session_set_stream_user_data(session, s->id, s);
@@ -109,6 +110,8 @@ static void take_head(struct h2_stream *s)
     collect(s, &head, fields, &cookie);
     ERR(e);
     int rc = exchange_set_head(x, &head, &e);
+    outq_account(&s->h2->conn->held, s->head_bytes, 0);
+    s->head_held = s->head_bytes;
     buf_free(&s->text);
     free(TAKE(s->fields));
     s->n_fields = s->cap_fields = 0;

@@ -110,7 +110,7 @@ static void head(struct exchange *x, int64_t length)
     }
     nghttp2_nv *nv = arena_alloc(&x->arena, (x->res.n_headers + 5) * sizeof *nv);
     size_t n = fields_of(x, length, nv);
-    bool body = length != BODY_NONE && x->req.method != HTTP_HEAD;
+    bool body = length != BODY_NONE && length != 0 && x->req.method != HTTP_HEAD;
     nghttp2_data_provider provider = {.source.ptr = s, .read_callback = read_out};
     nghttp2_submit_response(s->h2->session, s->id, nv, n, body ? &provider : NULL);
     s->moved = uv_now(&x->conn->loop->uv);

@@ -183,7 +183,18 @@ static void write_error(void *self, struct http_req *req, struct http_res *res, 
     http_text(res, err_http_status(e), "error: %s", err_text(e));
 }
 
+/* An answer of half a MiB, out of memory. */
+static int big(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+{
+    BUF(b);
+    for (int i = 0; i < 1 << 15; i++)
+        buf_adds(&b, "sixteen bytes.. ");
+    http_body(res, "application/octet-stream", b.data, b.len);
+    return 0;
+}
+
 static const struct route routes[] = {
+    {HTTP_GET | HTTP_POST, "/big", big, PERM_OPEN},
     {HTTP_POST | HTTP_PUT, "/echo", echo, PERM_OPEN},
     {HTTP_POST, "/echo/large", echo, PERM_OPEN, .max_body = 64 << 20},
     {HTTP_POST | HTTP_PUT, "/upload", upload, PERM_OPEN, .max_body = 64 << 20, .stream_body = true},

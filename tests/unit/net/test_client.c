@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "net/address.h"
 #include "net/client.h"
 
 static struct http_answer fetch(struct http_client *c, enum http_method m, const char *url, const char *body, int status)
@@ -396,6 +397,81 @@ static void test_peer_uid(void **state)
     close(l);
 }
 
-TEST_GROUP(client, cmocka_unit_test(test_plain), cmocka_unit_test(test_restart_behind_the_client), cmocka_unit_test(test_tls),
+static void test_near(void **state)
+{
+    static const char *const near[] = {"127.0.0.1",
+                                       "127.255.0.1",
+                                       "0.0.0.0",
+                                       "0.1.2.3",
+                                       "169.254.169.254",
+                                       "169.254.0.1",
+                                       "168.63.129.16",
+                                       "100.100.100.200",
+                                       "localhost",
+                                       "LOCALHOST",
+                                       "::1",
+                                       "[::1]",
+                                       "::",
+                                       "::ffff:127.0.0.1",
+                                       "::127.0.0.1",
+                                       "fe80::1",
+                                       "febf::1",
+                                       "64:ff9b::7f00:1",
+                                       "2002:7f00:1::",
+                                       "fd00:ec2::254",
+                                       "fd20:ce::254"};
+    static const char *const far[] = {
+        "10.0.0.1",    "192.168.1.1",           "8.8.8.8", "128.0.0.1", "169.253.1.1", "2001:db8::1", "fd00::1",
+        "example.com", "localhost.example.com", "127.1",   "",          "[",           "[]"};
+    for (size_t i = 0; i < ARRAY_LEN(near); i++)
+        if (!host_is_near(near[i]))
+            fail_msg("%s", near[i]);
+    for (size_t i = 0; i < ARRAY_LEN(far); i++)
+        if (host_is_near(far[i]))
+            fail_msg("%s", far[i]);
+}
+
+/* By what a name leads to, not by how it is written. */
+static void test_outside(void **state)
+{
+    struct kit k;
+    kit_start(&k, NULL);
+    ERR(e);
+    struct http_client *c = http_client_new(&(struct http_client_config){.outside = true, .insecure = true}, &e);
+    static const char *const hosts[] = {"127.0.0.1", "127.1", "2130706433", "0x7f.1", "localhost", "0", "[::ffff:127.0.0.1]"};
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+        AUTOFREE char *url = xasprintf("http://%s:%d/hello/x", hosts[i], k.port),
+                      *tls = xasprintf("https://%s:%d/hello/x", hosts[i], k.port);
+        expect_failure(c, url, ERR_FORBIDDEN, "leads to this machine");
+        expect_failure(c, tls, ERR_FORBIDDEN, "leads to this machine");
+    }
+    expect_failure(c, "unix:/run/any.sock:/", ERR_FORBIDDEN, "sockets of this machine");
+    assert_int_equal(http_server_connections(k.server), 0);
+    http_client_free(c);
+    kit_stop(&k);
+}
+
+static void test_peer_source(void **state)
+{
+    static const struct {
+        int family;
+        const char *address, *source;
+    } cases[] = {{AF_INET, "10.1.2.3", "10.1.2.3"},
+                 {AF_INET6, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"},
+                 {AF_INET6, "::ffff:10.1.2.3", "10.1.2.3"},
+                 {AF_UNIX, NULL, "unix"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct http_peer p = {.remote.ss_family = (sa_family_t)cases[i].family};
+        char text[PEER_SOURCE_TEXT];
+        if (cases[i].family == AF_INET)
+            inet_pton(AF_INET, cases[i].address, &((struct sockaddr_in *)&p.remote)->sin_addr);
+        else if (cases[i].family == AF_INET6)
+            inet_pton(AF_INET6, cases[i].address, &((struct sockaddr_in6 *)&p.remote)->sin6_addr);
+        assert_string_equal(peer_source(&p, text), cases[i].source);
+    }
+}
+
+TEST_GROUP(client, cmocka_unit_test(test_peer_source), cmocka_unit_test(test_near), cmocka_unit_test(test_outside),
+           cmocka_unit_test(test_plain), cmocka_unit_test(test_restart_behind_the_client), cmocka_unit_test(test_tls),
            cmocka_unit_test(test_unix), cmocka_unit_test(test_bad_servers), cmocka_unit_test(test_cancel_and_pieces),
            cmocka_unit_test(test_peer_uid))

@@ -266,6 +266,76 @@ stopped:
     kit_stop(&k);
 }
 
+static size_t with_status(const struct peer *p, int status)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++)
+        n += p->streams[i].status == status;
+    return n;
+}
+
+/* Asks, and waits for heads: bodies do not come through windows of 0. */
+static struct peer_stream *ask_head(struct peer *p, const char *method, const char *path)
+{
+    struct peer_stream *s = peer_ask(p, method, path, NULL, NULL, 0);
+    for (int64_t end = kit_now_ms() + 10000; !s->status && !s->closed && kit_now_ms() < end;)
+        peer_run(p, 10);
+    return s;
+}
+
+/* A client that opens no window is answered, for as long as what waits for it is not too much: its own, or that of all. */
+static void test_unread_answers(void **state)
+{
+    struct kit k;
+    kit_start(&k, &(struct server_limits){.max_held_connection = 1 << 20, .max_held = 5 << 19});
+    struct peer *p = peer_open_with(k.port, 0), *others[2];
+    for (int i = 0; i < 200; i++)
+        peer_get(p, "/big");
+    for (int64_t end = kit_now_ms() + 20000; with_status(p, 200) + with_status(p, 429) < 200 && kit_now_ms() < end;)
+        peer_run(p, 20);
+    /* Beyond the mark by one answer at most. */
+    assert_int_equal(with_status(p, 200), 2);
+    assert_int_equal(with_status(p, 429), 198);
+    for (size_t i = 0; i < p->n; i++)
+        if (p->streams[i].status == 429) {
+            assert_true(p->streams[i].closed && p->streams[i].ended); /* nothing of it waits */
+            assert_has(buf_str(&p->streams[i].head), "retry-after: 1\n");
+        }
+    assert_int_equal(ask_head(p, "GET", "/hello/x")->status, 200); /* small ones go on */
+    struct peer_stream *changes = ask_head(p, "POST", "/big");     /* done, but nobody can be told: no status is right */
+    assert_true(changes->closed && changes->status == 0 && changes->code == NGHTTP2_INTERNAL_ERROR);
+    /* All together. */
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        others[i] = peer_open_with(k.port, 0);
+        for (int n = 0; n < 3; n++)
+            ask_head(others[i], "GET", "/big");
+    }
+    assert_int_equal(with_status(others[0], 200), 2);
+    assert_int_equal(with_status(others[1], 200), 1);
+    struct peer *late = peer_open(k.port);
+    struct peer_stream *refused = ask_head(late, "GET", "/big"), *fine = peer_get(late, "/hello/y");
+    assert_int_equal(refused->status, 429);
+    peer_until(late, fine, NULL);
+    assert_string_equal(buf_str(&fine->body), "hello y");
+    /* Over HTTP/1.1 as well, and the connection goes on. */
+    AUTOFREE char *old = kit_get(k.port, "/big");
+    assert_status(old, 429);
+    assert_has(old, "Content-Length: 0");
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        peer_close(others[i]);
+    peer_close(p);
+    /* Whoever goes gives it all back. */
+    struct peer_stream *again = NULL;
+    for (int64_t end = kit_now_ms() + 10000; (!again || again->status != 200) && kit_now_ms() < end;) {
+        again = peer_get(late, "/big");
+        peer_until(late, again, NULL);
+    }
+    assert_int_equal(again->status, 200);
+    assert_int_equal(again->body.len, 1 << 19);
+    peer_close(late);
+    kit_stop(&k);
+}
+
 static void test_half_closed(void **state)
 {
     struct kit k;
@@ -310,4 +380,4 @@ static void test_stop(void **state)
 
 TEST_GROUP(h2_limits, cmocka_unit_test(test_heads), cmocka_unit_test(test_floods), cmocka_unit_test(test_rapid_reset),
            cmocka_unit_test(test_time), cmocka_unit_test(test_late_head), cmocka_unit_test(test_unread_refusals),
-           cmocka_unit_test(test_half_closed), cmocka_unit_test(test_stop))
+           cmocka_unit_test(test_unread_answers), cmocka_unit_test(test_half_closed), cmocka_unit_test(test_stop))
