@@ -261,6 +261,37 @@ def test_tokens(own, data, tmp_path, lifetime):
         assert len(r.state['good']) > 2  # a token that ran out is replaced in the middle
 
 
+@pytest.mark.parametrize('to', ['127.0.0.1', 'localhost', '127.2', '[::ffff:127.0.0.1]', '0.0.0.0'])
+def test_a_registry_elsewhere_does_not_lead_here(own, data, to):
+    """Neither its token server nor its layers are on this machine, where only we are let in. (127.1 is a name that stands for one
+    elsewhere: it is not looked at, but looked up.)"""
+    here, img = own(), small()
+    here.add('library/app', '1', img)
+    port = here.host.split(':')[1]
+    realm = own(lambda h, path: h.answer(401, b'', WWW_Authenticate=f'Bearer realm="http://{to}:{port}/token",service="s"') or True)
+    layers = own(lambda h, path: '/blobs/' in path and (h.answer(307, b'', Location=f'http://{to}:{port}{path}') or True))
+    layers.add('library/app', '1', img)
+    for r in (realm, layers):
+        image(data, 'pull', 'nobody.invalid/library/app:1', '--image-mirror', f'nobody.invalid=http://127.1:{r.host.split(":")[1]}', ok=False)
+        assert r.log
+    assert not here.log
+    # One that is here may have them here.
+    if to == '127.0.0.1':
+        image(data, 'pull', 'nobody.invalid/library/app:1', '--image-mirror', f'nobody.invalid=http://{layers.host}')
+        assert here.log
+
+
+def test_an_identity_token_goes_to_nobody_else(own, data, tmp_path):
+    """It is posted: what listens on another port of this machine could take us for its user."""
+    other = own(lambda h, path: h.answer(200, b'{"token": "t"}') or True)
+    near = own(lambda h, path: h.answer(401, b'', WWW_Authenticate=f'Bearer realm="http://{other.host}/apis/v2beta1/runs/1:terminate",service="s"') or True)
+    name = near.add('x', '1', small())
+    config = tmp_path / 'c.json'
+    config.write_text(json.dumps({'auths': {near.host: {'identitytoken': 'secret'}}}))
+    image(data, 'pull', name, '--docker-config', str(config), ok=False)
+    assert 'POST' not in [m for m, _, _ in other.log]
+
+
 def test_credentials_stay_home(own, data, tmp_path):
     """Redirected blobs come from another host, which is told nothing."""
     far = own()

@@ -6,6 +6,7 @@
 
 #include "cluster/apiserver/proxy_priv.h"
 #include "kube/fields.h"
+#include "net/address.h"
 #include "net/client.h"
 
 enum { HEADERS_MAX = 100 };
@@ -97,10 +98,7 @@ static int pass_on(struct http_req *req, struct http_res *res, const struct ctx 
 static bool is_forbidden(const char *ip)
 {
     struct in_addr a;
-    if (inet_pton(AF_INET, ip, &a) != 1)
-        return true;
-    uint32_t n = ntohl(a.s_addr);
-    return n >> 24 == 0 || n >> 24 == 127 || n >> 16 == 0xa9fe /* 169.254 */;
+    return inet_pton(AF_INET, ip, &a) != 1 || host_is_near(ip);
 }
 
 int relay_to(const struct relay_target *t, const char *ip, int64_t port, struct ctx *ctx, struct http_req *req,

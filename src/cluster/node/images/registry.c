@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "cluster/node/images/manifest.h"
+#include "net/address.h"
 
 #define LOG_ROOM "images"
 #include "base/log.h"
@@ -19,7 +20,7 @@ enum { TRIES = 4, REDIRECTS_MAX = 5, TOKEN_MAX = 1 << 20, CHUNK = 64 << 10, WAIT
 
 struct place { /* an endpoint and what we found out about it */
     struct endpoint e;
-    struct http_client *client;
+    struct http_client *client, *away; /* for itself, and for where it sends us; NULL: not made yet */
     struct keyring keys;
     pthread_mutex_t lock; /* the two below */
     char *scheme;
@@ -61,6 +62,7 @@ void session_free(struct session *s)
     for (size_t i = 0; i < s->n; i++) {
         struct place *p = &s->places[i];
         http_client_free(p->client);
+        http_client_free(p->away);
         keyring_free(&p->keys);
         pthread_mutex_destroy(&p->lock);
         free(p->scheme);
@@ -84,13 +86,25 @@ struct ask {
     const char *accept, *range;
 };
 
-static struct http_client *client_of(struct place *p, struct err *err)
+static struct http_client *make_client(struct place *p, struct http_client **which, bool outside, struct err *err)
 {
+    const struct http_client_config cfg = {
+        .ca_pem = p->e.ca_pem, .insecure = p->e.insecure, .max_response = TOKEN_MAX, .outside = outside};
     LOCK_GUARD(&p->lock);
-    if (!p->client)
-        p->client = http_client_new(
-            &(struct http_client_config){.ca_pem = p->e.ca_pem, .insecure = p->e.insecure, .max_response = TOKEN_MAX}, err);
-    return p->client;
+    if (!*which)
+        *which = http_client_new(&cfg, err);
+    return *which;
+}
+
+static struct http_client *client_of(struct place *p, struct err *err) { return make_client(p, &p->client, false, err); }
+
+/* A registry elsewhere has nothing for us on this machine or its link, where only we are let in: neither its token server nor its
+ * layers. One that is there itself, or that who runs this machine has named, may have. */
+static struct http_client *client_away(struct place *p, struct err *err)
+{
+    const char *colon = strrchr(p->e.host, ':');
+    AUTOFREE char *host = xstrndup(p->e.host, colon && !strchr(colon, ']') ? (size_t)(colon - p->e.host) : strlen(p->e.host));
+    return make_client(p, &p->away, !(p->e.insecure || p->e.ca_pem || host_is_near(host)), err);
 }
 
 static void drain(struct http_body *b, const struct ctx *ctx, struct buf *out)
@@ -127,7 +141,7 @@ static bool same_host(const char *a, const char *b)
 }
 
 /* Sends a request and follows redirects; the authorization goes to the first host only, and never from TLS to plain text. */
-static struct http_body *send_to(struct http_client *c, const struct ctx *ctx, const char *first, const struct ask *a,
+static struct http_body *send_to(struct place *p, const struct ctx *ctx, const char *first, const struct ask *a,
                                  const char *authorization, struct http_answer *head, struct err *err)
 {
     AUTOFREE char *url = xstrdup(first);
@@ -142,7 +156,8 @@ static struct http_body *send_to(struct http_client *c, const struct ctx *ctx, c
             h[n++] = (struct http_header){.name = "Authorization", .value = authorization};
         struct http_call call = {.method = a->method, .url = url, .headers = h, .n_headers = n};
         struct ctx limited = ctx_with_timeout(ctx, QUIET_NS);
-        struct http_body *b = http_open(c, &limited, &call, head, err);
+        struct http_client *c = i == 0 ? client_of(p, err) : client_away(p, err);
+        struct http_body *b = c ? http_open(c, &limited, &call, head, err) : NULL;
         if (!b)
             return NULL;
         const char *to = http_answer_header(head, "location");
@@ -166,6 +181,12 @@ static struct http_body *send_to(struct http_client *c, const struct ctx *ctx, c
 /* ---- authentication
  * ------------------------------------------------------------------------------------------------------------ */
 
+static char *scheme_of(struct place *p)
+{
+    LOCK_GUARD(&p->lock);
+    return xstrdup(p->scheme);
+}
+
 static char *basic(const struct credential *c)
 {
     AUTOFREE char *both = xasprintf("%s:%s", c->user, c->password), *text = base64_encode(both, strlen(both));
@@ -188,8 +209,14 @@ static int fetch_token(struct place *p, const struct ctx *ctx, const struct chal
     struct http_call call = {.method = HTTP_GET};
     AUTOFREE char *auth = c && *c->user ? basic(c) : NULL;
     buf_adds(&url, ch->realm);
-    if (c && !str_starts(ch->realm, "https://") && str_eq(p->scheme, "https"))
+    AUTOFREE char *scheme = scheme_of(p);
+    if (c && !str_starts(ch->realm, "https://") && str_eq(scheme, "https"))
         return err_set(err, ERR_FORBIDDEN, "the registry wants our password sent to %.200s, which has no TLS", ch->realm);
+    AUTOFREE char *registry = xasprintf("%s://%s/", str_eq(scheme, "http") ? "http" : "https", p->e.host);
+    /* A POST without TLS to somebody else tells everybody the token; on this machine others listen who would take it for ours. */
+    if (c && c->identity_token && !str_starts(ch->realm, "https://") && !same_host(ch->realm, registry))
+        return err_set(err, ERR_FORBIDDEN,
+                       "the registry wants our identity token sent to %.200s, which is neither itself nor has TLS", ch->realm);
     if (c && c->identity_token) {
         AUTOFREE char *token = url_encode(c->identity_token), *service = url_encode(ch->service ? ch->service : ""),
                       *text = url_encode(scope);
@@ -206,7 +233,7 @@ static int fetch_token(struct place *p, const struct ctx *ctx, const struct chal
     call.url = buf_str(&url);
     struct http_answer a;
     struct ctx limited = ctx_with_timeout(ctx, QUIET_NS);
-    struct http_client *client = client_of(p, err);
+    struct http_client *client = client_away(p, err);
     if (!client || http_fetch(client, &limited, &call, &a, err) < 0)
         return err_wrap(err, "failed to fetch %s token", c ? "oauth" : "anonymous");
     int rc = 0;
@@ -252,23 +279,16 @@ static void authorization_set(struct place *p, char *text)
     p->authorization = text;
 }
 
-static char *scheme_of(struct place *p)
-{
-    LOCK_GUARD(&p->lock);
-    return xstrdup(p->scheme);
-}
-
 /* With a scheme that is not known: TLS first, then plain text. */
 static struct http_body *send_by_scheme(struct place *p, const struct ctx *ctx, const struct ask *a, const char *authorization,
                                         struct http_answer *head, struct err *err)
 {
-    struct http_client *client = client_of(p, err);
     AUTOFREE char *scheme = scheme_of(p);
     const char *const tries[] = {scheme ? scheme : "https", scheme ? NULL : "http"};
-    for (size_t i = 0; client && i < ARRAY_LEN(tries) && tries[i]; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(tries) && tries[i]; i++) {
         AUTOFREE char *url = xasprintf("%s://%s/v2/%s/%s", tries[i], p->e.host, p->e.as.path, a->path);
         ERR(e);
-        struct http_body *b = send_to(client, ctx, url, a, authorization, head, &e);
+        struct http_body *b = send_to(p, ctx, url, a, authorization, head, &e);
         if (b) {
             LOCK_GUARD(&p->lock);
             if (!p->scheme)
