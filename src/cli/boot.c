@@ -7,6 +7,7 @@
 #include "kube/kind.h"
 #include "kube/kinds.h"
 #include "kube/object.h"
+#include "net/server.h"
 #include "value/yaml.h"
 
 /* deploy/base, made by tools/embed.py. */
@@ -85,7 +86,8 @@ static void *alloc_of_request(void *req, size_t n) { return http_alloc(req, n); 
 
 int boot_review_token(struct reviews *r, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
-    JSON_REF(user) = reviews_token(r, ctx, token, err);
+    char source[PEER_SOURCE_TEXT];
+    JSON_REF(user) = reviews_token(r, ctx, token, peer_source(req->peer, source), err);
     if (!user)
         return -1;
     ctx->who = reviews_identity(json_root(user), alloc_of_request, req);

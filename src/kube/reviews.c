@@ -16,6 +16,8 @@ enum { GOOD_MAX = 4096, BAD_MAX = 1024, SECRET = 32, HASH = 32 };
 #define MAY_NS        (300 * NS_PER_S)
 #define MAY_NOT_NS    (30 * NS_PER_S)
 #define ASK_LIMIT_NS  (10 * NS_PER_S)
+/* Unknown tokens of one source about which the cluster is asked: so many at once, and so many a second. */
+enum { UNKNOWN_BURST = 50, UNKNOWN_PER_S = 5, SOURCES_MAX = 1024 };
 
 /* One kind of answer. All of it lasts equally long, so what came first goes first, by age and for room. */
 struct memory {
@@ -28,6 +30,12 @@ struct remembered {
     struct json *status; /* of the review: not the question, which may hold a token */
 };
 
+/* What is left of the patience with somebody who sends tokens that are none. Nobody without a debt is kept. */
+struct source {
+    int64_t at_ns; /* monotonic */
+    double debt;   /* then */
+};
+
 struct reviews {
     struct kube *kube;
     const struct clock *clock;
@@ -35,6 +43,7 @@ struct reviews {
     unsigned char secret[SECRET];
     pthread_mutex_t lock; /* guards all below */
     struct memory good, bad, may, may_not;
+    struct strmap sources; /* struct source; who was charged last stands last */
 };
 
 static void remembered_free(void *p)
@@ -62,6 +71,7 @@ struct reviews *reviews_new(const struct reviews_config *cfg)
     r->bad = memory_of(BAD_MAX, TOKEN_BAD_NS);
     r->may = memory_of(GOOD_MAX, MAY_NS);
     r->may_not = memory_of(BAD_MAX, MAY_NOT_NS);
+    r->sources = STRMAP_INIT(free);
     return r;
 }
 
@@ -73,6 +83,7 @@ void reviews_free(struct reviews *r)
     strmap_free(&r->bad.map);
     strmap_free(&r->may.map);
     strmap_free(&r->may_not.map);
+    strmap_free(&r->sources);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -124,6 +135,40 @@ static void keep(struct reviews *r, struct memory *m, const char *key, struct js
 /* An answer without a status says no. */
 static struct json *status_from(jval *status) { return jv_is(status, J_OBJECT) ? json_from(status) : json_parse_str("{}", NULL); }
 
+/* ---- patience ---- */
+
+/* Charges a source before the cluster is asked about its token, so that many at once are counted as well. False: not now. */
+static bool charge(struct reviews *r, const char *from)
+{
+    if (!r->remember)
+        return true;
+    LOCK_GUARD(&r->lock);
+    int64_t now = r->clock->mono_ns(r->clock);
+    struct source *s = strmap_take(&r->sources, from);
+    if (!s) {
+        if (strmap_count(&r->sources) >= SOURCES_MAX)
+            strmap_del(&r->sources, strmap_first(&r->sources)->key);
+        s = xcalloc(1, sizeof *s);
+    }
+    s->debt -= (double)(now - s->at_ns) / NS_PER_S * UNKNOWN_PER_S;
+    s->at_ns = now;
+    if (s->debt < 0)
+        s->debt = 0;
+    bool may = s->debt + 1 <= UNKNOWN_BURST;
+    s->debt += may;
+    strmap_put(&r->sources, from, s);
+    return may;
+}
+
+/* It was no garbage, or nobody knows. */
+static void give_back(struct reviews *r, const char *from)
+{
+    LOCK_GUARD(&r->lock);
+    struct source *s = strmap_get(&r->sources, from);
+    if (s && --s->debt <= 0)
+        strmap_del(&r->sources, from);
+}
+
 /* ---- whose token ---- */
 
 static struct json *token_question(const char *token)
@@ -142,21 +187,36 @@ static bool known(jval *status)
     return token_review_status_authenticated(status, false) && !str_empty(user_info_username(token_review_status_user(status)));
 }
 
-struct json *reviews_token(struct reviews *r, const struct ctx *ctx, const char *token, struct err *err)
+/* The status of a review; NULL when the cluster could not be asked. */
+static struct json *ask_whose(struct reviews *r, const struct ctx *ctx, const char *token, struct err *err)
+{
+    struct ctx brief = ctx_with_timeout(ctx, ASK_LIMIT_NS);
+    JSON_REF(ask) = token_question(token);
+    JSON_REF(answer) = kube_create(r->kube, &brief, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
+    if (answer)
+        return status_from(token_review_status(json_root(answer)));
+    err_wrap(err, "asking the cluster whose token this is");
+    return NULL;
+}
+
+struct json *reviews_token(struct reviews *r, const struct ctx *ctx, const char *token, const char *source, struct err *err)
 {
     AUTOFREE char *key = hash(r, token);
     bool good = false;
     JSON_REF(status) = recall(r, &r->good, &r->bad, key, &good);
     if (!status) {
-        struct ctx brief = ctx_with_timeout(ctx, ASK_LIMIT_NS);
-        JSON_REF(ask) = token_question(token);
-        JSON_REF(answer) = kube_create(r->kube, &brief, &KUBE_TOKENREVIEWS, NULL, json_root(ask), NULL, err);
-        if (!answer) {
-            err_wrap(err, "asking the cluster whose token this is");
+        if (!charge(r, source)) {
+            err_set(err, ERR_TOO_MANY, "too many tokens that are not valid came from there; this one is looked at later");
+            if (err)
+                err->retry_after_s = 1;
             return NULL;
         }
-        status = status_from(token_review_status(json_root(answer)));
+        status = ask_whose(r, ctx, token, err);
         good = known(json_root(status));
+        if (!status || good)
+            give_back(r, source);
+        if (!status)
+            return NULL;
         keep(r, good ? &r->good : &r->bad, key, status);
     }
     if (good)

@@ -45,7 +45,8 @@ static void *alloc_of_request(void *req, size_t n) { return http_alloc(req, n); 
 
 static int by_token(struct kubelet *k, struct ctx *ctx, struct http_req *req, const char *token, struct err *err)
 {
-    JSON_REF(user) = reviews_token(k->reviews, ctx, token, err);
+    char source[PEER_SOURCE_TEXT];
+    JSON_REF(user) = reviews_token(k->reviews, ctx, token, peer_source(req->peer, source), err);
     if (!user)
         return err && err->code == ERR_UNAUTHENTICATED ? err_set(err, ERR_UNAUTHENTICATED, "Unauthorized") : -1;
     ctx->who = reviews_identity(json_root(user), alloc_of_request, req);

@@ -51,11 +51,12 @@ struct bench {
     struct clock_manual clock;
     struct reviews *reviews;
     struct ctx ctx;
+    const char *source;
 };
 
 static void bench_open(struct bench *b, bool remember)
 {
-    *b = (struct bench){.server.kube.ops = &ops, .ctx = ctx_background()};
+    *b = (struct bench){.server.kube.ops = &ops, .ctx = ctx_background(), .source = "10.0.0.1"};
     clock_manual_init(&b->clock, NS_PER_S);
     b->reviews = reviews_new(&(struct reviews_config){.kube = &b->server.kube, .clock = &b->clock.clock, .remember = remember});
 }
@@ -65,7 +66,7 @@ static int ask_token(struct bench *b, const char *token, const char *user, enum 
 {
     int before = b->server.asked;
     ERR(e);
-    JSON_REF(info) = reviews_token(b->reviews, &b->ctx, token, &e);
+    JSON_REF(info) = reviews_token(b->reviews, &b->ctx, token, b->source, &e);
     if (user)
         assert_string_equal(jv_str_or(jv_get(json_root(info), "username"), err_text(&e)), user);
     else
@@ -118,11 +119,48 @@ static void garbage_is_bounded(void **state)
     ask_token(&b, "good-ann", "ann", 0);
     for (int i = 0; i < 3000; i++) {
         AUTOFREE char *token = xasprintf("bad-%d", i);
+        clock_manual_advance(&b.clock, NS_PER_MS);
+        AUTOFREE char *from = xasprintf("10.0.%d.%d", i / 250, i % 250); /* none has sent many */
+        b.source = from;
         assert_int_equal(ask_token(&b, token, NULL, ERR_UNAUTHENTICATED), 1);
     }
+    b.source = "10.0.0.1";
     assert_int_equal(ask_token(&b, "good-ann", "ann", 0), 0);
     assert_int_equal(ask_token(&b, "bad-2999", NULL, ERR_UNAUTHENTICATED), 0);
     assert_int_equal(ask_token(&b, "bad-0", NULL, ERR_UNAUTHENTICATED), 1); /* gone for room */
+    reviews_free(b.reviews);
+}
+
+/* Ever new garbage costs the cluster a few questions a second; what is good, and others, are served all the same. */
+static void unknown_tokens_of_a_source_are_bounded(void **state)
+{
+    struct bench b;
+    bench_open(&b, true);
+    int asked = 0;
+    for (int i = 0; i < 1000; i++) {
+        AUTOFREE char *token = xasprintf("bad-%d", i);
+        asked += ask_token(&b, token, NULL, i < 50 ? ERR_UNAUTHENTICATED : ERR_TOO_MANY);
+    }
+    assert_int_equal(asked, 50);
+    assert_int_equal(ask_token(&b, "bad-3", NULL, ERR_UNAUTHENTICATED), 0); /* known to be bad: that costs nobody anything */
+    b.source = "10.0.0.2";
+    assert_int_equal(ask_token(&b, "good-ann", "ann", 0), 1);
+    b.source = "10.0.0.1";
+    assert_int_equal(ask_token(&b, "good-ann", "ann", 0), 0); /* known */
+    clock_manual_advance(&b.clock, NS_PER_S);
+    for (int i = 0; i < 100; i++) { /* good ones cost nothing */
+        AUTOFREE char *token = xasprintf("good-%d", i), *user = xasprintf("%d", i);
+        assert_int_equal(ask_token(&b, token, user, 0), 1);
+    }
+    for (int i = 0; i < 100; i++) {
+        AUTOFREE char *token = xasprintf("worse-%d", i);
+        assert_int_equal(ask_token(&b, token, NULL, i < 5 ? ERR_UNAUTHENTICATED : ERR_TOO_MANY), i < 5);
+    }
+    /* Whose token could not be looked at has sent no garbage. */
+    b.source = "10.0.0.3";
+    b.server.away = true;
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(ask_token(&b, "good-zoe", NULL, ERR_UNAVAILABLE), 1);
     reviews_free(b.reviews);
 }
 
@@ -187,7 +225,7 @@ static void the_whole_identity_is_asked_about(void **state)
     bench_open(&b, true);
     STRLIST(memory);
     ERR(e);
-    JSON_REF(user) = reviews_token(b.reviews, &b.ctx, "good-ann", &e);
+    JSON_REF(user) = reviews_token(b.reviews, &b.ctx, "good-ann", b.source, &e);
     assert_string_equal(b.server.last,
                         "{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"TokenReview\",\"spec\":{\"token\":"
                         "\"good-ann\"}}");
@@ -208,6 +246,6 @@ static void the_whole_identity_is_asked_about(void **state)
 }
 
 TEST_GROUP(reviews, cmocka_unit_test(tokens_last_two_minutes), cmocka_unit_test(refusals_last_ten_seconds),
-           cmocka_unit_test(garbage_is_bounded), cmocka_unit_test(access_lasts_five_minutes_or_half_a_minute),
-           cmocka_unit_test(trouble_is_not_remembered), cmocka_unit_test(without_memory_each_is_asked),
-           cmocka_unit_test(the_whole_identity_is_asked_about))
+           cmocka_unit_test(garbage_is_bounded), cmocka_unit_test(unknown_tokens_of_a_source_are_bounded),
+           cmocka_unit_test(access_lasts_five_minutes_or_half_a_minute), cmocka_unit_test(trouble_is_not_remembered),
+           cmocka_unit_test(without_memory_each_is_asked), cmocka_unit_test(the_whole_identity_is_asked_about))
