@@ -13,6 +13,9 @@
 /* Behind services/proxy: where kfp.Client() looks for the component. */
 #define PROXY_PATH "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
 
+enum { ANSWER_MIB = 64 };
+#define ANSWER_MAX ((size_t)ANSWER_MIB << 20)
+
 static char *read_token(const char *file, struct err *err)
 {
     BUF(text);
@@ -36,6 +39,7 @@ static struct http_client *client_of(const struct kube_access *a, char **token, 
                                            .insecure = a->insecure,
                                            .server_name = a->tls_server_name,
                                            .proxy = a->proxy_url,
+                                           .max_response = ANSWER_MAX,
                                            .user_agent = "tidemill/" TIDEMILL_VERSION};
     *token = a->token_file ? read_token(a->token_file, err) : xstrdup(a->token);
     return a->token_file && !*token ? NULL : http_client_new(&cfg, err);
@@ -116,7 +120,8 @@ int front_open(struct front *f, const struct front_where *w, struct err *err)
     if (w->ca_file && fs_read(w->ca_file, 1u << 20, &ca, err) < 0)
         return err_wrap(err, "--ca-file");
     f->any_ca = !w->ca_file;
-    struct http_client_config cfg = {.ca_pem = w->ca_file ? buf_str(&ca) : NULL, .user_agent = "tidemill/" TIDEMILL_VERSION};
+    struct http_client_config cfg = {
+        .ca_pem = w->ca_file ? buf_str(&ca) : NULL, .max_response = ANSWER_MAX, .user_agent = "tidemill/" TIDEMILL_VERSION};
     f->http = http_client_new(&cfg, err);
     return f->http ? 0 : -1;
 }
@@ -159,8 +164,13 @@ static struct json *call(struct http_client *c, const char *base, const char *to
     struct ctx base_ctx = ctx_background(), ctx = ctx_with_timeout(&base_ctx, 120 * NS_PER_S);
     struct http_answer a = {0};
     struct json *out = NULL;
-    if (http_fetch(c, &ctx, &hc, &a, err) < 0) {
-        err_wrap(err, "%s", base);
+    ERR(e);
+    if (http_fetch(c, &ctx, &hc, &a, &e) < 0) {
+        if (e.code == ERR_TOO_LARGE)
+            err_set(err, ERR_TOO_LARGE, "%s answers with more than %d MiB to %s: that is more than a command takes", base,
+                    ANSWER_MIB, path);
+        else
+            err_move(err, &e), err_wrap(err, "%s", base);
         return NULL;
     }
     terminal_tame_json(a.body.data, a.body.len); /* its names and messages are shown to people */

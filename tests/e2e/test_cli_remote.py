@@ -1,8 +1,12 @@
 """The command line against a front door that is elsewhere: with TLS and a token of the cluster, and through services/proxy of the API server."""
+import http.server
 import json
 import os
 import subprocess
+import sys
+import threading
 import time
+import urllib.parse
 
 import pytest
 from conftest import TIDEMILL, VENV, Tidemill, needs_node
@@ -115,3 +119,64 @@ def test_with_only_a_kubeconfig(cluster, door):
             assert made.returncode == 0, made.stderr
         assert 'by proxy' in cli('runs', '--kubeconfig', cluster.kubeconfig).stdout
     assert 'PENDING' in cli('runs', 'by proxy', '--kubeconfig', cluster.kubeconfig).stdout   # this one's engine was not started
+
+
+RUN = '12345678-1234-1234-1234-123456789abc'
+
+
+def lying_door(tasks):
+    """A front door that knows one run, and answers questions for its tasks by tasks(page number)."""
+    class Door(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if '/tasks' not in self.path:
+                body = [json.dumps({'run_id': RUN, 'display_name': 'r', 'state': 'SUCCEEDED'}).encode()]
+            else:
+                page = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query).get('page_token', ['0'])[0]
+                body = tasks(int(page))
+            self.send_response(200)
+            self.send_header('Content-Type', 'application/json')
+            self.end_headers()
+            try:
+                for piece in body:
+                    self.wfile.write(piece)
+            except OSError:
+                pass
+
+        def log_message(self, *args):
+            pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Door)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def measured(url):
+    """What `tidemill runs RUN` says, and how many MiB it had at most."""
+    code = 'import resource, subprocess, sys; r = subprocess.run(sys.argv[1:], capture_output=True, text=True); ' \
+           'print(r.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10); print(r.stderr)'
+    r = subprocess.run([sys.executable, '-c', code, TIDEMILL, 'runs', RUN, '--url', url], capture_output=True, text=True, timeout=300)
+    first, rest = r.stdout.split('\n', 1)
+    return (*map(int, first.split()), rest)
+
+
+def long_names(page):
+    task = {'task_id': f't{page}', 'parent_task_id': 'root', 'display_name': 'n' * (8 << 20)}
+    return [json.dumps({'tasks': [task], **({'next_page_token': str(page + 1)} if page < 60 else {})}).encode()]
+
+
+def without_end(page):
+    return (b'x' * (1 << 20) for _ in range(1 << 20))
+
+
+def its_own_parent(page):
+    return [json.dumps({'tasks': [{'task_id': f't{i}', 'parent_task_id': f't{i}', 'display_name': 'n' * 1000} for i in range(20000)]}).encode()]
+
+
+@pytest.mark.parametrize('tasks, says', [(long_names, None), (without_end, 'more than 64 MiB'), (its_own_parent, 'longer than names are')])
+def test_a_server_that_sends_too_much(tasks, says):
+    server = lying_door(tasks)
+    try:
+        code, mib, err = measured(f'http://127.0.0.1:{server.server_port}')
+    finally:
+        server.shutdown()
+    assert mib < 400
+    assert (code, err.strip()) == (0, '') if says is None else code == 1 and says in err
