@@ -247,6 +247,8 @@ static int serve_main(const struct command *self, int argc, char **argv)
         {"host-path", 0, OPT_LIST, &v.host_paths, "DIR", "a directory that such pods see, read-only"},
         {"pod-cidr", 0, OPT_TEXT, &o->pod_cidr, "CIDR", "addresses of pods [chosen so that it does not collide]"},
         {"service-cidr", 0, OPT_TEXT, &o->service_cidr, "CIDR", "addresses that the cluster gives to Services [10.96.0.0/16]"},
+        {"pods-reach-metadata", 0, OPT_FLAG, &o->pods_reach_metadata, NULL,
+         "let pods ask the cloud's metadata address, where this machine's credentials are"},
         {"ready-file", 0, OPT_TEXT, &v.ready_file, "FILE", "write {pid, url, kubernetes, data} there once everything runs"},
         {"log-level", 0, OPT_TEXT, &v.log_level, "LEVEL", "debug, info, warn or error [info]"},
     };

@@ -18,7 +18,7 @@
 struct up {
     const struct command *self;
     const char *data, *listen, *kube_listen, *ready_file, *pod_cidr, *service_cidr, *log_level;
-    bool detach, no_node, no_engine;
+    bool detach, no_node, no_engine, pods_reach_metadata;
     const char *registries, *docker_config, *image_gc, *artifacts;
     unsigned image_gc_high, image_gc_low;
     struct strlist host_images, host_envs, host_paths, mirrors, insecure;
@@ -142,6 +142,7 @@ static int serve(struct up *u)
                                .no_engine = u->no_engine,
                                .pod_cidr = u->pod_cidr,
                                .service_cidr = u->service_cidr,
+                               .pods_reach_metadata = u->pods_reach_metadata,
                                .caller = &u->caller,
                                .host_images = (const char *const *)u->host_images.v,
                                .host_envs = (const char *const *)u->host_envs.v,
@@ -298,6 +299,8 @@ static int up_main(const struct command *self, int argc, char **argv)
         {"pod-cidr", 0, OPT_TEXT, &u.pod_cidr, "CIDR", "addresses of pods [chosen so that it does not collide]"},
         {"service-cidr", 0, OPT_TEXT, &u.service_cidr, "CIDR",
          "addresses of Services [10.96.0.0/16, or the next that nobody on this machine has]"},
+        {"pods-reach-metadata", 0, OPT_FLAG, &u.pods_reach_metadata, NULL,
+         "let pods ask the cloud's metadata address, where this machine's credentials are"},
         {"no-node", 0, OPT_FLAG, &u.no_node, NULL, "serve the APIs only: pods stay Pending"},
         {"no-engine", 0, OPT_FLAG, &u.no_engine, NULL, "accept runs and leave them PENDING"},
         {"ready-file", 0, OPT_TEXT, &u.ready_file, "FILE",

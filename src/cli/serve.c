@@ -232,6 +232,7 @@ static int start_node(struct serving *s, const struct ctx *ctx, struct err *err)
                                    .kube_addr = api,
                                    .pod_cidr = o->pod_cidr,
                                    .service_cidr = o->service_cidr,
+                                   .pods_reach_metadata = o->pods_reach_metadata,
                                    .heartbeats = true,
                                    .kubelet_port = port};
     s->node = node_start(&nc, s->node_kube, err);

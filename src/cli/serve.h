@@ -29,6 +29,7 @@ struct serve_options {
     bool no_engine;
     /* node */
     const char *node_name, *node_listen, *pod_cidr, *service_cidr, *node_cert, *node_key;
+    bool pods_reach_metadata;
     const char *const *host_images, *const *host_envs, *const *host_paths; /* NULL-terminated */
 };
 struct serving;

@@ -20,6 +20,7 @@ struct server_options {
     const char *registries_file, *docker_config;                           /* NULL: the usual one; none */
     unsigned image_gc_high, image_gc_low;                                  /* percent; 0: the usual */
     const char *pod_cidr, *service_cidr;                                   /* NULL: chosen */
+    bool pods_reach_metadata;                                              /* of the cloud that this machine is in */
     const struct caller *caller;
 };
 struct server;

@@ -269,3 +269,63 @@ def test_addresses_are_never_given_twice():
         apply(t, service('again', clusterIP=first))
     finally:
         t.purge()
+
+
+METADATA = '169.254.169.254/32'
+
+
+@pytest.fixture
+def metadata_server():
+    """A cloud's metadata address, in a network namespace beside the machine. The link has no addresses of its own, so that it meets nobody's."""
+    ns, link = 'tm-meta', 'tm-meta0'
+    def ip(*args):
+        return subprocess.run(['ip', *args], check=True, capture_output=True, text=True).stdout
+    if ip('route', 'show', METADATA):
+        pytest.skip('this machine has a route to a metadata server of its own')
+    ip('netns', 'add', ns)
+    servers = []
+    try:
+        ip('link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', ns)
+        ip('link', 'set', link, 'up')
+        ip('-n', ns, 'addr', 'add', METADATA, 'dev', 'eth0')
+        ip('-n', ns, 'link', 'set', 'eth0', 'up')
+        ip('-n', ns, 'route', 'add', 'default', 'dev', 'eth0')
+        ip('route', 'add', METADATA, 'dev', link)
+        servers += [subprocess.Popen(['ip', 'netns', 'exec', ns, 'python3', '-c', SERVER.replace('8080', str(port)).replace('os.environ["HOSTNAME"]', '"the keys"')])
+                    for port in (80, 53)]
+        yield
+    finally:
+        for s in servers:
+            s.kill()
+            s.wait()
+        subprocess.run(['ip', 'link', 'del', link], capture_output=True)
+        ip('netns', 'del', ns)
+
+
+ASK_METADATA = '''
+import socket, urllib.request
+socket.setdefaulttimeout(20)
+for url in ("http://169.254.169.254", "http://meta", "http://169.254.169.254:53"):
+    try: print(urllib.request.urlopen(url).read().decode())
+    except OSError as e: print("refused" if "timed out" not in str(e) else "silence")
+'''
+
+
+def test_the_machine_s_cloud_is_not_asked_by_pods(metadata_server, cluster, fresh):
+    """Neither directly nor through a Service; as a name server it answers."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(('169.254.169.254', 80), 1).close()
+            break
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    for t, want in ((cluster, 'refused\nrefused\nthe keys\n'), (fresh('--pods-reach-metadata'), 'the keys\nrefused\nthe keys\n')):
+        # A Service that leads there is refused by the API already, or leads to where pods may not go.
+        apply(t, {'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'meta'}, 'spec': {'ports': [{'port': 80}]}})
+        refused = t.kubectl('apply', '-f', '-', check=False, stdin=yaml.safe_dump({
+            'apiVersion': 'discovery.k8s.io/v1', 'kind': 'EndpointSlice', 'metadata': {'name': 'meta', 'labels': {'kubernetes.io/service-name': 'meta'}},
+            'addressType': 'IPv4', 'ports': [{'port': 80}], 'endpoints': [{'addresses': ['169.254.169.254']}]}))
+        assert refused.returncode and 'link-local' in refused.stderr
+        assert run(t, python('asks', ASK_METADATA)) == want

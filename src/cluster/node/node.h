@@ -41,6 +41,7 @@ struct node_config {
     const char *front_addr;         /* the front door; reached by pods as <bridge address>:<its port>. May be NULL */
     const char *pod_cidr;           /* a /16 or smaller; NULL: derived from the instance id, avoiding the machine's routes */
     const char *service_cidr;       /* where Services have their addresses; NULL: the usual (kube/rules/service_range.h) */
+    bool pods_reach_metadata;       /* the cloud's metadata address, where the machine's credentials are; else refused */
     unsigned max_pods;              /* 0: 500 */
     int64_t log_max_bytes;          /* a log file is rotated beyond this; 0: 10 MiB */
     unsigned log_max_files;         /* per container, the current one included; 0: 5 */

@@ -26,6 +26,7 @@ struct podnet {
     int prefix, mtu;
     char gateway[INET_ADDRSTRLEN];
     bool we_forward; /* ip_forward was off before us */
+    bool reach_metadata;
     struct pool *worker;
     pthread_mutex_t lock; /* all below */
     bool up, stopping, filling, has_services;
@@ -220,6 +221,21 @@ static void add_service(const struct podnet *n, struct buf *b, const char *ip, i
              str_eq(to, "0.0.0.0") ? n->gateway : to, to_port);
 }
 
+/* Where clouds tell a machine its credentials: the link-local range, Azure's and Alibaba's own. Names may be asked there: on some
+ * clouds it is the machine's name server. */
+#define METADATA "{ 169.254.0.0/16, 168.63.129.16, 100.100.100.200 }"
+
+static void add_forbidden(const struct podnet *n, struct buf *b)
+{
+    const char *t = n->instance;
+    /* Pods have IPv4 only; one that gives itself an address of IPv6 gets nowhere with it. */
+    buf_addf(b, "    iifname \"%s\" meta nfproto ipv6 drop\n", t);
+    if (n->reach_metadata)
+        return;
+    buf_addf(b, "    iifname \"%s\" ip daddr " METADATA " meta l4proto { tcp, udp } th dport 53 accept\n", t);
+    buf_addf(b, "    iifname \"%s\" ip daddr " METADATA " reject with icmp type admin-prohibited\n", t);
+}
+
 char *podnet_rules(const struct podnet *n, const char *resolver)
 {
     BUF(b);
@@ -239,6 +255,7 @@ char *podnet_rules(const struct podnet *n, const char *resolver)
     buf_addf(&b, "    iifname \"%s\" ct status dnat accept\n", t);
     buf_addf(&b, "    iifname \"%s\" icmp type echo-request accept\n    iifname \"%s\" drop\n  }\n", t, t);
     buf_addf(&b, "  chain through {\n    type filter hook forward priority filter; policy accept;\n");
+    add_forbidden(n, &b);
     buf_addf(&b,
              "    iifname \"%s\" accept\n    oifname \"%s\" ct state established,related accept\n"
              "    oifname \"%s\" ct status dnat accept\n    oifname \"%s\" drop\n  }\n",
@@ -367,6 +384,7 @@ struct podnet *podnet_new(const struct podnet_config *cfg, struct err *err)
     n->base = base;
     n->prefix = prefix;
     n->services = cfg->services;
+    n->reach_metadata = cfg->reach_metadata;
     n->mask = ~0U << (32 - prefix);
     n->mtu = uplink_mtu();
     n->used = xcalloc(1, 65536 / 8);

@@ -3,7 +3,8 @@
  * One bridge and one nftables table, both named after the instance. A pod's address is 10.x.a.b; its link and its pinned
  * namespaces are called <instance>-<aabb>, so that the name alone says the address and nothing has to be stored. Rules are the
  * same for every pod: nothing is added when a pod comes. From pods, the machine's own ports are closed but for DNS, the
- * Kubernetes API (Service default/kubernetes) and the front door (<bridge address>:<port>).
+ * Kubernetes API (Service default/kubernetes) and the front door (<bridge address>:<port>); the addresses at which clouds tell a
+ * machine its credentials are refused, also where a Service leads there.
  *
  * Making a namespace takes the kernel a few milliseconds: some are made ahead, by a worker that ends when it has nothing to do.
  * Thread-safe. Source: kube.md 18.1, DESIGN 6. */
@@ -20,6 +21,7 @@ struct podnet_config {
     const char *cidr;                   /* "10.87.0.0/16" */
     const char *kube_addr, *front_addr; /* may be NULL */
     struct service_range services;
+    bool reach_metadata; /* pods may ask the cloud who this machine is */
 };
 struct podnet;
 struct podnet *podnet_new(const struct podnet_config *cfg, struct err *err); /* only parses */

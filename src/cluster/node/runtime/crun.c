@@ -147,6 +147,7 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
                                                 .instance = c->instance,
                                                 .cidr = range,
                                                 .services = services,
+                                                .reach_metadata = cfg->pods_reach_metadata,
                                                 .kube_addr = cfg->kube_addr,
                                                 .front_addr = cfg->front_addr},
                         err);

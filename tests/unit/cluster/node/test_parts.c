@@ -535,9 +535,18 @@ static void network_rules(void **state)
                                        "udp dport 53 dnat ip to 127.0.0.53",
                                        "ip daddr 127.0.0.0/8 drop",
                                        "iifname \"tm0a1b2c3d\" drop",
+                                       "iifname \"tm0a1b2c3d\" meta nfproto ipv6 drop",
                                        "masquerade"};
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         assert_non_null(strstr(rules, want[i]));
+    /* Before the rule that lets pods out. */
+    const char *refused = strstr(rules, "100.100.100.200 } reject"), *out = strstr(rules, "iifname \"tm0a1b2c3d\" accept");
+    assert_true(refused && out && refused < out);
+    podnet_free(n, false);
+    cfg.reach_metadata = true;
+    assert_non_null(n = podnet_new(&cfg, &e));
+    AUTOFREE char *open = podnet_rules(n, NULL);
+    assert_null(strstr(open, "169.254."));
     podnet_free(n, false);
     static const char *const bad[] = {"", "10.77.0.0", "10.77.0.0/8", "10.77.0.0/30", "x/16", "fd00::/64"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
