@@ -377,6 +377,13 @@ static int which_attempt(jval *pod, const struct kube_log_opts *opts, int64_t *a
                    reason ? reason : "ContainerCreating");
 }
 
+/* 0: from the beginning; so is more than there ever was. */
+static int64_t since(const struct ctx *ctx, int64_t seconds)
+{
+    int64_t now = ctx_now_ns(ctx);
+    return seconds > 0 && seconds < now / NS_PER_S ? now - seconds * NS_PER_S : 0;
+}
+
 struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts,
                            void (*notify)(void *arg), void *arg, struct err *err)
 {
@@ -390,9 +397,7 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
     r->opts.container = NULL;
     r->opts.follow = opts->follow && notify && !opts->previous;
     r->left = opts->limit_bytes > 0 ? opts->limit_bytes : -1;
-    r->since_ns = opts->since_time_ns   ? opts->since_time_ns
-                  : opts->since_seconds ? ctx_now_ns(ctx) - opts->since_seconds * NS_PER_S
-                                        : 0;
+    r->since_ns = opts->since_time_ns ? opts->since_time_ns : since(ctx, opts->since_seconds);
     r->notify = notify;
     r->arg = arg;
     r->watch = -1;

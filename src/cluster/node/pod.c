@@ -74,10 +74,12 @@ static void order_boxes(struct pod *p)
     p->n_init = sorted.n_init;
 }
 
-/* Ephemeral containers come while the pod is there, and none goes. */
+/* Ephemeral containers come while the pod is there, and none goes: there is nothing new when there are as many boxes. */
 static void add_ephemeral(struct pod *p)
 {
-    jval *list = pod_spec_ephemeral_containers(pod_spec(json_root(p->obj)));
+    jval *spec = pod_spec(json_root(p->obj)), *list = pod_spec_ephemeral_containers(spec);
+    if (jv_len(pod_spec_init_containers(spec)) + jv_len(pod_spec_containers(spec)) + jv_len(list) == p->n_boxes)
+        return;
     for (size_t i = 0; i < jv_len(list); i++)
         if (!box_named(p, container_name(jv_at(list, i))))
             add_box(p, container_name(jv_at(list, i)), EPHEMERAL);
