@@ -260,7 +260,7 @@ static int observe(void *self, const struct ctx *ctx, const char *ns, const char
 struct old_pod {
     struct json *pod; /* owned by the list */
     const char *run;
-    int64_t due_ns; /* when it goes, by its age */
+    int64_t ended_ns, due_ns; /* when its run ended; when it goes, by its age */
 };
 
 static int by_run(const void *a, const void *b)
@@ -270,7 +270,7 @@ static int by_run(const void *a, const void *b)
 
 static int newest_first(const void *a, const void *b)
 {
-    int64_t x = ((const struct old_pod *)a)->due_ns, y = ((const struct old_pod *)b)->due_ns;
+    int64_t x = ((const struct old_pod *)a)->ended_ns, y = ((const struct old_pod *)b)->ended_ns;
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
@@ -292,9 +292,10 @@ static size_t find_old(struct json **all, size_t n, const struct pods_retire *ho
     for (size_t k = 0; k < found; k++) {
         struct old_pod o = old[k];
         bool same = kept > 0 && str_eq(old[kept - 1].run, o.run);
-        int64_t age = how->age_ns, end = same ? 0 : how->ended(how->self, o.run, &age);
-        o.due_ns = same ? old[kept - 1].due_ns : end > 0 ? end + age : 0;
-        if (o.due_ns > 0)
+        int64_t age = how->age_ns;
+        o.ended_ns = same ? old[kept - 1].ended_ns : how->ended(how->self, o.run, &age);
+        o.due_ns = same ? old[kept - 1].due_ns : o.ended_ns + age;
+        if (o.ended_ns > 0)
             old[kept++] = o;
     }
     if (kept > 1)
@@ -308,11 +309,13 @@ int pods_retire(struct pods *p, const struct ctx *ctx, const struct pods_retire 
     struct json **all = informer_list(p->informer, &n);
     AUTOFREE struct old_pod *old = xcalloc(n + 1, sizeof *old);
     int rc = 0;
-    *left = find_old(all, n, how, old);
-    while (*left > 0 && rc == 0) {
-        const struct old_pod *o = &old[*left - 1];
-        if (*left <= how->max && how->now_ns < o->due_ns)
-            break;
+    size_t found = find_old(all, n, how, old);
+    *left = found;
+    /* Too many: those that ended first go, however long their pipeline wants them to stay. Of the rest, who is old enough. */
+    for (size_t k = found; k-- > 0 && rc == 0;) {
+        const struct old_pod *o = &old[k];
+        if (k < how->max && how->now_ns < o->due_ns)
+            continue;
         rc = ctx_check(ctx, err) < 0 ? -1 : stop(p, ctx, obj_namespace(json_root(o->pod)), obj_name(json_root(o->pod)), err);
         --*left;
     }

@@ -29,7 +29,7 @@ struct informer *pods_informer(struct pods *p); /* a change of a pod is told wit
 int pods_start(struct pods *p, const struct ctx *ctx, struct err *err);
 /* How long pods stay that have ended. Their runs are over and their logs are stored: they are kept for people with kubectl. */
 struct pods_retire {
-    size_t max;     /* the newest so many, by the time when they would go by their age */
+    size_t max;     /* the newest so many, by the end of their runs */
     int64_t age_ns; /* since the end of their run */
     int64_t now_ns;
     void *self;
