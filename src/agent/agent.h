@@ -37,6 +37,15 @@ int agent_run(char *const *argv, struct run_outcome *out, struct err *err);
  * distribution that python3, as found in PATH, would import. False whenever that cannot be told without running it: then pip
  * decides. */
 bool agent_requirements_met(const struct strlist *requirements);
+/* ---- setup.c: what pip installs, kept for later steps ----------------------------------------------------------- */
+
+/* Fills the task's set-up directory, in an init container where nothing of the step's has run: the prelude of the task in dir,
+ * with nothing behind it. Always leaves a mark; the exit code says only that there was a task to read. */
+int agent_setup(const char *dir);
+/* Puts the directory's packages in front of PATH and PYTHONPATH. False: they do not meet the requirements, and nothing has
+ * changed. */
+bool agent_setup_use(const char *setup_dir, const struct strlist *requirements);
+
 /* The directories below prefix into which python3's pip would install, joined with ':'; NULL: not a Python whose layout we know.
  */
 char *agent_setup_path(const char *prefix);

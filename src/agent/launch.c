@@ -122,56 +122,14 @@ static int add_image_command(struct launch_task *t, const char *dir, struct err 
     return 0;
 }
 
-/* PATH and PYTHONPATH with the directory of kept packages in front. False: that cannot be told of this image's Python. */
-static bool see_setup(const char *dir)
+/* What of argv is left out: the prelude, when it would install nothing. */
+static size_t skip_prelude(const struct launch_task *t, struct launch_result *r)
 {
-    AUTOFREE char *packages = agent_setup_path(dir);
-    const char *python = getenv("PYTHONPATH"), *path = getenv("PATH");
-    if (!packages)
-        return false;
-    AUTOFREE char *p = str_empty(python) ? xstrdup(packages) : xasprintf("%s:%s", packages, python);
-    AUTOFREE char *b = xasprintf("%s/bin:%s", dir, str_empty(path) ? "/usr/local/bin:/usr/bin:/bin" : path);
-    setenv("PYTHONPATH", p, 1);
-    setenv("PATH", b, 1);
-    return true;
-}
-
-/* What of argv is left out, and what stands before the inner command. */
-struct prelude {
-    size_t from;
-    bool filling; /* pip installs into the directory that is kept */
-};
-
-static struct prelude plan_prelude(const struct launch_task *t, struct launch_result *r)
-{
-    struct prelude p = {0};
     if (t->prelude_at <= 0 || (size_t)t->prelude_at >= t->argv.n)
-        return p;
-    r->setup_needless = agent_requirements_met(&t->requirements);
-    bool sees = !r->setup_needless && t->setup_dir && see_setup(t->setup_dir);
-    if (r->setup_needless || (sees && t->setup_ready && agent_requirements_met(&t->requirements))) {
-        p.from = (size_t)t->prelude_at;
-        r->prelude_skipped = true;
-    } else if (sees && !t->setup_ready) {
-        p.filling = true;
-        setenv("PIP_PREFIX", t->setup_dir, 1);
-    }
-    return p;
-}
-
-/* The command that really runs: argv, or what its prelude leads to when the prelude would install nothing. What the step itself
- * installs is none of the prelude's: pip is told of the directory only until the inner command begins. */
-static char **choose_argv(const struct launch_task *t, const struct prelude *p)
-{
-    static const char *const forget[] = {"sh", "-c", "unset PIP_PREFIX; exec \"$0\" \"$@\""};
-    size_t n = 0;
-    char **argv = xcalloc(t->argv.n - p->from + ARRAY_LEN(forget) + 1, sizeof *argv);
-    for (size_t i = p->from; i < t->argv.n; i++) {
-        for (size_t k = 0; p->filling && i == (size_t)t->prelude_at && k < ARRAY_LEN(forget); k++)
-            argv[n++] = (char *)(uintptr_t)forget[k];
-        argv[n++] = t->argv.v[i];
-    }
-    return argv;
+        return 0;
+    r->prelude_skipped =
+        agent_requirements_met(&t->requirements) || (t->setup_dir && agent_setup_use(t->setup_dir, &t->requirements));
+    return r->prelude_skipped ? (size_t)t->prelude_at : 0;
 }
 
 /* Replaces bytes that are no UTF-8, so that the tail can stand in JSON. */
@@ -260,8 +218,7 @@ static void run_and_collect(struct launch_task *t, struct launch_result *r)
 {
     ERR(e);
     struct run_outcome o = {.log_fd = open_log(t)};
-    struct prelude p = plan_prelude(t, r);
-    AUTOFREE char **argv = choose_argv(t, &p);
+    char **argv = t->argv.v + skip_prelude(t, r);
     int rc = agent_run(argv, &o, &e);
     keep_log(t, &o, r);
     if (rc < 0) {
@@ -278,7 +235,6 @@ static void run_and_collect(struct launch_task *t, struct launch_result *r)
         failed_before(r, LAUNCH_COLLECT, &e);
         return;
     }
-    r->setup_made = p.filling && agent_requirements_met(&t->requirements);
     if (r->outcome == LAUNCH_EXITED && r->exit_code == 0 &&
         (agent_collect(t, r, &e) < 0 || (t->n_stores > 0 && agent_send_outputs(t, r, &e) < 0)))
         failed_before(r, LAUNCH_COLLECT, &e);

@@ -186,8 +186,6 @@ void launch_task_text(const struct launch_task *t, struct buf *out)
     jm_put(m, o, "preludeAt", jm_i64(m, t->prelude_at));
     put_list(m, o, "requirements", &t->requirements);
     put_text(m, o, "setupDir", t->setup_dir);
-    if (t->setup_ready)
-        jm_put(m, o, "setupReady", jm_bool(m, true));
     if (t->executor_output_path)
         jm_put(m, o, "executorOutputPath", jm_str(m, t->executor_output_path));
     put_outputs(m, o, "outputParameters", t->params, t->n_params);
@@ -304,7 +302,6 @@ static int task_from(jval *v, struct launch_task *t, struct err *err)
     t->executor_input_at = (int)at;
     t->prelude_at = (int)prelude;
     t->setup_dir = xstrdup(jv_str(jv_get(v, "setupDir")));
-    t->setup_ready = jv_bool(jv_get(v, "setupReady"), false);
     t->big_input = jv_bool(jv_get(v, "bigInput"), false);
     t->executor_output_path = xstrdup(jv_str(jv_get(v, "executorOutputPath")));
     if (get_stores(v, t, err) < 0 || get_outputs(v, "outputParameters", t, &t->params, &t->n_params, err) < 0)
@@ -364,4 +361,19 @@ int launch_task_write(const struct launch_task *t, const char *dir, struct err *
     if (fchmod(fd, 0644) < 0 || rename(tmp, path) < 0)
         return err_errno(err, "%s", path);
     return 0;
+}
+
+/* ---- how the filling of a set-up ended ---- */
+
+static const char *const setup_words[] = {
+    [LAUNCH_SETUP_NONE] = "", [LAUNCH_SETUP_MADE] = "made", [LAUNCH_SETUP_NEEDLESS] = "needless", [LAUNCH_SETUP_NOT] = "not"};
+
+const char *launch_setup_word(enum launch_setup s) { return setup_words[s]; }
+
+enum launch_setup launch_setup_parse(const char *word)
+{
+    for (size_t i = 1; i < ARRAY_LEN(setup_words); i++)
+        if (str_eq(word, setup_words[i]))
+            return (enum launch_setup)i;
+    return LAUNCH_SETUP_NONE;
 }

@@ -56,6 +56,7 @@
 #define LAUNCH_INPUT_FILE "/tmp/kfp/executor_input.json"
 #define LAUNCH_IMAGE      "image.json" /* beside LAUNCH_DIR: what the image runs by itself; see image_command */
 #define LAUNCH_SETUP_DIR  "/tidemill/setup"
+#define LAUNCH_SETUP_MARK ".tidemill-setup" /* in it: how its filling ended, enum launch_setup as a word */
 #define LAUNCH_AGENT      "/tidemill/agent" /* where the agent's binary is mounted, read-only */
 #define LAUNCH_TAIL_LINES 20
 #define LAUNCH_TAIL_MAX   (16u << 10) /* bytes of log_tail */
@@ -110,11 +111,11 @@ struct launch_task {
      * command alone, else argv as it stands. 0: no such prelude. */
     int prelude_at;
     struct strlist requirements; /* "requirements" */
-    /* "setupDir": a directory for what the prelude installs. With "setupReady" it holds all of it, is found through PYTHONPATH,
-     * and the prelude is left out when that meets the requirements. Else pip is told to install there (PIP_PREFIX), so that it
-     * can be kept. NULL: none. */
+    /* "setupDir": a directory, read-only, with what the prelude would install: it is found through PYTHONPATH, and the prelude is
+     * left out when that meets the requirements. What fills it is `tidemill-agent setup`, in an init container of the pod before
+     * anything of the step's runs: it runs the prelude without the inner command, has pip install there (PIP_PREFIX), and leaves
+     * LAUNCH_SETUP_MARK as its last act. NULL: none. */
     char *setup_dir;
-    bool setup_ready;
     char *executor_output_path;   /* "executorOutputPath": file that the command may leave; NULL: none */
     struct launch_output *params; /* "outputParameters": [{key, path}] */
     size_t n_params;
@@ -166,8 +167,6 @@ struct launch_result {
     char *log_tail; /* "logTail": last lines of the merged output; bytes that are no UTF-8 are replaced; may be NULL */
     int64_t started_ns, finished_ns;    /* "startedNs", "finishedNs": Unix time of the command */
     bool prelude_skipped;               /* "preludeSkipped" */
-    bool setup_made;                    /* "setupMade": setup_dir has been filled, and meets the requirements */
-    bool setup_needless;                /* "setupNeedless": the image meets them by itself */
     bool has_log;                       /* "hasLog": log_path was written and, if it has a store, is there */
     int64_t log_size;                   /* "logSize" */
     char *executor_output;              /* "executorOutput": text of the file, NULL when there was none */
@@ -176,6 +175,15 @@ struct launch_result {
     struct launch_result_artifact *artifacts; /* "outputArtifacts": one for each of the task's */
     size_t n_artifacts;
 };
+
+enum launch_setup {
+    LAUNCH_SETUP_NONE,     /* no mark, or none that we know */
+    LAUNCH_SETUP_MADE,     /* "made": it meets the requirements */
+    LAUNCH_SETUP_NEEDLESS, /* "needless": the image meets them by itself */
+    LAUNCH_SETUP_NOT,      /* "not": it could not be filled */
+};
+const char *launch_setup_word(enum launch_setup s);
+enum launch_setup launch_setup_parse(const char *word);
 
 void launch_task_init(struct launch_task *t);
 void launch_task_clear(struct launch_task *t);

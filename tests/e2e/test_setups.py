@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 from conftest import VENV, needs_node
-from kfp import dsl
+from kfp import dsl, kubernetes
 from test_pipelines import expect, run
 
 pytestmark = needs_node
@@ -75,3 +75,43 @@ def test_installed_once(fresh, probe):
     finally:
         hidden.rename(INDEX)
     assert [p for p in kept[0].parent.iterdir()] == kept
+
+
+def test_a_step_cannot_spoil_what_later_ones_run(fresh, probe):
+    """The step for which packages are installed sees them read-only, like everybody after it; and volumes of its configuration do not lead there."""
+    @dsl.component(base_image='python:3.11', packages_to_install=['tidemill-probe==1.0'], pip_index_urls=[f'file://{INDEX}'])
+    def spoil() -> str:
+        import os
+        import pathlib
+        import tidemill_probe
+        setup = pathlib.Path('/tidemill/setup')
+        site = pathlib.Path(tidemill_probe.where()).parent
+        said = []
+        for path in (pathlib.Path(tidemill_probe.where()), site / 'sitecustomize.py', setup / 'bin' / 'python3', setup / '.tidemill-setup'):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text('raise SystemExit("spoiled")')
+                said.append(f'{path}: written')
+            except OSError as e:
+                said.append(e.strerror)
+        other = pathlib.Path('/w') / site.relative_to(setup)
+        os.makedirs(other, exist_ok=True)
+        (other / 'sitecustomize.py').write_text('raise SystemExit("spoiled")')
+        print(said, sorted(os.listdir('/w')))
+        return ' '.join(sorted(set(said)))
+
+    @dsl.pipeline(name='spoils')
+    def spoils() -> str:
+        task = spoil()
+        kubernetes.empty_dir_mount(task, volume_name='tidemill-setup', mount_path='/w')
+        return task.output
+    t = fresh()
+    first = expect(t, run(t, spoils), 'SUCCEEDED')
+    said = t.cli('logs', first.run_id, 'spoil').stdout
+    assert said.count('Read-only file system') == 4 and 'written' not in said, said
+    (kept,) = [p for p in (pathlib.Path(t.data) / 'setup').iterdir() if not p.name.startswith('.')]
+    assert not [p for p in kept.rglob('*') if p.is_file() and b'spoiled' in p.read_bytes()]
+    assert not (kept / '.tidemill-setup').exists()
+    second = expect(t, run(t, probe), 'SUCCEEDED')
+    assert 'probe at /tidemill/setup/' in t.cli('logs', second.run_id, 'where').stdout
+    assert len([p for p in kept.parent.iterdir()]) == 1

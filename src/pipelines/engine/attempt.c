@@ -253,7 +253,7 @@ static int ended(struct inst *i, const struct ctx *ctx, const struct attempt_vie
     if (!have && l->e->cfg.apart && passes(&e))
         return err_move(err, &e);
     bool good = have && r.outcome == LAUNCH_EXITED && r.exit_code == 0;
-    setup_settle(i, have ? &r : NULL);
+    setup_settle(i);
     if ((l->cancelling || l->expired) && !good) {
         inst_move(i, TASK_CANCELED, now, l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED,
                   l->expired ? "stopped: the run's deadline was exceeded" : "stopped: the run was terminated");
@@ -452,6 +452,8 @@ static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
             .n_secrets = x.n_secrets,
             .images = x.images,
             .n_images = x.n_images,
+            .setup = x.setup,
+            .fill_env = json_root(x.fill_env),
         };
         FAULT("engine.pod.before");
         rc = e->rt.start(e->rt.self, ctx, &t, err);

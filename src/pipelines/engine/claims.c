@@ -179,6 +179,9 @@ static int drop(struct inst *i, const struct ctx *ctx, struct err *err)
     const char *name = text(i, "pvc_name");
     if (str_empty(name))
         return err_set(err, ERR_INVALID, "pvc_name must name the claim to delete");
+    if (str_eq(name, i->live->e->cfg.claim))
+        return err_set(err, ERR_INVALID, "volume claim %s holds what belongs to all runs, and is not for one of them to delete",
+                       name);
     ERR(e);
     if (kube_delete(i->live->e->cfg.kube, ctx, &KUBE_PERSISTENTVOLUMECLAIMS, ns_of(i), name, NULL, NULL, &e) == 0)
         return 0;

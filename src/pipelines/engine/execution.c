@@ -408,18 +408,6 @@ static int mount_workspace(struct inst *i, struct execution *x, struct err *err)
     return 0;
 }
 
-static int mount_setup(struct inst *i, struct execution *x, struct err *err)
-{
-    char *host;
-    bool ready = false;
-    int rc = setup_prepare(i, &x->task, x->image, &host, &ready, err);
-    if (rc == 0 && host)
-        add_mount(x, host, xstrdup(LAUNCH_SETUP_DIR), ready, false);
-    else
-        free(host);
-    return rc;
-}
-
 static void add_parent(struct strlist *dirs, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -512,7 +500,7 @@ int execution_make(struct inst *i, struct execution *x, struct err *err)
     if (rc == 0)
         rc = mount_inputs(i, x, err);
     if (rc == 0)
-        rc = mount_setup(i, x, err);
+        rc = setup_prepare(i, x, err);
     return rc == 0 ? mount_workspace(i, x, err) : rc;
 }
 
@@ -522,6 +510,8 @@ void execution_clear(struct execution *x)
     json_unref(x->env);
     json_unref(x->resources);
     json_unref(x->kubernetes);
+    json_unref(x->fill_env);
+    free(x->setup);
     free(x->image);
     free(x->dir);
     for (size_t k = 0; k < x->n_mounts; k++) {

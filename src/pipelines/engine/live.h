@@ -204,6 +204,8 @@ struct execution {
     struct task_image *images; /* whose files are inputs */
     size_t n_images;
     struct strlist stores; /* what tells the task's stores apart, by their number */
+    char *setup;           /* the directory to be seen at LAUNCH_SETUP_DIR; NULL: none */
+    struct json *fill_env; /* an init container is to fill it before, with this environment; NULL: it is complete */
 };
 int execution_make(struct inst *i, struct execution *out, struct err *err);
 /* Environment, resources and platform configuration only. */
@@ -270,10 +272,10 @@ int prelude_find(const struct strlist *argv, struct strlist *requirements);
 
 /* ---- setup.c: what `pip install` added, kept for the next time ----------------------------------------------------- */
 
-/* Sets the task's fields of it. *host: what is to be mounted at LAUNCH_SETUP_DIR, read-only when it is ready; NULL: nothing. */
-int setup_prepare(struct inst *i, struct launch_task *t, const char *image, char **host, bool *ready, struct err *err);
-/* The attempt is over: keeps what it installed, or takes it away. r: NULL when it left no result. */
-void setup_settle(struct inst *i, const struct launch_result *r);
+/* Sets x->setup, x->fill_env and the task's part of it. x has its image, environment and platform configuration already. */
+int setup_prepare(struct inst *i, struct execution *x, struct err *err);
+/* The attempt is over: keeps what was installed before it, or takes it away. */
+void setup_settle(struct inst *i);
 
 /* ---- collect.c: results of attempts ------------------------------------------------------------------------------ */
 

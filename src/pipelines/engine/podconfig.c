@@ -52,13 +52,14 @@ static int secret_volume(struct pod_build *b, jval *e)
         return rc;
     if (str_empty(path))
         return bad(b, "secret %s has no mountPath", name);
-    jmval *v = pod_volume(b, name);
+    AUTOFREE char *volume = pod_user_volume(b, name);
+    jmval *v = pod_volume(b, volume);
     if (v) {
         jmval *source = volume_make_secret(b->m, v);
         secret_volume_source_set_secret_name(b->m, source, name);
         secret_volume_source_set_optional(b->m, source, jv_bool(jv_get(e, "optional"), false));
     }
-    pod_mount(b, name, path, NULL, false);
+    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -70,13 +71,14 @@ static int config_map_volume(struct pod_build *b, jval *e)
         return rc;
     if (str_empty(path))
         return bad(b, "config map %s has no mountPath", name);
-    jmval *v = pod_volume(b, name);
+    AUTOFREE char *volume = pod_user_volume(b, name);
+    jmval *v = pod_volume(b, volume);
     if (v) {
         jmval *source = volume_make_config_map(b->m, v);
         config_map_volume_source_set_name(b->m, source, name);
         config_map_volume_source_set_optional(b->m, source, jv_bool(jv_get(e, "optional"), false));
     }
-    pod_mount(b, name, path, NULL, false);
+    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -148,10 +150,13 @@ static int claim(struct pod_build *b, jval *e)
         return rc;
     if (str_empty(path))
         return bad(b, "volume claim %s has no mountPath", name);
-    jmval *v = pod_volume(b, name);
+    if (b->place && str_eq(name, b->place->claim))
+        return bad(b, "volume claim %s holds what belongs to all runs: a step sees its own part of it only", name);
+    AUTOFREE char *volume = pod_user_volume(b, name);
+    jmval *v = pod_volume(b, volume);
     if (v)
         persistent_volume_claim_volume_source_set_claim_name(b->m, volume_make_persistent_volume_claim(b->m, v), name);
-    pod_mount(b, name, path, jv_str(jv_get(e, "subPath")), false);
+    pod_mount(b, volume, path, jv_str(jv_get(e, "subPath")), false);
     return 0;
 }
 
@@ -160,7 +165,8 @@ static int empty_dir(struct pod_build *b, jval *e)
     const char *name = jv_str(jv_get(e, "volumeName")), *path = jv_str(jv_get(e, "mountPath"));
     if (str_empty(name) || str_empty(path))
         return bad(b, "emptyDirMounts needs volumeName and mountPath");
-    jmval *v = pod_volume(b, name);
+    AUTOFREE char *volume = pod_user_volume(b, name);
+    jmval *v = pod_volume(b, volume);
     if (v) {
         jmval *source = volume_make_empty_dir(b->m, v);
         const char *medium = jv_str(jv_get(e, "medium")), *limit = jv_str(jv_get(e, "sizeLimit"));
@@ -169,7 +175,7 @@ static int empty_dir(struct pod_build *b, jval *e)
         if (!str_empty(limit))
             empty_dir_volume_source_set_size_limit(b->m, source, limit);
     }
-    pod_mount(b, name, path, NULL, false);
+    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -179,7 +185,8 @@ static int ephemeral(struct pod_build *b, jval *e)
     jval *class = jv_get(e, "storageClassName"), *meta = persistent_volume_claim_template_metadata(e); /* the same name */
     if (str_empty(name) || str_empty(path) || str_empty(size) || !jv_len(jv_get(e, "accessModes")))
         return bad(b, "genericEphemeralVolume needs volumeName, mountPath, accessModes and size");
-    jmval *v = pod_volume(b, name);
+    AUTOFREE char *volume = pod_user_volume(b, name);
+    jmval *v = pod_volume(b, volume);
     if (v) {
         jmval *template = ephemeral_volume_source_make_volume_claim_template(b->m, volume_make_ephemeral(b->m, v));
         jmval *spec = persistent_volume_claim_template_make_spec(b->m, template);
@@ -195,7 +202,7 @@ static int ephemeral(struct pod_build *b, jval *e)
             object_meta_set_annotations(b->m, persistent_volume_claim_template_make_metadata(b->m, template),
                                         jm_val(b->m, object_meta_annotations(meta)));
     }
-    pod_mount(b, name, path, NULL, false);
+    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -204,14 +211,15 @@ static int shared_memory(struct pod_build *b, jval *e)
     if (!jv_is(e, J_OBJECT))
         return 0;
     const char *name = jv_str_or(jv_get(e, "volumeName"), "shm"), *size = jv_str(jv_get(e, "size"));
-    jmval *v = pod_volume(b, name);
+    AUTOFREE char *volume = pod_user_volume(b, name);
+    jmval *v = pod_volume(b, volume);
     if (v) {
         jmval *source = volume_make_empty_dir(b->m, v);
         empty_dir_volume_source_set_medium(b->m, source, "Memory");
         if (!str_empty(size))
             empty_dir_volume_source_set_size_limit(b->m, source, size);
     }
-    pod_mount(b, name, "/dev/shm", NULL, false);
+    pod_mount(b, volume, "/dev/shm", NULL, false);
     return 0;
 }
 
@@ -279,20 +287,27 @@ static int pull_policy(struct pod_build *b, jval *v)
     if (!str_eq(p, "Always") && !str_eq(p, "Never") && !str_eq(p, "IfNotPresent"))
         return bad(b, "imagePullPolicy must be Always, Never or IfNotPresent, got \"%s\"", p);
     container_set_image_pull_policy(b->m, b->main, p);
+    if (b->fill)
+        container_set_image_pull_policy(b->m, b->fill, p);
     return 0;
 }
 
 static int security(struct pod_build *b, jval *v)
 {
-    jmval *sc = container_make_security_context(b->m, b->main);
+    jmval *const containers[] = {b->main, b->fill};
     int64_t user = -1, group = -1;
     jval *u = jv_get(v, "runAsUser"), *g = jv_get(v, "runAsGroup"), *n = jv_get(v, "runAsNonRoot");
-    if (jv_i64(u, &user) || (jv_str(u) && str_to_i64(jv_str(u), &user)))
-        security_context_set_run_as_user(b->m, sc, user);
-    if (jv_i64(g, &group) || (jv_str(g) && str_to_i64(jv_str(g), &group)))
-        security_context_set_run_as_group(b->m, sc, group);
-    if (jv_is(n, J_BOOL))
-        security_context_set_run_as_non_root(b->m, sc, jv_bool(n, false));
+    bool has_user = jv_i64(u, &user) || (jv_str(u) && str_to_i64(jv_str(u), &user));
+    bool has_group = jv_i64(g, &group) || (jv_str(g) && str_to_i64(jv_str(g), &group));
+    for (size_t k = 0; k < ARRAY_LEN(containers) && containers[k]; k++) {
+        jmval *sc = container_make_security_context(b->m, containers[k]);
+        if (has_user)
+            security_context_set_run_as_user(b->m, sc, user);
+        if (has_group)
+            security_context_set_run_as_group(b->m, sc, group);
+        if (jv_is(n, J_BOOL))
+            security_context_set_run_as_non_root(b->m, sc, jv_bool(n, false));
+    }
     if (user == 0 && jv_bool(n, false))
         return bad(b, "securityContext asks for runAsUser 0 and runAsNonRoot at the same time");
     return 0;

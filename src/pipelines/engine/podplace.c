@@ -160,8 +160,9 @@ static int put_mounts(struct pod_build *b, jmval *c, jval *mounts, const char *n
                    *path = jv_str(jv_get(jv_at(mounts, i), "mountPath"));
         if (str_empty(volume) || str_empty(path) || path[0] != '/')
             return bad(b, "init container \"%s\": a mount needs a volumeName and an absolute mountPath", name);
+        AUTOFREE char *named = pod_user_volume(b, volume);
         jmval *v = push_obj(b, container_make_volume_mounts(b->m, c));
-        volume_mount_set_name(b->m, v, volume);
+        volume_mount_set_name(b->m, v, named);
         volume_mount_set_mount_path(b->m, v, path);
     }
     return 0;

@@ -21,7 +21,17 @@ jmval *pod_volume(struct pod_build *b, const char *name)
     return v;
 }
 
-void pod_mount(struct pod_build *b, const char *volume, const char *path, const char *sub_path, bool read_only)
+char *pod_user_volume(const struct pod_build *b, const char *name)
+{
+    jmval *list = pod_spec_mut_volumes(b->spec);
+    for (size_t k = 0; k < b->n_own && k < jmv_len(list); k++)
+        if (str_eq(jmv_str(volume_mut_name(jmv_at(list, k))), name))
+            return xasprintf("step-%s", name);
+    return xstrdup(name);
+}
+
+static void mount_in(struct pod_build *b, jmval *container, const char *volume, const char *path, const char *sub_path,
+                     bool read_only)
 {
     jmval *v = jm_obj(b->m);
     volume_mount_set_name(b->m, v, volume);
@@ -30,17 +40,22 @@ void pod_mount(struct pod_build *b, const char *volume, const char *path, const 
         volume_mount_set_sub_path(b->m, v, sub_path);
     if (read_only)
         volume_mount_set_read_only(b->m, v, true);
-    jm_push(container_make_volume_mounts(b->m, b->main), v);
+    jm_push(container_make_volume_mounts(b->m, container), v);
 }
 
-static void host_mount(struct pod_build *b, const char *name, const char *host, const char *path, const char *type,
-                       bool read_only)
+void pod_mount(struct pod_build *b, const char *volume, const char *path, const char *sub_path, bool read_only)
+{
+    mount_in(b, b->main, volume, path, sub_path, read_only);
+}
+
+static void host_volume(struct pod_build *b, const char *name, const char *host, const char *type)
 {
     jmval *v = pod_volume(b, name);
+    if (!v)
+        return;
     jmval *source = volume_make_host_path(b->m, v);
     host_path_volume_source_set_path(b->m, source, host);
     host_path_volume_source_set_type(b->m, source, type);
-    pod_mount(b, name, path, NULL, read_only);
 }
 
 /* The part of a path below root; NULL when it is not. */
@@ -52,38 +67,33 @@ static const char *beneath(const char *root, const char *path)
 
 /* Steps write into the artifact store, and may put links there at any time: what is mounted of it is named as a part of one
  * volume, which the node looks up without leaving the volume. Nothing else has parents that a step can write to. */
-static void on_machine(struct pod_build *b, const char *name, const char *host, const char *path, const char *type,
-                       bool read_only)
+static void on_machine(struct pod_build *b, jmval *container, const char *name, const struct task_mount *of)
 {
-    const char *part = b->place->artifacts ? beneath(b->place->artifacts, host) : NULL;
-    if (!part) {
-        host_mount(b, name, host, path, type, read_only);
-        return;
+    const char *part = b->place->artifacts ? beneath(b->place->artifacts, of->host_path) : NULL;
+    if (part) {
+        host_volume(b, "tidemill-artifacts", b->place->artifacts, "Directory");
+        mount_in(b, container, "tidemill-artifacts", of->container_path, part, of->read_only);
+    } else {
+        host_volume(b, name, of->host_path, of->is_file ? "File" : "Directory");
+        mount_in(b, container, name, of->container_path, NULL, of->read_only);
     }
-    jmval *v = pod_volume(b, "tidemill-artifacts");
-    if (v) {
-        jmval *source = volume_make_host_path(b->m, v);
-        host_path_volume_source_set_path(b->m, source, b->place->artifacts);
-        host_path_volume_source_set_type(b->m, source, "Directory");
-    }
-    pod_mount(b, "tidemill-artifacts", path, part, read_only);
 }
 
 /* A file or directory of ours: by its path on the machine, or as a part of the claim that both sides see. */
-static int own_mount(struct pod_build *b, const char *name, const char *host, const char *path, const char *type, bool read_only)
+static int own_mount(struct pod_build *b, jmval *container, const char *name, const struct task_mount *of)
 {
     if (!b->place->claim) {
-        on_machine(b, name, host, path, type, read_only);
+        on_machine(b, container, name, of);
         return 0;
     }
-    const char *part = beneath(b->place->root, host);
+    const char *part = beneath(b->place->root, of->host_path);
     if (!part)
-        return err_set(b->err, ERR_INVALID, "%s is not on the volume of claim %s (%s), so that no pod can see it", host,
+        return err_set(b->err, ERR_INVALID, "%s is not on the volume of claim %s (%s), so that no pod can see it", of->host_path,
                        b->place->claim, b->place->root);
     jmval *v = pod_volume(b, "tidemill-data");
     if (v)
         persistent_volume_claim_volume_source_set_claim_name(b->m, volume_make_persistent_volume_claim(b->m, v), b->place->claim);
-    pod_mount(b, "tidemill-data", path, part, read_only);
+    mount_in(b, container, "tidemill-data", of->container_path, part, of->read_only);
     return 0;
 }
 
@@ -161,15 +171,44 @@ static void task_from_note(struct pod_build *b)
     pod_mount(b, "tidemill-in", LAUNCH_IN_DIR, NULL, true);
 }
 
+/* The set-up is filled here, once, by the image with nothing of the step's in it, and before anything else of the pod runs: what
+ * the step sees of it is read-only. */
+static int fill_setup(struct pod_build *b, const struct task_mount *setup)
+{
+    struct jm *m = b->m;
+    const struct task_mount task = {(char *)(uintptr_t)b->t->task_dir, (char[]){LAUNCH_DIR}, .read_only = true};
+    struct task_mount to = *setup;
+    to.read_only = false;
+    jmval *c = b->fill = jm_obj(m);
+    container_set_name(m, c, "tidemill-setup");
+    container_set_image(m, c, b->t->image);
+    jm_push(container_make_command(m, c), jm_str(m, LAUNCH_AGENT));
+    jm_push(container_make_command(m, c), jm_str(m, "setup"));
+    if (jv_len(b->t->resources) > 0)
+        container_set_resources(m, c, jm_val(m, b->t->resources));
+    if (jv_len(b->t->fill_env) > 0)
+        container_set_env(m, c, jm_val(m, b->t->fill_env));
+    pod_drop_privileges(m, c);
+    pod_mount_agent(b, c);
+    jm_push(pod_spec_make_init_containers(m, b->spec), c);
+    return own_mount(b, c, "tidemill-task", &task) < 0 ? -1 : own_mount(b, c, "tidemill-setup", &to);
+}
+
 static int mounts(struct pod_build *b)
 {
-    if (b->place->agent_image)
+    const struct task_mount task = {(char *)(uintptr_t)b->t->task_dir, (char[]){LAUNCH_DIR}},
+                            setup = {(char *)(uintptr_t)b->t->setup, (char[]){LAUNCH_SETUP_DIR}, .read_only = true};
+    if (b->place->agent_image) {
         copy_agent(b);
-    else if (b->place->agent_path)
-        host_mount(b, "tidemill-agent", b->place->agent_path, LAUNCH_AGENT, "File", true);
+    } else if (b->place->agent_path) {
+        host_volume(b, "tidemill-agent", b->place->agent_path, "File");
+        pod_mount(b, "tidemill-agent", LAUNCH_AGENT, NULL, true);
+    }
     if (b->t->task_text)
         task_from_note(b);
-    else if (own_mount(b, "tidemill-task", b->t->task_dir, LAUNCH_DIR, "Directory", false) < 0)
+    else if (own_mount(b, b->main, "tidemill-task", &task) < 0)
+        return -1;
+    if (b->t->setup && ((b->t->fill_env && fill_setup(b, &setup) < 0) || own_mount(b, b->main, "tidemill-setup", &setup) < 0))
         return -1;
     AUTOFREE const struct task_mount **order = xcalloc(b->t->n_mounts + 1, sizeof *order);
     for (size_t k = 0; k < b->t->n_mounts; k++)
@@ -177,8 +216,7 @@ static int mounts(struct pod_build *b)
     qsort(order, b->t->n_mounts, sizeof *order, by_path);
     for (size_t k = 0; k < b->t->n_mounts; k++) {
         AUTOFREE char *name = xasprintf("artifact-%zu", k);
-        if (own_mount(b, name, order[k]->host_path, order[k]->container_path, order[k]->is_file ? "File" : "Directory",
-                      order[k]->read_only) < 0)
+        if (own_mount(b, b->main, name, order[k]) < 0)
             return -1;
     }
     return 0;
@@ -284,6 +322,7 @@ struct json *pod_make(const struct task_start *t, const struct pod_place *place,
         return NULL;
     secrets(&b);
     pod_images(&b);
+    b.n_own = jmv_len(pod_spec_mut_volumes(b.spec));
     if (t->kubernetes && pod_apply_config(&b, t->kubernetes) < 0)
         return NULL;
     system_metadata(&b);

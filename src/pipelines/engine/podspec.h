@@ -13,12 +13,17 @@
 struct pod_build {
     struct jm *m;
     jmval *pod, *spec, *main; /* main: the container */
+    jmval *fill;              /* the init container that fills the set-up; NULL: none */
+    size_t n_own;             /* volumes of ours, which the configuration cannot name */
     const struct task_start *t;
-    const struct pod_place *place;
+    const struct pod_place *place; /* NULL: there will be no pod, only its parts are told */
     struct err *err;
 };
 /* A volume with this name, once; NULL when it is there already. */
 jmval *pod_volume(struct pod_build *b, const char *name);
+/* What a volume is called that the configuration calls so: another name when one of ours has it, since that is not the
+ * configuration's to see. The caller frees. */
+char *pod_user_volume(const struct pod_build *b, const char *name);
 void pod_mount(struct pod_build *b, const char *volume, const char *path, const char *sub_path, bool read_only);
 void pod_mount_agent(struct pod_build *b, jmval *container); /* for a container that runs it beside the main one */
 void pod_drop_privileges(struct jm *m, jmval *container);

@@ -46,6 +46,9 @@ struct task_start {
     size_t n_secrets;
     const struct task_image *images;
     size_t n_images;
+    const char *setup; /* a directory of this machine, seen read-only at LAUNCH_SETUP_DIR; NULL: none */
+    jval *fill_env; /* array of EnvVar objects: with it the image fills that directory first (`tidemill-agent setup`); NULL: it is
+                       complete */
 };
 
 enum attempt_phase {

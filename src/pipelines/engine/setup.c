@@ -1,10 +1,15 @@
 /* setup.c - what a step's generated `pip install` adds is kept, and the next step with the same image and the same script has it
  * at once.
  *
- * The packages lie in a directory of their own (data_dir/setup/<key>), which a step sees at LAUNCH_SETUP_DIR: read-only once it
- * is complete; an empty one to be filled before. The key is made of namespace, image and script, so that nobody gets packages
- * that somebody else's step has chosen. A plain mount, which any Kubernetes can do: no layer of an image has to be made. Source:
- * pipelines-runtime spec 21.6. */
+ * The packages lie in a directory of their own (data_dir/setup/<key>), which steps see at LAUNCH_SETUP_DIR, read-only. A plain
+ * mount, which any Kubernetes can do: no layer of an image has to be made.
+ *
+ * Who writes there decides what later steps run, so nobody's code does. An empty directory is filled by an init container of the
+ * pod, which is over before anything of the step's begins and sees nothing of the step's but the image, the generated script and
+ * that part of its environment in which pip's own settings are: no volumes, no secrets. What it can see is all in the key, beside
+ * the namespace, so that nobody gets packages that somebody else's settings have chosen. It says by a mark how that ended; what a
+ * step says counts for nothing. Packages that cannot be had in this way (an index that wants a password from a Secret) are not
+ * kept: the step installs them for itself, and for a while nobody tries again. Source: pipelines-runtime spec 21.6. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,9 +26,13 @@
 #include "pipelines/engine/live.h"
 #include "pipelines/store/hash.h"
 
-#define KEPT_MAX 100                    /* set-ups; the one that was not used for longest goes first */
-#define STALE_NS (7 * 86400 * NS_PER_S) /* one that was begun so long ago and not ended: its run was deleted meanwhile */
-#define NEEDLESS ".image"               /* a file of this suffix says that the image has everything: there is nothing to keep */
+#define KEPT_MAX         100                    /* set-ups; the one that was not used for longest goes first */
+#define STALE_NS         (7 * 86400 * NS_PER_S) /* one that was begun so long ago and not ended: its run was deleted meanwhile */
+#define NEEDLESS         ".image" /* a file of this suffix says that the image has everything: there is nothing to keep */
+#define ALONE            ".alone" /* and one of this that it cannot be filled; it counts for ALONE_NS */
+#define ALONE_NS         (3600 * NS_PER_S)
+#define TREE_DEPTH_MAX   64
+#define TREE_ENTRIES_MAX 1000000
 
 static char *setups_dir(const struct inst *i) { return fs_join(i->live->e->cfg.data_dir, "setup"); }
 
@@ -41,35 +50,74 @@ static char *place_to_fill(const struct inst *i)
     return xasprintf("%s/.%s.%d", top, i->row.task_id, i->row.attempt);
 }
 
-static void key_of(const struct inst *i, const char *image, const char *script, char key[HASH_TEXT])
+/* What changes what pip installs, and from where. */
+static bool is_pips(const char *name)
+{
+    static const char *const names[] = {"HTTP_PROXY",         "HTTPS_PROXY",    "NO_PROXY",  "ALL_PROXY",       "http_proxy",
+                                        "https_proxy",        "no_proxy",       "all_proxy", "SSL_CERT_FILE",   "SSL_CERT_DIR",
+                                        "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PATH",      "LD_LIBRARY_PATH", "PYTHONPATH",
+                                        "VIRTUAL_ENV",        "CONDA_PREFIX"};
+    for (size_t k = 0; name && k < ARRAY_LEN(names); k++)
+        if (strcmp(name, names[k]) == 0)
+            return true;
+    return name && str_starts(name, "PIP_");
+}
+
+static struct json *env_for_pip(jval *env)
+{
+    JM_NEW(m);
+    jmval *list = jm_arr(m);
+    jm_set_root(m, list);
+    jval *e;
+    for (struct jiter it = jv_iter(env); jv_next(&it, NULL, &e);)
+        if (is_pips(jv_str(jv_get(e, "name"))))
+            jm_push(list, jm_val(m, e));
+    return jm_freeze(m);
+}
+
+/* All that the filling container sees. The first word is the version of this list. */
+static void key_of(const struct inst *i, const struct execution *x, jval *env, char key[HASH_TEXT])
 {
     BUF(b);
-    buf_addf(&b, "%s%c%s%c%s", i->live->run.ns ? i->live->run.ns : "", 0, image, 0, script);
+    buf_addf(&b, "2%c%s%c%s%c%s%c", 0, i->live->run.ns ? i->live->run.ns : "", 0, x->image, 0, x->task.argv.v[2], 0);
+    jv_write(env, JW_COMPACT, &b);
+    buf_addc(&b, 0);
+    if (jv_get(json_root(x->kubernetes), "securityContext"))
+        jv_write(jv_get(json_root(x->kubernetes), "securityContext"), JW_COMPACT | JW_SORTED, &b);
     sha256_hex(b.data, b.len, key);
 }
 
-int setup_prepare(struct inst *i, struct launch_task *t, const char *image, char **host, bool *ready, struct err *err)
+/* Whether it was found out that there is nothing to keep, or not lately. */
+static bool is_settled(struct engine *e, const char *kept)
+{
+    AUTOFREE char *needless = xasprintf("%s" NEEDLESS, kept), *alone = xasprintf("%s" ALONE, kept);
+    struct stat st;
+    return fs_exists(needless) || (lstat(alone, &st) == 0 && st.st_mtim.tv_sec * NS_PER_S > engine_now(e) - ALONE_NS);
+}
+
+int setup_prepare(struct inst *i, struct execution *x, struct err *err)
 {
     char key[HASH_TEXT];
-    *host = NULL;
-    if (t->prelude_at <= 0 || i->live->e->cfg.apart)
+    if (x->task.prelude_at <= 0 || i->live->e->cfg.apart)
         return 0;
-    key_of(i, image, t->argv.v[2], key);
-    AUTOFREE char *kept = place_of(i, key);
-    AUTOFREE char *needless = xasprintf("%s" NEEDLESS, kept);
-    if (fs_exists(needless))
+    struct json *env = env_for_pip(json_root(x->env));
+    key_of(i, x, json_root(env), key);
+    AUTOFREE char *kept = place_of(i, key), *fill = place_to_fill(i);
+    if (fs_is_dir(kept)) {
+        json_unref(env);
+        utimensat(AT_FDCWD, kept, NULL, 0); /* used now: the oldest goes first */
+        x->setup = TAKE(kept);
+    } else if (is_settled(i->live->e, kept)) {
+        json_unref(env);
         return 0;
-    *ready = fs_is_dir(kept);
-    AUTOFREE char *fill = place_to_fill(i);
-    *host = *ready ? TAKE(kept) : fs_join(fill, key);
-    if (*ready)
-        utimensat(AT_FDCWD, *host, NULL, 0); /* used now: the oldest goes first */
-    else if (fs_mkdir_p(*host, 0755, err) < 0 || (chmod(*host, 0777) < 0 && err_errno(err, "making %s writable", *host) < 0))
-        return -1;
-    t->setup_dir = xstrdup(LAUNCH_SETUP_DIR);
-    t->setup_ready = *ready;
-    if (!*ready)
-        strlist_add(&t->yield, LAUNCH_SETUP_DIR);
+    } else {
+        x->fill_env = env;
+        x->setup = fs_join(fill, key);
+        if (fs_mkdir_p(x->setup, 0755, err) < 0 ||
+            (chmod(x->setup, 0777) < 0 && err_errno(err, "making %s writable", x->setup) < 0))
+            return -1;
+    }
+    x->task.setup_dir = xstrdup(LAUNCH_SETUP_DIR);
     return 0;
 }
 
@@ -135,35 +183,97 @@ static bool key_in(const char *place, char key[HASH_TEXT])
     return n == 1;
 }
 
-static void keep(struct inst *i, const char *key, const struct launch_result *r, const char *filled)
+/* ---- what was filled ---- */
+
+/* Nothing but directories, files that make nobody somebody else, and links. fd is taken over. */
+static int check_tree(int fd, int depth, size_t *entries)
 {
-    AUTOFREE char *kept = place_of(i, key);
-    AUTOFREE char *needless = xasprintf("%s" NEEDLESS, kept);
-    if (r->setup_needless) {
-        int fd = open(needless, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        base_closep(&fd);
-    } else {
-        FAULT("setup.keep.before");
-        if (chmod(filled, 0755) < 0 || rename(filled, kept) < 0) {
-            if (errno != ENOTEMPTY && errno != EEXIST)
-                log_warn("keeping what task %s installed: %s", i->row.path, strerrordesc_np(errno));
-            return;
+    DIR *d = fdopendir(fd);
+    int rc = d && depth < TREE_DEPTH_MAX ? 0 : -1;
+    if (!d)
+        close(fd);
+    for (const struct dirent *e; rc == 0 && (e = readdir(d));) {
+        struct stat st;
+        if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+            continue;
+        if (++*entries > TREE_ENTRIES_MAX || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            rc = -1;
+        else if (S_ISDIR(st.st_mode)) {
+            int sub = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            rc = sub < 0 ? -1 : check_tree(sub, depth + 1, entries);
+        } else if (!S_ISLNK(st.st_mode) && (!S_ISREG(st.st_mode) || st.st_mode & (S_ISUID | S_ISGID))) {
+            rc = -1;
         }
-        FAULT("setup.keep.after");
     }
-    AUTOFREE char *top = setups_dir(i);
+    if (d)
+        closedir(d);
+    return rc;
+}
+
+static enum launch_setup read_mark(const char *filled)
+{
+    AUTOFREE char *path = fs_join(filled, LAUNCH_SETUP_MARK);
+    BUF(word);
+    if (fs_read_plain(path, 64, &word, NULL) < 0)
+        return LAUNCH_SETUP_NONE;
+    return launch_setup_parse(buf_str(&word));
+}
+
+static void note(const char *kept, const char *suffix)
+{
+    AUTOFREE char *path = xasprintf("%s%s", kept, suffix);
+    AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0)
+        futimens(fd, NULL);
+}
+
+static void keep_tree(const struct inst *i, const char *filled, const char *kept)
+{
+    size_t entries = 0;
+    int fd = open(filled, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || check_tree(fd, 0, &entries) < 0) {
+        log_warn("what pip installed for task %s is not kept: there is more in it than files", i->row.path);
+        return;
+    }
+    FAULT("setup.keep.before");
+    if (chmod(filled, 0755) < 0 || rename(filled, kept) < 0) {
+        if (errno != ENOTEMPTY && errno != EEXIST)
+            log_warn("keeping what pip installed for task %s: %s", i->row.path, strerrordesc_np(errno));
+        return;
+    }
+    FAULT("setup.keep.after");
+    AUTOFREE char *mark = fs_join(kept, LAUNCH_SETUP_MARK);
+    unlink(mark);
+}
+
+static void keep(struct inst *i, const char *key, const char *filled)
+{
+    AUTOFREE char *kept = place_of(i, key), *top = setups_dir(i);
+    switch (read_mark(filled)) {
+    case LAUNCH_SETUP_NONE:
+        return;
+    case LAUNCH_SETUP_MADE:
+        keep_tree(i, filled, kept);
+        break;
+    case LAUNCH_SETUP_NEEDLESS:
+        note(kept, NEEDLESS);
+        break;
+    case LAUNCH_SETUP_NOT:
+        note(kept, ALONE);
+        break;
+    }
     remove_oldest(i->live->e, top);
 }
 
-void setup_settle(struct inst *i, const struct launch_result *r)
+void setup_settle(struct inst *i)
 {
     AUTOFREE char *place = place_to_fill(i);
     char key[HASH_TEXT];
     if (!fs_exists(place))
         return;
-    if (r && (r->setup_made || r->setup_needless) && r->outcome == LAUNCH_EXITED && r->exit_code == 0 && key_in(place, key)) {
+    if (key_in(place, key)) {
         AUTOFREE char *filled = fs_join(place, key);
-        keep(i, key, r, filled);
+        keep(i, key, filled);
     }
     engine_remove_later(i->live->e, TAKE(place));
 }

@@ -253,19 +253,34 @@ static void test_image_command(void **state)
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-/* A prelude fills the directory that is kept, and only the prelude: what comes after it does not know of it. Filled and ready, it
- * is left out. */
+/* The mark of a directory, which is taken away. */
+static const char *mark_of(const char *dir)
+{
+    static char word[32];
+    AUTOFREE char *path = fs_join(dir, LAUNCH_SETUP_MARK);
+    BUF(text);
+    snprintf(word, sizeof word, "%s", fs_read_plain(path, sizeof word - 1, &text, NULL) < 0 ? "(none)" : buf_str(&text));
+    unlink(path);
+    return word;
+}
+
+/* The prelude alone fills the directory that is kept. The step that comes after it sees that, without the prelude; when it was
+ * not filled, the step runs as it stands. */
 static void test_setup(void **state)
 {
+    static const struct {
+        const char *installs, *mark, *said; /* the version that the prelude installs; what the step does afterwards */
+    } cases[] = {{"2.0", "made", "then nothing\n"}, {"1.0", "not", "in\nthen nothing\n"}};
     struct bench *b = *state;
-    AUTOFREE char *path = xstrdup(getenv("PATH"));
-    AUTOFREE char *dir = fs_join(b->dir, "setup"), *said = fs_join(b->dir, "said");
-    AUTOFREE char *script = xasprintf(
-        "for d in $(echo $PYTHONPATH | tr : ' '); do mkdir -p $d/tm_probe-2.0.dist-info; done; echo in $PIP_PREFIX >%s; "
-        "exec \"$0\" \"$@\"",
-        said);
-    AUTOFREE char *inner = xasprintf("echo then ${PIP_PREFIX-nothing} >>%s", said);
-    for (int n = 0; n < 2; n++) {
+    AUTOFREE char *path = xstrdup(getenv("PATH")), *said = fs_join(b->dir, "said");
+    unsetenv("PYTHONPATH");
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        AUTOFREE char *dir = xasprintf("%s/setup-%zu", b->dir, n), *was = NULL;
+        AUTOFREE char *script = xasprintf(
+            "for d in $(echo $PYTHONPATH | tr : ' '); do mkdir -p $d/tm_probe-%s.dist-info; done; echo in $PIP_PREFIX >%s; "
+            "exec \"$0\" \"$@\"",
+            cases[n].installs, said);
+        AUTOFREE char *inner = xasprintf("echo then ${PIP_PREFIX-nothing} >>%s", said);
         launch_task_clear(&b->t);
         b->t.run_id = xstrdup("r");
         b->t.task_id = xstrdup("t");
@@ -275,25 +290,47 @@ static void test_setup(void **state)
         b->t.prelude_at = 3;
         strlist_add(&b->t.requirements, "tm-probe==2.0");
         b->t.setup_dir = xstrdup(dir);
-        b->t.setup_ready = n == 1;
-        AUTOFREE char *started = fs_join(b->dir, LAUNCH_STARTED);
-        unlink(started);
+        assert_int_equal(fs_mkdir_p(dir, 0755, NULL), 0);
+        assert_int_equal(launch_task_write(&b->t, b->dir, NULL), 0);
         unlink(said);
         setenv("PATH", "/usr/bin:/bin", 1);
+        assert_int_equal(agent_setup(b->dir), 0);
+        BUF(text);
+        if (fs_read(said, 1000, &text, NULL) < 0) {
+            setenv("PATH", path, 1);
+            skip(); /* python3 here is none whose layout is known */
+        }
+        was = xasprintf("in %s\n", dir);
+        assert_string_equal(buf_str(&text), was);
+        assert_string_equal(mark_of(dir), cases[n].mark);
+        AUTOFREE char *started = fs_join(b->dir, LAUNCH_STARTED);
+        assert_false(fs_exists(started)); /* that was not the attempt */
+        unlink(said);
+        setenv("PATH", "/usr/bin:/bin", 1);
+        unsetenv("PYTHONPATH");
         assert_int_equal(go(b), 0);
-        unsetenv("PIP_PREFIX");
+        unlink(started);
         unsetenv("PYTHONPATH");
         setenv("PATH", path, 1);
         result(b);
-        BUF(text);
+        buf_reset(&text);
         assert_int_equal(fs_read(said, 1000, &text, NULL), 0);
-        AUTOFREE char *want = xasprintf("in %s\nthen nothing\n", dir);
-        if (!b->r.setup_made && n == 0)
-            skip(); /* python3 here is none whose layout is known */
-        assert_string_equal(buf_str(&text), n == 0 ? want : "then nothing\n");
-        assert_int_equal(b->r.prelude_skipped, n == 1);
-        assert_false(b->r.setup_needless);
+        assert_string_equal(buf_str(&text), cases[n].said);
+        assert_int_equal(b->r.prelude_skipped, n == 0);
+        assert_string_equal(mark_of(dir), "(none)");
     }
+    /* Nothing to be filled, and a mark that was planted. */
+    free(b->t.setup_dir);
+    b->t.setup_dir = fs_join(b->dir, "setup-0");
+    AUTOFREE char *mark = fs_join(b->t.setup_dir, LAUNCH_SETUP_MARK), *victim = fs_join(b->dir, "victim");
+    assert_int_equal(symlink(victim, mark), 0);
+    strlist_free(&b->t.requirements);
+    assert_int_equal(launch_task_write(&b->t, b->dir, NULL), 0);
+    setenv("PATH", "/usr/bin:/bin", 1);
+    assert_int_equal(agent_setup(b->dir), 0);
+    setenv("PATH", path, 1);
+    assert_string_equal(mark_of(b->t.setup_dir), "needless");
+    assert_false(fs_exists(victim));
 }
 
 /* The task may come from a directory that holds links, as a kubelet's do; marks and result stay in the other. */

@@ -32,7 +32,6 @@ static void task_round_trip(void **state)
     launch_task_send_artifact(&t, "s3://b/a", 1);
     launch_task_add_download(&t, "s3://b/in", "/s3/b/in", 0);
     t.setup_dir = xstrdup("/tidemill/setup");
-    t.setup_ready = true;
     t.log_path = xstrdup("/s3/b/log");
     t.log_uri = xstrdup("s3://b/log");
     t.log_store = 1;
@@ -49,7 +48,6 @@ static void task_round_trip(void **state)
     assert_string_equal(back.executor_input, t.executor_input);
     assert_int_equal(back.argv.n, 2);
     assert_string_equal(back.setup_dir, "/tidemill/setup");
-    assert_true(back.setup_ready);
     assert_int_equal(back.n_stores, 2);
     assert_string_equal(back.stores[0].secret_key_file, "/keys/s");
     assert_null(back.stores[1].access_key_file);

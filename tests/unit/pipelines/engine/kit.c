@@ -1,5 +1,6 @@
 #include "kit.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -45,6 +46,24 @@ static int running(struct kit *k)
     return n;
 }
 
+/* What the init container does, before the step. */
+static void fill_setup(struct kit *k, const struct task_start *t)
+{
+    const struct script *s = script_of(k, t->task_name);
+    free(k->last_fill);
+    k->last_fill = t->fill_env ? jv_text(t->fill_env, JW_COMPACT) : t->setup ? xstrdup("complete") : NULL;
+    if (!t->fill_env || !s || !s->fills)
+        return;
+    AUTOFREE char *mark = fs_join(t->setup, LAUNCH_SETUP_MARK), *file = fs_join(t->setup, "module.py"),
+                  *planted = fs_join(t->setup, "planted");
+    assert_int_equal(fs_write_atomic(mark, s->fills, strlen(s->fills), 0644, NULL), 0);
+    assert_int_equal(fs_write_atomic(file, "x", 1, str_eq(s->plants, "setuid") ? 04755 : 0644, NULL), 0);
+    if (str_eq(s->plants, "pipe"))
+        assert_int_equal(mkfifo(planted, 0600), 0);
+    if (str_eq(s->plants, "link"))
+        assert_int_equal(symlink("/etc/passwd", planted), 0);
+}
+
 static int start(void *self, const struct ctx *ctx, const struct task_start *t, struct err *err)
 {
     struct kit *k = self;
@@ -81,6 +100,7 @@ static int start(void *self, const struct ctx *ctx, const struct task_start *t, 
     k->last_images = xstrdup(buf_str(&images));
     free(k->last_kubernetes);
     k->last_kubernetes = t->kubernetes ? jv_text(t->kubernetes, JW_COMPACT | JW_SORTED) : NULL;
+    fill_setup(k, t);
     strlist_free(&k->last_mounts);
     for (size_t m = 0; m < t->n_mounts; m++)
         strlist_add(&k->last_mounts, t->mounts[m].container_path);
@@ -175,7 +195,6 @@ static void write_result(struct kit *k, struct fake_pod *f, const struct script 
             (struct launch_result_artifact){.key = xstrdup(f->t.artifacts[i].key), .exists = s && s->artifacts};
     r.executor_output = s ? xstrdup(s->executor_output) : NULL;
     ERR(e);
-    r.setup_made = s && s->installs && f->t.setup_dir && !f->t.setup_ready;
     if (s && s->claims) {
         free(f->t.argv.v[2]);
         f->t.argv.v[2] = xstrdup(s->claims);
@@ -270,6 +289,7 @@ void kit_close(struct kit *k)
     free(k->last_kubernetes);
     free(k->last_task);
     free(k->last_secret);
+    free(k->last_fill);
     free(k->last_env);
     fs_rm_rf(k->dir, NULL);
 }

@@ -17,7 +17,8 @@ struct script {
     const char *params[4][2]; /* output parameter files: key, text */
     const char *executor_output;
     bool hang;          /* runs until it is stopped */
-    bool installs;      /* its prelude fills the set-up */
+    const char *fills;  /* the mark of its set-up, when it is to be filled; NULL: none is left */
+    const char *plants; /* put there as well: "link", "pipe", "setuid" */
     const char *claims; /* what it writes into its task file as the script that it was */
     bool logs;          /* leaves its log as well */
     bool artifacts;     /* leaves a file for each output artifact */
@@ -48,6 +49,7 @@ struct kit {
     struct strmap inputs;       /* executor input by task name */
     struct strlist last_mounts; /* where the mounts of the last step lie inside */
     char *last_env;
+    char *last_fill;       /* the environment in which its set-up is filled; "complete", or NULL: there is none */
     char *last_task;       /* its task file */
     char *last_secret;     /* "name path" of its first Secret; NULL: none */
     char *last_images;     /* "reference path\n" of each */

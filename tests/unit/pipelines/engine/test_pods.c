@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "base/timefmt.h"
 #include "fake_kube.h"
+#include "kube/fields.h"
 #include "kube/kinds.h"
 #include "pipelines/engine/pods.h"
 #include "unit.h"
@@ -147,6 +148,67 @@ static void on_a_claim(void **state)
     assert_non_null(strstr(err_text(&e), "/elsewhere/x is not on the volume of claim data (/shared)"));
 }
 
+/* The set-up is filled by a container that sees nothing of the step's, before all others; the step sees it read-only, and nothing
+ * of the configuration leads there another way. */
+static void set_up_first(void **state)
+{
+    const struct pod_place place = {.agent_path = "/a", .root = "/data", .artifacts = "/data/artifacts", .claim = NULL};
+    static const char config[] =
+        "{\"emptyDirMounts\":[{\"volumeName\":\"tidemill-setup\",\"mountPath\":\"/w\"}],\"pvcMount\":[{\"constant\":\"tidemill-"
+        "artifacts\",\"mountPath\":\"/"
+        "x\"}],\"secretAsEnv\":[{\"secretName\":\"s\",\"keyToEnv\":[{\"secretKey\":\"k\",\"envVar\":\"PIP_"
+        "INDEX_URL\"}]}],\"imagePullPolicy\":\"Always\",\"securityContext\":{\"runAsUser\":7},\"initContainers\":[{\"name\":"
+        "\"mine\","
+        "\"image\":\"i2\",\"volumeMounts\":[{\"volumeName\":\"tidemill-setup\",\"mountPath\":\"/y\"}]}]}";
+    JSON_REF(kubernetes) = json_parse_str(config, NULL);
+    JSON_REF(env) = json_parse_str("[{\"name\":\"PIP_X\",\"value\":\"1\"}]", NULL);
+    struct task_start t = {.run_id = RUN,
+                           .run_name = "r",
+                           .task_name = "t",
+                           .ns = "ns",
+                           .pod_name = "p",
+                           .image = "i",
+                           .task_dir = "/data/engine/x/0",
+                           .setup = "/data/setup/.x.0/key",
+                           .fill_env = json_root(env),
+                           .kubernetes = json_root(kubernetes)};
+    ERR(e);
+    JSON_REF(pod) = pod_make(&t, &place, &e);
+    if (!pod)
+        fail_msg("%s", err_text(&e));
+    jval *spec = pod_spec(json_root(pod)), *first = jv_at(pod_spec_init_containers(spec), 0);
+    AUTOFREE char *fill = jv_text(first, JW_COMPACT), *text = jv_text(json_root(pod), JW_COMPACT);
+    assert_string_equal(
+        fill,
+        "{\"name\":\"tidemill-setup\",\"image\":\"i\",\"command\":[\"/tidemill/agent\",\"setup\"],\"env\":[{\"name\":\"PIP_X\","
+        "\"value\":\"1\"}],\"securityContext\":{\"allowPrivilegeEscalation\":false,\"capabilities\":{\"drop\":[\"ALL\"]},"
+        "\"seccompProfile\":{\"type\":\"RuntimeDefault\"},\"runAsUser\":7},\"volumeMounts\":[{\"name\":\"tidemill-agent\","
+        "\"mountPath\":\"/tidemill/agent\",\"readOnly\":true},{\"name\":\"tidemill-task\",\"mountPath\":\"/tidemill/task\","
+        "\"readOnly\":true},{\"name\":\"tidemill-setup\",\"mountPath\":\"/tidemill/setup\"}],\"imagePullPolicy\":\"Always\"}");
+    static const char *const parts[] = {
+        "{\"name\":\"tidemill-setup\",\"hostPath\":{\"path\":\"/data/setup/.x.0/key\",\"type\":\"Directory\"}}",
+        "{\"name\":\"tidemill-setup\",\"mountPath\":\"/tidemill/setup\",\"readOnly\":true}",
+        "{\"name\":\"step-tidemill-setup\",\"mountPath\":\"/w\"}",
+        "{\"name\":\"step-tidemill-setup\",\"mountPath\":\"/y\"}",
+        "{\"name\":\"step-tidemill-setup\",\"emptyDir\":{}}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (!strstr(text, parts[i]))
+            fail_msg("%s is not in %s", parts[i], text);
+    /* Complete: nobody writes there any more. */
+    t.fill_env = NULL;
+    JSON_REF(later) = pod_make(&t, &place, &e);
+    AUTOFREE char *second = jv_text(json_root(later), JW_COMPACT);
+    assert_non_null(strstr(second, parts[1]));
+    assert_null(strstr(second, "\"name\":\"tidemill-setup\",\"image\""));
+    /* What belongs to all is not a step's volume. */
+    const struct pod_place claim = {.agent_path = "/a", .root = "/data", .claim = "data"};
+    JSON_REF(takes) = json_parse_str("{\"pvcMount\":[{\"constant\":\"data\",\"mountPath\":\"/x\"}]}", NULL);
+    t.kubernetes = json_root(takes);
+    assert_null(pod_make(&t, &claim, &e));
+    assert_non_null(strstr(err_text(&e), "belongs to all runs"));
+}
+
 /* On one machine the artifact store is one volume, of which a step gets parts: the node looks them up without leaving it,
  * whatever links a step has planted there meanwhile. Keys of stores elsewhere are files of a Secret. */
 static void on_a_machine(void **state)
@@ -221,9 +283,11 @@ static void the_end(void **state)
         size_t left;
         int64_t age_of_a_s;
     } cases[] = {
-        {100, 1000, 300, "", 4, 0},       {100, 150, 300, "a1 a2", 2, 0},      {100, 100, 300, "a1 a2 b1 b2", 0, 0},
-        {2, 1000, 300, "a1 a2", 2, 0},    {0, 1000, 300, "a1 a2 b1 b2", 0, 0}, {100, 0, 300, "a1 a2 b1 b2", 0, 0},
-        {100, 1000, 300, "a1 a2", 2, 60}, {100, 60, 300, "b1 b2", 2, 1000},    {2, 500, 300, "b1 b2", 2, 5000},
+        {100, 1000, 300, "", 4, 0},           {100, 150, 300, "a1 a2", 2, 0},
+        {100, 100, 300, "a1 a2 b1 b2", 0, 0}, {2, 1000, 300, "a1 a2", 2, 0},
+        {0, 1000, 300, "a1 a2 b1 b2", 0, 0},  {100, 0, 300, "a1 a2 b1 b2", 0, 0},
+        {100, 1000, 300, "a1 a2", 2, 60},     {100, 60, 300, "b1 b2", 2, 1000},
+        {2, 500, 300, "a1 a2", 2, 5000}, /* nobody pushes out others by asking for long */
     };
     static const char *const all[] = {"a1", "a2", "a3", "b1", "b2", "c1", "x"};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -502,5 +566,6 @@ static void init_container_waits(void **state)
 
 TEST_GROUP(pods, cmocka_unit_test(bad_configuration), cmocka_unit_test(image_inputs), cmocka_unit_test(image_volume),
            cmocka_unit_test(image_side_car), cmocka_unit_test(init_container_waits), cmocka_unit_test(init_container_failed),
-           cmocka_unit_test(the_end), cmocka_unit_test(apart), cmocka_unit_test(on_a_machine), cmocka_unit_test(on_a_claim),
-           cmocka_unit_test(unscheduled), cmocka_unit_test(images), cmocka_unit_test(pods_of_others))
+           cmocka_unit_test(the_end), cmocka_unit_test(apart), cmocka_unit_test(set_up_first), cmocka_unit_test(on_a_machine),
+           cmocka_unit_test(on_a_claim), cmocka_unit_test(unscheduled), cmocka_unit_test(images),
+           cmocka_unit_test(pods_of_others))

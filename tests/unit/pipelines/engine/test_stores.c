@@ -1,8 +1,10 @@
 /* Object stores of runs: the rules of kfp-launcher, and what they make of a step. */
 #include "fake_kube.h"
 #include "kit.h"
+
 #include "kube/kinds.h"
 #include "pipelines/engine/providers.h"
+#include <time.h>
 
 #define SECRET(a, s) "{secretRef: {secretName: sec, accessKeyKey: " a ", secretKeyKey: " s "}}"
 #define S3                                                                                                                       \
@@ -328,39 +330,75 @@ static void rescued_logs(void **state)
 
 #define PIP(what) "PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --no-warn-script-location '" what "' && "
 
-static char *prelude_run(struct kit *k, const char *name, const char *package, enum run_state want)
+/* more: members of the container beside command and image. */
+static char *prelude_run(struct kit *k, const char *name, const char *package, const char *more, enum run_state want)
 {
     AUTOFREE char *task = xasprintf("      %s: {componentRef: {name: inst}, taskInfo: {name: %s}}\n", name, name);
     AUTOFREE char *one = kit_yaml("", task, "  inst: {executorLabel: pip}\n");
     const char *at = strstr(one, "components:\n");
-    AUTOFREE char *y = xasprintf(
-        "%.*s    pip: {container: {image: img, command: [sh, -c, \"" PIP("%s") "\\\"$0\\\" \\\"$@\\\"\", sh, -c, 'true']}}\n%s",
-        (int)(at - one), one, package, at);
+    AUTOFREE char *y =
+        xasprintf("%.*s    pip: {container: {%s, command: [sh, -c, \"" PIP("%s") "\\\"$0\\\" \\\"$@\\\"\", sh, -c, "
+                                                                                 "'true']}}\n%s",
+                  (int)(at - one), one, more ? more : "image: img", package, at);
     return kit_run(k, y, NULL, want);
 }
 
-/* What one step installed is there for the next with the same image and script, and only when it succeeded. What a step says of
- * its script does not count. */
+#define INDEX(url) "image: img, env: [{name: OTHER, value: x}, {name: PIP_INDEX_URL, value: \"" url "\"}]"
+
+/* What was installed before a step is there for the next with the same image, script and settings of pip, whatever became of the
+ * step, and whatever the step says of its script. */
 static void setups(void **state)
 {
     struct kit k;
-    static const struct script scripts[] = {{.task = "a", .fail_attempts = 9, .installs = true},
-                                            {.task = "evil", .installs = true, .claims = PIP("yapf==1") "\"$0\" \"$@\""},
-                                            {.task = "b", .installs = true},
-                                            {.task = "c"}};
+    static const struct script scripts[] = {{.task = "none"},
+                                            {.task = "fails", .fail_attempts = 9, .fills = "made"},
+                                            {.task = "evil", .fills = "made", .claims = PIP("yapf==1") "\"$0\" \"$@\""},
+                                            {.task = "made", .fills = "made"},
+                                            {.task = "link", .fills = "made", .plants = "link"},
+                                            {.task = "pipe", .fills = "made", .plants = "pipe"},
+                                            {.task = "setuid", .fills = "made", .plants = "setuid"},
+                                            {.task = "needless", .fills = "needless"},
+                                            {.task = "not", .fills = "not"},
+                                            {.task = "odd", .fills = "whatever"}};
     kit_open(&k, scripts, ARRAY_LEN(scripts));
+    static const char evil[] = "[{\"name\":\"PIP_INDEX_URL\",\"value\":\"evil\"}]";
     static const struct {
-        const char *task, *package;
-        bool ready;
-    } cases[] = {{"a", "yapf==1", false}, {"evil", "evil==1", false}, {"b", "yapf==1", false},
-                 {"c", "yapf==1", true},  {"c", "evil==1", true},     {"c", "yapf==2", false}};
+        const char *task, *package, *more, *fill;
+        int hours;                                /* before it */
+    } cases[] = {{"none", "yapf==1", NULL, "[]"}, /* no mark: not kept */
+                 {"odd", "yapf==1", NULL, "[]"},
+                 {"fails", "yapf==1", NULL, "[]"},
+                 {"none", "yapf==1", NULL, "complete"},
+                 {"evil", "evil==1", NULL, "[]"},
+                 {"none", "evil==1", NULL, "complete"},
+                 {"none", "yapf==1", NULL, "complete"},
+                 {"none", "yapf==2", NULL, "[]"},
+                 {"none", "yapf==1", "image: other", "[]"},
+                 {"made", "yapf==1", INDEX("evil"), evil}, /* somebody else's settings are not for all */
+                 {"none", "yapf==1", INDEX("evil"), "complete"},
+                 {"none", "yapf==1", "image: img, env: [{name: OTHER, value: y}]", "complete"},
+                 {"link", "link==1", NULL, "[]"},
+                 {"none", "link==1", NULL, "complete"},
+                 {"pipe", "pipe==1", NULL, "[]"},
+                 {"none", "pipe==1", NULL, "[]"},
+                 {"setuid", "setuid==1", NULL, "[]"},
+                 {"none", "setuid==1", NULL, "[]"},
+                 {"needless", "kfp==1", NULL, "[]"},
+                 {"made", "kfp==1", NULL, NULL},
+                 {"not", "private==1", NULL, "[]"}, /* wants what only the step has */
+                 {"made", "private==1", NULL, NULL},
+                 {"made", "private==1", NULL, "[]", 2},
+                 {"none", "private==1", NULL, "complete"}};
+    clock_manual_advance(&k.clock, (int64_t)time(NULL) * NS_PER_S - k.clock.clock.wall_ns(&k.clock.clock)); /* as files have it */
     for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
-        AUTOFREE char *id = prelude_run(&k, cases[n].task, cases[n].package, n == 0 ? RUN_FAILED : RUN_SUCCEEDED);
+        clock_manual_advance(&k.clock, cases[n].hours * 3600 * NS_PER_S);
+        bool fails = strcmp(cases[n].task, "fails") == 0;
+        AUTOFREE char *id = prelude_run(&k, cases[n].task, cases[n].package, cases[n].more, fails ? RUN_FAILED : RUN_SUCCEEDED);
         JSON_REF(t) = json_parse_str(k.last_task, NULL);
-        assert_string_equal(jv_str(jv_get(json_root(t), "setupDir")), LAUNCH_SETUP_DIR);
-        if (jv_bool(jv_get(json_root(t), "setupReady"), false) != cases[n].ready)
-            fail_msg("case %zu, %s: %s", n, cases[n].package, cases[n].ready ? "not kept" : "there already");
-        assert_true(strlist_has(&k.last_mounts, LAUNCH_SETUP_DIR));
+        if (!str_eq(k.last_fill, cases[n].fill) && (k.last_fill || cases[n].fill))
+            fail_msg("case %zu, %s %s: %s", n, cases[n].task, cases[n].package, k.last_fill ? k.last_fill : "nothing");
+        assert_int_equal(str_eq(jv_str(jv_get(json_root(t), "setupDir")), LAUNCH_SETUP_DIR), cases[n].fill != NULL);
+        assert_false(strlist_has(&k.last_mounts, LAUNCH_SETUP_DIR)); /* its own, and read-only */
     }
     kit_close(&k);
 }
