@@ -33,6 +33,7 @@ struct leader {
     /* the thread's own */
     struct json *seen;  /* the Lease as last seen */
     int64_t seen_at_ns; /* monotonic: when it was seen to change */
+    bool unsure;        /* a claim was written without an answer: it may hold */
 };
 
 static int64_t mono(const struct leader *l) { return l->clock->mono_ns(l->clock); }
@@ -106,6 +107,7 @@ static int try_hold(struct leader *l, const struct ctx *ctx, struct err *err)
         JSON_REF(made) = kube_create(l->kube, ctx, &KUBE_LEASES, l->ns, json_root(fresh), NULL, err);
         if (made)
             note(l, made);
+        l->unsure = !made;
         return made ? 1 : -1;
     }
     if (!now)
@@ -115,6 +117,7 @@ static int try_hold(struct leader *l, const struct ctx *ctx, struct err *err)
         return 0;
     JSON_REF(mine) = claim(l, json_root(now));
     JSON_REF(done) = kube_update(l->kube, ctx, &KUBE_LEASES, l->ns, l->name, json_root(mine), NULL, &e);
+    l->unsure = !done && e.code != ERR_CONFLICT && e.code != ERR_EXISTS;
     if (done) {
         note(l, done);
         return 1;
@@ -124,21 +127,40 @@ static int try_hold(struct leader *l, const struct ctx *ctx, struct err *err)
     return err_move(err, &e);
 }
 
-/* So that the next one need not wait for the end of our time. */
-static void give_back(struct leader *l)
+static bool is_ours(const struct leader *l, jval *lease)
 {
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, l->retry_ns);
-    if (!l->seen || !str_eq(lease_spec_holder_identity(lease_spec(json_root(l->seen))), l->identity))
-        return;
-    JM(m, json_root(l->seen));
+    return str_eq(lease_spec_holder_identity(lease_spec(lease)), l->identity);
+}
+
+static int release(struct leader *l, const struct ctx *ctx, jval *lease, struct err *err)
+{
+    JM(m, lease);
     jmval *spec = lease_make_spec(m, jm_root(m));
     lease_spec_set_holder_identity(m, spec, "");
     lease_spec_set_lease_duration_seconds(m, spec, 1);
     set_time(m, spec, l->clock->wall_ns(l->clock), true);
     JSON_REF(d) = jm_freeze(m);
+    JSON_REF(done) = kube_update(l->kube, ctx, &KUBE_LEASES, l->ns, l->name, json_root(d), NULL, err);
+    return done ? 0 : -1;
+}
+
+/* So that the next one need not wait for the end of our time. A renewal that was cut may have been written all the same: then
+ * what was seen last is old, and the Lease is read again. */
+static void give_back(struct leader *l)
+{
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, l->retry_ns);
+    JSON_REF(lease) = json_ref(l->seen);
     ERR(e);
-    JSON_REF(done) = kube_update(l->kube, &ctx, &KUBE_LEASES, l->ns, l->name, json_root(d), NULL, &e);
-    if (!done)
+    for (int i = 0; i < 3; i++) {
+        if (lease && is_ours(l, json_root(lease)) && (release(l, &ctx, json_root(lease), &e) == 0 || e.code != ERR_CONFLICT))
+            break;
+        err_clear(&e);
+        json_unref(lease);
+        lease = kube_get(l->kube, &ctx, &KUBE_LEASES, l->ns, l->name, NULL, &e);
+        if (!lease || !is_ours(l, json_root(lease)))
+            break;
+    }
+    if (e.code && e.code != ERR_NOT_FOUND)
         log_info("lease=%s/%s: giving it back: %s", l->ns, l->name, err_text(&e));
 }
 
@@ -272,7 +294,7 @@ void leader_stop(struct leader *l)
     bool held = leader_is(l);
     cancel_raise(&l->cancel);
     pthread_join(l->thread, NULL);
-    if (held)
+    if (held || l->unsure)
         give_back(l);
     json_unref(l->seen);
     cancel_close(&l->cancel);
