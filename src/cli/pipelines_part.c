@@ -29,10 +29,15 @@ static int hook_retry(void *self, const struct ctx *ctx, const char *run_id, str
     struct engine *e = engine_of(self);
     return e ? engine_retry(e, ctx, run_id, err) : no_engine(err);
 }
-static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
+static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, bool artifacts, struct err *err)
 {
     struct engine *e = engine_of(self);
-    return e ? engine_delete(e, ctx, run_id, err) : no_engine(err);
+    return e ? engine_delete(e, ctx, run_id, artifacts, err) : no_engine(err);
+}
+
+static int remove_old(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
+{
+    return hook_remove(self, ctx, run_id, false, err);
 }
 static void hook_notify(void *self, const char *run_id) { engine_notify(engine_of(self), run_id); }
 static void hook_recurring(void *self, const char *id)
@@ -193,7 +198,7 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                           .base_delay_ns = cfg->base_delay_ns};
     const struct mirror_config objects = {
         .kube = cfg->kube, .api = p->api, .store = &p->store, .base_delay_ns = cfg->base_delay_ns};
-    struct retention_config old = {.store = &p->store, .self = p, .remove = hook_remove};
+    struct retention_config old = {.store = &p->store, .self = p, .remove = remove_old};
     if (!p->engine || retention_from_env(&old, err) < 0 || !(p->mirror = mirror_start(&objects, err)) ||
         !(p->schedule = schedule_start(&times, err)))
         return -1;

@@ -9,5 +9,6 @@ extern const char schema_stores_sql[];    /* 4: object stores of runs */
 extern const char schema_lists_sql[];     /* 5: indexes and counts for lists */
 extern const char schema_metrics_sql[];   /* 6: runs sorted by a metric */
 extern const char schema_packed_sql[];    /* 7: columns of runs, packed for filters */
+extern const char schema_trash_sql[];     /* 8: artifacts of deleted runs that are to be deleted */
 
 #endif

@@ -27,7 +27,7 @@ struct pipelines_hooks {
     void (*catalog_changed)(void *self, bool is_version, const char *id); /* a pipeline or a version likewise; may be NULL */
     int (*terminate)(void *self, const struct ctx *ctx, const char *run_id, const char *user, struct err *err);
     int (*retry)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
-    int (*remove)(void *self, const struct ctx *ctx, const char *run_id, struct err *err);
+    int (*remove)(void *self, const struct ctx *ctx, const char *run_id, bool artifacts, struct err *err);
     /* Opens the object store in which an artifact of this run lies; the API frees it. *out NULL without an error: it is the
      * embedded one. NULL: only that one is read. */
     int (*open_store)(void *self, const struct ctx *ctx, const struct run *run, const char *uri, struct blob_store **out,

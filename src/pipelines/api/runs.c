@@ -115,11 +115,8 @@ int run_retry_h(void *self, struct ctx *ctx, struct http_req *req, struct http_r
 int run_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct pipelines_api *api = self;
-    if (http_query_bool(req, "delete_artifacts"))
-        return err_set(err, ERR_UNIMPLEMENTED,
-                       "Failed to delete a run: delete_artifacts=true is not served, its artifacts stay where "
-                       "they lie; delete the run without it, and them by hand");
-    if (api->hooks.remove(api->hooks.self, ctx, http_param(req, "run_id"), err) < 0)
+    bool artifacts = http_query_bool(req, "delete_artifacts");
+    if (api->hooks.remove(api->hooks.self, ctx, http_param(req, "run_id"), artifacts, err) < 0)
         return api_wrap(err, "Failed to delete a run");
     out_empty(res);
     return 0;

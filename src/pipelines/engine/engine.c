@@ -253,7 +253,7 @@ static int forget_run(struct engine *e, const struct ctx *ctx, const char *run_i
     if (rc > 0)
         *again = 200 * NS_PER_MS;
     remove_scratch(e, run_id);
-    return 0;
+    return rc > 0 ? 0 : engine_empty_trash(e, ctx, run_id, err);
 }
 
 static int run_turn(struct engine *e, const struct ctx *ctx, struct db *db, const char *run_id, int64_t *again, struct err *err)
@@ -461,6 +461,8 @@ static int queue_live_runs(struct engine *e, struct err *err)
     if (!db)
         return -1;
     int rc = runs_live(db, &ids, err);
+    if (rc == 0)
+        rc = trash_runs(db, &ids, err);
     db_reader_put(e->cfg.store->readers, db);
     for (size_t k = 0; k < ids.n; k++)
         engine_notify(e, ids.v[k]);
@@ -514,7 +516,7 @@ void engine_notify(struct engine *e, const char *run_id)
 struct change {
     const char *run_id, *user;
     int64_t now;
-    bool changed;
+    bool artifacts, changed;
 };
 
 static int terminate_job(struct db *db, void *arg, struct err *err)
@@ -532,30 +534,32 @@ static int retry_job(struct db *db, void *arg, struct err *err)
 static int delete_job(struct db *db, void *arg, struct err *err)
 {
     struct change *c = arg;
+    if (c->artifacts && run_trash(db, c->run_id, err) < 0)
+        return -1;
     return run_delete(db, c->run_id, err);
 }
 
-static int change(struct engine *e, const struct ctx *ctx, const char *run_id, const char *user, db_job_fn *job, struct err *err)
+static int change(struct engine *e, const struct ctx *ctx, struct change c, db_job_fn *job, struct err *err)
 {
-    struct change c = {.run_id = run_id, .user = user, .now = engine_now(e)};
+    c.now = engine_now(e);
     if (db_writer_run(e->cfg.store->writer, ctx, job, &c, err) < 0)
         return -1;
-    changes_tell(e->cfg.store->changes, run_id);
-    engine_notify(e, run_id);
+    changes_tell(e->cfg.store->changes, c.run_id);
+    engine_notify(e, c.run_id);
     return 0;
 }
 
 int engine_terminate(struct engine *e, const struct ctx *ctx, const char *run_id, const char *user, struct err *err)
 {
-    return change(e, ctx, run_id, user, terminate_job, err);
+    return change(e, ctx, (struct change){.run_id = run_id, .user = user}, terminate_job, err);
 }
 
 int engine_retry(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err)
 {
-    return change(e, ctx, run_id, NULL, retry_job, err);
+    return change(e, ctx, (struct change){.run_id = run_id}, retry_job, err);
 }
 
-int engine_delete(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err)
+int engine_delete(struct engine *e, const struct ctx *ctx, const char *run_id, bool artifacts, struct err *err)
 {
-    return change(e, ctx, run_id, NULL, delete_job, err);
+    return change(e, ctx, (struct change){.run_id = run_id, .artifacts = artifacts}, delete_job, err);
 }

@@ -55,7 +55,8 @@ void engine_notify(struct engine *e, const char *run_id);
 /* Store change and notification in one, for the API. user is who asks. Errors as the store's functions. */
 int engine_terminate(struct engine *e, const struct ctx *ctx, const char *run_id, const char *user, struct err *err);
 int engine_retry(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err);
-int engine_delete(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err);
+/* artifacts: what the run left below its pipeline root is deleted when its pods are gone, but for what others' lineage names. */
+int engine_delete(struct engine *e, const struct ctx *ctx, const char *run_id, bool artifacts, struct err *err);
 
 /* The object store outside of ours in which an artifact of this run lies, opened as the run's configuration says; the caller
  * frees it. *out NULL without an error: it lies in the embedded store. run: run_id, ns, stores and pipeline_root are looked at.

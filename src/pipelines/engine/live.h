@@ -367,6 +367,8 @@ void engine_pod_changed(struct engine *e, const char *run_id, const char *pod_na
 void engine_remove_later(struct engine *e, char *path);
 /* Removes scratch directories of runs that are over or gone. Before the first turn: nobody makes any meanwhile. */
 void engine_sweep(struct engine *e);
+/* Deletes the artifacts' bytes of a run that is gone with its pods, if they are to go. -1: to be tried again. */
+int engine_empty_trash(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err);
 /* Compiled pipelines by content, shared between runs; both give or take a reference of the caller's own. */
 struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);
 void engine_keep_ir(struct engine *e, const char *hash, struct ir_pipeline *p);

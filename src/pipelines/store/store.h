@@ -104,6 +104,19 @@ int run_terminate(struct db *db, const char *run_id, const char *user, int64_t n
 int run_retry(struct db *db, const char *run_id, int64_t now_ns, struct err *err);
 /* Removes the run, its tasks and lineage. Its pods are the engine's to end: call engine_notify afterwards. ERR_NOT_FOUND. */
 int run_delete(struct db *db, const char *run_id, struct err *err);
+/* The run is about to be deleted, in the same transaction, and the bytes of its artifacts with it: leaves a row that says where
+ * they lie. Deleting them is the engine's (engine/trash.c). ERR_NOT_FOUND. */
+int run_trash(struct db *db, const char *run_id, struct err *err);
+struct trash {
+    char *uri;      /* the run's own directory below its pipeline root */
+    struct run run; /* run_id, ns, pipeline_root and stores: what opens its store */
+};
+void trash_clear(struct trash *t);
+int trash_get(struct db *db, const char *run_id, struct trash *out, struct err *err); /* 1, 0 when there is none, -1 */
+int trash_runs(struct db *db, struct strlist *ids, struct err *err);
+int trash_done(struct db *db, const char *run_id, struct err *err);
+/* URIs of artifacts that are still known, and lie in this directory or have it in them. */
+int trash_kept(struct db *db, const char *uri, struct strlist *kept, struct err *err);
 /* Ids of runs that are not final. */
 int runs_live(struct db *db, struct strlist *ids, struct err *err);
 

@@ -17,6 +17,7 @@ const char HELLO_IR[] =
 struct ask {
     struct kit *k;
     const char *id, *user;
+    bool artifacts;
 };
 
 static int terminate_job(struct db *db, void *arg, struct err *err)
@@ -30,7 +31,11 @@ static int retry_job(struct db *db, void *arg, struct err *err)
     const struct ask *a = arg;
     return run_retry(db, a->id, a->k->clock.clock.wall_ns(&a->k->clock.clock), err);
 }
-static int remove_job(struct db *db, void *arg, struct err *err) { return run_delete(db, ((const struct ask *)arg)->id, err); }
+static int remove_job(struct db *db, void *arg, struct err *err)
+{
+    const struct ask *a = arg;
+    return a->artifacts && run_trash(db, a->id, err) < 0 ? -1 : run_delete(db, a->id, err);
+}
 
 static void notify(void *self, const char *run_id)
 {
@@ -51,9 +56,9 @@ static int retry(void *self, const struct ctx *ctx, const char *id, struct err *
     struct ask a = {self, id, ""};
     return db_writer_run(a.k->store.writer, ctx, retry_job, &a, err);
 }
-static int drop(void *self, const struct ctx *ctx, const char *id, struct err *err)
+static int drop(void *self, const struct ctx *ctx, const char *id, bool artifacts, struct err *err)
 {
-    struct ask a = {self, id, ""};
+    struct ask a = {self, id, "", artifacts};
     return db_writer_run(a.k->store.writer, ctx, remove_job, &a, err);
 }
 

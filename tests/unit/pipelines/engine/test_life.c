@@ -229,7 +229,7 @@ static void delete_a_live_run(void **state)
         kit_turn(&k, id);
     ERR(e);
     struct ctx ctx = ctx_background();
-    assert_int_equal(engine_delete(k.engine, &ctx, id, &e), 0);
+    assert_int_equal(engine_delete(k.engine, &ctx, id, false, &e), 0);
     for (int n = 0; n < 4; n++)
         kit_turn(&k, id);
     int64_t again = 1;
