@@ -395,6 +395,8 @@ int live_observe(struct live *l, const struct ctx *ctx, struct err *err)
     for (size_t k = l->n_leaves; k-- > 0;) {
         if (k >= l->n_leaves)
             continue;
+        if (live_is_full(l)) /* those that were not looked at still are to be */
+            return 0;
         if (observe(l->leaves[k], ctx, now, err) < 0)
             return -1;
     }
@@ -514,6 +516,8 @@ int live_act(struct live *l, const struct ctx *ctx, bool *again, struct err *err
     for (size_t k = l->n_leaves; k-- > 0;) {
         if (k >= l->n_leaves)
             continue;
+        if (live_is_full(l))
+            return 0;
         if (act_on(l->leaves[k], ctx, again, err) < 0)
             return -1;
     }

@@ -327,10 +327,36 @@ static void finish_group(struct pass *p, struct inst *i)
 
 static bool is_open_group(const struct inst *i) { return i->row.state == TASK_RUNNING && !inst_is_leaf(i); }
 
+void live_open_round(struct live *l)
+{
+    enum { ROUND_ROWS = 250 };
+    l->changed_max = l->n_changed + ROUND_ROWS;
+    l->cut = false;
+}
+
+bool live_is_full(struct live *l)
+{
+    bool full = l->n_changed >= l->changed_max;
+    l->cut = l->cut || full;
+    return full;
+}
+
+/* The round ends in the middle of this group: the next one comes by again. */
+static bool leave_rest(struct pass *p, struct inst *i)
+{
+    if (!live_is_full(p->l))
+        return false;
+    for (; i; i = i->up)
+        i->touched = true;
+    return true;
+}
+
 static int advance_dag(struct pass *p, struct inst *dag)
 {
     bool open = false;
     for (int k = 0; k < dag->n_kids; k++) {
+        if (leave_rest(p, dag))
+            return 0;
         struct inst *i = dag->kids[k];
         if (i->row.state == TASK_WAITING) {
             if (deps_settled(i)) {
@@ -384,6 +410,8 @@ static int advance_loop(struct pass *p, struct inst *loop)
         struct inst *i = loop->kids[k];
         if (!i)
             continue;
+        if (leave_rest(p, loop))
+            return 0;
         if (i->row.state == TASK_WAITING && begin(p, i) < 0) /* reset by the retry of its run */
             return -1;
         if (is_open_group(i) && i->touched && advance(p, i) < 0)
@@ -391,6 +419,8 @@ static int advance_loop(struct pass *p, struct inst *loop)
         loop->active += !task_settled(i->row.state);
     }
     while (loop->active < limit && loop->next_iter < count && may_start(p, loop)) {
+        if (leave_rest(p, loop))
+            return 0;
         int n = loop->next_iter++;
         if (start_iteration(p, loop, n) < 0)
             return -1;
@@ -417,7 +447,7 @@ static int advance(struct pass *p, struct inst *i)
         i->touched = false;
         if ((i->is_loop ? advance_loop(p, i) : advance_dag(p, i)) < 0)
             return -1;
-    } while (i->touched && i->row.state == TASK_RUNNING);
+    } while (i->touched && i->row.state == TASK_RUNNING && !p->l->cut);
     return 0;
 }
 

@@ -171,7 +171,11 @@ static int rounds(struct live *l, const struct ctx *ctx, struct db *db, struct e
     bool again = true;
     for (int n = 0; again && n < ROUNDS_MAX; n++) {
         again = false;
-        if (l->root && (live_observe(l, ctx, err) < 0 || live_advance(l, ctx, db, err) < 0))
+        live_open_round(l);
+        if (l->root && live_observe(l, ctx, err) < 0)
+            return -1;
+        bool unseen = l->cut; /* attempts whose pods may be there: they are not started before that is known */
+        if (l->root && live_advance(l, ctx, db, err) < 0)
             return -1;
         bool over = run_state_final(l->want) || !l->root || task_settled(l->root->row.state);
         if (over && !run_state_final(l->want))
@@ -180,9 +184,12 @@ static int rounds(struct live *l, const struct ctx *ctx, struct db *db, struct e
             return -1;
         if (over)
             return 1;
-        if (live_act(l, ctx, &again, err) < 0)
+        if (!unseen && live_act(l, ctx, &again, err) < 0)
             return -1;
+        again = again || l->cut;
     }
+    if (again)
+        live_wake_at(l, engine_now(l->e));
     return 0;
 }
 

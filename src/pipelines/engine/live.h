@@ -88,6 +88,8 @@ struct live {
     enum run_state want;   /* state to be written with the next transaction; RUN_STATE_UNSPECIFIED: as it is */
     struct inst **changed; /* dirty instances */
     size_t n_changed, cap_changed;
+    size_t changed_max; /* a round stops deciding when so many are dirty: others wait for the transaction that writes them */
+    bool cut;           /* it stopped before the end of what it could decide; what is left is still touched, or to be looked at */
     struct art **new_arts;
     size_t n_new_arts, cap_new_arts;
     struct pending_link *links;
@@ -147,7 +149,11 @@ void live_wake_at(struct live *l, int64_t wall_ns);
 
 /* ---- dag.c: what follows from what ------------------------------------------------------------------------------ */
 
-/* Moves everything below the root that can be moved. */
+/* Begins a round: so much may be decided in it. */
+void live_open_round(struct live *l);
+/* Whether that much is decided; notes that something is left. */
+bool live_is_full(struct live *l);
+/* Moves everything below the root that can be moved in one round. */
 int live_advance(struct live *l, const struct ctx *ctx, struct db *db, struct err *err);
 /* Makes the instance of the root. */
 int live_begin(struct live *l, const struct ctx *ctx, struct db *db, struct err *err);

@@ -217,6 +217,89 @@ static void items_are_shared(void **state)
     }
 }
 
-TEST_GROUP(loops, cmocka_unit_test(items_are_shared), cmocka_unit_test(raw_loop), cmocka_unit_test(empty_loop),
-           cmocka_unit_test(dynamic_loop), cmocka_unit_test(parallelism), cmocka_unit_test(nested_loops), cmocka_unit_test(holes),
-           cmocka_unit_test(one_iteration_fails), cmocka_unit_test(many_iterations_are_lazy))
+/* ---- many at once ------------------------------------------------------------------------------------------------------ */
+
+static int sql_job(struct db *db, void *sql, struct err *err) { return db_exec(db, sql, err); }
+
+static void write_sql(struct kit *k, const char *sql)
+{
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    AUTOFREE char *copy = xstrdup(sql);
+    if (db_writer_run(k->store.writer, &ctx, sql_job, copy, &e) < 0)
+        fail_msg("%s: %s", sql, err_text(&e));
+}
+
+/* A transaction begins with the run's row: counts the rows of tasks that each writes. */
+static void count_transactions(struct kit *k)
+{
+    write_sql(
+        k,
+        "CREATE TABLE sizes (id INTEGER PRIMARY KEY, n INTEGER NOT NULL);"
+        "CREATE TRIGGER opens AFTER UPDATE ON runs BEGIN INSERT INTO sizes (n) VALUES (0); END;"
+        "CREATE TRIGGER adds AFTER INSERT ON tasks BEGIN UPDATE sizes SET n = n + 1 WHERE id = (SELECT max(id) FROM sizes); END;"
+        "CREATE TRIGGER changes AFTER UPDATE ON tasks BEGIN UPDATE sizes SET n = n + 1 WHERE id = (SELECT max(id) FROM "
+        "sizes); END;");
+}
+
+enum { MANY = 900, AT_MOST = 600 };
+
+static char *many_items(void)
+{
+    BUF(b);
+    for (int i = 0; i < MANY; i++)
+        buf_addf(&b, "%s\"%d\"", i ? ", " : "", i);
+    return xasprintf("[%s]", buf_str(&b));
+}
+
+/* So many iterations that are decided at once are written by many small transactions, for which others wait less. With a turn
+ * that dies between two of them (here: the database refuses one), what was written is gone on with. */
+static void by_small_transactions(void **state)
+{
+    static const char *const components[] = {
+        /* steps, all of them at a time; groups of which nothing is to be done */
+        "{componentRef: {name: echo}, parameterIterator: {itemInput: x, items: {raw: '%s'}}, iteratorPolicy: {parallelismLimit: "
+        "5000}}\n",
+        "{componentRef: {name: idle}, parameterIterator: {itemInput: item, items: {raw: '%s'}}}\n",
+    };
+    for (size_t n = 0; n < 2 * ARRAY_LEN(components); n++) {
+        struct kit k;
+        kit_open(&k, NULL, 0);
+        AUTOFREE char *items = many_items();
+        AUTOFREE char *how = xasprintf(components[n / 2], items);
+        AUTOFREE char *task = xasprintf("      l: %s", how);
+        AUTOFREE char *y =
+            kit_yaml("", task,
+                     STEP LOOP "  idle: {inputDefinitions: {parameters: {item: {parameterType: STRING}}}, dag: {tasks: {in: "
+                               "{componentRef: {name: step}, triggerPolicy: {condition: \"'a' == 'b'\"}}}}}\n");
+        count_transactions(&k);
+        AUTOFREE char *id = kit_submit(&k, y, NULL);
+        if (n % 2) {
+            write_sql(&k, "CREATE TRIGGER refuses BEFORE UPDATE ON runs WHEN (SELECT count(*) FROM sizes) >= 3 BEGIN SELECT "
+                          "RAISE(ABORT, 'no'); END;");
+            struct ctx ctx = ctx_background();
+            ERR(e);
+            int64_t again;
+            assert_int_equal(engine_turn(k.engine, &ctx, id, &again, &e), -1);
+            int rows = kit_count(&k, "SELECT count(*) FROM tasks WHERE run_id = ?1", id);
+            assert_true(rows > 10 && rows < MANY);
+            write_sql(&k, "DROP TRIGGER refuses");
+            kit_restart(&k);
+        }
+        kit_drive(&k, id);
+        assert_int_equal(kit_state(&k, id, NULL), RUN_SUCCEEDED);
+        if (n % 2 == 0) /* else those that waited still are asked for again, under the names that they have */
+            assert_int_equal(k.twice, 0);
+        assert_int_equal(k.starts, n / 2 == 0 ? MANY : 0);
+        assert_int_equal(kit_count(&k, "SELECT count(*) FROM tasks WHERE run_id = ?1", id), 2 + MANY * (n / 2 == 0 ? 1 : 2));
+        int most = kit_count(&k, "SELECT max(n) FROM sizes WHERE ?1 = ?1", id);
+        if (most > AT_MOST)
+            fail_msg("case %zu: a transaction wrote %d rows", n, most);
+        kit_close(&k);
+    }
+}
+
+TEST_GROUP(loops, cmocka_unit_test(by_small_transactions), cmocka_unit_test(items_are_shared), cmocka_unit_test(raw_loop),
+           cmocka_unit_test(empty_loop), cmocka_unit_test(dynamic_loop), cmocka_unit_test(parallelism),
+           cmocka_unit_test(nested_loops), cmocka_unit_test(holes), cmocka_unit_test(one_iteration_fails),
+           cmocka_unit_test(many_iterations_are_lazy))
