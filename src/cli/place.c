@@ -148,14 +148,17 @@ int place_publish(const struct place_run *run, const struct caller *who, const c
     if (kubeconfig_text)
         jm_put(m, o, "kubeconfig", jm_str(m, *kubeconfig_path));
     jm_put(m, o, "data", jm_str(m, run->data_dir));
+    BUF(ready);
+    BUF(text);
+    jmv_write(o, JW_COMPACT, &ready);
+    buf_addc(&ready, '\n');
     if (run->artifacts_dir)
         jm_put(m, o, "artifacts", jm_str(m, run->artifacts_dir));
-    BUF(text);
     jmv_write(o, JW_COMPACT, &text);
     buf_addc(&text, '\n');
     if (put_file(run->data_dir, RUN_FILE, text.data, NULL, err) < 0 || (own && put_file(own, RUN_FILE, text.data, who, err) < 0))
         return -1;
-    if (extra && (fs_write_atomic(extra, text.data, text.len, 0600, err) < 0 || give(extra, who, err) < 0))
+    if (extra && (fs_write_atomic(extra, ready.data, ready.len, 0600, err) < 0 || give(extra, who, err) < 0))
         return err_wrap(err, "--ready-file");
     return 0;
 }
