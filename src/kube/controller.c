@@ -9,6 +9,8 @@
 #define LOG_ROOM "controller"
 #include "base/log.h"
 
+#define LONG_NS NS_PER_S
+
 /* What an informer calls: one for each source. */
 struct source_run {
     struct controller_run *run;
@@ -56,9 +58,15 @@ static void work_on(struct controller_run *r, const char *key)
     struct ctx ctx = {.clock = r->clock, .cancel = &r->cancel};
     struct reconcile_result res = {0};
     ERR(e);
+    int64_t began = r->clock->mono_ns(r->clock);
     if (r->reconcile(r->self, &ctx, key, &res, &e) < 0) {
         failed(r, key, &e);
         return;
+    }
+    /* A long time is a point in time: it counts from when the turn began, however long that took. A short one is a pause. */
+    if (res.again_after_ns >= LONG_NS) {
+        int64_t left = res.again_after_ns - (r->clock->mono_ns(r->clock) - began);
+        res.again_after_ns = left > NS_PER_MS ? left : NS_PER_MS;
     }
     workqueue_done(r->queue, key, res.again_after_ns);
 }

@@ -32,7 +32,7 @@ void workqueue_free(struct workqueue *q); /* after all workers have returned */
 
 /* What a reconcile wants next. */
 struct reconcile_result {
-    int64_t again_after_ns; /* 0: only when something changes */
+    int64_t again_after_ns; /* 0: only when something changes; from 1 s on it counts from the beginning of the reconcile */
 };
 typedef int reconcile_fn(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err);
 

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "metadata/schema.h"
+#include "pipelines/schedule/schedule.h"
 
 const char HELLO_IR[] =
     "{\"pipelineInfo\":{\"name\":\"hello\"},\"schemaVersion\":\"2.1.0\",\"sdkVersion\":\"kfp-2.17.0\","
@@ -130,8 +131,27 @@ struct kit *kit_new(const struct pipelines_url_rules *urls)
     return k;
 }
 
+static void started(void *self, const char *run_id) {}
+
+struct schedule *kit_schedule(struct kit *k)
+{
+    ERR(e);
+    const struct schedule_config cfg = {.store = &k->store, .self = k, .started = started, .base_delay_ns = NS_PER_MS};
+    k->schedule = schedule_start(&cfg, &e);
+    must(k->schedule != NULL, &e);
+    return k->schedule;
+}
+
+void kit_schedule_stop(struct kit *k)
+{
+    if (k->schedule)
+        schedule_stop(k->schedule);
+    k->schedule = NULL;
+}
+
 void kit_free(struct kit *k)
 {
+    kit_schedule_stop(k);
     http_client_free(k->client);
     http_server_stop(k->server, 1000);
     pipelines_api_free(k->api);

@@ -23,10 +23,14 @@ struct kit {
     pthread_mutex_t lock; /* over notified */
     char *notified;       /* the last run that the API told about */
     enum err_code fails;  /* terminate fails with it, unless it is ERR_OK */
+    struct schedule *schedule;
 };
 /* urls: may be NULL. */
 struct kit *kit_new(const struct pipelines_url_rules *urls);
 void kit_free(struct kit *k);
+/* Starts recurring runs on the kit's clock; what a failed test leaves running is stopped with the kit. */
+struct schedule *kit_schedule(struct kit *k);
+void kit_schedule_stop(struct kit *k);
 int kit_setup(void **state);
 int kit_teardown(void **state);
 #define WITH_KIT(test) cmocka_unit_test_setup_teardown(test, kit_setup, kit_teardown)

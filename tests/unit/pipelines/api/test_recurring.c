@@ -242,18 +242,6 @@ static void test_slots(void **state)
 
 /* ---- starting ----------------------------------------------------------------------------------------------------------- */
 
-static void started(void *self, const char *run_id) {}
-
-static struct schedule *begin(struct kit *k)
-{
-    ERR(e);
-    const struct schedule_config cfg = {.store = &k->store, .self = k, .started = started, .base_delay_ns = NS_PER_MS};
-    struct schedule *s = schedule_start(&cfg, &e);
-    if (!s)
-        fail_msg("%s", err_text(&e));
-    return s;
-}
-
 static int64_t count_runs(struct kit *k)
 {
     static const char SQL[] = "SELECT count(*) FROM runs";
@@ -299,7 +287,7 @@ static void finish_runs(struct kit *k)
 static void test_periodic(void **state)
 {
     struct kit *k = *state;
-    struct schedule *s = begin(k);
+    struct schedule *s = kit_schedule(k);
     JSON_REF(made) = make(k, NULL,
                           "\"mode\":1,\"trigger\":{\"periodic_schedule\":{\"interval_second\":60}},\"runtime_config\":{"
                           "\"pipeline_root\":\"s3://b/r\"}",
@@ -321,7 +309,7 @@ static void test_periodic(void **state)
     assert_string_equal(jv_str(jv_path(jv_at(runs, 1), "runtime_config", "pipeline_root", NULL)), "s3://b/r");
     assert_true(str_starts(jv_str(jv_get(jv_at(runs, 1), "display_name")), "j"));
     assert_non_null(strstr(jv_str(jv_get(jv_at(runs, 1), "display_name")), "-2-"));
-    schedule_stop(s);
+    kit_schedule_stop(k);
 }
 
 /* A pause: every slot with catch-up, one without, none when they are skipped. */
@@ -333,7 +321,7 @@ static void test_catch_up(void **state)
     } cases[] = {{"false", "", 3}, {"true", "", 1}, {"false", "?skip_missed=true", 0}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct kit *k = kit_new(NULL);
-        struct schedule *s = begin(k);
+        struct schedule *s = kit_schedule(k);
         AUTOFREE char *src = inline_source();
         AUTOFREE char *body = xasprintf("{\"display_name\":\"j\",\"max_concurrency\":10,\"no_catchup\":%s,\"trigger\":{\"cron_"
                                         "schedule\":{\"cron\":\"0 * * * * *\"}},%s}",
@@ -349,7 +337,7 @@ static void test_catch_up(void **state)
         expect_runs(k, cases[i].want);
         advance(k, 60);
         expect_runs(k, cases[i].want + 1);
-        schedule_stop(s);
+        kit_schedule_stop(k);
         kit_free(k);
     }
 }
@@ -364,7 +352,7 @@ static const char NEEDS_IR[] =
 static void test_latest_version(void **state)
 {
     struct kit *k = *state;
-    struct schedule *s = begin(k);
+    struct schedule *s = kit_schedule(k);
     JSON_REF(p) = kit_upload(k, "upload", "name=p", "x.json", HELLO_IR, strlen(HELLO_IR), 200);
     AUTOFREE char *pid = kit_get(p, "pipeline_id");
     AUTOFREE char *src = xasprintf("\"pipeline_version_reference\":{\"pipeline_id\":\"%s\"}", pid);
@@ -396,13 +384,13 @@ static void test_latest_version(void **state)
     assert_string_equal(jv_str(jv_path(run, "pipeline_version_reference", "pipeline_version_id", NULL)), vid);
     JSON_REF(now) = kit_call(k, HTTP_GET, path, NULL, 200);
     assert_null(jv_get(json_root(now), "error"));
-    schedule_stop(s);
+    kit_schedule_stop(k);
 }
 
 static void test_once(void **state)
 {
     struct kit *k = *state;
-    struct schedule *s = begin(k);
+    struct schedule *s = kit_schedule(k);
     JSON_REF(made) = make(k, NULL, "\"mode\":1", 200);
     AUTOFREE char *id = kit_get(made, "recurring_run_id");
     schedule_notify(s, id);
@@ -411,10 +399,10 @@ static void test_once(void **state)
     advance(k, 100000);
     schedule_notify(s, id);
     expect_runs(k, 1);
-    schedule_stop(s);
-    s = begin(k); /* after a restart, too */
+    kit_schedule_stop(k);
+    s = kit_schedule(k); /* after a restart, too */
     expect_runs(k, 1);
-    schedule_stop(s);
+    kit_schedule_stop(k);
 }
 
 /* Two that want to run the same slot: what one of them read is stale by then. */
@@ -504,13 +492,6 @@ static void expect_states(struct kit *k, const char *want)
     fail_msg("want %s, got %s", want, buf_str(&got));
 }
 
-/* The pass that is going on is over before the clock moves: what it wants next counts from then. */
-static void let_it_pass(struct kit *k, int64_t seconds)
-{
-    usleep(1000000);
-    advance(k, seconds);
-}
-
 static void test_retention(void **state)
 {
     struct kit *k = *state;
@@ -532,11 +513,11 @@ static void test_retention(void **state)
     struct retention *r = retention_start(&cfg);
     assert_non_null(r);
     expect_states(k, "archived=ARCHIVED done=AVAILABLE live=AVAILABLE ");
-    let_it_pass(k, 101);
+    advance(k, 101);
     expect_states(k, "archived=ARCHIVED done=ARCHIVED live=AVAILABLE ");
-    let_it_pass(k, 205);
+    advance(k, 205);
     expect_states(k, "done=ARCHIVED live=AVAILABLE ");
-    let_it_pass(k, 310); /* its archiving is old now, too */
+    advance(k, 310); /* its archiving is old now, too */
     expect_states(k, "live=AVAILABLE ");
     retention_stop(r);
     const struct retention_config none = {.store = &k->store};

@@ -159,18 +159,6 @@ static void test_delete(void **state)
 
 /* ---- starts ----------------------------------------------------------------------------------------------------------- */
 
-static void started(void *self, const char *run_id) {}
-
-static struct schedule *begin(struct kit *k)
-{
-    ERR(e);
-    const struct schedule_config cfg = {.store = &k->store, .self = k, .started = started, .base_delay_ns = NS_PER_MS};
-    struct schedule *s = schedule_start(&cfg, &e);
-    if (!s)
-        fail_msg("%s", err_text(&e));
-    return s;
-}
-
 /* The only run there is, once there is one. */
 static struct json *only_run(struct kit *k)
 {
@@ -201,10 +189,10 @@ static void test_started_run(void **state)
         "\"trigger\":{\"periodic_schedule\":{\"interval_second\":60}},\"pipeline_spec\":%s}",
         eid, HELLO_IR);
     assert_int_equal(pipelines_recurring_apply(k->api, &ctx, "an-id", "a-name", "team-a", body, &e), 0);
-    struct schedule *s = begin(k);
+    kit_schedule(k);
     clock_manual_advance(&k->clock, 60 * NS_PER_S);
     JSON_REF(run) = only_run(k);
-    schedule_stop(s);
+    kit_schedule_stop(k);
     const struct {
         const char *member, *want; /* JSON */
     } cases[] = {
@@ -246,9 +234,9 @@ static void test_account_of_open_reference(void **state)
     AUTOFREE char *pid = kit_get(p, "pipeline_id");
     AUTOFREE char *open = xasprintf("\"pipeline_version_reference\":{\"pipeline_id\":\"%s\"}", pid);
     JSON_REF(made) = make(k, open, ",\"mode\":1", 200);
-    struct schedule *s = begin(k);
+    kit_schedule(k);
     JSON_REF(run) = only_run(k);
-    schedule_stop(s);
+    kit_schedule_stop(k);
     AUTOFREE char *account = kit_get(run, "service_account");
     assert_string_equal(account, "pipeline-runner");
     assert_non_null(jv_str(jv_path(json_root(run), "pipeline_version_reference", "pipeline_version_id", NULL)));
@@ -258,7 +246,7 @@ static void test_account_of_open_reference(void **state)
 static void test_names(void **state)
 {
     struct kit *k = *state;
-    struct schedule *s = begin(k);
+    struct schedule *s = kit_schedule(k);
     static const struct {
         const char *shown, *stem;
     } cases[] = {
@@ -281,7 +269,7 @@ static void test_names(void **state)
         AUTOFREE char *path = xasprintf(BASE "/runs/%s", jv_str(jv_get(json_root(run), "run_id")));
         json_unref(kit_call(k, HTTP_DELETE, path, NULL, 200));
     }
-    schedule_stop(s);
+    kit_schedule_stop(k);
 }
 
 TEST_GROUP(recurring_tables, WITH_KIT(test_answers), WITH_KIT(test_limits), WITH_KIT(test_delete), WITH_KIT(test_started_run),
