@@ -1,5 +1,6 @@
 /* What follows from what: the rules of DAGs and loops. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "base/id.h"
@@ -384,7 +385,10 @@ static int start_iteration(struct pass *p, struct inst *loop, int n)
         return -1;
     struct inst *i = inst_new(p->l, loop, loop->t, loop->c);
     if (loop->n_kids < loop->row.iteration_count) {
-        loop->kids = xcalloc((size_t)loop->row.iteration_count, sizeof(struct inst *));
+        /* Those that were read from rows are there already. */
+        size_t have = (size_t)loop->n_kids, want = (size_t)loop->row.iteration_count;
+        loop->kids = xreallocarray(loop->kids, want, sizeof(struct inst *));
+        memset(loop->kids + have, 0, (want - have) * sizeof(struct inst *));
         loop->n_kids = loop->row.iteration_count;
     }
     fill_row(i, id, loop->row.name, loop->row.display_name, xasprintf("%s[%d]", loop->row.path, n), p->now);

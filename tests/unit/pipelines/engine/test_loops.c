@@ -88,13 +88,27 @@ static void dynamic_loop(void **state)
 
 static void parallelism(void **state)
 {
-    struct kit k;
-    kit_open(&k, NULL, 0);
-    AUTOFREE char *y = kit_yaml("", RAW("[1,2,3,4,5,6,7]", ", iteratorPolicy: {parallelismLimit: 2}") TAKE_L, STEP LOOP);
-    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
-    assert_int_equal(k.starts, 15);
-    assert_true(k.most_running <= 2);
-    kit_close(&k);
+    enum { NEVER, EVERY_TURN, ONCE, CASES };
+    for (int restart = NEVER; restart < CASES; restart++) {
+        struct kit k;
+        kit_open(&k, NULL, 0);
+        k.restart_every_turn = restart == EVERY_TURN;
+        AUTOFREE char *y = kit_yaml("", RAW("[1,2,3,4,5,6,7]", ", iteratorPolicy: {parallelismLimit: 2}") TAKE_L, STEP LOOP);
+        AUTOFREE char *id = kit_submit(&k, y, NULL);
+        for (int turn = 0; restart == ONCE && turn < 4; turn++)
+            assert_true(kit_turn(&k, id));
+        if (restart == ONCE)
+            kit_restart(&k);
+        kit_drive(&k, id);
+        assert_int_equal(kit_state(&k, id, NULL), RUN_SUCCEEDED);
+        assert_int_equal(k.starts, 15);
+        assert_true(k.most_running <= 2);
+        struct json *doc;
+        AUTOFREE char *text = jv_text(taken(&k, "t", &doc), JW_COMPACT);
+        assert_string_equal(text, "[\"in\",\"in\",\"in\",\"in\",\"in\",\"in\",\"in\"]");
+        json_unref(doc);
+        kit_close(&k);
+    }
 }
 
 #define NESTED                                                                                                                   \
