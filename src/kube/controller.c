@@ -65,8 +65,9 @@ static void work_on(struct controller_run *r, const char *key)
     }
     /* A long time is a point in time: it counts from when the turn began, however long that took. A short one is a pause. */
     if (res.again_after_ns >= LONG_NS) {
-        int64_t left = res.again_after_ns - (r->clock->mono_ns(r->clock) - began);
-        res.again_after_ns = left > NS_PER_MS ? left : NS_PER_MS;
+        res.again_after_ns -= r->clock->mono_ns(r->clock) - began;
+        if (res.again_after_ns <= 0)
+            workqueue_add(r->queue, key);
     }
     workqueue_done(r->queue, key, res.again_after_ns);
 }
