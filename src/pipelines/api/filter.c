@@ -349,19 +349,7 @@ static bool word_fits(const struct row_field *f, int number, enum packed_op op, 
     }
     const char *word = row_word(f->words, number);
     word = word ? word : "";
-    int order = strcmp(word, upper);
-    switch (op) {
-    case PACKED_GT:
-        return order > 0;
-    case PACKED_GE:
-        return order >= 0;
-    case PACKED_LT:
-        return order < 0;
-    case PACKED_LE:
-        return order <= 0;
-    default:
-        return strstr(word, upper) != NULL;
-    }
+    return op == PACKED_CONTAINS ? strstr(word, upper) != NULL : packed_compares(strcmp(word, upper), op);
 }
 
 static void add_words(const struct predicate *p, jval *v, struct packed_test *t)

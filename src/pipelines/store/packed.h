@@ -79,6 +79,9 @@ struct packer;
 struct packer *packer_start(const struct store *st, int64_t quiet_ns);
 void packer_stop(struct packer *p); /* NULL is fine */
 
+/* Whether an order (as of strcmp) is what the operator asks for; PACKED_CONTAINS: never. */
+bool packed_compares(int order, enum packed_op op);
+
 /* For packed.c and packed_scan.c: the row of run_columns, its data, and what is done to a text first. */
 static inline int64_t packed_id(int column, int64_t block) { return (int64_t)column << 40 | block; }
 /* A history without its times: each "2025-11-25T12:00:05Z" becomes one byte \1. In place. */

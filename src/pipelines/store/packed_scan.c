@@ -120,7 +120,7 @@ static void mark_containing(const struct texts *t, const char *folded, size_t le
     }
 }
 
-static bool compares(int order, enum packed_op op)
+bool packed_compares(int order, enum packed_op op)
 {
     switch (op) {
     case PACKED_EQ:
@@ -145,7 +145,7 @@ static void mark_comparing(const struct texts *t, const char *with, enum packed_
 {
     const char *p = t->data;
     for (uint16_t i = 0; i < t->n && p < t->data + t->len; i++, p += strlen(p) + 1)
-        ok[i] = ok[i] || compares(strcmp(p, with), op);
+        ok[i] = ok[i] || packed_compares(strcmp(p, with), op);
 }
 
 /* A damaged block would lead out of its memory. */
@@ -195,7 +195,7 @@ static bool number_fits(const struct packed_test *t, int64_t v)
     if (packed_type(t->column) == PACKED_WORD)
         return v >= 0 && v < 64 && t->numbers >> v & 1;
     for (size_t i = 0; i < t->n; i++) {
-        if (compares((v > t->values[i].number) - (v < t->values[i].number), t->op))
+        if (packed_compares((v > t->values[i].number) - (v < t->values[i].number), t->op))
             return true;
     }
     return false;
@@ -291,23 +291,43 @@ static bool any_bit(const uint64_t *bits)
     return false;
 }
 
-static int run_test(struct db *db, const struct packed_test *t, struct packed_answer *a, struct err *err)
+/* One packed block of a column: s stands on its row (low, high and data are columns 1 to 3). */
+typedef int block_fn(void *self, size_t block, struct stmt *s, struct err *err);
+
+static int each_block(struct db *db, int column, const struct packed_answer *a, block_fn *fn, void *self, struct err *err)
 {
     static const char SQL[] = "SELECT id, low, high, data FROM run_columns WHERE id >= ?1 AND id < ?2";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
-    int64_t first = packed_id(t->column, 0);
+    int64_t first = packed_id(column, 0);
     stmt_bind_i64(s, 1, first);
     stmt_bind_i64(s, 2, first + (int64_t)a->blocks);
     int rc;
     while ((rc = stmt_step(s, err)) == 1) {
         size_t block = (size_t)(stmt_i64(s, 0) - first);
-        uint64_t *bits = a->bits + block * PACKED_WORDS;
-        if (a->packed[block] && any_bit(bits) && test_block(t, s, bits, err) < 0)
+        if (a->packed[block] && fn(self, block, s, err) < 0)
             return -1;
     }
     return rc;
+}
+
+struct running {
+    const struct packed_test *t;
+    uint64_t *bits;
+};
+
+static int test_one(void *self, size_t block, struct stmt *s, struct err *err)
+{
+    struct running *r = self;
+    uint64_t *bits = r->bits + block * PACKED_WORDS;
+    return any_bit(bits) ? test_block(r->t, s, bits, err) : 0;
+}
+
+static int run_test(struct db *db, const struct packed_test *t, struct packed_answer *a, struct err *err)
+{
+    struct running r = {t, a->bits};
+    return each_block(db, t->column, a, test_one, &r, err);
 }
 
 /* The test as it is asked of the columns: folded, and of histories without their times. */
@@ -372,8 +392,11 @@ static bool block_has_bits(const struct extreme *e, size_t block)
     return false;
 }
 
-static int extreme_of_block(struct extreme *e, size_t block, struct stmt *s, struct err *err)
+static int extreme_of_block(void *self, size_t block, struct stmt *s, struct err *err)
 {
+    struct extreme *e = self;
+    if (!block_has_bits(e, block))
+        return 0;
     int64_t low = stmt_i64(s, 1), high = stmt_i64(s, 2);
     if (e->any && (e->highest ? high <= e->found : low >= e->found))
         return 0;
@@ -407,24 +430,6 @@ static int extreme_of_rows(struct db *db, struct extreme *e, size_t block, struc
     return 0;
 }
 
-static int extreme_of_packed(struct db *db, struct extreme *e, const struct packed_answer *a, struct err *err)
-{
-    static const char SQL[] = "SELECT id, low, high, data FROM run_columns WHERE id >= ?1 AND id < ?2";
-    STMT(s, db, SQL, err);
-    if (!s)
-        return -1;
-    int64_t first = packed_id(e->column, 0);
-    stmt_bind_i64(s, 1, first);
-    stmt_bind_i64(s, 2, first + (int64_t)a->blocks);
-    int rc;
-    while ((rc = stmt_step(s, err)) == 1) {
-        size_t block = (size_t)(stmt_i64(s, 0) - first);
-        if (a->packed[block] && block_has_bits(e, block) && extreme_of_block(e, block, s, err) < 0)
-            return -1;
-    }
-    return rc;
-}
-
 int packed_extreme(struct db *db, int column, bool highest, const uint64_t *bits, size_t words, int64_t *seconds, struct err *err)
 {
     enum { ROWS_MAX = 16 }; /* blocks that are not packed, and cost a look at each row */
@@ -434,7 +439,7 @@ int packed_extreme(struct db *db, int column, bool highest, const uint64_t *bits
         return 0;
     int rc = open_answer(db, (int64_t)words * 64 + PACKED_ROWS, &a, err);
     if (rc == 1)
-        rc = extreme_of_packed(db, &e, &a, err) < 0 ? -1 : 1;
+        rc = each_block(db, e.column, &a, extreme_of_block, &e, err) < 0 ? -1 : 1;
     int rows = 0;
     for (size_t b = 0; rc == 1 && b < a.blocks; b++) {
         if (a.packed[b] || !block_has_bits(&e, b))

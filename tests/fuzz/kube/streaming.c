@@ -12,10 +12,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "../net/talk.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "kube/streaming/streaming.h"
-#include "net/internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -233,36 +233,6 @@ static void put_commands(struct buf *out, size_t kind, const uint8_t *p, size_t 
     deflateEnd(&z);
 }
 
-/* Sends, takes what comes, and turns the loop, until the connection is gone. */
-static void talk(struct http_server *s, int fd, const char *p, size_t n)
-{
-    struct loop *l = &s->loops[0];
-    char drop[4096];
-    bool shut = false;
-    for (int turn = 0; http_server_connections(s) > 0; turn++) {
-        ssize_t w = n ? send(fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
-        if (w > 0) {
-            p += w;
-            n -= (size_t)w;
-        } else if (w < 0 && errno != EAGAIN) {
-            n = 0;
-        }
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-        ssize_t r;
-        while ((r = recv(fd, drop, sizeof drop, MSG_DONTWAIT)) > 0)
-            ;
-        if (!n && !shut && turn > 20) {
-            shutdown(fd, SHUT_RDWR);
-            shut = true;
-        }
-        if (turn > 5)
-            usleep(20); /* a worker or the pool has it */
-        ASSERT(turn < 500000);
-    }
-    while (!LIST_EMPTY(&l->conns))
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-}
-
 static int descriptors(void)
 {
     int n = 0;
@@ -288,7 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     BUF(all);
     put_head(&all, kind);
     put_commands(&all, kind, data + 2, size - 2);
-    talk(s, theirs, all.data, all.len);
+    talk(s, theirs, all.data, all.len, &(const struct talk_how){20, SHUT_RDWR, 5});
     close(theirs);
     /* A dial under way closes what it got; workers keep a few of their own. What leaks goes beyond them in the end. */
     for (int i = 0; descriptors() > at_first + KEPT; i++) {

@@ -11,8 +11,8 @@
 
 #include "base/log.h"
 #include "base/str.h"
-#include "net/internal.h"
 #include "net/upgrade/websocket.h"
+#include "talk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -102,36 +102,6 @@ static struct http_server *server(void)
     return s;
 }
 
-/* Sends, takes what comes, and turns the loop, until the connection is gone. */
-static void talk(struct http_server *s, int fd, const char *p, size_t n)
-{
-    struct loop *l = &s->loops[0];
-    char drop[4096];
-    bool shut = false;
-    for (int turn = 0; http_server_connections(s) > 0; turn++) {
-        ssize_t w = n ? send(fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
-        if (w > 0) {
-            p += w;
-            n -= (size_t)w;
-        } else if (w < 0 && errno != EAGAIN) {
-            n = 0;
-        }
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-        ssize_t r;
-        while ((r = recv(fd, drop, sizeof drop, MSG_DONTWAIT)) > 0)
-            ;
-        if (!n && !shut && turn > 2) {
-            shutdown(fd, SHUT_WR);
-            shut = true;
-        }
-        if (turn > 20)
-            usleep(20); /* a worker has it */
-        ASSERT(turn < 500000);
-    }
-    while (!LIST_EMPTY(&l->conns))
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char h2[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
@@ -151,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else if (data[0] % 3 == 2)
         buf_add(&all, upgrade, sizeof upgrade - 1);
     buf_add(&all, data + 1, size - 1);
-    talk(s, fds[1], buf_str(&all), all.len);
+    talk(s, fds[1], buf_str(&all), all.len, &(const struct talk_how){2, SHUT_WR, 20});
     close(fds[1]);
     ASSERT(atomic_load(&streams) == 0);
     return 0;
