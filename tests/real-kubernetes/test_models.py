@@ -56,7 +56,7 @@ def test_a_model_in_an_image(real, node, pipelines, model):
     assert r.state == 'SUCCEEDED', f'{r.error}\n{pipelines.tail()}\n{node.tail()}'
     pods = json.loads(real.kubectl('get', 'pods', '-n', 'kubeflow', '-l', f'pipeline/runid={r.run_id}', '-o', 'json'))['items']
     pod = next(p for p in pods if 'files' in p['metadata']['name'])
-    assert pod['spec']['shareProcessNamespace'] and [c['name'] for c in pod['spec']['initContainers']] == ['oci-0-check', 'oci-0']
+    assert pod['spec']['shareProcessNamespace'] and [c['name'] for c in pod['spec']['initContainers']] == ['tidemill-setup', 'oci-0-check', 'oci-0']
 
 
 @pytest.mark.parametrize('image, says', [('car:empty', 'init container oci-0-check failed: tidemill-agent: the image holds no model'), ('car:none', 'ImagePull')])

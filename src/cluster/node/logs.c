@@ -44,6 +44,7 @@ struct reader {
     int fd, watch;
     struct kube_log_opts opts;
     int64_t since_ns, left;  /* left: bytes of limit_bytes, -1: no limit */
+    bool older;              /* the file that is open is older than the log was at first: the next ones are read too */
     bool in_line, skip_line; /* the last record was a part; and it was left out */
     struct buf in;           /* bytes of an unfinished record */
     void (*notify)(void *arg);
@@ -248,21 +249,41 @@ static int read_some(struct reader *r, size_t max, struct buf *out, struct err *
     return n > 0;
 }
 
-/* The path names another file than the one we have open: it was rotated, or has come to be. */
-static bool next_file(struct reader *r)
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* The paths of what was rotated out of a log, oldest first: their names end in the time. */
+static void rotated(const char *path, struct strlist *out)
 {
-    struct stat have, now;
-    if (stat(r->path, &now) < 0 ||
-        (r->fd >= 0 && fstat(r->fd, &have) == 0 && have.st_ino == now.st_ino && have.st_dev == now.st_dev))
-        return false;
-    int fd = open(r->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    if (r->fd >= 0)
-        close(r->fd);
-    r->fd = fd;
-    buf_reset(&r->in);
-    return true;
+    AUTOFREE char *dir = xstrdup(path);
+    char *base = strrchr(dir, '/');
+    *base++ = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.' && !str_eq(e->d_name + strlen(base), CONMON_TMP))
+            strlist_take(out, fs_join(dir, e->d_name));
+    if (d)
+        closedir(d);
+    if (out->n)
+        qsort(out->v, out->n, sizeof *out->v, by_name);
+}
+
+static bool same_stat(const struct stat *a, const struct stat *b) { return a->st_ino == b->st_ino && a->st_dev == b->st_dev; }
+
+/* The file that was begun after the one that is open, which was rotated, or the log itself when it has come to be; NULL: there is
+ * none. When the open one is no longer among those that are kept and not packed: the oldest of these. */
+static char *next_file(const struct reader *r)
+{
+    struct stat have, st;
+    if (stat(r->path, &st) < 0 || (r->fd >= 0 && fstat(r->fd, &have) == 0 && same_stat(&have, &st)))
+        return NULL;
+    STRLIST(files);
+    rotated(r->path, &files);
+    strlist_add(&files, r->path);
+    size_t next = 0;
+    for (size_t i = 0; i < files.n; i++)
+        if (str_ends(files.v[i], ".gz") || (r->fd >= 0 && stat(files.v[i], &st) == 0 && same_stat(&have, &st)))
+            next = i + 1;
+    return xstrdup(files.v[next]);
 }
 
 static int log_read(struct node_log *log, size_t max, struct buf *out, struct err *err)
@@ -271,13 +292,26 @@ static int log_read(struct node_log *log, size_t max, struct buf *out, struct er
     /* Asked before reading: what is written until the container ends is in the file by then. */
     bool written = r->opts.follow && still_written(r->logs, r);
     int rc = read_some(r, max, out, err);
+    AUTOFREE char *next = rc == 0 && (r->opts.follow || r->older) ? next_file(r) : NULL;
+    if (next) /* nothing is written any more to the one that is open; what was written before has to be read */
+        rc = read_some(r, max, out, err);
     if (rc < 0)
         return -1;
     if (r->left == 0)
         return 2;
-    if (rc > 0 || (r->opts.follow && next_file(r)))
+    if (rc > 0)
         return 1;
-    return written ? 0 : 2;
+    int fd = next ? open(next, O_RDONLY | O_CLOEXEC) : -1;
+    if (!next)
+        return written ? 0 : 2;
+    if (fd < 0)
+        return errno == ENOENT ? 1 : err_errno(err, "reading %s", next); /* packed meanwhile */
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = fd;
+    r->older &= !str_eq(next, r->path);
+    buf_reset(&r->in);
+    return 1;
 }
 
 static void log_close(struct node_log *log)
@@ -305,8 +339,9 @@ static bool ends_line(int fd, off_t begin)
     return tag && tag[1] == 'F';
 }
 
-/* Places the file where its last n lines begin, going back from the end: behind the record that ends the line before them. */
-static void seek_tail(int fd, int64_t lines)
+/* Places the file where its last n lines begin, going back from the end: behind the record that ends the line before them.
+ * Returns how many lines it lacks. */
+static int64_t seek_tail(int fd, int64_t lines)
 {
     off_t at = lseek(fd, 0, SEEK_END), record_end = -1, start = 0;
     AUTOFREE char *chunk = xmalloc(CHUNK);
@@ -330,9 +365,39 @@ static void seek_tail(int fd, int64_t lines)
         }
         at = from;
     }
-    if (!found && record_end >= 0 && ends_line(fd, 0) && ++seen > lines)
+    if (!found && record_end >= 0 && ends_line(fd, 0) && ++seen > lines) {
         start = record_end + 1;
+        found = true;
+    }
     lseek(fd, start, SEEK_SET);
+    return found ? 0 : lines - seen;
+}
+
+/* Opens the log where reading begins. A log that was just rotated has few lines, or none: what it lacks is read from the file
+ * before it, which is not packed yet. */
+static int open_log(struct reader *r, int64_t tail)
+{
+    r->fd = open(r->path, O_RDONLY | O_CLOEXEC);
+    if (r->fd < 0)
+        return errno == ENOENT ? 0 : -1;
+    int64_t lacks = tail < 0 ? -1 : seek_tail(r->fd, tail);
+    STRLIST(old);
+    rotated(r->path, &old);
+    if (!lacks || !old.n || str_ends(old.v[old.n - 1], ".gz"))
+        return 0;
+    struct stat have, st;
+    int fd = open(old.v[old.n - 1], O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || (fstat(fd, &st) == 0 && fstat(r->fd, &have) == 0 && same_stat(&have, &st))) {
+        if (fd >= 0)
+            close(fd); /* two names of one file: it is being rotated */
+        return 0;
+    }
+    if (lacks > 0)
+        seek_tail(fd, lacks);
+    close(r->fd);
+    r->fd = fd;
+    r->older = true;
+    return 0;
 }
 
 /* ---- opening
@@ -404,15 +469,12 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
     r->key = xasprintf("%s/%s", obj_uid(pod), opts->container);
     r->dir = xasprintf("%s/pods/%s_%s_%s/%s", l->dir, obj_namespace(pod), obj_name(pod), obj_uid(pod), opts->container);
     r->path = xasprintf("%s/%lld.log", r->dir, (long long)attempt);
-    r->fd = open(r->path, O_RDONLY | O_CLOEXEC);
-    if (r->fd < 0 && errno != ENOENT) {
+    if (open_log(r, opts->tail_lines) < 0) {
         err_errno(err, "opening the log of container %s", opts->container);
         r->opts.follow = false;
         log_close(&r->base);
         return NULL;
     }
-    if (r->fd >= 0 && opts->tail_lines >= 0)
-        seek_tail(r->fd, opts->tail_lines);
     if (r->opts.follow && (!fs_is_dir(r->dir) || follow_start(l, r, err) < 0)) {
         r->opts.follow = false;
         if (fs_is_dir(r->dir)) {
@@ -425,24 +487,6 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
 
 /* ---- rotation
  * ---------------------------------------------------------------------------------------------------------------------- */
-
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* The paths of what was rotated out of a log, oldest first: their names end in the time. */
-static void rotated(const char *path, struct strlist *out)
-{
-    AUTOFREE char *dir = xstrdup(path);
-    char *base = strrchr(dir, '/');
-    *base++ = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.' && !str_eq(e->d_name + strlen(base), CONMON_TMP))
-            strlist_take(out, fs_join(dir, e->d_name));
-    if (d)
-        closedir(d);
-    if (out->n)
-        qsort(out->v, out->n, sizeof *out->v, by_name);
-}
 
 /* Older files of one log: those beyond the number that is kept, of which the log itself is one, go; the others are packed but for
  * the newest, unless logs grow fast: packing takes longer than they take to fill. */

@@ -364,6 +364,93 @@ static void log_follow(void **state)
     log_world_close(&w);
 }
 
+/* All that a reader has to say; what it ended with. */
+static int log_all(struct log_world *w, struct kube_log_opts o, struct buf *text)
+{
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    int rc;
+    o.container = "c";
+    struct node_log *log = logs_open(w->logs, &ctx, json_root(w->pod), &o, NULL, NULL, &e);
+    assert_non_null(log);
+    buf_reset(text);
+    while ((rc = log->read(log, 4096, text, &e)) == 1)
+        ;
+    log->close(log);
+    return rc;
+}
+
+/* What was written just before the log was rotated is shown all the same: it is the end of what the container said. */
+static void log_just_rotated(void **state)
+{
+    static const struct {
+        const char *now;
+        struct kube_log_opts opts;
+        const char *want;
+    } cases[] = {
+        {"", {.tail_lines = 1}, "two\n"},
+        {"", {.tail_lines = 0}, ""},
+        {"", {.tail_lines = -1}, "one\ntwo\n"},
+        {"", {.tail_lines = -1, .limit_bytes = 5}, "one\nt"},
+        {"2026-11-25T13:00:03Z stdout F three\n", {.tail_lines = 1}, "three\n"},
+        {"2026-11-25T13:00:03Z stdout F three\n", {.tail_lines = 2}, "two\nthree\n"},
+        {"2026-11-25T13:00:03Z stdout F three\n", {.tail_lines = 9}, "one\ntwo\nthree\n"},
+        {"2026-11-25T13:00:03Z stdout F three\n", {.tail_lines = -1, .since_time_ns = 1795611602LL * NS_PER_S}, "two\nthree\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct log_world w;
+        BUF(text);
+        log_world_open(&w, cases[i].now);
+        AUTOFREE char *older = xasprintf("%s.2026-11-25T13:00:01.000000Z", w.file),
+                      *oldest = xasprintf("%s.2026-11-25T12.gz", w.file);
+        append(older, "2026-11-25T13:00:01Z stdout F one\n2026-11-25T13:00:02Z stdout F two\n");
+        append(oldest, "packed");
+        assert_int_equal(log_all(&w, cases[i].opts, &text), 2);
+        assert_string_equal(buf_str(&text), cases[i].want);
+        /* Only half rotated: the log has two names. */
+        assert_int_equal(rename(older, w.file), 0);
+        assert_int_equal(link(w.file, older), 0);
+        assert_int_equal(log_all(&w, (struct kube_log_opts){.tail_lines = 5}, &text), 2);
+        assert_string_equal(buf_str(&text), "one\ntwo\n");
+        log_world_close(&w);
+    }
+}
+
+/* A follower that is behind by more than one file reads each of them; and what was written to the one that it has open after it
+ * had come to its end, before that one was rotated. */
+static void log_follow_behind(void **state)
+{
+    struct log_world w;
+    struct ctx ctx = ctx_background();
+    ERR(e);
+    BUF(text);
+    log_world_open(&w, "2026-11-25T13:00:01Z stdout F one\n");
+    logs_running(w.logs, "u1", "c", w.file, "cid", "bundle", true);
+    struct kube_log_opts o = {.container = "c", .follow = true, .tail_lines = -1};
+    struct node_log *log = logs_open(w.logs, &ctx, json_root(w.pod), &o, notified, &w, &e);
+    int rc;
+    while ((rc = log->read(log, 100, &text, &e)) == 1)
+        ;
+    static const char *const words[] = {"two", "three", "four"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        AUTOFREE char *record = xasprintf("2026-11-25T13:00:0%zuZ stdout F %s%0200d\n", 2 + i, words[i], 7), *old = NULL;
+        append(w.file, record);
+        old = xasprintf("%s.2026-11-25T13:00:0%zu.000000Z", w.file, 2 + i);
+        assert_int_equal(rename(w.file, old), 0);
+        append(w.file, "");
+    }
+    append(w.file, "2026-11-25T13:00:06Z stdout F five\n");
+    while ((rc = log->read(log, 4096, &text, &e)) == 1)
+        ;
+    assert_int_equal(rc, 0);
+    AUTOFREE char *want = xasprintf("one\ntwo%0200d\nthree%0200d\nfour%0200d\nfive\n", 7, 7, 7);
+    assert_string_equal(buf_str(&text), want);
+    logs_running(w.logs, "u1", "c", w.file, "cid", "bundle", false);
+    assert_int_equal(log->read(log, 4096, &text, &e), 2);
+    log->close(log);
+    log_world_close(&w);
+}
+
 static void log_rotation(void **state)
 {
     struct log_world w;
@@ -624,6 +711,7 @@ static void mount_sources(void **state)
 
 TEST_GROUP(parts, cmocka_unit_test(expansion), cmocka_unit_test(downward), cmocka_unit_test(environment),
            cmocka_unit_test(volume_files), cmocka_unit_test(log_reading), cmocka_unit_test(log_follow),
-           cmocka_unit_test(log_rotation), cmocka_unit_test(capabilities), cmocka_unit_test(seccomp),
-           cmocka_unit_test(seccomp_programs), cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules),
-           cmocka_unit_test(quality_of_service), cmocka_unit_test(mount_sources))
+           cmocka_unit_test(log_rotation), cmocka_unit_test(log_just_rotated), cmocka_unit_test(log_follow_behind),
+           cmocka_unit_test(capabilities), cmocka_unit_test(seccomp), cmocka_unit_test(seccomp_programs),
+           cmocka_unit_test(secrets_of_etc), cmocka_unit_test(network_rules), cmocka_unit_test(quality_of_service),
+           cmocka_unit_test(mount_sources))
