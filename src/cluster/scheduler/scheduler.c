@@ -4,9 +4,11 @@
 
 #include "base/thread.h"
 #include "cluster/scheduler/affinity.h"
+#include "cluster/scheduler/charges.h"
 #include "cluster/scheduler/claims.h"
 #include "cluster/scheduler/fit.h"
 #include "cluster/scheduler/preempt.h"
+#include "cluster/scheduler/writes.h"
 #include "kube/controller.h"
 #include "kube/events.h"
 #include "kube/fields.h"
@@ -16,18 +18,8 @@
 #define LOG_ROOM "scheduler"
 #include "base/log.h"
 
-enum { WORKERS = 4, CONFLICT_TRIES = 5 };
-#define NAME       "default-scheduler"
+enum { WORKERS = 4 };
 #define RETRY_BASE (NS_PER_S / 1000)
-
-/* What one pod takes on its node. Made when it is bound (or about to be), gone when it ended or went. */
-struct charge {
-    char *node;
-    struct json *pod; /* a reference: who else is there, for affinities */
-    struct amounts need;
-    struct strlist ports;
-    bool looks; /* it has rules about other pods */
-};
 
 struct scheduler {
     struct kube *kube;
@@ -35,9 +27,8 @@ struct scheduler {
     struct event_recorder *events;
     struct informer *pods, *nodes, *claims, *namespaces;
     struct controller_run *run;
-    pthread_mutex_t lock;    /* all below */
-    struct strmap charges;   /* pod uid -> struct charge */
-    struct strmap usage;     /* node name -> struct usage */
+    pthread_mutex_t lock; /* all below */
+    struct charges charges;
     struct strmap nominated; /* pod uid -> struct charge: room that others make for it, and that nobody less important gets */
     struct strmap waiting;   /* keys of pods that did not fit, or are being looked at -> anything; &others_matter when a pod that
                                 comes can help too */
@@ -56,80 +47,6 @@ static void plan_clear(struct plan *p)
     for (size_t i = 0; i < p->n; i++)
         json_unref(p->victims[i]);
     free(p->victims);
-}
-
-/* ---- sums ------------------------------------------------------------------------------------------------------------------ */
-
-static void charge_free(void *p)
-{
-    struct charge *c = p;
-    free(c->node);
-    json_unref(c->pod);
-    amounts_free(&c->need);
-    strlist_free(&c->ports);
-    free(c);
-}
-
-static void usage_free(void *p)
-{
-    struct usage *u = p;
-    amounts_free(&u->used);
-    strlist_free(&u->ports);
-    free(u);
-}
-
-static struct usage *usage_of(struct scheduler *s, const char *node)
-{
-    struct usage *u = strmap_get(&s->usage, node);
-    if (!u) {
-        u = xcalloc(1, sizeof *u);
-        strmap_put(&s->usage, node, u);
-    }
-    return u;
-}
-
-/* Lock held. */
-static void put_charge(struct scheduler *s, struct json *doc, const char *node)
-{
-    jval *pod = json_root(doc);
-    struct charge *there = strmap_get(&s->charges, obj_uid(pod));
-    if (there) { /* its labels may be others */
-        json_unref(there->pod);
-        there->pod = json_ref(doc);
-        return;
-    }
-    struct charge *c = xcalloc(1, sizeof *c);
-    struct usage *u = usage_of(s, node);
-    c->node = xstrdup(node);
-    c->pod = json_ref(doc);
-    c->looks = pod_looks_at_others(pod);
-    pod_requests(pod, &c->need);
-    pod_host_ports(pod, &c->ports);
-    amounts_add(&u->used, &c->need, 1);
-    u->pods++;
-    for (size_t i = 0; i < c->ports.n; i++)
-        strlist_add(&u->ports, c->ports.v[i]);
-    strmap_put(&s->charges, obj_uid(pod), c);
-}
-
-/* Lock held. True when there was one. */
-static bool drop_charge(struct scheduler *s, const char *uid)
-{
-    struct charge *c = strmap_get(&s->charges, uid);
-    if (!c)
-        return false;
-    struct usage *u = usage_of(s, c->node);
-    amounts_add(&u->used, &c->need, -1);
-    u->pods--;
-    for (size_t i = 0; i < c->ports.n; i++)
-        for (size_t j = 0; j < u->ports.n; j++)
-            if (str_eq(u->ports.v[j], c->ports.v[i])) {
-                free(u->ports.v[j]);
-                u->ports.v[j] = u->ports.v[--u->ports.n];
-                break;
-            }
-    strmap_del(&s->charges, uid);
-    return true;
 }
 
 /* ---- what happens ------------------------------------------------------------------------------------------------------------
@@ -156,7 +73,7 @@ static void retry_waiting(struct scheduler *s, struct workqueue *q)
 static void give_back(struct scheduler *s, jval *pod)
 {
     AUTOFREE char *own = obj_key(pod);
-    if (!drop_charge(s, obj_uid(pod)))
+    if (!charges_drop(&s->charges, obj_uid(pod)))
         return;
     for (struct strmap_entry *e = strmap_first(&s->waiting); e; e = strmap_next(e))
         if (!str_eq(e->key, own))
@@ -178,7 +95,7 @@ static void pod_changed(void *self, struct json *old, struct json *now, struct w
     jval *before = json_root(old), *pod = json_root(now);
     LOCK_GUARD(&s->lock);
     bool same = old && now && str_eq(obj_uid(before), obj_uid(pod));
-    if (old && !same && drop_charge(s, obj_uid(before)))
+    if (old && !same && charges_drop(&s->charges, obj_uid(before)))
         retry_waiting(s, q);
     if (!now) {
         AUTOFREE char *gone = obj_key(before);
@@ -190,12 +107,12 @@ static void pod_changed(void *self, struct json *old, struct json *now, struct w
     if (is_over(pod)) {
         strmap_del(&s->waiting, key);
         strmap_del(&s->nominated, obj_uid(pod));
-        if (drop_charge(s, obj_uid(pod)))
+        if (charges_drop(&s->charges, obj_uid(pod)))
             retry_waiting(s, q);
         return;
     }
     if (is_bound(pod)) {
-        put_charge(s, now, pod_spec_node_name(pod_spec(pod)));
+        charges_put(&s->charges, now, pod_spec_node_name(pod_spec(pod)));
         strmap_del(&s->waiting, key);
         strmap_del(&s->nominated, obj_uid(pod));
         if (!same || !is_bound(before) || !jv_equal(obj_labels(before), obj_labels(pod)) ||
@@ -296,8 +213,8 @@ static void look_around(struct scheduler *s, jval *pod, struct json **nodes, siz
     out->nodes = xcalloc(n + 1, sizeof(*out->nodes));
     for (size_t i = 0; i < n; i++)
         out->nodes[out->n_nodes++] = json_root(nodes[i]);
-    out->peers = xcalloc(strmap_count(&s->charges) + 1, sizeof(*out->peers));
-    for (struct strmap_entry *e = strmap_first(&s->charges); e; e = strmap_next(e)) {
+    out->peers = xcalloc(strmap_count(&s->charges.of_pods) + 1, sizeof(*out->peers));
+    for (struct strmap_entry *e = strmap_first(&s->charges.of_pods); e; e = strmap_next(e)) {
         struct charge *c = e->value;
         if (all || c->looks)
             out->peers[out->n_peers++] = (struct peer){json_root(c->pod), node_named(nodes, n, c->node)};
@@ -308,7 +225,7 @@ static void look_around(struct scheduler *s, jval *pod, struct json **nodes, siz
  */
 static bool leaves_room(struct scheduler *s, jval *pod, jval *node, struct strlist *why, bool *helps)
 {
-    struct usage *u = usage_of(s, obj_name(node));
+    struct usage *u = charges_on(&s->charges, obj_name(node));
     CLEANUP(usage_clear) struct usage sum = {.pods = u->pods};
     amounts_add(&sum.used, &u->used, 1);
     for (size_t i = 0; i < u->ports.n; i++)
@@ -327,7 +244,7 @@ static bool leaves_room(struct scheduler *s, jval *pod, jval *node, struct strli
 static bool room_is_being_made(struct scheduler *s, jval *pod)
 {
     struct charge *promised = strmap_get(&s->nominated, obj_uid(pod));
-    for (struct strmap_entry *e = promised ? strmap_first(&s->charges) : NULL; e; e = strmap_next(e)) {
+    for (struct strmap_entry *e = promised ? strmap_first(&s->charges.of_pods) : NULL; e; e = strmap_next(e)) {
         struct charge *c = e->value;
         if (str_eq(c->node, promised->node) && obj_deleting(json_root(c->pod)) &&
             POD_PRIORITY(json_root(c->pod)) < POD_PRIORITY(pod))
@@ -338,7 +255,7 @@ static bool room_is_being_made(struct scheduler *s, jval *pod)
 
 static struct json *charged_doc(struct scheduler *s, jval *pod)
 {
-    struct charge *c = strmap_get(&s->charges, obj_uid(pod));
+    struct charge *c = strmap_get(&s->charges.of_pods, obj_uid(pod));
     return c ? json_ref(c->pod) : NULL;
 }
 
@@ -403,7 +320,7 @@ static const char *plan_room(struct scheduler *s, struct json *doc, const struct
 static bool is_placed(struct scheduler *s, jval *pod)
 {
     LOCK_GUARD(&s->lock);
-    return strmap_get(&s->charges, obj_uid(pod));
+    return strmap_get(&s->charges.of_pods, obj_uid(pod));
 }
 
 /* From before it is looked at on: what changes meanwhile brings it back. */
@@ -417,7 +334,7 @@ static void wait_in_line(struct scheduler *s, const char *key, jval *pod)
  * know of it before any watch does. */
 static bool claim_is_taken(struct scheduler *s, jval *pod, const struct pod_claims *claims)
 {
-    for (struct strmap_entry *e = claims->exclusive.n ? strmap_first(&s->charges) : NULL; e; e = strmap_next(e)) {
+    for (struct strmap_entry *e = claims->exclusive.n ? strmap_first(&s->charges.of_pods) : NULL; e; e = strmap_next(e)) {
         jval *other = json_root(((struct charge *)e->value)->pod);
         if (!str_eq(e->key, obj_uid(pod)) && pod_claims_share(claims, pod, other))
             return true;
@@ -447,7 +364,7 @@ static bool choose(struct scheduler *s, struct json *doc, const struct pod_claim
             *node = xstrdup(obj_name(o));
     }
     if (*node)
-        put_charge(s, doc, *node);
+        charges_put(&s->charges, doc, *node);
     free(around.nodes);
     free(around.peers);
     const char *outcome = *node || n == 0 || taken ? NULL : plan_room(s, doc, claims, nodes, n, &namespaces, plan);
@@ -462,94 +379,10 @@ static bool choose(struct scheduler *s, struct json *doc, const struct pod_claim
     return *node;
 }
 
-static int bind(struct scheduler *s, const struct ctx *ctx, jval *pod, const char *node, struct err *err)
-{
-    struct kube_opts opts = {.subresource = "binding"};
-    JM_NEW(m);
-    jmval *b = jm_obj(m), *target = jm_obj(m), *meta = jm_obj(m);
-    jm_set_root(m, b);
-    jm_put(m, b, "apiVersion", jm_str(m, "v1"));
-    jm_put(m, b, "kind", jm_str(m, "Binding"));
-    jm_put(m, meta, "name", jm_str(m, obj_name(pod)));
-    jm_put(m, meta, "uid", jm_str(m, obj_uid(pod)));
-    binding_set_metadata(m, b, meta);
-    jm_put(m, target, "kind", jm_str(m, "Node"));
-    jm_put(m, target, "name", jm_str(m, node));
-    jm_put(m, b, "target", target);
-    JSON_REF(doc) = jm_freeze(m);
-    JSON_REF(answer) = kube_create_sub(s->kube, ctx, &KUBE_PODS, obj_namespace(pod), obj_name(pod), json_root(doc), &opts, err);
-    return answer ? 0 : -1;
-}
-
-/* m is a copy of the pod, and the condition speaks of this generation of it. */
-static void set_condition(struct jm *m, jval *pod, const char *type, const char *status, const char *reason, const char *message,
-                          int64_t now_ns)
-{
-    obj_set_condition(m, jm_root(m), type, status, reason, message, now_ns);
-    jmval *list = pod_status_mut_conditions(pod_mut_status(jm_root(m)));
-    for (size_t i = 0; obj_generation(pod) && i < jmv_len(list); i++)
-        if (str_eq(jmv_str(jmv_get(jmv_at(list, i), "type")), type))
-            pod_condition_set_observed_generation(m, jmv_at(list, i), obj_generation(pod));
-}
-
-/* Writes PodScheduled=False, and the node where room is being made (NULL: as it was); does nothing when it says so already. */
-static int say_why(struct scheduler *s, const struct ctx *ctx, struct json *seen, const char *reason, const char *message,
-                   const char *nominated, struct err *err)
-{
-    struct kube_opts opts = {.subresource = "status"};
-    jval *first = json_root(seen);
-    JSON_REF(pod) = json_ref(seen);
-    for (int i = 0;; i++) {
-        jval *o = json_root(pod), *have = obj_condition(o, "PodScheduled");
-        if (have && str_eq(pod_condition_status(have), "False") && str_eq(pod_condition_reason(have), reason) &&
-            str_eq(pod_condition_message(have), message) &&
-            (!nominated || str_eq(pod_status_nominated_node_name(pod_status(o)), nominated)))
-            return 0;
-        JM(m, o);
-        set_condition(m, o, "PodScheduled", "False", reason, message, ctx_now_ns(ctx));
-        if (nominated)
-            pod_status_set_nominated_node_name(m, pod_make_status(m, jm_root(m)), nominated);
-        JSON_REF(doc) = jm_freeze(m);
-        ERR(e);
-        JSON_REF(now) = kube_update(s->kube, ctx, &KUBE_PODS, obj_namespace(first), obj_name(first), json_root(doc), &opts, &e);
-        if (now || e.code == ERR_NOT_FOUND)
-            return 0;
-        if (e.code != ERR_CONFLICT || i == CONFLICT_TRIES)
-            return err_move(err, &e);
-        struct json *newer = kube_get(s->kube, ctx, &KUBE_PODS, obj_namespace(first), obj_name(first), NULL, NULL);
-        if (!newer || !str_eq(obj_uid(json_root(newer)), obj_uid(first)) || is_bound(json_root(newer))) {
-            json_unref(newer);
-            return 0;
-        }
-        json_unref(pod);
-        pod = newer;
-    }
-}
-
-/* The victim is told why, and goes with its own grace. */
-static int preempt(struct scheduler *s, const struct ctx *ctx, jval *pod, jval *victim, const char *node, struct err *err)
-{
-    struct kube_opts status = {.subresource = "status"}, opts = {.precondition_uid = obj_uid(victim)};
-    const char *ns = obj_namespace(victim), *name = obj_name(victim);
-    ERR(e);
-    JSON_REF(now) = kube_get(s->kube, ctx, &KUBE_PODS, ns, name, NULL, &e);
-    if (now && !obj_deleting(json_root(now)) && str_eq(obj_uid(json_root(now)), obj_uid(victim))) {
-        JM(m, json_root(now));
-        set_condition(m, json_root(now), "DisruptionTarget", "True", "PreemptionByScheduler",
-                      NAME ": preempting to accommodate a higher priority pod", ctx_now_ns(ctx));
-        JSON_REF(doc) = jm_freeze(m);
-        JSON_REF(told) = kube_update(s->kube, ctx, &KUBE_PODS, ns, name, json_root(doc), &status, &e);
-        if (told && kube_delete(s->kube, ctx, &KUBE_PODS, ns, name, &opts, NULL, &e) == 0)
-            event_record_action(s->events, victim, &KUBE_PODS, pod, "Preempting", "Normal", "Preempted",
-                                "Preempted by pod %s on node %s", obj_uid(pod), node);
-    }
-    return e.code && e.code != ERR_NOT_FOUND ? err_move(err, &e) : 0;
-}
-
 static int make_room(struct scheduler *s, const struct ctx *ctx, jval *pod, const struct plan *plan, struct err *err)
 {
     for (size_t i = 0; i < plan->n; i++)
-        if (preempt(s, ctx, pod, json_root(plan->victims[i]), plan->node, err) < 0) {
+        if (preempt_pod(s->kube, s->events, ctx, pod, json_root(plan->victims[i]), plan->node, err) < 0) {
             LOCK_GUARD(&s->lock);
             strmap_del(&s->nominated, obj_uid(pod)); /* tried again from the start */
             return err_wrap(err, "making room for pod %s/%s", obj_namespace(pod), obj_name(pod));
@@ -576,7 +409,7 @@ static void not_bound(struct scheduler *s, const char *key, jval *pod)
     jval *o = json_root(now);
     give_back(s, pod);
     if (now && is_bound(o) && !is_over(o))
-        put_charge(s, now, pod_spec_node_name(pod_spec(o)));
+        charges_put(&s->charges, now, pod_spec_node_name(pod_spec(o)));
 }
 
 static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
@@ -589,11 +422,12 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
         strmap_del(&s->waiting, key);
         return 0;
     }
-    if (is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), NAME) ||
+    if (is_bound(pod) || is_over(pod) || obj_deleting(pod) || !str_eq(pod_spec_scheduler_name(pod_spec(pod)), SCHEDULER_NAME) ||
         is_placed(s, pod))
         return 0;
     if (jv_len(pod_spec_scheduling_gates(pod_spec(pod))))
-        return say_why(s, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", NULL, err);
+        return say_unscheduled(s->kube, ctx, obj, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates",
+                               NULL, err);
     CLEANUP(plan_clear) struct plan plan = {0};
     AUTOFREE char *node = NULL, *text = NULL;
     POD_CLAIMS(claims);
@@ -603,18 +437,19 @@ static int reconcile(void *self, const struct ctx *ctx, const char *key, struct 
     if (claims.missing) {
         text = no_node(count_nodes(s), claims.missing);
         event_record_action(s->events, pod, &KUBE_PODS, NULL, "Scheduling", "Warning", "FailedScheduling", "%s", text);
-        return say_why(s, ctx, obj, "Unschedulable", text, NULL, err);
+        return say_unscheduled(s->kube, ctx, obj, "Unschedulable", text, NULL, err);
     }
     if (!choose(s, obj, &claims, &node, &text, &plan)) {
         event_record_action(s->events, pod, &KUBE_PODS, NULL, "Scheduling", "Warning", "FailedScheduling", "%s", text);
-        return make_room(s, ctx, pod, &plan, err) < 0 ? -1 : say_why(s, ctx, obj, "Unschedulable", text, plan.node, err);
+        return make_room(s, ctx, pod, &plan, err) < 0 ? -1
+                                                      : say_unscheduled(s->kube, ctx, obj, "Unschedulable", text, plan.node, err);
     }
     ERR(e);
     if (claims.n_unbound) { /* they are bound, or made, for this node; that brings the pod back */
         not_bound(s, key, pod);
         return pod_claims_select(s->kube, ctx, &claims, node, err);
     }
-    if (bind(s, ctx, pod, node, &e) < 0) {
+    if (bind_pod(s->kube, ctx, pod, node, &e) < 0) {
         not_bound(s, key, pod);
         /* Gone, or somebody else bound it: the cache will say. */
         return e.code == ERR_NOT_FOUND || e.code == ERR_CONFLICT ? 0 : err_move(err, &e);
@@ -636,12 +471,11 @@ struct scheduler *scheduler_start(struct kube *kube, const struct clock *clock, 
     struct scheduler *s = xcalloc(1, sizeof *s);
     s->kube = kube;
     s->clock = clock ? clock : &clock_system;
-    s->charges = STRMAP_INIT(charge_free);
-    s->usage = STRMAP_INIT(usage_free);
+    s->charges = CHARGES_INIT;
     s->nominated = STRMAP_INIT(charge_free);
     s->waiting = STRMAP_INIT(NULL);
     pthread_mutex_init(&s->lock, NULL);
-    s->events = event_recorder_new(kube, NAME, NULL, s->clock);
+    s->events = event_recorder_new(kube, SCHEDULER_NAME, NULL, s->clock);
     s->pods = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PODS, .clock = s->clock});
     s->nodes = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_NODES, .clock = s->clock});
     s->claims = informer_new(&(struct informer_config){.kube = kube, .res = &KUBE_PERSISTENTVOLUMECLAIMS, .clock = s->clock});
@@ -674,8 +508,7 @@ void scheduler_stop(struct scheduler *s)
     informer_stop(s->namespaces);
     event_recorder_flush(s->events, 200);
     event_recorder_free(s->events);
-    strmap_free(&s->charges);
-    strmap_free(&s->usage);
+    charges_free(&s->charges);
     strmap_free(&s->nominated);
     strmap_free(&s->waiting);
     pthread_mutex_destroy(&s->lock);
