@@ -3,8 +3,8 @@
  * <data>/logs/pods/<ns>_<pod>_<uid>/<container>/<attempt>.log is written by conmon, one line "<time> stdout|stderr F|P <text>"
  * each; P is a part of a longer line. Beyond a size it is renamed to <attempt>.log.<time> and conmon opens a new one; at the next
  * time that one is packed (.gz). Readers begin with the newest file, or, where it has less than was asked for because it was just
- * rotated (kubelet then shows less), with the one before it; a follower goes over to new ones. One thread turns inotify events into
- * notifications; it exists while somebody follows. Thread-safe. */
+ * rotated (kubelet then shows less), with the one before it; a follower goes over to new ones. One thread turns inotify events
+ * into notifications; it exists while somebody follows. Thread-safe. */
 #ifndef TM_NODE_LOGS_H
 #define TM_NODE_LOGS_H
 
