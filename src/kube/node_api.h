@@ -46,6 +46,7 @@ void node_process_close(struct node_process *p);
 
 struct node_api {
     void *self;
+    const char *name; /* of its Node; NULL where it is not to be asked for */
     /* Opens a container's log (opts->container is never NULL). notify(arg) is called from any thread when a following reader
      * should read again; it must not block. ERR_BAD_REQUEST with Kubernetes' texts when there is no such log (yet). */
     struct node_log *(*log_open)(void *self, const struct ctx *ctx, jval *pod, const struct kube_log_opts *opts,

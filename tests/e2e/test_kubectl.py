@@ -601,6 +601,31 @@ def test_pod(each):
 
 
 @needs_node
+def test_drain(each, namespace):
+    """cordon, drain (which evicts, since pods/eviction is there) and uncordon, as before the maintenance of a node."""
+    node = each('get', 'nodes', '-o', 'name').stdout.strip().removeprefix('node/')
+    each('run', 'p', '--image=busybox', '--command', '--', 'sleep', '100')
+    each('wait', '--for=condition=Ready', 'pod/p', '--timeout=40s')
+    try:
+        assert each('cordon', node).stdout == f'node/{node} cordoned\n'
+        assert ' Ready,SchedulingDisabled ' in each('get', 'nodes').stdout
+        only = ('drain', node, '--ignore-daemonsets', f'--pod-selector=run=p')
+        refused = each(*only, check=False)
+        assert refused.returncode == 1 and 'cannot delete' in refused.stderr and f'{namespace}/p' in refused.stderr
+        planned = each(*only, '--force', '--dry-run=server').stdout
+        assert f'evicting pod {namespace}/p (server dry run)' in planned
+        assert get(each, 'pod', 'p')['metadata'].get('deletionTimestamp') is None
+        drained = each(*only, '--force', '--grace-period=1', '--timeout=60s')
+        assert f'evicting pod {namespace}/p' in drained.stdout + drained.stderr and f'node/{node} drained' in drained.stdout
+        assert each('get', 'pod', 'p', check=False).returncode == 1
+        each('create', '-f', '-', stdin=pod('q'))
+        until(lambda: 'node(s) were unschedulable' in each('get', 'events').stdout)
+    finally:
+        assert each('uncordon', node).stdout == f'node/{node} uncordoned\n'
+    each('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/q', '--timeout=40s')
+
+
+@needs_node
 def test_pod_watch(k, follow):
     w = follow('get', 'pods', '-w', '--no-headers')
     time.sleep(0.5)

@@ -16,6 +16,7 @@ import urllib.request
 import zlib
 
 import pytest
+import websocket
 
 from conftest import KUBECTL, needs_node
 from test_kubectl import binaries
@@ -261,6 +262,34 @@ def test_pod_proxy(tidemill):
         assert claim(ip).returncode == 0, ip
         r = tidemill.kubectl('get', '--raw', f'/api/v1/namespaces/default/pods/liar:{tidemill.url.split(":")[-1]}/proxy/healthz', check=False)
         assert r.returncode == 1 and 'address not allowed' in r.stderr, (ip, r.stdout, r.stderr)
+
+
+def test_node_proxy(tidemill, pod):
+    """The kubelet's paths by way of the API server: pods, a log, a program; with the right on nodes/proxy alone."""
+    node = tidemill.kubectl('get', 'nodes', '-o', 'name').stdout.strip().removeprefix('node/')
+    path = f'/api/v1/nodes/{node}/proxy'
+    raw = lambda what, *more, **kw: tidemill.kubectl('get', '--raw', f'{path}/{what}', *more, **kw)
+    assert raw('healthz').stdout == 'ok'
+    pods = json.loads(raw('pods').stdout)
+    assert pods['kind'] == 'PodList' and pod in [p['metadata']['name'] for p in pods['items']]
+    make(tidemill, 'talks', 'echo said; sleep 100')
+    assert raw('containerLogs/default/talks/main').stdout == 'said\n'
+    assert raw('containerLogs/default/talks/other', check=False).returncode == 1
+    assert '404' in raw('logs/', check=False).stderr or 'not find' in raw('logs/', check=False).stderr
+    run = f'exec/default/{pod}/main?command=hostname&output=1'
+    s = websocket.create_connection(tidemill.kubernetes.replace('https', 'wss') + f'{path}/{run}', subprotocols=['v4.channel.k8s.io'], timeout=60,
+                                    sslopt={'cert_reqs': ssl.CERT_NONE}, header={'Authorization': f'Bearer {tidemill.token()}'})
+    said = b''
+    while not said.startswith(b'\x01p\n') and (piece := s.recv()):
+        said = piece if piece[:1] == b'\x01' and len(piece) > 1 else said
+    s.close()
+    assert said == b'\x01p\n'
+    tidemill.kubectl('create', 'serviceaccount', 'nodes')
+    tidemill.kubectl('create', 'clusterrole', 'node-reader', '--verb=get', '--resource=nodes/proxy')
+    tidemill.kubectl('create', 'clusterrolebinding', 'node-reader', '--clusterrole=node-reader', '--serviceaccount=default:nodes')
+    account = '--as=system:serviceaccount:default:nodes'
+    assert raw('healthz', account).stdout == 'ok'
+    assert 'cannot create resource "nodes/proxy"' in raw(run, account, check=False).stderr
 
 
 WEB = '''

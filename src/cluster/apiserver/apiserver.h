@@ -53,7 +53,8 @@ struct apiserver *apiserver_new(const struct apiserver_config *cfg, struct err *
 /* Ends watches, finishes queued writes, closes the store. Call after the HTTP server has stopped and no struct kube is in use. */
 void apiserver_stop(struct apiserver *a);
 
-/* What answers pods/log; NULL takes it away again (waits for calls in progress). Not owned. */
+/* What answers pods/log, exec and the like, and nodes/NAME/proxy; NULL takes it away again (waits for calls in progress). Not
+ * owned. */
 void apiserver_set_node(struct apiserver *a, const struct node_api *node);
 
 /* The HTTP face: for a listener with TLS. Lives as long as the server. */

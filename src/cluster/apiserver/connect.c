@@ -18,8 +18,6 @@ static struct store_obj *placed_pod(struct op *op, struct err *err)
     return TAKE(pod);
 }
 
-static int fail_no_node(struct err *err) { return err_set(err, ERR_UNAVAILABLE, "there is no node here that runs pods"); }
-
 static int process_open(struct op *op, jval *pod, const struct node_process_opts *o, struct node_process *out, struct err *err)
 {
     AUTOFREE char *container = NULL;
@@ -27,11 +25,8 @@ static int process_open(struct op *op, jval *pod, const struct node_process_opts
         return -1;
     struct node_process_opts full = *o;
     full.container = container;
-    pthread_rwlock_rdlock(&op->a->node_lock);
-    const struct node_api *node = op->a->node;
-    int rc = node && node->process_open ? node->process_open(node->self, op->ctx, pod, &full, out, err) : fail_no_node(err);
-    pthread_rwlock_unlock(&op->a->node_lock);
-    return rc;
+    const struct node_api *node = &op->a->node_door;
+    return node->process_open(node->self, op->ctx, pod, &full, out, err);
 }
 
 int sub_process_open(struct op *op, const struct node_process_opts *o, struct node_process *out, struct err *err)
@@ -62,11 +57,7 @@ struct forwarded {
 
 static int dial_pod(struct apiserver *a, const struct ctx *ctx, jval *pod, int port, int *fd, struct err *err)
 {
-    pthread_rwlock_rdlock(&a->node_lock);
-    const struct node_api *node = a->node;
-    int rc = node && node->dial ? node->dial(node->self, ctx, pod, port, fd, err) : fail_no_node(err);
-    pthread_rwlock_unlock(&a->node_lock);
-    return rc;
+    return a->node_door.dial(a->node_door.self, ctx, pod, port, fd, err);
 }
 
 static int dial(void *arg, int port, int *fd, struct err *err)

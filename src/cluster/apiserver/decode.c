@@ -101,6 +101,16 @@ static struct json *custom_body(struct op *op, enum decode_format format, const 
     return out;
 }
 
+static struct json *builtin_body(struct op *op, const struct kind *k, enum decode_format format, const char *body, size_t len,
+                                 struct err *err)
+{
+    STRLIST(warnings);
+    struct json *d = decode_body(k, format, strictness(op), body, len, &warnings, err);
+    for (size_t i = 0; i < warnings.n; i++)
+        op_warn(op, "%s", warnings.v[i]);
+    return d;
+}
+
 /* ---- doors -------------------------------------------------------------------------------------------------------- */
 
 struct json *decode_request(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err)
@@ -109,11 +119,15 @@ struct json *decode_request(struct op *op, enum decode_format format, const char
         return decode_body(kind_by_gvk("autoscaling", "v1", "Scale"), format, strictness(op), body, len, NULL, err);
     if (op->res->cv)
         return custom_body(op, format, body, len, err);
-    STRLIST(warnings);
-    struct json *d = decode_body(op->res->kind, format, strictness(op), body, len, &warnings, err);
-    for (size_t i = 0; i < warnings.n; i++)
-        op_warn(op, "%s", warnings.v[i]);
-    return d;
+    return builtin_body(op, op->res->kind, format, body, len, err);
+}
+
+struct json *decode_sub(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err)
+{
+    const struct kube_sub *s = kind_sub(op->res->kind, op->sub);
+    const struct kind *k = kind_by_gvk(*s->version ? s->group : res_of(op->res)->group,
+                                       *s->version ? s->version : res_of(op->res)->version, s->kind);
+    return k ? builtin_body(op, k, format, body, len, err) : decode_parse(format, body, len, NULL, err);
 }
 
 struct json *decode_inproc(struct op *op, jval *obj, struct err *err)

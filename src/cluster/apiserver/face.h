@@ -64,6 +64,8 @@ int handle_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, str
                  struct err *err);
 int handle_pod_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
                      struct err *err);
+int handle_node_proxy(struct apiserver *a, struct ctx *ctx, struct http_req *req, struct http_res *res, const struct reqinfo *ri,
+                      struct err *err); /* node_door.c */
 int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);
 /* docs.c; path is /api or /apis or below, rest what follows /openapi/v3/ */
 int handle_discovery(struct apiserver *a, struct http_req *req, struct http_res *res, const char *path, struct err *err);

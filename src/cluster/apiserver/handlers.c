@@ -42,27 +42,6 @@ static const char *options_kind(const struct op *op)
     }
 }
 
-static void check_dry_run(struct faults *f, const char *const *values, size_t n)
-{
-    static const char *const all[] = {"All", NULL};
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(values[i], "All") == 0)
-            continue;
-        BUF(list);
-        buf_addc(&list, '[');
-        for (size_t k = 0; k < n; k++) {
-            if (k)
-                buf_addc(&list, ',');
-            json_quote(&list, values[k], strlen(values[k]));
-        }
-        buf_addc(&list, ']');
-        BUF(text);
-        buf_addf(&text, "Unsupported value: %s: supported values: \"%s\"", buf_str(&list), all[0]);
-        fault_add(f, "FieldValueNotSupported", "dryRun", buf_str(&text));
-        return;
-    }
-}
-
 static void check_manager(struct faults *f, const char *manager)
 {
     if (str_empty(manager))
@@ -107,7 +86,7 @@ static int write_options(struct op *op, struct http_req *req, struct options *ou
     AUTOFREE const char **values = xcalloc(n + 1, sizeof(*values));
     for (size_t i = 0; i < n; i++)
         values[i] = http_query_nth(req, "dryRun", i);
-    check_dry_run(&f, values, n);
+    dry_run_check(&f, values, n);
     o->dry_run = n > 0;
     o->field_manager = http_query(req, "fieldManager");
     o->field_validation = http_query(req, "fieldValidation");
@@ -126,13 +105,6 @@ static int write_options(struct op *op, struct http_req *req, struct options *ou
 
 /* ---- options of deletes ------------------------------------------------------------------------------------------- */
 
-struct delete_words {
-    const char *policy;
-    bool orphan_given, orphan;
-    const char *dry_run[8];
-    size_t n_dry_run;
-};
-
 static void words_of_query(struct http_req *req, struct delete_words *w)
 {
     w->policy = http_query(req, "propagationPolicy");
@@ -140,49 +112,6 @@ static void words_of_query(struct http_req *req, struct delete_words *w)
     w->orphan = w->orphan_given && http_query_bool(req, "orphanDependents");
     for (size_t i = 0; i < http_query_count(req, "dryRun") && i < ARRAY_LEN(w->dry_run); i++)
         w->dry_run[w->n_dry_run++] = http_query_nth(req, "dryRun", i);
-}
-
-static void words_of_body(jval *b, struct options *out, struct delete_words *w)
-{
-    w->policy = delete_options_propagation_policy(b);
-    jval *orphan = jv_get(b, "orphanDependents");
-    w->orphan_given = jv_is(orphan, J_BOOL);
-    w->orphan = jv_bool(orphan, false);
-    jval *list = delete_options_dry_run(b);
-    for (size_t i = 0; i < jv_len(list) && i < ARRAY_LEN(w->dry_run); i++)
-        if (jv_str(jv_at(list, i)))
-            w->dry_run[w->n_dry_run++] = jv_str(jv_at(list, i));
-    jval *grace = jv_get(b, "gracePeriodSeconds");
-    if (jv_i64(grace, &out->grace))
-        out->o.grace_seconds = &out->grace;
-    jval *pre = delete_options_preconditions(b);
-    out->o.precondition_uid = preconditions_uid(pre);
-    out->o.precondition_rv = preconditions_resource_version(pre);
-}
-
-static int use_words(struct op *op, const struct delete_words *w, struct options *out, struct err *err)
-{
-    static const char *const policies[] = {"Foreground", "Background", "Orphan", "nil", NULL};
-    static const enum kube_propagation values[] = {KUBE_FOREGROUND, KUBE_BACKGROUND, KUBE_ORPHAN};
-    FAULTS(f);
-    int found = -1;
-    for (int i = 0; i < 3; i++)
-        if (str_eq(w->policy, policies[i]))
-            found = i;
-    if (w->policy && w->orphan_given)
-        fault_invalid_str(&f, "propagationPolicy", w->policy, "orphanDependents and deletionPropagation cannot be both set");
-    if (w->policy && found < 0)
-        fault_unsupported(&f, "propagationPolicy", w->policy, policies);
-    check_dry_run(&f, w->dry_run, w->n_dry_run);
-    if (faults_done(&f, "meta.k8s.io", "DeleteOptions", "", err) < 0)
-        return -1;
-    out->o.dry_run = w->n_dry_run > 0;
-    if (found >= 0)
-        out->o.propagation = values[found];
-    else if (w->orphan_given)
-        out->o.propagation = w->orphan ? KUBE_ORPHAN : KUBE_BACKGROUND;
-    op->orphan_refused = w->orphan_given && !w->orphan;
-    return 0;
 }
 
 static int delete_options(struct op *op, struct http_req *req, struct options *out, struct err *err)
@@ -195,7 +124,7 @@ static int delete_options(struct op *op, struct http_req *req, struct options *o
         out->body = decode_options("DeleteOptions", format, req->body, req->body_len, err);
         if (!out->body)
             return -1;
-        words_of_body(json_root(out->body), out, &w);
+        delete_words_of(json_root(out->body), &w, &out->o, &out->grace);
     } else {
         words_of_query(req, &w);
         if (!str_empty(http_query(req, "gracePeriodSeconds"))) {
@@ -204,7 +133,7 @@ static int delete_options(struct op *op, struct http_req *req, struct options *o
             out->o.grace_seconds = &out->grace;
         }
     }
-    return use_words(op, &w, out, err);
+    return delete_words_use(op, &w, &out->o, err);
 }
 
 /* ---- options of reads --------------------------------------------------------------------------------------------- */
@@ -242,11 +171,7 @@ static int do_create(struct op *op, struct http_req *req, struct http_res *res, 
         return -1;
     OBJ_REF(o) = NULL;
     if (op->sub) {
-        const struct kube_sub *s = kind_sub(op->res->kind, op->sub);
-        const struct kind *body_kind = kind_by_gvk(*s->version ? s->group : res_of(op->res)->group,
-                                                   *s->version ? s->version : res_of(op->res)->version, s->kind);
-        JSON_REF(d) = body_kind ? decode_body(body_kind, format, FIELDS_IGNORE, req->body, req->body_len, NULL, err)
-                                : decode_parse(format, req->body, req->body_len, NULL, err);
+        JSON_REF(d) = decode_sub(op, format, req->body, req->body_len, err);
         if (d)
             o = sub_create(op, json_root(d), err);
     } else {

@@ -198,9 +198,11 @@ static int authorize(void *self, struct ctx *ctx, struct http_req *req, struct e
     } else {
         at.path = req->path;
     }
-    /* A WebSocket comes by GET, and exec is something that is created all the same: who may read everything may not run things.
-     */
-    if (ri.resource && !*ri.group && is_connect(at.sub) && strcmp(at.verb, "get") == 0)
+    /* A WebSocket comes by GET, and exec is something that is created all the same: who may read everything may not run things,
+     * nor by way of the node. */
+    bool acts =
+        is_connect(at.sub) || (strcmp(ri.plural, "nodes") == 0 && strcmp(ri.sub, "proxy") == 0 && kubelet_path_acts(ri.rest));
+    if (ri.resource && !*ri.group && acts && strcmp(at.verb, "get") == 0)
         at.verb = "create";
     if (rbac_allows(a->rbac, ctx->who, &at, NULL))
         return 0;
@@ -233,6 +235,8 @@ static int handle(void *self, struct ctx *ctx, struct http_req *req, struct http
         return handle_proxy(a, ctx, req, res, &ri, err);
     if (!*ri.group && strcmp(ri.plural, "pods") == 0 && strcmp(ri.sub, "proxy") == 0)
         return handle_pod_proxy(a, ctx, req, res, &ri, err);
+    if (!*ri.group && strcmp(ri.plural, "nodes") == 0 && strcmp(ri.sub, "proxy") == 0)
+        return handle_node_proxy(a, ctx, req, res, &ri, err);
     return handle_resource(a, ctx, req, res, &ri, err);
 }
 

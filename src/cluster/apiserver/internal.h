@@ -20,6 +20,7 @@
 #include "kube/object.h"
 #include "kube/schema/crd.h"
 #include "kube/selector.h"
+#include "kube/streaming/kubelet_paths.h"
 #include "kube/wire/decode.h"
 
 /* ---- what is served -------------------------------------------------------------------------------------------- */
@@ -94,6 +95,9 @@ struct apiserver {
 
     pthread_rwlock_t node_lock; /* held for reading while the node is asked */
     const struct node_api *node;
+    struct node_api node_door; /* the same, with the lock taken: what is asked (node_door.c) */
+    struct kubelet_paths node_paths;
+    struct http_api node_face; /* nodes/proxy */
     struct pool *log_pool;
 
     pthread_mutex_t inproc_lock;
@@ -126,6 +130,19 @@ char *op_key(const struct op *op); /* "ns/name" or "name"; caller frees */
 int op_authorize(const struct op *op, struct err *err);
 int op_check_options(const struct op *op, const char *options_kind, struct err *err); /* dryRun, fieldManager, fieldValidation */
 
+/* options.c: DeleteOptions as they were written, in a query or a body. The strings are the caller's. */
+struct delete_words {
+    const char *policy;
+    bool orphan_given, orphan;
+    const char *dry_run[8];
+    size_t n_dry_run;
+};
+/* Out of a body. What needs no check goes to o, which points to *grace and into b. */
+void delete_words_of(jval *b, struct delete_words *w, struct kube_opts *o, int64_t *grace);
+int delete_words_use(struct op *op, const struct delete_words *w, struct kube_opts *o, struct err *err); /* checks the rest */
+struct faults;
+void dry_run_check(struct faults *f, const char *const *values, size_t n);
+
 struct listing {
     struct store_list list;
     char *continue_token;
@@ -151,11 +168,15 @@ struct deletion {
 };
 void deletion_free(struct deletion *d);
 int verb_delete(struct op *op, struct deletion *out, struct err *err);
+/* Is the object the one that the preconditions mean? ERR_CONFLICT */
+int delete_check_preconditions(const struct op *op, jval *o, struct err *err);
 int verb_delete_collection(struct op *op, struct listing *out, struct err *err);
 
 /* Subresources that are created (binding, token), logs (subresource.c), and reviews (reviews.c). */
 struct store_obj *sub_create(struct op *op, jval *body, struct err *err);
 struct store_obj *binding_create(struct op *op, jval *binding, struct err *err); /* the collection bindings */
+struct store_obj *sub_eviction(struct op *op, jval *eviction, struct err *err);  /* eviction.c */
+struct store_obj *created_status(void); /* what POST of a subresource without an object of its own answers */
 /* A token of the account that is bound to the secret. m: an empty object to put the claims into. */
 char *token_for_secret(struct op *op, struct jm *m, jval *account, jval *secret, struct err *err);
 int sub_log_options(struct op *op, const struct kube_log_opts *in, struct kube_log_opts *out, struct store_obj **pod,
@@ -231,6 +252,8 @@ struct json *status_success(struct jm *details /* may be NULL */);
  * request wants it. */
 struct json *decode_request(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err);
 struct json *decode_inproc(struct op *op, jval *obj, struct err *err);
+/* The body of a subresource that is created (Binding, TokenRequest, Eviction). */
+struct json *decode_sub(struct op *op, enum decode_format format, const char *body, size_t len, struct err *err);
 /* What a patch made; ERR_BAD_REQUEST tells what is wrong with it. */
 struct json *decode_patched(struct op *op, jval *obj, bool strategic, struct err *err);
 int report_unknown(struct op *op, const struct strlist *texts, struct err *err);
@@ -318,6 +341,8 @@ void identity_free(struct identity *who);
 struct identity *authn_token(struct apiserver *a, const char *token, struct err *err);
 struct identity *authn_claims(struct apiserver *a, const char *token, const char *const *audiences, struct json **claims,
                               struct err *err);
+
+void node_door_init(struct apiserver *a); /* node_door.c; after log_pool is there */
 
 /* inproc.c, http.c */
 void inproc_free_all(struct apiserver *a);

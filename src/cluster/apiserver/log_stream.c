@@ -14,13 +14,8 @@ int handle_log(struct op *op, struct http_req *req, struct http_res *res, struct
         return 0;
     }
     struct streaming_log *s = streaming_log_new(op->a->log_pool);
-    struct node_log *log = NULL;
-    pthread_rwlock_rdlock(&op->a->node_lock);
-    if (op->a->node)
-        log = op->a->node->log_open(op->a->node->self, op->ctx, obj_root(pod), &opts, streaming_log_notify, s, err);
-    else
-        err_set(err, ERR_UNAVAILABLE, "there is no node here that could give logs");
-    pthread_rwlock_unlock(&op->a->node_lock);
+    const struct node_api *node = &op->a->node_door;
+    struct node_log *log = node->log_open(node->self, op->ctx, obj_root(pod), &opts, streaming_log_notify, s, err);
     if (!log) {
         streaming_log_drop(s);
         return -1;

@@ -49,6 +49,7 @@ static int start(struct apiserver *a, const struct apiserver_config *cfg, struct
     if (!(a->services = services_new(cfg->service_cidr, err)))
         return -1;
     a->log_pool = pool_new("log", LOG_THREADS, 10000);
+    node_door_init(a);
     a->http = http_face_new(a);
     return bootstrap(a, err);
 }

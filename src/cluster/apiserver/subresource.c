@@ -69,8 +69,7 @@ static void bind_to(struct op *op, struct jm *m, jval *binding, const char *node
     pod_conditions_complete(m);
 }
 
-/* What POST of a subresource without an object of its own answers. */
-static struct store_obj *created_status(void)
+struct store_obj *created_status(void)
 {
     JSON_REF(d) = status_success(NULL);
     JM(m, json_root(d));
@@ -292,6 +291,8 @@ struct store_obj *sub_create(struct op *op, jval *body, struct err *err)
 {
     if (op->res->coll == op->a->pods && strcmp(op->sub, "binding") == 0)
         return sub_binding(op, body, err);
+    if (op->res->coll == op->a->pods && strcmp(op->sub, "eviction") == 0)
+        return sub_eviction(op, body, err);
     if (op->res->coll == op->a->accounts && strcmp(op->sub, "token") == 0)
         return sub_token(op, body, err);
     err_set(err, ERR_METHOD, "the server does not allow this method on the requested resource");
@@ -360,14 +361,8 @@ int sub_log_read(struct op *op, const struct kube_log_opts *lo, size_t max, stru
     opts.follow = false;
     if (!pod)
         return 0;
-    pthread_rwlock_rdlock(&op->a->node_lock);
-    const struct node_api *node = op->a->node;
-    struct node_log *log = NULL;
-    if (node)
-        log = node->log_open(node->self, op->ctx, obj_root(pod), &opts, NULL, NULL, err);
-    else
-        err_set(err, ERR_UNAVAILABLE, "there is no node here that could give logs");
-    pthread_rwlock_unlock(&op->a->node_lock);
+    const struct node_api *node = &op->a->node_door;
+    struct node_log *log = node->log_open(node->self, op->ctx, obj_root(pod), &opts, NULL, NULL, err);
     if (!log)
         return -1;
     int rc = 1;

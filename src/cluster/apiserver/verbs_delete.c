@@ -18,7 +18,7 @@ void deletion_free(struct deletion *d)
     *d = (struct deletion){0};
 }
 
-static int check_preconditions(const struct op *op, jval *o, struct err *err)
+int delete_check_preconditions(const struct op *op, jval *o, struct err *err)
 {
     const char *uid = op->o->precondition_uid, *rv = op->o->precondition_rv;
     const char *what = NULL, *want = NULL, *have = NULL, *why = NULL;
@@ -222,7 +222,7 @@ static int delete_once(struct op *op, const char *key, struct deletion *out, str
         return fail_not_found(err, op->res, op->name);
     OBJ_REF(shown) = object_as(op->res, cur);
     jval *old = obj_root(shown);
-    if (check_preconditions(op, old, err) < 0 || admit_delete(op, old, err) < 0)
+    if (delete_check_preconditions(op, old, err) < 0 || admit_delete(op, old, err) < 0)
         return -1;
     JM(m, old);
     enum plan plan = plan_delete(op, old, m);

@@ -7,7 +7,7 @@
 #include "kube/kinds.h"
 #include "kube/object.h"
 #include "kube/reviews.h"
-#include "kube/streaming/streaming.h"
+#include "kube/streaming/kubelet_paths.h"
 #include "net/server.h"
 
 #define LOG_ROOM "node"
@@ -17,6 +17,8 @@ enum { LOG_THREADS = 8, LOG_QUEUE = 10000 };
 #define ASK_LIMIT_NS (10 * NS_PER_S)
 
 struct kubelet {
+    struct kubelet_paths paths; /* first member: the routes' own */
+    struct node_api asked;
     struct reviews *reviews;
     struct node *node; /* set before requests are answered */
     struct http_server *http;
@@ -80,175 +82,50 @@ static int authorize(void *self, struct ctx *ctx, struct http_req *req, struct e
 
 /* ---- what is asked ---- */
 
-static struct json *pod_of(struct kubelet *k, struct http_req *req, struct err *err)
-{
-    AUTOFREE char *key = obj_key_of(http_param(req, "ns"), http_param(req, "pod"));
-    struct json *pod = informer_get(k->node->pods, key);
-    if (!pod)
-        err_set(err, ERR_NOT_FOUND, "pod \"%s\" not found", http_param(req, "pod"));
-    return pod;
-}
-
-static int get_health(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
-{
-    http_text(res, 200, "ok");
-    return 0;
-}
-
-static int get_pods(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+static struct json *pod_of(void *self, const char *ns, const char *name)
 {
     struct kubelet *k = self;
-    size_t n;
-    struct json **all = informer_list(k->node->pods, &n);
-    BUF(out);
-    buf_adds(&out, "{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":[");
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            buf_addc(&out, ',');
-        jv_write(json_root(all[i]), JW_COMPACT, &out);
-        json_unref(all[i]);
-    }
-    free(all);
-    buf_adds(&out, "]}");
-    http_body_buf(res, "application/json", &out);
-    return 0;
+    AUTOFREE char *key = obj_key_of(ns, name);
+    return informer_get(k->node->pods, key);
+}
+
+static struct json **pods_of(void *self, size_t *n)
+{
+    struct kubelet *k = self;
+    return informer_list(k->node->pods, n);
 }
 
 /* A container that is seen to run by whoever asks has a log: where our own view of its pod lags behind, the API server's counts.
  */
-static struct node_log *open_log(struct kubelet *k, const struct ctx *ctx, jval *pod, const struct kube_log_opts *o,
-                                 struct streaming_log *s, struct err *err)
+static struct node_log *open_log(void *self, const struct ctx *ctx, jval *pod, const struct kube_log_opts *o,
+                                 void (*notify)(void *arg), void *arg, struct err *err)
 {
+    struct kubelet *k = self;
     const struct node_api *api = node_api(k->node);
     ERR(e);
-    struct node_log *log = api->log_open(api->self, ctx, pod, o, streaming_log_notify, s, &e);
+    struct node_log *log = api->log_open(api->self, ctx, pod, o, notify, arg, &e);
     JSON_REF(now) = !log && e.code == ERR_BAD_REQUEST
                         ? kube_get(k->node->kube, ctx, &KUBE_PODS, obj_namespace(pod), obj_name(pod), NULL, NULL)
                         : NULL;
     if (now && str_eq(obj_uid(json_root(now)), obj_uid(pod)))
-        return api->log_open(api->self, ctx, json_root(now), o, streaming_log_notify, s, err);
+        return api->log_open(api->self, ctx, json_root(now), o, notify, arg, err);
     if (!log)
         err_move(err, &e);
     return log;
 }
 
-static int get_log(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
+static int open_process(void *self, const struct ctx *ctx, jval *pod, const struct node_process_opts *o, struct node_process *out,
+                        struct err *err)
 {
-    struct kubelet *k = self;
-    struct kube_log_opts o;
-    JSON_REF(pod) = NULL;
-    if (streaming_log_opts(req, &o, err) < 0 || !(pod = pod_of(k, req, err)))
-        return -1;
-    o.container = http_param(req, "container");
-    struct streaming_log *s = streaming_log_new(k->pool);
-    struct node_log *log = open_log(k, ctx, json_root(pod), &o, s, err);
-    if (!log) {
-        streaming_log_drop(s);
-        return -1;
-    }
-    streaming_log_answer(s, log, res);
-    return 0;
+    const struct node_api *api = node_api(((struct kubelet *)self)->node);
+    return api->process_open(api->self, ctx, pod, o, out, err);
 }
 
-/* The API server speaks of streams as input, output and error, where clients say stdin, stdout and stderr. */
-static int process_opts(struct http_req *req, bool exec, struct node_process_opts *o, struct err *err)
+static int dial(void *self, const struct ctx *ctx, jval *pod, int port, int *fd, struct err *err)
 {
-    *o = (struct node_process_opts){.container = http_param(req, "container"),
-                                    .in = http_query_bool(req, "input"),
-                                    .out = http_query_bool(req, "output"),
-                                    .err = http_query_bool(req, "error"),
-                                    .tty = http_query_bool(req, "tty")};
-    if (!o->in && !o->out && !o->err)
-        return err_set(err, ERR_BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr");
-    if (o->tty)
-        o->err = false;
-    size_t n = http_query_count(req, "command");
-    if (!exec)
-        return 0;
-    if (n == 0)
-        return err_set(err, ERR_BAD_REQUEST, "you must specify at least one command for the container");
-    const char **command = http_alloc(req, (n + 1) * sizeof *command);
-    for (size_t i = 0; i < n; i++)
-        command[i] = http_query_nth(req, "command", i);
-    o->command = command;
-    return 0;
+    const struct node_api *api = node_api(((struct kubelet *)self)->node);
+    return api->dial(api->self, ctx, pod, port, fd, err);
 }
-
-static int run_process(struct kubelet *k, struct ctx *ctx, struct http_req *req, struct http_res *res, bool exec, struct err *err)
-{
-    struct node_process_opts o;
-    struct streaming_how how;
-    struct node_process process = NODE_PROCESS_NONE;
-    const struct node_api *api = node_api(k->node);
-    JSON_REF(pod) = pod_of(k, req, err);
-    if (!pod || process_opts(req, exec, &o, err) < 0 || streaming_negotiate(req, STREAMING_PROCESS, &how, err) < 0 ||
-        api->process_open(api->self, ctx, json_root(pod), &o, &process, err) < 0)
-        return -1;
-    streaming_process(req, res, &how, &o, &process);
-    return 0;
-}
-
-static int on_exec(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
-{
-    return run_process(self, ctx, req, res, true, err);
-}
-
-static int on_attach(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
-{
-    return run_process(self, ctx, req, res, false, err);
-}
-
-struct forward {
-    struct kubelet *kubelet;
-    struct json *pod;
-};
-
-static int dial(void *arg, int port, int *fd, struct err *err)
-{
-    struct forward *f = arg;
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, ASK_LIMIT_NS);
-    const struct node_api *api = node_api(f->kubelet->node);
-    return api->dial(api->self, &ctx, json_root(f->pod), port, fd, err);
-}
-
-static void release(void *arg)
-{
-    struct forward *f = arg;
-    json_unref(f->pod);
-    free(f);
-}
-
-static int on_forward(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
-{
-    struct kubelet *k = self;
-    struct streaming_how how;
-    JSON_REF(pod) = pod_of(k, req, err);
-    if (!pod || streaming_negotiate(req, STREAMING_FORWARD, &how, err) < 0)
-        return -1;
-    struct forward *f = xcalloc(1, sizeof *f);
-    *f = (struct forward){k, json_ref(pod)};
-    struct streaming_dial d = {
-        .dial = dial, .release = release, .arg = f, .pool = k->pool, .pod = xstrdup(http_param(req, "pod"))};
-    return streaming_forward(req, res, &how, &d, err);
-}
-
-static void write_error(void *self, struct http_req *req, struct http_res *res, const struct err *e)
-{
-    http_text(res, err_http_status(e), "%s", err_text(e));
-}
-
-#define NODE_PERM(v, sub)                                                                                                        \
-    {                                                                                                                            \
-        .verb = (v), .group = "", .resource = "nodes", .subresource = (sub)                                                      \
-    }
-static const struct route routes[] = {
-    {HTTP_GET, "/healthz", get_health, NODE_PERM("get", "healthz"), 0},
-    {HTTP_GET, "/pods", get_pods, NODE_PERM("get", "pods"), 0},
-    {HTTP_GET, "/containerLogs/{ns}/{pod}/{container}", get_log, NODE_PERM("get", "proxy"), 0},
-    {HTTP_GET | HTTP_POST, "/exec/{ns}/{pod}/{container}", on_exec, NODE_PERM("create", "proxy"), 0},
-    {HTTP_GET | HTTP_POST, "/attach/{ns}/{pod}/{container}", on_attach, NODE_PERM("create", "proxy"), 0},
-    {HTTP_GET | HTTP_POST, "/portForward/{ns}/{pod}", on_forward, NODE_PERM("create", "proxy"), 0},
-};
 
 /* ---- life ---- */
 
@@ -286,13 +163,15 @@ struct kubelet *kubelet_listen(const struct kubelet_config *cfg, int *port, stru
     AUTOFREE char *cert = xstrdup(cfg->cert_pem), *key = xstrdup(cfg->key_pem), *ca = client_ca(cfg->kube);
     k->reviews = reviews_new(&(struct reviews_config){.kube = cfg->kube, .clock = &clock_system, .remember = true});
     k->pool = pool_new("kubelet", LOG_THREADS, LOG_QUEUE);
+    k->asked = (struct node_api){.self = k, .log_open = open_log, .process_open = open_process, .dial = dial};
+    k->paths = (struct kubelet_paths){.node = &k->asked, .pool = k->pool, .self = k, .pod = pod_of, .pods = pods_of};
     k->api = (struct http_api){.name = "kubelet",
-                               .routes = routes,
-                               .n_routes = ARRAY_LEN(routes),
+                               .routes = kubelet_routes,
+                               .n_routes = kubelet_n_routes,
                                .self = k,
                                .authenticate = authenticate,
                                .authorize = authorize,
-                               .write_error = write_error};
+                               .write_error = kubelet_write_error};
     struct mount mount = {.prefix = "/", .api = &k->api};
     static const char *const any[] = {"*", NULL}; /* whoever asks has a certificate or a token: there is no browser to defend */
     if ((cert || make_certificate(&cert, &key, err) == 0) && (k->http = http_server_new(NULL, err))) {

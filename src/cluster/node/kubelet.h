@@ -6,7 +6,7 @@
  *     ...
  *     kubelet_stop(k);                                            // before the node
  *
- * Served: /healthz, /pods, /containerLogs, /exec, /attach, /portForward, as a kubelet does. Who asks is told by a client
+ * Served is what kube/streaming/kubelet_paths.h has, as a kubelet does. Who asks is told by a client
  * certificate of the cluster's authority (from ConfigMap kube-system/extension-apiserver-authentication), or by a token that a
  * TokenReview knows; whether they may, by a SubjectAccessReview on nodes/proxy of this Node. Source: kube.md 9; kubelet
  * authentication and authorization. */

@@ -501,7 +501,8 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->node_dir = fs_join(cfg->data_dir, "node");
     n->log_dir = fs_join(cfg->data_dir, "logs");
     n->agent_path = xstrdup(cfg->agent_path);
-    n->api = (struct node_api){.self = n, .log_open = log_open, .process_open = node_process_open, .dial = node_dial};
+    n->api =
+        (struct node_api){.self = n, .name = n->name, .log_open = log_open, .process_open = node_process_open, .dial = node_dial};
     if (open_parts(n, cfg, err) < 0) {
         checks_free(n->checks);
         event_recorder_free(n->events);

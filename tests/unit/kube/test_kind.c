@@ -42,7 +42,7 @@ static void test_verbs_and_subresources(void **state)
     assert_false(kind_has_verb(review, KVERB_GET));
     const struct kube_sub *log = kind_sub(kind_by_short_name("po"), "log");
     assert_true(log && log->served && log->verbs == KVERB_GET);
-    assert_false(kind_sub(kind_by_short_name("po"), "eviction")->served);
+    assert_false(kind_sub(kind_by_short_name("po"), "resize")->served);
     assert_string_equal(kind_sub(kind_by_short_name("sa"), "token")->kind, "TokenRequest");
     assert_null(kind_sub(kind_by_short_name("cm"), "status"));
     const struct kind *ev = kind_by_plural("events.k8s.io", "v1", "events");

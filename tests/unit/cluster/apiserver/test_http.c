@@ -349,6 +349,128 @@ static void test_bindings_and_scale(void **state)
     RUN_STEPS(steps);
 }
 
+/* An eviction is a delete that is seen in the pod's conditions; what it says of itself and of the delete is checked first. */
+static void test_eviction(void **state)
+{
+#define EVICT       NS "/default/pods/p/eviction"
+#define EVICTION(x) "{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"p\"" x "}"
+#define OPTIONS(x)  EVICTION("},\"deleteOptions\":{" x "}")
+#define POD         NS "/default/pods/p"
+    static const struct step steps[] = {
+        {HTTP_GET, "/api/v1", ADMIN, NULL, NULL, 200,
+         "{\"name\":\"pods/eviction\",\"singularName\":\"\",\"namespaced\":true,\"group\":\"policy\",\"version\":\"v1\",\"kind\":"
+         "\"Eviction\",\"verbs\":[\"create\"]}",
+         NULL},
+        {HTTP_POST, NS "/default/serviceaccounts", ADMIN, NULL, "{\"metadata\":{\"name\":\"default\"}}", 201, NULL, NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, EVICTION("}"), 404, "pods \\\"p\\\" not found", NULL},
+        {HTTP_POST, NS "/default/pods", ADMIN, NULL, BARE ",\"nodeName\":\"n\"}}", 201, NULL, NULL},
+        {HTTP_GET, EVICT, ADMIN, NULL, NULL, 405, NULL, NULL},
+        {HTTP_POST, EVICT, NULL, NULL, EVICTION("}"), 403, "cannot create resource \\\"pods/eviction\\\"", NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, "", 400, "the object provided is unrecognized (must be of type Eviction)", NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, "{}", 400, "name in URL does not match name in Eviction object", NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, EVICTION("x\"}"), 400, NULL, NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, EVICTION(",\"namespace\":\"other\"}"), 400,
+         "the namespace of the provided object does not match", NULL},
+        {HTTP_POST, EVICT "?fieldValidation=Strict", ADMIN, NULL, EVICTION("},\"bla\":1"), 400,
+         "Eviction in version \\\"v1\\\" cannot be handled as a Eviction: strict decoding error: unknown field \\\"bla\\\"",
+         NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, OPTIONS("\"dryRun\":[\"Some\"]"), 422, "dryRun: Unsupported value: [\\\"Some\\\"]", NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, OPTIONS("\"propagationPolicy\":\"Some\""), 422, "propagationPolicy: Unsupported value",
+         NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, OPTIONS("\"preconditions\":{\"uid\":\"abc\"}"), 409,
+         "Operation cannot be fulfilled on Pod \\\"p\\\": the UID in the precondition (abc) does not match the UID in record",
+         NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, OPTIONS("\"preconditions\":{\"resourceVersion\":\"1\"}"), 409,
+         "the ResourceVersion in the precondition (1) does not match", NULL},
+        {HTTP_POST, EVICT "?dryRun=All", ADMIN, NULL, EVICTION("}"), 201, "\"status\":\"Success\",\"code\":201", NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, OPTIONS("\"dryRun\":[\"All\"]"), 201, "Success", NULL},
+        {HTTP_GET, POD, ADMIN, NULL, NULL, 200, "\"status\":{\"phase\":\"Pending\",\"qosClass\":\"BestEffort\"}", NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, OPTIONS("\"gracePeriodSeconds\":5"), 201, "Success", NULL},
+        {HTTP_GET, POD, ADMIN, NULL, NULL, 200, "\"deletionGracePeriodSeconds\":5", NULL},
+        {HTTP_GET, POD, ADMIN, NULL, NULL, 200, "{\"type\":\"DisruptionTarget\",\"status\":\"True\",\"lastTransitionTime\":\"",
+         NULL},
+        {HTTP_GET, POD, ADMIN, NULL, NULL, 200,
+         "\"reason\":\"EvictionByEvictionAPI\",\"message\":\"Eviction API: evicting\",\"lastProbeTime\":null}", NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, OPTIONS("\"gracePeriodSeconds\":0"), 201, "Success", NULL},
+        {HTTP_GET, POD, ADMIN, NULL, NULL, 404, NULL, NULL},
+        /* A pod that nobody has started goes at once, and what was true of it before the mark is true after it. */
+        {HTTP_POST, NS "/default/pods", ADMIN, NULL, BARE "}}", 201, NULL, NULL},
+        {HTTP_POST, EVICT, ADMIN, NULL, EVICTION("}"), 201, "Success", NULL},
+        {HTTP_GET, POD, ADMIN, NULL, NULL, 404, NULL, NULL},
+    };
+    RUN_STEPS(steps);
+}
+
+/* nodes/NAME/proxy: the kubelet's paths over the node in this process; who may only read may not run anything by way of it. */
+static int open_nothing(void *self, const struct ctx *ctx, jval *pod, const struct node_process_opts *o, struct node_process *out,
+                        struct err *err)
+{
+    return err_set(err, ERR_INTERNAL, "container not found (\"%s\")", o->container);
+}
+
+static struct node_log *no_log(void *self, const struct ctx *ctx, jval *pod, const struct kube_log_opts *o,
+                               void (*notify)(void *arg), void *arg, struct err *err)
+{
+    err_set(err, ERR_BAD_REQUEST, "container \"%s\" is waiting to start", o->container);
+    return NULL;
+}
+
+static void test_node_proxy(void **state)
+{
+#define PROXY(n)  "/api/v1/nodes/" n "/proxy"
+#define AS_VIEWER "Impersonate-User: viewer"
+#define UPGRADE   "Connection: Upgrade\nUpgrade: SPDY/3.1\nX-Stream-Protocol-Version: v4.channel.k8s.io"
+    static const char role[] = "{\"metadata\":{\"name\":\"v\"},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"nodes/proxy\"],"
+                               "\"verbs\":[\"get\"]}]}",
+                      binding[] =
+                          "{\"metadata\":{\"name\":\"v\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+                          "\"ClusterRole\",\"name\":\"v\"},\"subjects\":[{\"kind\":\"User\",\"apiGroup\":"
+                          "\"rbac.authorization.k8s.io\",\"name\":\"viewer\"}]}";
+    static const struct step before[] = {
+        {HTTP_POST, "/api/v1/nodes", ADMIN, NULL, "{\"metadata\":{\"name\":\"n\"}}", 201, NULL, NULL},
+        {HTTP_POST, "/api/v1/nodes", ADMIN, NULL, "{\"metadata\":{\"name\":\"m\"}}", 201, NULL, NULL},
+        {HTTP_POST, "/apis/rbac.authorization.k8s.io/v1/clusterroles", ADMIN, NULL, role, 201, NULL, NULL},
+        {HTTP_POST, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", ADMIN, NULL, binding, 201, NULL, NULL},
+        {HTTP_POST, NS "/default/serviceaccounts", ADMIN, NULL, "{\"metadata\":{\"name\":\"default\"}}", 201, NULL, NULL},
+        {HTTP_POST, NS "/default/pods", ADMIN, NULL, BARE ",\"nodeName\":\"n\"}}", 201, NULL, NULL},
+        {HTTP_GET, PROXY("n") "/pods", ADMIN, NULL, NULL, 503, "node \\\"n\\\" does not run in this process", NULL},
+    };
+    static const struct step steps[] = {
+        {HTTP_GET, PROXY("n") "/healthz", ADMIN, NULL, NULL, 200, "ok", NULL},
+        {HTTP_GET, PROXY("n:10250") "/healthz", ADMIN, NULL, NULL, 200, "ok", NULL},
+        {HTTP_GET, PROXY("https:n:10250") "/healthz", ADMIN, NULL, NULL, 200, "ok", NULL},
+        {HTTP_GET, PROXY("n:22") "/healthz", ADMIN, NULL, NULL, 400, "address not allowed", NULL},
+        {HTTP_GET, PROXY("ftp:n:10250") "/healthz", ADMIN, NULL, NULL, 400, "invalid node request \\\"ftp:n:10250\\\"", NULL},
+        {HTTP_GET, PROXY("m") "/healthz", ADMIN, NULL, NULL, 503, "node \\\"m\\\" does not run in this process", NULL},
+        {HTTP_GET, PROXY("o") "/healthz", ADMIN, NULL, NULL, 404, "nodes \\\"o\\\" not found", NULL},
+        {HTTP_GET, PROXY("n") "/pods", ADMIN, NULL, NULL, 200,
+         "\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":[{\"", NULL},
+        {HTTP_GET, PROXY("n") "/logs/", ADMIN, NULL, NULL, 404, "404 page not found", NULL},
+        {HTTP_GET, PROXY("n"), ADMIN, NULL, NULL, 404, "404 page not found", NULL},
+        {HTTP_GET, PROXY("n") "/containerLogs/default/p/c", ADMIN, NULL, NULL, 400, "container \"c\" is waiting to start", NULL},
+        {HTTP_GET, PROXY("n") "/containerLogs/default/q/c", ADMIN, NULL, NULL, 404, "pod \"q\" not found", NULL},
+        {HTTP_POST, PROXY("n") "/exec/default/p/c?command=x&output=1", ADMIN, NULL, NULL, 400, "pgrade", NULL},
+        {HTTP_POST, PROXY("n") "/exec/default/p/c?command=x&output=1", ADMIN, UPGRADE, NULL, 500, "container not found (\"c\")",
+         NULL},
+        {HTTP_GET, PROXY("n") "/pods", NULL, NULL, NULL, 403, "cannot get resource \\\"nodes/proxy\\\"", NULL},
+        {HTTP_GET, PROXY("n") "/pods", ADMIN, AS_VIEWER, NULL, 200, NULL, NULL},
+        {HTTP_GET, PROXY("n") "/exec/default/p/c?command=x&output=1", ADMIN, AS_VIEWER, NULL, 403,
+         "cannot create resource \\\"nodes/proxy\\\"", NULL},
+        {HTTP_GET, PROXY("n") "//attach/default/p/c?output=1", ADMIN, AS_VIEWER, NULL, 403, "cannot create", NULL},
+        {HTTP_GET, PROXY("n") "/portForward/default/p", ADMIN, AS_VIEWER, NULL, 403, "cannot create", NULL},
+    };
+    const struct node_api node = {.name = "n", .log_open = no_log, .process_open = open_nothing};
+    struct web w;
+    web_init(&w);
+    for (size_t i = 0; i < ARRAY_LEN(before); i++)
+        run_step(&w, &before[i], i);
+    apiserver_set_node(w.a, &node);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+        run_step(&w, &steps[i], 100 + i);
+    apiserver_set_node(w.a, NULL);
+    web_done(&w);
+}
+
 static void test_watch_over_http(void **state)
 {
     const struct step steps[] = {
@@ -366,4 +488,5 @@ static void test_watch_over_http(void **state)
 
 TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid),
            cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types), cmocka_unit_test(test_patches_and_options),
-           cmocka_unit_test(test_apply), cmocka_unit_test(test_bindings_and_scale), cmocka_unit_test(test_watch_over_http))
+           cmocka_unit_test(test_apply), cmocka_unit_test(test_bindings_and_scale), cmocka_unit_test(test_eviction),
+           cmocka_unit_test(test_node_proxy), cmocka_unit_test(test_watch_over_http))
