@@ -16,14 +16,13 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "base/timefmt.h"
+#include "cluster/node/logs_read.h"
 #include "kube/fields.h"
 #include "kube/object.h"
 
 #define LOG_ROOM "node"
 #include "base/log.h"
 
-enum { CHUNK = 65536, HEAD_MAX = 64 };
-#define CONMON_TMP ".tmp" /* a new log has this at the end of its name until conmon renames it over the old one */
 /* How soon to look again: soon while something grows fast (or has just begun), so that one that floods its log stays within a few
  * files' size. */
 #define ROTATE_SLOW NS_PER_S
@@ -38,15 +37,12 @@ struct writer {
 
 struct reader {
     struct node_log base;
+    struct log_reader log;
     struct logs *logs;
-    struct reader *next;    /* followers */
-    char *key, *path, *dir; /* key "<uid>/<container>" */
-    int fd, watch;
-    struct kube_log_opts opts;
-    int64_t since_ns, left;  /* left: bytes of limit_bytes, -1: no limit */
-    bool older;              /* the file that is open is older than the log was at first: the next ones are read too */
-    bool in_line, skip_line; /* the last record was a part; and it was left out */
-    struct buf in;           /* bytes of an unfinished record */
+    struct reader *next; /* followers */
+    char *key, *dir;     /* key "<uid>/<container>" */
+    int watch;
+    bool follow;
     void (*notify)(void *arg);
     void *arg;
 };
@@ -108,7 +104,7 @@ static bool still_written(struct logs *l, const struct reader *r)
 {
     LOCK_GUARD(&l->lock);
     const struct writer *w = strmap_get(&l->writers, r->key);
-    return w && str_eq(w->path, r->path);
+    return w && str_eq(w->path, r->log.path);
 }
 
 static void *watch_main(void *arg)
@@ -188,220 +184,27 @@ void logs_free(struct logs *l)
     free(l);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------------
- */
-
-/* One record without its newline. Bytes that are no record (a file cut in a crash) are left out. */
-static void put_record(struct reader *r, const char *s, size_t n, struct buf *out)
-{
-    const char *end = s + n, *stream = memchr(s, ' ', n < HEAD_MAX ? n : HEAD_MAX);
-    const char *tag = stream ? memchr(stream + 1, ' ', (size_t)(end - stream - 1)) : NULL;
-    const char *text = tag ? memchr(tag + 1, ' ', (size_t)(end - tag - 1)) : NULL;
-    if (!text || text - tag != 2 || (tag[1] != 'F' && tag[1] != 'P'))
-        return;
-    bool begins = !r->in_line;
-    r->in_line = tag[1] == 'P';
-    AUTOFREE char *time = xstrndup(s, (size_t)(stream - s));
-    if (begins) {
-        int64_t at;
-        r->skip_line = r->since_ns && time_parse(time, &at) && at < r->since_ns;
-    }
-    if (r->skip_line)
-        return;
-    size_t before = out->len;
-    if (begins && r->opts.timestamps) {
-        int64_t at;
-        char z[TIME_TEXT_MAX];
-        buf_addf(out, "%s ", time_parse(time, &at) ? time_format(z, at, TIME_NANOS_TRIMMED) : time);
-    }
-    buf_add(out, text + 1, (size_t)(end - text - 1));
-    if (!r->in_line)
-        buf_addc(out, '\n');
-    if (r->left >= 0) {
-        size_t added = out->len - before;
-        if ((int64_t)added > r->left) {
-            out->len = before + (size_t)r->left;
-            out->data[out->len] = 0;
-            added = (size_t)r->left;
-        }
-        r->left -= (int64_t)added;
-    }
-}
-
-/* Bytes from the file into records. 1: something was read; 0: its end. */
-static int read_some(struct reader *r, size_t max, struct buf *out, struct err *err)
-{
-    size_t want = max < CHUNK ? (max ? max : 1) : CHUNK;
-    buf_reserve(&r->in, want);
-    ssize_t n = r->fd < 0 ? 0 : read(r->fd, r->in.data + r->in.len, want);
-    if (n < 0)
-        return err_errno(err, "reading %s", r->path);
-    r->in.len += (size_t)n;
-    size_t used = 0;
-    while (r->left != 0) {
-        const char *s = r->in.data + used, *nl = memchr(s, '\n', r->in.len - used);
-        if (!nl)
-            break;
-        put_record(r, s, (size_t)(nl - s), out);
-        used = (size_t)(nl - r->in.data) + 1;
-    }
-    buf_consume(&r->in, used);
-    return n > 0;
-}
-
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* The paths of what was rotated out of a log, oldest first: their names end in the time. */
-static void rotated(const char *path, struct strlist *out)
-{
-    AUTOFREE char *dir = xstrdup(path);
-    char *base = strrchr(dir, '/');
-    *base++ = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.' && !str_eq(e->d_name + strlen(base), CONMON_TMP))
-            strlist_take(out, fs_join(dir, e->d_name));
-    if (d)
-        closedir(d);
-    if (out->n)
-        qsort(out->v, out->n, sizeof *out->v, by_name);
-}
-
-static bool same_stat(const struct stat *a, const struct stat *b) { return a->st_ino == b->st_ino && a->st_dev == b->st_dev; }
-
-/* The file that was begun after the one that is open, which was rotated, or the log itself when it has come to be; NULL: there is
- * none. When the open one is no longer among those that are kept and not packed: the oldest of these. */
-static char *next_file(const struct reader *r)
-{
-    struct stat have, st;
-    if (stat(r->path, &st) < 0 || (r->fd >= 0 && fstat(r->fd, &have) == 0 && same_stat(&have, &st)))
-        return NULL;
-    STRLIST(files);
-    rotated(r->path, &files);
-    strlist_add(&files, r->path);
-    size_t next = 0;
-    for (size_t i = 0; i < files.n; i++)
-        if (str_ends(files.v[i], ".gz") || (r->fd >= 0 && stat(files.v[i], &st) == 0 && same_stat(&have, &st)))
-            next = i + 1;
-    return xstrdup(files.v[next]);
-}
+/* ---- reading --------------------------------------------------------------------------------------------------------------- */
 
 static int log_read(struct node_log *log, size_t max, struct buf *out, struct err *err)
 {
     struct reader *r = CONTAINER_OF(log, struct reader, base);
     /* Asked before reading: what is written until the container ends is in the file by then. */
-    bool written = r->opts.follow && still_written(r->logs, r);
-    int rc = read_some(r, max, out, err);
-    AUTOFREE char *next = rc == 0 && (r->opts.follow || r->older) ? next_file(r) : NULL;
-    if (next) /* nothing is written any more to the one that is open; what was written before has to be read */
-        rc = read_some(r, max, out, err);
-    if (rc < 0)
-        return -1;
-    if (r->left == 0)
-        return 2;
-    if (rc > 0)
-        return 1;
-    int fd = next ? open(next, O_RDONLY | O_CLOEXEC) : -1;
-    if (!next)
-        return written ? 0 : 2;
-    if (fd < 0)
-        return errno == ENOENT ? 1 : err_errno(err, "reading %s", next); /* packed meanwhile */
-    if (r->fd >= 0)
-        close(r->fd);
-    r->fd = fd;
-    r->older &= !str_eq(next, r->path);
-    buf_reset(&r->in);
-    return 1;
+    bool written = r->follow && still_written(r->logs, r);
+    int rc = log_reader_read(&r->log, r->follow, max, out, err);
+    return rc == 0 && !written ? 2 : rc;
 }
 
 static void log_close(struct node_log *log)
 {
     struct reader *r = CONTAINER_OF(log, struct reader, base);
-    if (r->opts.follow)
+    if (r->follow)
         follow_stop(r->logs, r);
-    if (r->fd >= 0)
-        close(r->fd);
-    buf_free(&r->in);
+    log_reader_close(&r->log);
     free(r->key);
-    free(r->path);
     free(r->dir);
     free(r);
 }
-
-/* Whether the record that begins there ends a line (F). */
-static bool ends_line(int fd, off_t begin)
-{
-    char head[HEAD_MAX + 1] = "";
-    ssize_t n = pread(fd, head, HEAD_MAX, begin);
-    head[n > 0 ? n : 0] = 0;
-    head[strcspn(head, "\n")] = 0;
-    const char *stream = strchr(head, ' '), *tag = stream ? strchr(stream + 1, ' ') : NULL;
-    return tag && tag[1] == 'F';
-}
-
-/* Places the file where its last n lines begin, going back from the end: behind the record that ends the line before them.
- * Returns how many lines it lacks. */
-static int64_t seek_tail(int fd, int64_t lines)
-{
-    off_t at = lseek(fd, 0, SEEK_END), record_end = -1, start = 0;
-    AUTOFREE char *chunk = xmalloc(CHUNK);
-    int64_t seen = 0;
-    bool found = lines == 0;
-    if (found)
-        start = at;
-    while (at > 0 && !found) {
-        off_t from = at > CHUNK ? at - CHUNK : 0;
-        ssize_t n = pread(fd, chunk, (size_t)(at - from), from);
-        if (n <= 0)
-            break;
-        for (ssize_t i = n - 1; i >= 0 && !found; i--) {
-            if (chunk[i] != '\n')
-                continue;
-            if (record_end >= 0 && ends_line(fd, from + i + 1) && ++seen > lines) {
-                start = record_end + 1;
-                found = true;
-            }
-            record_end = from + i;
-        }
-        at = from;
-    }
-    if (!found && record_end >= 0 && ends_line(fd, 0) && ++seen > lines) {
-        start = record_end + 1;
-        found = true;
-    }
-    lseek(fd, start, SEEK_SET);
-    return found ? 0 : lines - seen;
-}
-
-/* Opens the log where reading begins. A log that was just rotated has few lines, or none: what it lacks is read from the file
- * before it, which is not packed yet. */
-static int open_log(struct reader *r, int64_t tail)
-{
-    r->fd = open(r->path, O_RDONLY | O_CLOEXEC);
-    if (r->fd < 0)
-        return errno == ENOENT ? 0 : -1;
-    int64_t lacks = tail < 0 ? -1 : seek_tail(r->fd, tail);
-    STRLIST(old);
-    rotated(r->path, &old);
-    if (!lacks || !old.n || str_ends(old.v[old.n - 1], ".gz"))
-        return 0;
-    struct stat have, st;
-    int fd = open(old.v[old.n - 1], O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || (fstat(fd, &st) == 0 && fstat(r->fd, &have) == 0 && same_stat(&have, &st))) {
-        if (fd >= 0)
-            close(fd); /* two names of one file: it is being rotated */
-        return 0;
-    }
-    if (lacks > 0)
-        seek_tail(fd, lacks);
-    close(r->fd);
-    r->fd = fd;
-    r->older = true;
-    return 0;
-}
-
-/* ---- opening
- * --------------------------------------------------------------------------------------------------------------------- */
 
 static jval *named(jval *list, const char *name)
 {
@@ -458,29 +261,26 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
     struct reader *r = xcalloc(1, sizeof *r);
     r->base = (struct node_log){.read = log_read, .close = log_close};
     r->logs = l;
-    r->opts = *opts;
-    r->opts.container = NULL;
-    r->opts.follow = opts->follow && notify && !opts->previous;
-    r->left = opts->limit_bytes > 0 ? opts->limit_bytes : -1;
-    r->since_ns = opts->since_time_ns ? opts->since_time_ns : since(ctx, opts->since_seconds);
+    r->follow = opts->follow && notify && !opts->previous;
     r->notify = notify;
     r->arg = arg;
     r->watch = -1;
     r->key = xasprintf("%s/%s", obj_uid(pod), opts->container);
     r->dir = xasprintf("%s/pods/%s_%s_%s/%s", l->dir, obj_namespace(pod), obj_name(pod), obj_uid(pod), opts->container);
-    r->path = xasprintf("%s/%lld.log", r->dir, (long long)attempt);
-    if (open_log(r, opts->tail_lines) < 0) {
-        err_errno(err, "opening the log of container %s", opts->container);
-        r->opts.follow = false;
+    r->log = (struct log_reader){.path = xasprintf("%s/%lld.log", r->dir, (long long)attempt),
+                                 .timestamps = opts->timestamps,
+                                 .since_ns = opts->since_time_ns ? opts->since_time_ns : since(ctx, opts->since_seconds),
+                                 .left = opts->limit_bytes > 0 ? opts->limit_bytes : -1,
+                                 .fd = -1};
+    int rc = log_reader_open(&r->log, opts->tail_lines, err);
+    if (rc < 0)
+        err_wrap(err, "container %s", opts->container);
+    if (rc == 0 && r->follow && fs_is_dir(r->dir) && (rc = follow_start(l, r, err)) == 0)
+        return &r->base;
+    r->follow = false;
+    if (rc < 0) {
         log_close(&r->base);
         return NULL;
-    }
-    if (r->opts.follow && (!fs_is_dir(r->dir) || follow_start(l, r, err) < 0)) {
-        r->opts.follow = false;
-        if (fs_is_dir(r->dir)) {
-            log_close(&r->base);
-            return NULL;
-        }
     }
     return &r->base;
 }
@@ -493,7 +293,7 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
 static void drop_old(const struct logs *l, const char *path, bool pack)
 {
     STRLIST(old);
-    rotated(path, &old);
+    log_rotated(path, &old);
     for (size_t i = 0; i < old.n; i++)
         if (old.n - i >= l->cfg.max_files || str_ends(old.v[i], ".tmp"))
             unlink(old.v[i]);
@@ -504,19 +304,12 @@ static void drop_old(const struct logs *l, const char *path, bool pack)
 void logs_remove(const char *path)
 {
     STRLIST(old);
-    rotated(path, &old);
+    log_rotated(path, &old);
     for (size_t i = 0; i < old.n; i++)
         unlink(old.v[i]);
     AUTOFREE char *tmp = xasprintf("%s" CONMON_TMP, path);
     unlink(tmp);
     unlink(path);
-}
-
-/* Whether both names are one file. */
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
 }
 
 /* The log gets a second name, and conmon puts a new file over its first: at every instant there is one that it writes to. Who
@@ -527,8 +320,8 @@ static int rotate(struct logs *l, const struct writer *w, bool pack)
     ERR(e);
     STRLIST(old);
     AUTOFREE char *to = xasprintf("%s.%s", w->path, time_format(stamp, l->cfg.clock->wall_ns(l->cfg.clock), TIME_MICROS));
-    rotated(w->path, &old);
-    bool has_name = old.n && same_file(old.v[old.n - 1], w->path);
+    log_rotated(w->path, &old);
+    bool has_name = old.n && log_same_file(old.v[old.n - 1], w->path);
     if (!has_name && link(w->path, to) < 0) {
         log_warn("rotating %s: %s", w->path, strerror(errno));
         return -1;
