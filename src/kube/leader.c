@@ -148,7 +148,7 @@ static int release(struct leader *l, const struct ctx *ctx, jval *lease, struct 
  * what was seen last is old, and the Lease is read again. */
 static void give_back(struct leader *l)
 {
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, l->retry_ns);
+    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, l->renew_ns);
     JSON_REF(lease) = json_ref(l->seen);
     ERR(e);
     for (int i = 0; i < 3; i++) {

@@ -25,7 +25,8 @@ struct leader *leader_start(const struct leader_config *cfg);
 /* Blocks until we hold it. -1 when the context ends, or at once when it was lost. */
 int leader_wait(struct leader *l, const struct ctx *ctx, struct err *err);
 bool leader_is(struct leader *l);
-/* Gives it back when we hold it, so that the next one need not wait. Frees. */
+/* Gives it back when we hold it, so that the next one need not wait; a server that does not answer is waited for as long as a
+ * renewal would be, renew_ns. Frees. */
 void leader_stop(struct leader *l);
 
 #endif

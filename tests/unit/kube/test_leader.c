@@ -12,6 +12,7 @@ struct face {
     struct kube_ops ops;
     atomic_bool lose; /* what is written arrives, and its answer does not */
     atomic_int lost;
+    _Atomic int64_t slow_ns; /* how long an update takes to arrive */
 };
 
 static struct json *answer(struct face *f, struct json *done, struct err *err)
@@ -42,6 +43,8 @@ static struct json *face_update(struct kube *k, const struct ctx *ctx, const str
                                 const char *name, jval *obj, const struct kube_opts *o, struct err *err)
 {
     struct face *f = (struct face *)k;
+    if (atomic_load(&f->slow_ns) && ctx_sleep(ctx, atomic_load(&f->slow_ns), err) < 0)
+        return NULL;
     struct json *done = answer(f, f->real->ops->update(f->real, ctx, res, ns, name, obj, o, err), err);
     if (!done && atomic_load(&f->lose))
         atomic_store(&f->lose, false);
@@ -110,4 +113,20 @@ static void gives_back_what_it_never_saw(void **state)
     fake_kube_free(f.fake);
 }
 
-TEST_GROUP(leader, cmocka_unit_test(gives_back), cmocka_unit_test(gives_back_what_it_never_saw))
+/* As long as a renewal may take, this may. */
+static void gives_back_to_a_slow_server(void **state)
+{
+    struct face f;
+    face_init(&f);
+    struct leader_config c = config(&f, "one");
+    struct leader *l = leader_start(&c);
+    struct ctx ctx = ctx_background();
+    assert_int_equal(leader_wait(l, &ctx, NULL), 0);
+    atomic_store(&f.slow_ns, 10 * c.retry_ns);
+    leader_stop(l);
+    assert_free(&f);
+    fake_kube_free(f.fake);
+}
+
+TEST_GROUP(leader, cmocka_unit_test(gives_back), cmocka_unit_test(gives_back_to_a_slow_server),
+           cmocka_unit_test(gives_back_what_it_never_saw))
