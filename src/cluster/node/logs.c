@@ -288,6 +288,13 @@ struct node_log *logs_open(struct logs *l, const struct ctx *ctx, jval *pod, con
 /* ---- rotation
  * ---------------------------------------------------------------------------------------------------------------------- */
 
+static void remove_log(const char *path)
+{
+    AUTOFREE char *unready = xasprintf("%s" LOG_UNREADY, path);
+    unlink(unready);
+    unlink(path);
+}
+
 /* Older files of one log: those beyond the number that is kept, of which the log itself is one, go; the others are packed but for
  * the newest, unless logs grow fast: packing takes longer than they take to fill. */
 static void drop_old(const struct logs *l, const char *path, bool pack)
@@ -295,8 +302,8 @@ static void drop_old(const struct logs *l, const char *path, bool pack)
     STRLIST(old);
     log_rotated(path, &old);
     for (size_t i = 0; i < old.n; i++)
-        if (old.n - i >= l->cfg.max_files || str_ends(old.v[i], ".tmp"))
-            unlink(old.v[i]);
+        if (old.n - i >= l->cfg.max_files)
+            remove_log(old.v[i]);
         else if (pack && i + 1 < old.n && !str_ends(old.v[i], ".gz"))
             logs_gzip(old.v[i]);
 }
@@ -306,10 +313,8 @@ void logs_remove(const char *path)
     STRLIST(old);
     log_rotated(path, &old);
     for (size_t i = 0; i < old.n; i++)
-        unlink(old.v[i]);
-    AUTOFREE char *tmp = xasprintf("%s" CONMON_TMP, path);
-    unlink(tmp);
-    unlink(path);
+        remove_log(old.v[i]);
+    remove_log(path);
 }
 
 /* The log gets a second name, and conmon puts a new file over its first: at every instant there is one that it writes to. Who

@@ -24,7 +24,7 @@ void log_rotated(const char *path, struct strlist *out)
     *base++ = 0;
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));)
-        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.' && !str_eq(e->d_name + strlen(base), CONMON_TMP))
+        if (str_starts(e->d_name, base) && e->d_name[strlen(base)] == '.' && !str_ends(e->d_name, LOG_UNREADY))
             strlist_take(out, fs_join(dir, e->d_name));
     if (d)
         closedir(d);

@@ -7,7 +7,9 @@
 #include "base/err.h"
 #include "base/str.h"
 
-#define CONMON_TMP ".tmp" /* a new log has this at the end of its name until conmon renames it over the old one */
+/* At the end of the name of what is nobody's to read yet: a new log until conmon renames it over the old one, and what a log is
+ * being packed into. */
+#define LOG_UNREADY ".tmp"
 
 /* Set before it is opened: path, timestamps, since_ns, left; fd -1. */
 struct log_reader {
@@ -28,7 +30,7 @@ int log_reader_open(struct log_reader *r, int64_t tail, struct err *err);
 int log_reader_read(struct log_reader *r, bool go_on, size_t max, struct buf *out, struct err *err);
 void log_reader_close(struct log_reader *r);
 
-/* The paths of what was rotated out of a log, oldest first: their names end in the time. */
+/* The paths of what was rotated out of a log and can be read, oldest first: their names end in the time. */
 void log_rotated(const char *path, struct strlist *out);
 /* Whether both names are one file, which is there. */
 bool log_same_file(const char *a, const char *b);

@@ -438,6 +438,8 @@ static void log_follow_behind(void **state)
         old = xasprintf("%s.2026-11-25T13:00:0%zu.000000Z", w.file, 2 + i);
         assert_int_equal(rename(w.file, old), 0);
         append(w.file, "");
+        AUTOFREE char *packing = xasprintf("%s.tmp", old); /* what is in it so far */
+        append(packing, "2026-11-25T13:00:00Z stdout F packed\n");
     }
     append(w.file, "2026-11-25T13:00:06Z stdout F five\n");
     while ((rc = log->read(log, 4096, &text, &e)) == 1)
@@ -466,6 +468,13 @@ static void log_rotation(void **state)
     assert_int_equal(w.reopened, 6);
     AUTOFREE char *count = node_test_sh("ls %s/pods/ns_p_u1/c | wc -l", w.dir);
     assert_int_equal(atoi(count), 3);
+    /* What was left by who was killed while it packed goes with its file. */
+    AUTOFREE char *half = node_test_sh("f=$(ls %s/pods/ns_p_u1/c/0.log.* | head -n 1); echo half >$f.tmp", w.dir);
+    append(w.file, big);
+    logs_rotate(w.logs);
+    AUTOFREE char *rest = node_test_sh("ls %s/pods/ns_p_u1/c | wc -l", w.dir);
+    assert_int_equal(atoi(rest), 3);
+    w.reopened--;
     /* conmon takes its time, or tidemill was killed before it was asked: it is asked once in a life, and no line is lost. */
     append(w.file, big);
     w.deaf = true;
