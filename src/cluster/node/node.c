@@ -71,22 +71,41 @@ static void exited(void *self, const char *cid)
         workqueue_add(controller_queue(n->run), key);
 }
 
+/* Statuses in the cache may be behind: who was taken in is remembered here. */
 static int64_t asked(void *self, const char *uid, const char *resource)
 {
     struct node *n = self;
     int64_t sum = 0;
     size_t count;
     struct json **list = informer_list(n->pods, &count);
+    LOCK_GUARD(&n->lock);
     for (size_t i = 0; i < count; i++) {
         jval *pod = json_root(list[i]);
-        const char *phase = pod_status_phase(pod_status(pod));
-        if (!str_eq(obj_uid(pod), uid) && !str_eq(phase, "Succeeded") && !str_eq(phase, "Failed") &&
-            !str_empty(pod_spec_node_name(pod_spec(pod))))
-            sum += pod_status_start_time(pod_status(pod)) ? pod_asks(pod, resource) : 0; /* those that were admitted before */
+        if (!str_eq(obj_uid(pod), uid) && strmap_has(&n->admitted, obj_uid(pod)))
+            sum += pod_asks(pod, resource);
         json_unref(list[i]);
     }
     free(list);
     return sum;
+}
+
+static bool admit(void *self, const struct pod *p, char **reason, char **message)
+{
+    struct node *n = self;
+    LOCK_GUARD(&n->admitting);
+    if (pod_refused(&n->host, p, reason, message))
+        return false;
+    pthread_mutex_lock(&n->lock);
+    strmap_put(&n->admitted, p->uid, n);
+    pthread_mutex_unlock(&n->lock);
+    return true;
+}
+
+static void left(void *self, const struct pod *p)
+{
+    struct node *n = self;
+    LOCK_GUARD(&n->lock);
+    strmap_del(&n->admitted, p->uid);
 }
 
 /* A probe or a hook has something to say. */
@@ -286,12 +305,14 @@ static void node_free(struct node *n)
     strmap_free(&n->by_key);
     strmap_free(&n->by_cid);
     strmap_free(&n->forgotten);
+    strmap_free(&n->admitted);
     strmap_free(&n->refresh);
     strmap_free(&n->live);
     machine_free(&n->machine);
     if (n->host.mem_fd >= 0)
         close(n->host.mem_fd);
     cancel_close(&n->cancel);
+    pthread_mutex_destroy(&n->admitting);
     pthread_mutex_destroy(&n->lock);
     pthread_cond_destroy(&n->changed);
     free(n->name);
@@ -341,6 +362,8 @@ static void fill_host(struct node *n, const struct node_config *cfg)
         .track = track,
         .untrack = untrack,
         .running = running,
+        .admit = admit,
+        .left = left,
         .asked = asked,
         .self = n,
     };
@@ -492,8 +515,10 @@ struct node *node_start(const struct node_config *cfg, struct kube *kube, struct
     n->by_key = STRMAP_INIT(NULL);
     n->by_cid = STRMAP_INIT(free);
     n->forgotten = STRMAP_INIT(free);
+    n->admitted = STRMAP_INIT(NULL);
     n->refresh = STRMAP_INIT(NULL);
     n->live = STRMAP_INIT(node_live_free);
+    pthread_mutex_init(&n->admitting, NULL);
     pthread_mutex_init(&n->lock, NULL);
     thread_cond_init(&n->changed);
     machine_read(&n->machine, cfg->data_dir);

@@ -180,6 +180,8 @@ static void load_pod(void *self, const struct pod_row *r)
     struct pod *p = pod_from_row(&n->host, r);
     LOCK_GUARD(&n->lock);
     add_record(n, p);
+    if (p->state > POD_NEW && p->state < POD_ENDED)
+        strmap_put(&n->admitted, p->uid, n);
 }
 
 struct loaded_box {

@@ -43,6 +43,8 @@ struct node {
     int kubelet_port;
     char *version, *limits; /* what the runtime said when it was ready; the keeper's, then constant */
 
+    pthread_mutex_t admitting; /* held while a pod is looked at and taken in, so that of two that fit alone only one is */
+
     pthread_mutex_t lock; /* all below; never held while a pod is synced */
     pthread_cond_t changed;
     bool ready, decided, stopping;
@@ -53,6 +55,7 @@ struct node {
     struct strmap by_cid;    /* container id -> key, owned */
     struct strmap live;      /* "uid/container" -> struct live_box, of containers that run */
     struct strmap forgotten; /* key -> uid of a pod that is over and gone, while the cache still has it */
+    struct strmap admitted;  /* uids of pods that were taken in and are not over */
     struct strmap refresh;   /* keys of pods one of whose ConfigMaps or Secrets has changed */
     size_t n_running;
 };

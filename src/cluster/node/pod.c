@@ -294,7 +294,7 @@ static int step_new(const struct pod_host *h, const struct ctx *ctx, struct pod 
     AUTOFREE char *reason = NULL, *message = NULL;
     if (asked_to_end(p))
         return POD_ENDED;
-    if (!pod_refused(h, p, &reason, &message))
+    if (h->admit(h->self, p, &reason, &message))
         return POD_SETUP;
     event_record(h->events, json_root(p->obj), &KUBE_PODS, "Warning", reason, "%s",
                  message + (str_starts(message, "Pod was rejected: ") ? strlen("Pod was rejected: ") : 0));
@@ -595,6 +595,8 @@ int pod_sync(const struct pod_host *h, const struct ctx *ctx, struct pod *p, int
         if (next == (int)p->state)
             break;
         p->state = (enum pod_state)next;
+        if (next >= POD_ENDED) /* before anybody reads in its status that there is room */
+            h->left(h->self, p);
         if (save(h, p, err) < 0)
             return -1;
     }

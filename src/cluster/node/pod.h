@@ -119,7 +119,10 @@ struct pod_host {
     void (*track)(void *self, const char *cid, const char *key);
     void (*untrack)(void *self, const char *cid);
     void (*running)(void *self, const struct pod *p, const struct box *b, bool runs);
-    /* What all other pods of this node that are not over ask for of a resource (cpu in thousandths). */
+    /* Takes a pod in, which counts from then on until it has left. False: it is refused, with reason and message. */
+    bool (*admit)(void *self, const struct pod *p, char **reason, char **message);
+    void (*left)(void *self, const struct pod *p);
+    /* What all other pods that were taken in ask for of a resource (cpu in thousandths). */
     int64_t (*asked)(void *self, const char *uid, const char *resource);
     void *self;
 };

@@ -480,6 +480,56 @@ static void refused(void **state)
     world_close(&w);
 }
 
+static void put_large(struct world *w, const char *name)
+{
+    long long most = (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 10 * 6;
+    AUTOFREE char *spec = xasprintf("\"containers\":[{\"name\":\"m\",\"image\":\"x\",\"command\":[\"forever\"],\"resources\":{"
+                                    "\"requests\":{\"memory\":\"%lld\"}}}]",
+                                    most);
+    put_pod(w, name, spec);
+}
+
+static bool has_phase(struct world *w, const char *name, const char *phase)
+{
+    JSON_REF(o) = fake_get(w->fake, &KUBE_PODS, "ns", name);
+    return str_eq(pod_status_phase(pod_status(json_root(o))), phase);
+}
+
+/* Bound at once, of pods that only fit alone one is taken in, whatever statuses say by then; what ended makes room, a restart
+ * does not. */
+static void room_for_one(void **state)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    struct world w;
+    world_open(&w);
+    for (int round = 0; round < 10; round++) {
+        int failed = 0, run = 0;
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+            put_large(&w, names[i]);
+        for (int tries = 0; tries < 12000 && failed + run < 4; tries++) {
+            failed = run = 0;
+            for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+                failed += has_phase(&w, names[i], "Failed");
+                run += has_phase(&w, names[i], "Running");
+            }
+            usleep(5000);
+        }
+        assert_int_equal(failed, 3);
+        assert_int_equal(run, 1);
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+            ask_delete(&w, names[i], 1);
+            expect_gone(&w, names[i]);
+        }
+    }
+    put_large(&w, "stays");
+    expect(&w, "stays", "phase", "Running");
+    node_stop(w.node, NODE_KEEP);
+    start(&w);
+    put_large(&w, "more");
+    expect(&w, "more", "reason", "OutOfmemory");
+    world_close(&w);
+}
+
 static void readiness_gates(void **state)
 {
     struct world w;
@@ -717,7 +767,7 @@ static void node_object(void **state)
 
 TEST_GROUP(pod, cmocka_unit_test(ends), cmocka_unit_test(restarts), cmocka_unit_test(waits), cmocka_unit_test(image_volumes),
            cmocka_unit_test(ephemeral), cmocka_unit_test(init_containers), cmocka_unit_test(probes), cmocka_unit_test(hooks),
-           cmocka_unit_test(sidecars), cmocka_unit_test(readiness_gates), cmocka_unit_test(refused), cmocka_unit_test(deletion),
-           cmocka_unit_test(same_name), cmocka_unit_test(deadline), cmocka_unit_test(source_changes), cmocka_unit_test(old_view),
-           cmocka_unit_test(new_life), cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs),
-           cmocka_unit_test(node_object))
+           cmocka_unit_test(sidecars), cmocka_unit_test(readiness_gates), cmocka_unit_test(refused),
+           cmocka_unit_test(room_for_one), cmocka_unit_test(deletion), cmocka_unit_test(same_name), cmocka_unit_test(deadline),
+           cmocka_unit_test(source_changes), cmocka_unit_test(old_view), cmocka_unit_test(new_life),
+           cmocka_unit_test(api_trouble), cmocka_unit_test(messages_and_logs), cmocka_unit_test(node_object))
