@@ -123,6 +123,18 @@ class Tidemill:
         return client.Client(host=self.url)
 
 
+def sizes_below(directory):
+    """Bytes by path, of what comes and goes meanwhile (logs are rotated and packed, pods end)."""
+    found = {}
+    for where, _, names in os.walk(directory):
+        for name in names:
+            try:
+                found[os.path.join(where, name)] = os.lstat(os.path.join(where, name)).st_size
+            except FileNotFoundError:
+                pass
+    return found
+
+
 def node_options():
     return ['--host-image', 'python:*', '--host-image', 'alpine*', '--host-image', 'busybox*', '--host-env', str(VENV)]
 
