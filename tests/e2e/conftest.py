@@ -43,7 +43,7 @@ class Tidemill:
         self.ready = None
         self.log = pathlib.Path(self.data + '.log')
 
-    def start(self, wait=30):
+    def start(self, wait=120):
         ready = pathlib.Path(self.data + '.ready')
         ready.unlink(missing_ok=True)
         cmd = [*self.within, TIDEMILL, 'up', '--data', self.data, '--listen', '127.0.0.1:0', '--kube-listen', '127.0.0.1:0', '--ready-file', str(ready),
@@ -69,7 +69,7 @@ class Tidemill:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, sig=signal.SIGINT, wait=40):
+    def stop(self, sig=signal.SIGINT, wait=120):
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
             try:
@@ -109,7 +109,7 @@ class Tidemill:
             raise AssertionError(f'tidemill {" ".join(args)}: exit {r.returncode}\n{r.stdout}\n{r.stderr}\n---- server log\n{self.tail()}')
         return r
 
-    def kubectl(self, *args, check=True, stdin=None, timeout=60, binary=None):
+    def kubectl(self, *args, check=True, stdin=None, timeout=180, binary=None):
         env = {**os.environ, 'KUBECONFIG': self.kubeconfig}
         r = subprocess.run([binary or KUBECTL, *args], capture_output=True, text=True, env=env, input=stdin, timeout=timeout)
         if check and r.returncode:
@@ -133,6 +133,16 @@ def sizes_below(directory):
             except FileNotFoundError:
                 pass
     return found
+
+
+def settles(look, seconds=1, within=120):
+    """Waits until what is seen has not changed for so long: two sides that fight over it never let it rest."""
+    end, seen, since = time.monotonic() + within, look(), time.monotonic()
+    while time.monotonic() - since < seconds:
+        assert time.monotonic() < end, f'it goes on changing: {seen}'
+        time.sleep(0.1)
+        if (now := look()) != seen:
+            seen, since = now, time.monotonic()
 
 
 def node_options():

@@ -171,7 +171,7 @@ class DockerRegistry:
         r = urllib.request.Request(url, data=data, method=method, headers={'Content-Type': kind})
         if self.auth:
             r.add_header('Authorization', 'Basic ' + base64.b64encode(':'.join(self.auth).encode()).decode())
-        return urllib.request.urlopen(r, timeout=30, context=ssl._create_unverified_context() if self.scheme == 'https' else None)
+        return urllib.request.urlopen(r, timeout=120, context=ssl._create_unverified_context() if self.scheme == 'https' else None)
 
     def put_blob(self, repo, data):
         where = self.call('POST', f'/v2/{repo}/blobs/uploads/', b'').headers['Location']
@@ -189,7 +189,7 @@ class DockerRegistry:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

@@ -25,12 +25,12 @@ def test_pod_runs_and_says_which_limits_do_not_hold(mode):
     t = Tidemill(*node_options(), within=[str(WITH), mode]).start()
     try:
         t.kubectl('apply', '-f', '-', stdin=POD)
-        t.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/limited', '--timeout=30s')
+        t.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/limited', '--timeout=120s')
         log = t.kubectl('logs', 'limited').stdout
         assert 'ran' in log
         enforced = 'memory' in log and 'cpu ' in log
         found = []
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not found and not enforced and time.monotonic() < until:
             found = [e for e in json.loads(t.kubectl('get', 'events', '-o', 'json').stdout)['items'] if e['reason'] == 'NodeResourceLimitsUnavailable']
             time.sleep(0.1)

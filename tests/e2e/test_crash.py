@@ -38,7 +38,7 @@ def spec(tmp_path_factory):
 def call(t, method, path, body=None):
     req = urllib.request.Request(t.url + path, method=method, data=None if body is None else json.dumps(body).encode(),
                                  headers={'Content-Type': 'application/json'})
-    with urllib.request.urlopen(req, timeout=10) as r:
+    with urllib.request.urlopen(req, timeout=60) as r:
         return json.loads(r.read() or b'{}')
 
 
@@ -46,7 +46,7 @@ def submit(t, spec):
     return call(t, 'POST', '/apis/v2beta1/runs', {'display_name': 'crash', 'pipeline_spec': spec})['run_id']
 
 
-def finish(t, run_id, wait=60):
+def finish(t, run_id, wait=180):
     until = time.monotonic() + wait
     while time.monotonic() < until:
         r = call(t, 'GET', f'/apis/v2beta1/runs/{run_id}')
@@ -87,11 +87,11 @@ def dies(t, spec):
     try:
         t.start()
         run_id = submit(t, spec)
-        finish(t, run_id, wait=20)
+        finish(t, run_id, wait=120)
         t.process.send_signal(signal.SIGTERM)   # some points are on the way out
     except (RuntimeError, OSError, http.client.HTTPException, json.JSONDecodeError):
         pass
-    return run_id, t.process.wait(30) == -9
+    return run_id, t.process.wait(120) == -9
 
 
 def test_every_fault_point(spec, tmp_path):
@@ -142,9 +142,9 @@ spec:
   restartPolicy: Never
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: main, image: host, command: [sh, -c, 'i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; exit 7']}
+  - {name: main, image: host, command: [sh, -c, 'i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.1; [ $i != 20 ] || until [ -e /tmp/go ]; do sleep 0.1; done; done; exit 7']}
 ''')
-        t.kubectl('wait', '--for=condition=Ready', 'pod/lives', '--timeout=20s')
+        t.kubectl('wait', '--for=condition=Ready', 'pod/lives', '--timeout=120s')
         before = json.loads(t.kubectl('get', 'pod', 'lives', '-o', 'json').stdout)
         t.kill()
         time.sleep(0.5)
@@ -152,7 +152,8 @@ spec:
         after = json.loads(t.kubectl('get', 'pod', 'lives', '-o', 'json').stdout)
         assert after['metadata']['uid'] == before['metadata']['uid']
         assert after['status']['containerStatuses'][0]['containerID'] == before['status']['containerStatuses'][0]['containerID']
-        t.kubectl('wait', '--for=jsonpath={.status.phase}=Failed', 'pod/lives', '--timeout=30s')
+        t.kubectl('exec', 'lives', '--', 'touch', '/tmp/go')
+        t.kubectl('wait', '--for=jsonpath={.status.phase}=Failed', 'pod/lives', '--timeout=120s')
         done = json.loads(t.kubectl('get', 'pod', 'lives', '-o', 'json').stdout)
         assert done['status']['containerStatuses'][0]['state']['terminated']['exitCode'] == 7
         assert t.kubectl('logs', 'lives').stdout.split('\n')[:-1] == [f'line {i}' for i in range(40)]

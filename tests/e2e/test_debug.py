@@ -74,7 +74,7 @@ def test_looks_into_a_pod_and_ends(t):
     debug(t, 'a', '--image=busybox', '-c', 'alone', '--', 'sh', '-c', 'cat /proc/1/cmdline | tr "\\0" " "')
     wait(t, 'a', lambda p: 'terminated' in state('alone')(p))
     assert '4711' not in t.kubectl('logs', 'a', '-c', 'alone').stdout
-    t.kubectl('delete', 'pod', 'a', '--now', timeout=30)
+    t.kubectl('delete', 'pod', 'a', '--now')
 
 
 def test_on_a_terminal_and_by_exec(t):
@@ -104,7 +104,7 @@ def test_on_a_terminal_and_by_exec(t):
     wait(t, 'c', lambda p: 'running' in state('stays')(p))
     p = wait(t, 'c', lambda p: p['status']['phase'] == 'Succeeded')
     assert 'terminated' in state('stays')(p)
-    t.kubectl('delete', 'pod', 'b', '--now', timeout=30)
+    t.kubectl('delete', 'pod', 'b', '--now')
 
 
 def test_into_a_pod_that_cannot_begin(t):
@@ -118,7 +118,7 @@ def test_into_a_pod_that_cannot_begin(t):
     p = wait(t, 'd', lambda p: state('early')(p).get('waiting', {}).get('reason') == 'CreateContainerConfigError')
     assert state('early')(p)['waiting']['message'] == 'unable to find target container main'
     assert p['status']['phase'] == 'Pending'
-    t.kubectl('delete', 'pod', 'd', '--now', timeout=30)
+    t.kubectl('delete', 'pod', 'd', '--now')
 
 
 def test_what_is_refused(t):
@@ -154,4 +154,4 @@ def test_what_is_refused(t):
     r = t.kubectl('apply', '-f', '-', check=False, stdin=json.dumps({'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'f'}, 'spec': {
         'containers': [{'name': 'a', 'image': 'busybox'}], 'ephemeralContainers': [c]}}))
     assert 'spec.ephemeralContainers: Forbidden: cannot be set on create' in r.stderr
-    t.kubectl('delete', 'pod', 'e', '--now', timeout=30)
+    t.kubectl('delete', 'pod', 'e', '--now')

@@ -190,7 +190,7 @@ class Open:
         self.registry = own(trickle)
         many = objects(self.registry.add('half', '1', img), mark)
         t.kubectl('apply', '-f', '-', stdin=json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': many}))
-        t.kubectl('wait', '--for=condition=Ready', 'pod/web', 'pod/many', 'pod/deaf', 'pod/shared', '--timeout=90s')
+        t.kubectl('wait', '--for=condition=Ready', 'pod/web', 'pod/many', 'pod/deaf', 'pod/shared', '--timeout=170s')
         self.pipelines()
         self.kubectl_clients()
         self.connections()
@@ -401,7 +401,7 @@ def test_requests_that_hang_do_not_hold_it_up(sig):
                 except OSError:
                     return
         threading.Thread(target=drip, daemon=True).start()
-        wait(lambda: nobody.kept, 20)
+        wait(lambda: nobody.kept, 120)
         time.sleep(1)
         began = time.monotonic()
         code = t.stop(sig, 60)

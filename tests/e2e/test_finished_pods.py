@@ -52,7 +52,7 @@ def wait_for_no_pods(t, run_id, seconds=60):
 
 
 def get(t, path):
-    with urllib.request.urlopen(t.url + path, timeout=30) as r:
+    with urllib.request.urlopen(t.url + path, timeout=120) as r:
         return r.read().decode()
 
 

@@ -68,12 +68,12 @@ def test_watches_share_a_connection(tidemill):
     pytest.importorskip('h2')
     seen, ready = [], threading.Barrier(11)
     headers = {'Authorization': f'Bearer {tidemill.token()}'}
-    with httpx.Client(http1=False, http2=True, verify=False, headers=headers, base_url=tidemill.kubernetes, timeout=30) as c:
+    with httpx.Client(http1=False, http2=True, verify=False, headers=headers, base_url=tidemill.kubernetes, timeout=120) as c:
         assert c.get('/version').http_version == 'HTTP/2'
 
         def watch():
             with c.stream('GET', '/api/v1/namespaces', params={'watch': 'true'}) as r:
-                ready.wait(20)
+                ready.wait(120)
                 for line in r.iter_lines():
                     if '"shared"' in line:
                         seen.append(line)
@@ -81,10 +81,10 @@ def test_watches_share_a_connection(tidemill):
         threads = [threading.Thread(target=watch, daemon=True) for _ in range(10)]
         for t in threads:
             t.start()
-        ready.wait(20)
+        ready.wait(120)
         assert c.post('/api/v1/namespaces', json={'apiVersion': 'v1', 'kind': 'Namespace', 'metadata': {'name': 'shared'}}).status_code == 201
         for t in threads:
-            t.join(20)
+            t.join(120)
         assert len(seen) == 10
         assert c.get('/api/v1/namespaces/shared').status_code == 200
 
@@ -92,7 +92,7 @@ def test_watches_share_a_connection(tidemill):
 def test_python_client_on_the_front_door(tidemill):
     httpx = pytest.importorskip('httpx')
     pytest.importorskip('h2')
-    with httpx.Client(http1=False, http2=True, base_url=tidemill.url, timeout=30) as c:
+    with httpx.Client(http1=False, http2=True, base_url=tidemill.url, timeout=120) as c:
         r = c.get('/apis/v2beta1/experiments')
         assert (r.http_version, r.status_code) == ('HTTP/2', 200)
         r = c.post('/apis/v2beta1/experiments', json={'display_name': 'over h2'})
@@ -115,8 +115,8 @@ def test_stops_with_good_byes(tidemill):
             assert b'ADDED' in p.stdout.readline()
             began = time.monotonic()
             t.stop()
-            out, err = p.communicate(timeout=20)
+            out, err = p.communicate(timeout=120)
             assert p.returncode == 0, err
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 60
     finally:
         t.purge()

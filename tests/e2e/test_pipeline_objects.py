@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from conftest import Tidemill
+from conftest import Tidemill, settles
 from test_recurring import HELLO, call, eventually
 
 BASE = '/apis/v2beta1/pipelines'
@@ -46,7 +46,7 @@ def upload(t, what, query):
     import urllib.request
     body = (b'--x\r\nContent-Disposition: form-data; name="uploadfile"; filename="p.json"\r\n\r\n' + json.dumps(HELLO).encode() + b'\r\n--x--\r\n')
     request = urllib.request.Request(f'{t.url}{BASE}/{what}?{query}', data=body, headers={'Content-Type': 'multipart/form-data; boundary=x'})
-    with urllib.request.urlopen(request, timeout=30) as r:
+    with urllib.request.urlopen(request, timeout=120) as r:
         return json.loads(r.read())
 
 
@@ -92,10 +92,7 @@ def test_rows_of_objects(t):
     eventually('the edit', lambda: rows(t)['mine'].get('tags') == {'x': 'y'} and rows(t)['mine']['display_name'] == 'Yours')
     call(t, 'PATCH', f'{BASE}/{row["pipeline_id"]}/versions/{v["pipeline_version_id"]}', {'display_name': 'over REST'})
     eventually('the other edit', lambda: objects(t, 'pipelineversions')['mine-v1']['spec'].get('displayName') == 'over REST')
-    time.sleep(0.5)
-    before = objects(t, 'pipelineversions')['mine-v1']['metadata']['resourceVersion']
-    time.sleep(1)
-    assert objects(t, 'pipelineversions')['mine-v1']['metadata']['resourceVersion'] == before   # neither side fights the other
+    settles(lambda: objects(t, 'pipelineversions')['mine-v1']['metadata']['resourceVersion'])   # neither side fights the other
     # What a version is does not change.
     r = t.kubectl('patch', 'pipelineversions.pipelines.kubeflow.org', '-n', 'kubeflow', 'mine-v1', '--type=merge', '-p', '{"spec":{"versionName":"v9"}}', check=False)
     assert r.returncode and 'cannot be changed' in r.stderr, r.stderr

@@ -74,7 +74,7 @@ def test_step_that_takes_too_long(tidemill):
     @dsl.component(base_image=IMAGE)
     def sleep():
         import time
-        time.sleep(120)
+        time.sleep(1200)
 
     @dsl.pipeline(name='slow')
     def p():
@@ -83,7 +83,7 @@ def test_step_that_takes_too_long(tidemill):
         show(text='after').after(s)
     began = time.monotonic()
     r = expect(tidemill, run(tidemill, p), 'FAILED')
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 600
     assert 'deadline' in tasks(r)['sleep'].error.message.lower(), tasks(r)['sleep'].error
     assert tasks(r)['show'].state in ('SKIPPED', 'CANCELED')
 
@@ -278,7 +278,7 @@ def test_a_step_that_no_node_takes(tidemill):
         show(text='x').set_accelerator_type('nvidia.com/gpu').set_accelerator_limit(1)
     client = tidemill.kfp()
     made = client.create_run_from_pipeline_func(p, enable_caching=False)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     why = None
     while not why and time.monotonic() < until:
         task = tasks(client.get_run(made.run_id)).get('show') if client.get_run(made.run_id).run_details else None

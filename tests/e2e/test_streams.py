@@ -51,7 +51,7 @@ def popen(tidemill, *args, binary=None, **kw):
     return subprocess.Popen([binary or KUBECTL, *args], env={**os.environ, 'KUBECONFIG': tidemill.kubeconfig}, **kw)
 
 
-def in_terminal(tidemill, args, keys, rows=40, columns=120, wait=30):
+def in_terminal(tidemill, args, keys, rows=40, columns=120, wait=120):
     """Runs kubectl in a terminal of that size and types when it falls silent; what it showed, and its exit code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
@@ -70,7 +70,7 @@ def in_terminal(tidemill, args, keys, rows=40, columns=120, wait=30):
         elif keys:
             os.write(ours, keys.pop(0))
     os.close(ours)
-    return shown.decode(), p.wait(10)
+    return shown.decode(), p.wait(60)
 
 
 @pytest.mark.parametrize('binary', binaries())
@@ -91,7 +91,7 @@ def test_cp_and_port_forward(tidemill, pod, binary, tmp_path):
         try:
             port = int(p.stdout.readline().split('127.0.0.1:')[1].split()[0])
             for _ in range(20):
-                assert urllib.request.urlopen(f'http://127.0.0.1:{port}/hostname', timeout=20).read() == b'p\n'
+                assert urllib.request.urlopen(f'http://127.0.0.1:{port}/hostname', timeout=60).read() == b'p\n'
         finally:
             p.kill()
 
@@ -157,7 +157,7 @@ def alive(text):
     return subprocess.run(['pgrep', '-f', text], capture_output=True).returncode == 0
 
 
-def gone(text, wait=15):
+def gone(text, wait=120):
     until = time.monotonic() + wait
     while alive(text) and time.monotonic() < until:
         time.sleep(0.05)
@@ -170,7 +170,7 @@ def test_cut(tidemill, pod):
     for tty in (False, True):
         p = popen(tidemill, 'exec', pod, '-it' if tty else '-i', '--', 'sh', '-c', f'sleep {number} & sleep {number}', stdin=subprocess.PIPE,
                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 15
+        until = time.monotonic() + 120
         while not alive(f'^sleep {number}') and time.monotonic() < until:
             time.sleep(0.05)
         assert alive(f'^sleep {number}')
@@ -178,11 +178,11 @@ def test_cut(tidemill, pod):
         p.wait()
         assert gone(f'^sleep {number}')
     p = popen(tidemill, 'exec', pod, '--', 'sleep', str(number), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 15
+    until = time.monotonic() + 120
     while not alive(f'^sleep {number}') and time.monotonic() < until:
         time.sleep(0.05)
     tidemill.kill()
-    assert gone(f'^sleep {number}') and p.wait(20) != 0
+    assert gone(f'^sleep {number}') and p.wait(60) != 0
     tidemill.start()
     assert tidemill.kubectl('exec', pod, '--', 'hostname').stdout == 'p\n'
 
@@ -207,7 +207,7 @@ def test_python_client(tidemill, pod):
     ws = stream.stream(client.CoreV1Api().connect_get_namespaced_pod_exec, pod, 'default', command=['sh', '-c', 'read x; echo $x; exit 9'],
                        stderr=True, stdin=True, stdout=True, tty=False, _preload_content=False)
     ws.write_stdin('typed\n')
-    ws.run_forever(timeout=20)
+    ws.run_forever(timeout=60)
     assert ws.read_stdout() == 'typed\n' and ws.returncode == 9
     forward = stream.portforward(client.CoreV1Api().connect_get_namespaced_pod_portforward, pod, 'default', ports='8000')
     s = forward.socket(8000)
@@ -240,7 +240,7 @@ def test_rights(tidemill, pod):
 def test_pod_proxy(tidemill):
     make(tidemill, 'web', 'cd /etc && exec python3 -m http.server 8000')
     path = '/api/v1/namespaces/default/pods/web:8000/proxy'
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while (r := tidemill.kubectl('get', '--raw', f'{path}/hostname', check=False)).returncode and time.monotonic() < until:
         time.sleep(0.2)
     assert r.stdout == 'web\n', r.stderr
@@ -334,7 +334,7 @@ def test_service_proxy_and_upgrades(tidemill):
         {'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'echo'}, 'spec': {'selector': {'app': 'echo'}, 'ports': [{'name': 'web', 'port': 80, 'targetPort': 8000}]}},
         {'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'void'}, 'spec': {'selector': {'app': 'nobody'}, 'ports': [{'port': 80}]}}]}))
     base = '/api/v1/namespaces/default/services'
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while (r := tidemill.kubectl('get', '--raw', f'{base}/echo/proxy/a/b?c=d', check=False)).returncode and time.monotonic() < until:
         time.sleep(0.2)
     assert r.stdout == 'GET /a/b?c=d HTTP/1.1', r.stderr

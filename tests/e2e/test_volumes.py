@@ -205,7 +205,7 @@ def test_changes_are_visible_at_once_but_for_subpaths(tidemill):
     apply(t, p)
     wait(t, ('pod', 'live'), phase('Running'))
     t.kubectl('patch', 'configmap', 'live', '-p', '{"data":{"k":"two"}}')
-    wait(t, ('pod', 'live'), phase('Succeeded'), 10)
+    wait(t, ('pod', 'live'), phase('Succeeded'), 120)
     assert t.kubectl('logs', 'live').stdout.startswith('twoone')
 
 

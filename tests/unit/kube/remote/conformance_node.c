@@ -154,11 +154,11 @@ static void case_exec_input(struct target *t)
 /* A caller whose time is up goes on with the same program; one that is closed is no matter to the next. */
 static void case_exec_waits(struct target *t)
 {
-    static const char *const naps[] = {"sh", "-c", "sleep 1; echo woke", NULL}, *const sleeps[] = {"sleep", "300", NULL};
+    static const char *const naps[] = {"sh", "-c", "read x; echo woke", NULL}, *const sleeps[] = {"sleep", "300", NULL};
     run_pod(t, "naps", "sleep 300", "");
     struct kube_process *p = run(t, "naps", &(struct kube_exec_opts){.container = "a", .command = sleeps});
     kube_process_close(p);
-    p = run(t, "naps", &(struct kube_exec_opts){.container = "a", .command = naps});
+    p = run(t, "naps", &(struct kube_exec_opts){.container = "a", .command = naps, .in = true});
     struct ctx bg = ctx_background(), brief = ctx_with_timeout(&bg, 100 * NS_PER_MS);
     ERR(e);
     BUF(out);
@@ -167,6 +167,9 @@ static void case_exec_waits(struct target *t)
     int code;
     assert_int_equal(kube_process_recv(p, &brief, &from, &out, &code, &e), -1);
     assert_int_equal(e.code, ERR_TIMEOUT);
+    err_clear(&e);
+    struct ctx ctx = soon();
+    assert_int_equal(kube_process_send(p, &ctx, "\n", 1, &e), 0);
     assert_int_equal(listen_to(p, &out, &bad), 0);
     assert_string_equal(buf_str(&out), "woke\n");
     kube_process_close(p);

@@ -214,18 +214,23 @@ static void test_plugin_missing_or_with_terminal(void **state)
 /* It hangs, or it ends and leaves something that holds its pipes. */
 static void test_plugin_hangs(void **state)
 {
-    CLEANUP(kube_access_clear) struct kube_access a = plugin("sleep 100 & echo $! > $PIDS; sleep 100");
+    CLEANUP(kube_access_clear) struct kube_access a = plugin("sleep 200 & echo $! > $PIDS; sleep 200");
     AUTOFREE char *pids = xasprintf("PIDS=%s/pids", dir), *pids_path = fs_join(dir, "pids");
     strlist_add(&a.exec.env, pids);
     struct exec_credential out;
-    struct ctx bg = ctx_background(), ctx = ctx_with_timeout(&bg, 2 * NS_PER_S); /* the shell has to come that far */
+    struct ctx bg = ctx_background();
     ERR(e);
-    int64_t began = ctx_mono_ns(&bg);
-    assert_int_equal(exec_plugin_run(&a, &ctx, &out, &e), -1);
-    assert_int_equal(e.code, ERR_TIMEOUT);
-    assert_true(ctx_mono_ns(&bg) - began < 60 * NS_PER_S);
     BUF(text);
-    assert_int_equal(fs_read(pids_path, 100, &text, NULL), 0);
+    int64_t began = ctx_mono_ns(&bg);
+    for (int64_t s = 2; !text.len && s < 50; s *= 2) { /* the shell has to come that far */
+        err_clear(&e);
+        struct ctx ctx = ctx_with_timeout(&bg, s * NS_PER_S);
+        assert_int_equal(exec_plugin_run(&a, &ctx, &out, &e), -1);
+        assert_int_equal(e.code, ERR_TIMEOUT);
+        fs_read(pids_path, 100, &text, NULL);
+    }
+    assert_true(text.len > 0);
+    assert_true(ctx_mono_ns(&bg) - began < 90 * NS_PER_S);
     int64_t pid;
     text.data[strcspn(text.data, "\n")] = '\0';
     assert_true(str_to_i64(text.data, &pid));
@@ -239,14 +244,14 @@ static void test_plugin_hangs(void **state)
     }
     CLEANUP(kube_access_clear)
     struct kube_access b =
-        plugin("sleep 30 & echo '{\"apiVersion\":\"" V1 "\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}'");
+        plugin("sleep 200 & echo '{\"apiVersion\":\"" V1 "\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}'");
     began = ctx_mono_ns(&bg);
     err_clear(&e);
     if (exec_plugin_run(&b, &bg, &out, &e) < 0)
         fail_msg("%s", err_text(&e));
     assert_string_equal(out.token, "t");
     exec_credential_clear(&out);
-    assert_true(ctx_mono_ns(&bg) - began < 25 * NS_PER_S);
+    assert_true(ctx_mono_ns(&bg) - began < 150 * NS_PER_S);
 }
 
 /* It complains without end, faster than it can be read: time ends it all the same. */

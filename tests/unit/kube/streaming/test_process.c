@@ -315,12 +315,12 @@ static void test_child_holds_the_output(void **state)
     far_open(&f, false);
     talk_open(&t, ALL, V5);
     far_ends(&f, "exit 0");
-    for (int i = 0; i < 3; i++) {
-        usleep(600000);
+    for (int i = 0; i < 15; i++) { /* longer than that second, and never silent for most of it */
+        usleep(100000);
         assert_int_equal(write(f.out, "x", 1), 1);
     }
     expect_status(&t, "Success");
-    assert_string_equal(buf_str(&t.got[STDOUT]), "xxx");
+    assert_string_equal(buf_str(&t.got[STDOUT]), "xxxxxxxxxxxxxxx");
     far_close(&f);
     talk_close(&t);
 }
