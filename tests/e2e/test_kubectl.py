@@ -211,6 +211,18 @@ def test_apply_prune(k):
     k('apply', '-f', '-', stdin=label(two))
     said = k('apply', '--prune', '-l', 'set=x', '--prune-allowlist=core/v1/ConfigMap', '-f', '-', stdin=label(config('keep', a='1'))).stdout
     assert said == 'configmap/keep unchanged\nconfigmap/gone pruned\n'
+    # Without a list kubectl wants all of the kinds that it prunes by itself, and says which is not there before it asks anything of the server.
+    refused = k('apply', '--prune', '-l', 'set=x', '-f', '-', stdin=label(config('keep', a='1')), check=False)
+    assert refused.returncode == 1 and 'no matches for kind "ReplicationController" in version "v1"' in refused.stderr
+
+
+def test_apply_sets(k, monkeypatch):
+    """Pruning by a parent object, which names the kinds that it has had."""
+    monkeypatch.setenv('KUBECTL_APPLYSET', 'true')
+    apply = lambda *names: k('apply', '--prune', '--applyset=secrets/set', '-f', '-', stdin=''.join(config(n, a='1') for n in names)).stdout
+    assert apply('keep', 'gone') == 'configmap/keep created\nconfigmap/gone created\n'
+    assert apply('keep') == 'configmap/keep unchanged\nconfigmap/gone pruned\n'
+    assert k('get', 'configmaps', 'keep', 'gone', '-o', 'name', check=False).stdout == 'configmap/keep\n'
 
 
 def test_apply_of_a_pod(each):
@@ -450,6 +462,25 @@ def test_explain(each):
     assert 'FIELD: restartPolicy <string>' in each('explain', 'pod.spec.restartPolicy').stdout
     missing = each('explain', 'pod.spec.colour', check=False)
     assert missing.returncode == 1 and 'field "colour" does not exist' in missing.stderr
+
+
+V2 = '--output=plaintext-openapiv2'
+
+
+def test_explain_by_openapi_v2(each):
+    """The older document, which every kubectl still reads."""
+    said = each('explain', 'pod.spec.containers', V2, '--recursive').stdout
+    assert re.search(r'^   livenessProbe\t<Object>$', said, re.M) and re.search(r'^   +httpGet\t<Object>$', said, re.M)
+
+
+def test_explain_of_every_kind(k):
+    lines = k('api-resources', '--no-headers').stdout.splitlines()
+    assert len(lines) > 20
+    for line in lines:
+        name, api, kind = line.split()[0], line.split()[-3], line.split()[-1]
+        for how in ('--output=plaintext', V2):
+            said = k('explain', name, how, f'--api-version={api}').stdout
+            assert re.search(rf'^KIND: +{kind}$', said, re.M) and 'FIELDS:' in said, said
 
 
 # ---- custom resources ----------------------------------------------------------------------------------------------

@@ -160,28 +160,20 @@ int handle_openapi(struct apiserver *a, struct http_req *req, struct http_res *r
     return 0;
 }
 
-/* OpenAPI v2, for kubectl alone: it looks there for what it does not find in v3 (a `List` in a file, a kind that is not served),
- * and gives up on the whole command when there is no such document. With one that names no schemas it goes on to the request,
- * which is checked here. kubectl reads protobuf only. */
-int handle_openapi_v2(struct http_req *req, struct http_res *res, struct err *err)
+/* kubectl, which reads protobuf only, looks in v2 for what it does not find in v3 (a `List` in a file, a kind that is not
+ * served). */
+int handle_openapi_v2(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err)
 {
-    static const char title[] = "Kubernetes", version[] = "v1.34.0+tidemill." TIDEMILL_VERSION;
+    RESOURCES(table, a);
     const char *accept = http_header_get(req, "accept");
     if (req->method != HTTP_GET)
         return fail_method(err);
-    BUF(b);
-    if (accept && strstr(accept, "proto-openapi.spec.v2@v1.0+protobuf")) {
-        /* Document: 1 swagger, 2 info { 1 title, 2 version }. All lengths are below 128. */
-        size_t info = 2 + strlen(title) + 2 + strlen(version);
-        buf_addf(&b,
-                 "\n\x03"
-                 "2.0\x12%c\n%c%s\x12%c%s",
-                 (int)info, (int)strlen(title), title, (int)strlen(version), version);
-        http_body_buf(res, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", &b);
-        return 0;
-    }
-    buf_addf(&b, "{\"swagger\":\"2.0\",\"info\":{\"title\":\"%s\",\"version\":\"%s\"},\"paths\":{}}", title, version);
-    http_body_buf(res, "application/json", &b);
+    bool protobuf = accept && strstr(accept, "proto-openapi.spec.v2@v1.0+protobuf");
+    const struct kube_doc *d = openapi_v2(table->openapi, protobuf);
+    put_etag(res, d);
+    if (!not_modified(req, res, d))
+        http_body(res, protobuf ? "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" : "application/json", d->body,
+                  d->len);
     return 0;
 }
 

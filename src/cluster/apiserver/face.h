@@ -70,7 +70,7 @@ int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res
 /* docs.c; path is /api or /apis or below, rest what follows /openapi/v3/ */
 int handle_discovery(struct apiserver *a, struct http_req *req, struct http_res *res, const char *path, struct err *err);
 int handle_openapi(struct apiserver *a, struct http_req *req, struct http_res *res, const char *rest, struct err *err);
-int handle_openapi_v2(struct http_req *req, struct http_res *res, struct err *err);
+int handle_openapi_v2(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);
 int handle_root(struct apiserver *a, struct http_req *req, struct http_res *res, struct err *err);
 
 int authenticate(void *self, struct ctx *ctx, struct http_req *req, struct err *err);

@@ -128,7 +128,7 @@ int handle_other(struct apiserver *a, struct http_req *req, struct http_res *res
     if ((rest = below(path, "/openapi/v3")))
         return handle_openapi(a, req, res, rest, err);
     if (strcmp(path, "/openapi/v2") == 0)
-        return handle_openapi_v2(req, res, err);
+        return handle_openapi_v2(a, req, res, err);
     if (strcmp(path, "/.well-known/openid-configuration") == 0)
         return openid_configuration(req, res, err);
     if (strcmp(path, JWKS_PATH) == 0)

@@ -9,7 +9,7 @@
 
 /* A document as it is sent. Lives as long as the set it was made for. */
 struct kube_doc {
-    char *body; /* JSON */
+    char *body; /* JSON; of openapi_v2 maybe protobuf */
     size_t len;
     char *etag; /* hash of the body in hexadecimal, without quotes */
 };

@@ -20,7 +20,7 @@ struct openapi {
     size_t n_kinds;
     struct version *versions;
     size_t n_versions;
-    struct kube_doc index;
+    struct kube_doc index, v2[2]; /* v2: JSON, protobuf */
 };
 
 struct openapi *openapi_new(const struct openapi_kind *kinds, size_t n)
@@ -57,6 +57,8 @@ void openapi_free(struct openapi *o)
         free(o->versions[i].hash);
     }
     kube_doc_clear(&o->index);
+    kube_doc_clear(&o->v2[0]);
+    kube_doc_clear(&o->v2[1]);
     free(o->kinds);
     free(o->versions);
     pthread_mutex_destroy(&o->lock);
@@ -86,6 +88,22 @@ static void make(struct openapi *o, struct version *v, struct kube_doc *out)
     kube_doc_set(out, root);
     if (!v->hash)
         v->hash = xstrdup(out->etag);
+}
+
+const struct kube_doc *openapi_v2(struct openapi *o, bool protobuf)
+{
+    LOCK_GUARD(&o->lock);
+    struct kube_doc *doc = &o->v2[protobuf];
+    if (doc->body)
+        return doc;
+    JM_NEW(m);
+    struct openapi_draft d = {.m = m, .types = STRMAP_INIT(NULL), .schemas = jm_obj(m)};
+    for (size_t i = 0; i < o->n_kinds; i++)
+        openapi_put_kind(&d, &o->kinds[i]);
+    openapi_put_types(&d);
+    strmap_free(&d.types);
+    openapi_make_v2(d.schemas, protobuf, doc);
+    return doc;
 }
 
 const struct kube_doc *openapi_index(struct openapi *o)

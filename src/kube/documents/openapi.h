@@ -1,4 +1,5 @@
-/* openapi.h - OpenAPI v3: the index and one document a group and version, made of the kinds' tables and of definitions' schemas.
+/* openapi.h - OpenAPI v3: the index and one document a group and version, made of the kinds' tables and of definitions' schemas;
+ * and of the schemas alone one document of OpenAPI v2.
  *
  * kubectl asks the index, then the document of the object at hand: it looks for a PATCH operation of that kind with
  * `fieldValidation` (and `dryRun`) before it creates or applies, and reads schemas for `explain`. Documents are made when first
@@ -26,5 +27,7 @@ const struct kube_doc *openapi_index(struct openapi *o); /* GET /openapi/v3 */
 /* GET /openapi/v3/api/v1, /openapi/v3/apis/{group}/{version}. NULL: there is no such version. doc->etag is the hash that the
  * index shows. */
 const struct kube_doc *openapi_group(struct openapi *o, const char *group, const char *version);
+/* GET /openapi/v2: JSON, or a message openapi.v2.Document of gnostic. */
+const struct kube_doc *openapi_v2(struct openapi *o, bool protobuf);
 
 #endif

@@ -21,6 +21,8 @@ void openapi_put_kind(struct openapi_draft *d, const struct openapi_kind *k);
 void openapi_put_types(struct openapi_draft *d);
 /* Name of a kind's schema; the caller frees. */
 char *openapi_schema_name(const struct kind *k, bool list);
+/* openapi_v2.c: the same schemas as a document of the older version. */
+void openapi_make_v2(jmval *schemas, bool protobuf, struct kube_doc *out);
 /* The operations of one kind. */
 void openapi_put_paths(struct openapi_draft *d, const struct kind *k);
 

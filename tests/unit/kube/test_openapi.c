@@ -157,5 +157,92 @@ static void test_custom(void **state)
     kind_free(k);
 }
 
+/* names: the members of v are named by fields, of which one may be called "allOf". */
+static void check_v2(jval *v, bool names)
+{
+    struct jiter it = jv_iter(v);
+    const char *key;
+    jval *x;
+    while (jv_next(&it, &key, &x)) {
+        assert_false(!names && key && (!strcmp(key, "allOf") || !strcmp(key, "oneOf") || !strcmp(key, "nullable")));
+        check_v2(x, !names && key && !strcmp(key, "properties"));
+    }
+}
+
+/* A field of a protobuf message, which must be the next; what it holds. Lengths in these tests are what they are. */
+static const char *field(const char **p, const char *end, unsigned want, size_t *n)
+{
+    uint64_t v[2] = {0};
+    for (int i = 0; i < 2; i++)
+        for (int shift = 0;; shift += 7) {
+            assert_true(*p < end);
+            unsigned char c = (unsigned char)*(*p)++;
+            v[i] |= (uint64_t)(c & 127) << shift;
+            if (c < 128)
+                break;
+        }
+    assert_int_equal(v[0], want << 3 | 2);
+    assert_true(v[1] <= (size_t)(end - *p));
+    const char *at = *p;
+    *n = v[1];
+    *p += v[1];
+    return at;
+}
+
+static void test_v2(void **state)
+{
+    (void)state;
+    struct kind *k = kind_new(&(struct kind_custom){.group = "example.com",
+                                                    .version = "v1",
+                                                    .plural = "widgets",
+                                                    .singular = "widget",
+                                                    .kind = "Widget",
+                                                    .list_kind = "WidgetList"});
+    JSON_REF(doc) = json_parse_str(
+        "{\"s\":{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":{"
+        "\"a\":{\"type\":\"integer\",\"minimum\":1,\"nullable\":true},\"b\":{\"x-kubernetes-int-or-string\":true,\"anyOf\":[{}]},"
+        "\"c\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true,\"properties\":{\"d\":{\"type\":\"string\"}}},"
+        "\"e\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}}}}}",
+        NULL);
+    struct openapi *o = with(&(struct openapi_kind){k, doc, jv_get(json_root(doc), "s")});
+    const struct kube_doc *json = openapi_v2(o, false), *packed = openapi_v2(o, true);
+    JSON_REF(d) = json_parse(json->body, json->len, NULL, NULL);
+    jval *s = jv_get(json_root(d), "definitions");
+    check_refs(json_root(d), s);
+    check_v2(json_root(d), false);
+    for
+        KINDS_EACH(b)
+    if (b->served && *b->res.plural)
+        assert_non_null(jv_path(s, b->type->schema, "x-kubernetes-group-version-kind", NULL));
+    expect_text(jv_path(s, "io.k8s.api.core.v1.Pod", "properties", "spec", NULL),
+                "{'$ref':'#/definitions/io.k8s.api.core.v1.PodSpec'}");
+    expect_text(jv_get(s, "io.k8s.apimachinery.pkg.api.resource.Quantity"), "{'type':'string'}");
+    expect_text(jv_get(s, "io.k8s.apimachinery.pkg.util.intstr.IntOrString"), "{'format':'int-or-string','type':'string'}");
+    expect_text(jv_path(s, "com.example.v1.Widget", "properties", "spec", "properties", NULL),
+                "{'a':{'minimum':1},'b':{'x-kubernetes-int-or-string':true},"
+                "'c':{'type':'object','x-kubernetes-preserve-unknown-fields':true},"
+                "'e':{'additionalProperties':{'items':{'type':'string'},'type':'array'},'type':'object'}}");
+    /* The message: version, info, and a definition by its name first. kubectl reads the rest (test_kubectl.py). */
+    const char *p = packed->body, *end = p + packed->len, *at;
+    size_t n, whole;
+    assert_memory_equal(field(&p, end, 1, &n), "2.0", 3);
+    field(&p, end, 2, &n);
+    at = field(&p, end, 9, &whole);
+    assert_ptr_equal(p, end);
+    size_t count = 0;
+    for (const char *stop = at + whole; at < stop; count++) {
+        const char *named = field(&at, stop, 1, &n), *named_end = named + n, *name = field(&named, named_end, 1, &n);
+        AUTOFREE char *text = xstrndup(name, n);
+        assert_non_null(jv_get(s, text));
+        field(&named, named_end, 2, &n);
+        assert_ptr_equal(named, named_end);
+    }
+    assert_int_equal(count, jv_len(s));
+    assert_string_not_equal(json->etag, packed->etag);
+    assert_ptr_equal(openapi_v2(o, true), packed); /* made once */
+    openapi_free(o);
+    kind_free(k);
+}
+
 TEST_GROUP(openapi, cmocka_unit_test(test_index), cmocka_unit_test(test_patch_operation), cmocka_unit_test(test_schemas),
-           cmocka_unit_test(test_references), cmocka_unit_test(test_custom))
+           cmocka_unit_test(test_references), cmocka_unit_test(test_custom), cmocka_unit_test(test_v2))
