@@ -223,7 +223,8 @@ static int start_node(struct server *s, struct err *err)
                              .front_addr = s->front_addr,
                              .pod_cidr = s->o->pod_cidr,
                              .service_cidr = s->services.cidr,
-                             .pods_reach_metadata = s->o->pods_reach_metadata};
+                             .pods_reach_metadata = s->o->pods_reach_metadata,
+                             .heartbeats = true};
     if (!(s->node = node_start(&nc, s->cluster_kube, err)))
         return -1;
     s->status.node = s->node;

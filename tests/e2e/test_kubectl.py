@@ -715,6 +715,23 @@ def test_grace(k):
 
 
 @needs_node
+def test_describe_node(k):
+    """The node's Lease, which goes on being renewed, and what is told of it."""
+    node = k('get', 'nodes', '-o', 'name').stdout.strip()
+    until(lambda: f'HolderIdentity:  {node[5:]}' in k('describe', node).stdout)
+    renewed = lambda: k('get', 'lease', node[5:], '-n', 'kube-node-lease', '-o', 'jsonpath={.spec.renewTime}').stdout
+    first = renewed()
+    said = k('describe', node).stdout
+    assert re.search(r'Normal +Starting +.* kubelet +Starting kubelet\.', said) and re.search(rf'Normal +NodeReady .*Node {node[5:]} status is now: NodeReady', said)
+    until(lambda: renewed() > first, 40)
+    k('cordon', node)
+    try:
+        until(lambda: 'status is now: NodeNotSchedulable' in k('describe', node).stdout, 40)
+    finally:
+        k('uncordon', node)
+
+
+@needs_node
 def test_describe(k, namespace):
     """Flow 24, of every kind that is served."""
     k('create', 'configmap', 'c', '--from-literal=a=1')

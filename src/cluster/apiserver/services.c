@@ -27,7 +27,7 @@ struct services {
     uint32_t band;        /* the lower addresses are for those who choose themselves */
     pthread_mutex_t lock; /* all below */
     bool loaded;
-    struct strmap taken; /* "10.96.0.7", "TCP/30001" -> struct holder */
+    struct strmap taken; /* "10.96.0.7", "30001" -> struct holder. A node port is one Service's, whatever its protocol */
 };
 
 static void holder_free(void *p)
@@ -66,20 +66,21 @@ static bool is_service(const struct op *op) { return str_eq(op->res->full, "serv
 
 /* ---- what is taken ------------------------------------------------------------------------------------------------- */
 
+/* A port of a Service, which may be there once for each protocol; and a node port. */
 static char *port_name(const char *protocol, int64_t port) { return xasprintf("%s/%" PRId64, protocol ? protocol : "TCP", port); }
+static char *number_name(int64_t port) { return xasprintf("%" PRId64, port); }
 
 static bool has(jval *service, const char *what)
 {
     jval *spec = service_spec(service), *ports = service_spec_ports(spec);
     if (str_eq(service_spec_cluster_ip(spec), what))
         return true;
-    const char *number = strchr(what, '/');
     int64_t n;
     jval *p;
-    if (!number || !str_to_i64(number + 1, &n))
+    if (!str_to_i64(what, &n))
         return false;
     for (struct jiter it = jv_iter(ports); jv_next(&it, NULL, &p);)
-        if (service_port_node_port(p, 0) == n && str_starts(what, service_port_protocol(p)))
+        if (service_port_node_port(p, 0) == n)
             return true;
     return false;
 }
@@ -105,7 +106,7 @@ static void load(struct services *s, struct store_coll *coll)
             note(s, ip, all.v[i]->key, false);
         for (size_t k = 0; k < jv_len(ports); k++) {
             int64_t n = service_port_node_port(jv_at(ports, k), 0);
-            AUTOFREE char *name = port_name(service_port_protocol(jv_at(ports, k)), n);
+            AUTOFREE char *name = number_name(n);
             if (n)
                 note(s, name, all.v[i]->key, false);
         }
@@ -236,14 +237,14 @@ static void set_families(struct jm *m, struct faults *f)
 
 /* ---- node ports ---------------------------------------------------------------------------------------------------- */
 
-/* The node ports of a service, as names: so that each is found at once. */
+/* The node ports of a service, by number: so that each is found at once. */
 static struct strmap node_ports(jval *service)
 {
     struct strmap out = STRMAP_INIT(NULL);
     struct jiter it = jv_iter(service_spec_ports(service_spec(service)));
     jval *p;
     while (jv_next(&it, NULL, &p)) {
-        AUTOFREE char *name = port_name(service_port_protocol(p), service_port_node_port(p, 0));
+        AUTOFREE char *name = number_name(service_port_node_port(p, 0));
         if (service_port_node_port(p, 0))
             strmap_put(&out, name, NULL);
     }
@@ -254,9 +255,11 @@ static struct strmap node_ports(jval *service)
 struct port_gift {
     struct op *op;
     const char *key;
-    struct strmap had;    /* its node ports until now, as names */
+    struct strmap had;    /* its node ports until now */
     struct strmap shared; /* port -> node port: TCP and UDP of one port have one node port */
-    int64_t next_shown;   /* dry run: ports that nobody can have */
+    struct strmap mine;   /* node port -> port: taken by this request */
+    bool update;
+    int64_t next_shown; /* dry run: ports that nobody can have */
     struct strlist *got;
     struct faults *f;
 };
@@ -265,6 +268,7 @@ static void gift_free(struct port_gift *g)
 {
     strmap_free(&g->had);
     strmap_free(&g->shared);
+    strmap_free(&g->mine);
 }
 
 static int64_t port_number(jmval *p)
@@ -288,18 +292,33 @@ static void share_port(struct port_gift *g, jmval *p, int64_t n)
     strmap_put(&g->shared, port, (void *)(uintptr_t)n);
 }
 
+/* True when the service has that node port for p now, and had it or gets it. A dry run takes nothing. */
+static bool take_port(struct port_gift *g, jmval *p, int64_t n)
+{
+    AUTOFREE char *name = number_name(n);
+    struct services *s = g->op->a->services;
+    void *port = strmap_get(&g->mine, name);
+    if (strmap_has(&g->had, name) || port)
+        return !port || (int64_t)(uintptr_t)port == port_number(p) || g->update;
+    if (g->op->o->dry_run ? !is_free(s, g->op->res->coll, name, g->key) : !take(s, g->op->res->coll, name, g->key, g->got))
+        return false;
+    strmap_put(&g->mine, name, (void *)(uintptr_t)port_number(p));
+    return true;
+}
+
 /* A node port for a port that names none; 0: none is free. */
 static int64_t any_port(struct port_gift *g, jmval *p)
 {
-    const char *protocol = jmv_str(service_port_mut_protocol(p));
     int64_t any = shared_port(g, p);
     if (g->op->o->dry_run)
         return any ? any : g->next_shown++;
+    if (any && take_port(g, p, any))
+        return any;
     for (int k = 0; k < TRIES; k++) {
-        AUTOFREE char *name = port_name(protocol, any);
-        if (any && take(g->op->a->services, g->op->res->coll, name, g->key, g->got))
-            return any;
         any = PORT_FIRST + random_below(PORT_LAST - PORT_FIRST + 1);
+        AUTOFREE char *name = number_name(any);
+        if (!strmap_has(&g->had, name) && !strmap_has(&g->mine, name) && take_port(g, p, any))
+            return any;
     }
     return 0;
 }
@@ -324,13 +343,13 @@ static void give_port(struct port_gift *g, struct jm *m, jmval *p, size_t i)
         return;
     }
     struct faults *f = g->f;
-    AUTOFREE char *name = port_name(jmv_str(service_port_mut_protocol(p)), n);
-    if (strmap_has(&g->had, name) || g->op->o->dry_run)
+    AUTOFREE char *name = number_name(n);
+    if (strmap_has(&g->had, name))
         return;
-    else if (n < PORT_FIRST || n > PORT_LAST)
+    if (!g->op->o->dry_run && (n < PORT_FIRST || n > PORT_LAST)) /* a dry run looks only at who has it, as upstream's */
         fault_invalid_i64(f, member, n, "provided port is not in the valid range. The range of valid ports is %d-%d", PORT_FIRST,
                           PORT_LAST);
-    else if (!take(g->op->a->services, g->op->res->coll, name, g->key, g->got))
+    else if (!take_port(g, p, n))
         fault_invalid_i64(f, member, n, "provided port is already allocated");
 }
 
@@ -342,7 +361,15 @@ static void give_ports(struct op *op, jval *old, struct jm *m, const char *key, 
     if (!needs_node_ports(type))
         return;
     CLEANUP(gift_free)
-    struct port_gift g = {op, key, node_ports(old), STRMAP_INIT(NULL), DRY_RUN_PORT, got, f};
+    struct port_gift g = {.op = op,
+                          .key = key,
+                          .had = node_ports(old),
+                          .shared = STRMAP_INIT(NULL),
+                          .mine = STRMAP_INIT(NULL),
+                          .update = old,
+                          .next_shown = DRY_RUN_PORT,
+                          .got = got,
+                          .f = f};
     jmval *p;
     int64_t n;
     for (struct jmiter it = jmv_iter(service_spec_mut_ports(spec)); jmv_next(&it, NULL, &p);)
@@ -400,7 +427,7 @@ static void drop_node_ports(jval *old, jmval *spec)
     while (jmv_next(&it, NULL, &p)) {
         int64_t n = 0;
         jmv_i64(service_port_mut_node_port(p), &n);
-        AUTOFREE char *name = port_name(jmv_str(service_port_mut_protocol(p)), n);
+        AUTOFREE char *name = number_name(n);
         if (n && strmap_has(&had, name))
             service_port_del_node_port(p);
     }

@@ -239,6 +239,13 @@ void listing_free(struct listing *l)
     *l = (struct listing){0};
 }
 
+/* "0" is whatever a cache has: Kubernetes answers it as a whole, whatever the limit, but for Events, of which it has none. */
+static bool answered_whole(const struct op *op)
+{
+    return str_eq(op->o->resource_version, "0") && str_empty(op->o->continue_token) &&
+           strcmp(res_of(op->res)->plural, "events") != 0;
+}
+
 int verb_list(struct op *op, struct listing *out, struct err *err)
 {
     *out = (struct listing){.remaining = -1};
@@ -251,6 +258,8 @@ int verb_list(struct op *op, struct listing *out, struct err *err)
                             .limit = op->o->limit > 0 ? (size_t)op->o->limit : 0};
     if (selectors_parse(op, &s, err) < 0 || list_position(op, &q, &after, err) < 0)
         return -1;
+    if (answered_whole(op))
+        q.limit = 0;
     all = selectors_all(&s);
     if ((q.ns || !res_of(op->res)->namespaced) && field_selector_exact(s.fields, "metadata.name"))
         q.limit = 0; /* one object at most: no page follows */

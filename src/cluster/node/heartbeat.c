@@ -22,8 +22,7 @@ struct heartbeat {
     struct kube *kube;
     char *node;
     const struct clock *clock;
-    int (*refresh)(void *self, const struct ctx *ctx, struct err *err);
-    void *self;
+    struct heartbeat_config cfg;
     struct cancel cancel;
     pthread_t thread;
 };
@@ -85,7 +84,9 @@ static int beat(const struct heartbeat *h, const struct ctx *ctx, struct err *er
     JSON_REF(node) = kube_get(h->kube, ctx, &KUBE_NODES, NULL, h->node, NULL, err);
     if (!node || renew(h, ctx, json_root(node), err) < 0)
         return -1;
-    return is_stale(h, json_root(node)) ? h->refresh(h->self, ctx, err) : 0;
+    if (h->cfg.seen)
+        h->cfg.seen(h->cfg.self, json_root(node));
+    return is_stale(h, json_root(node)) ? h->cfg.refresh(h->cfg.self, ctx, err) : 0;
 }
 
 static void *run(void *arg)
@@ -107,15 +108,10 @@ static void *run(void *arg)
     }
 }
 
-struct heartbeat *heartbeat_start(struct kube *kube, const char *node, const struct clock *clock,
-                                  int (*refresh)(void *self, const struct ctx *ctx, struct err *err), void *self)
+struct heartbeat *heartbeat_start(const struct heartbeat_config *cfg)
 {
     struct heartbeat *h = xcalloc(1, sizeof *h);
-    h->kube = kube;
-    h->node = xstrdup(node);
-    h->clock = clock;
-    h->refresh = refresh;
-    h->self = self;
+    *h = (struct heartbeat){.kube = cfg->kube, .node = xstrdup(cfg->node), .clock = cfg->clock, .cfg = *cfg};
     ERR(e);
     if (cancel_init(&h->cancel, &e) < 0)
         h->cancel.fd = -1;

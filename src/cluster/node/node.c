@@ -171,6 +171,35 @@ static int refresh(void *self, const struct ctx *ctx, struct err *err)
     return node_register(n->kube, ctx, &f, err);
 }
 
+/* ---- what is told of the Node ---- */
+
+static void tell_node(struct node *n, jval *node, const char *reason)
+{
+    event_record(n->events, node, &KUBE_NODES, "Normal", reason, "Node %s status is now: %s", n->name, reason);
+}
+
+/* After each registration that says something else than the one before. */
+static void tell_registered(struct node *n, const struct ctx *ctx, bool ready)
+{
+    JSON_REF(node) = kube_get(n->kube, ctx, &KUBE_NODES, NULL, n->name, NULL, NULL);
+    if (!node)
+        return;
+    if (!n->told)
+        event_record(n->events, json_root(node), &KUBE_NODES, "Normal", "Starting", "Starting kubelet.");
+    n->told = true;
+    tell_node(n, json_root(node), ready ? "NodeReady" : "NodeNotReady");
+}
+
+/* From the heart's thread. */
+static void node_seen(void *self, jval *node)
+{
+    struct node *n = self;
+    bool cordoned = node_spec_unschedulable(node_spec(node), false);
+    if (cordoned != n->cordoned)
+        tell_node(n, node, cordoned ? "NodeNotSchedulable" : "NodeSchedulable");
+    n->cordoned = cordoned;
+}
+
 /* One try. The Node object says how it went. */
 static bool try_ready(struct node *n, const struct ctx *ctx)
 {
@@ -186,6 +215,8 @@ static bool try_ready(struct node *n, const struct ctx *ctx)
     bool registered = node_register(n->kube, ctx, &f, &reg) == 0;
     if (!registered)
         log_warn("%s", err_text(&reg));
+    if (registered && (!n->told || ok))
+        tell_registered(n, ctx, ok);
     LOCK_GUARD(&n->lock);
     if (!ok && !str_eq(n->why, err_text(&e)))
         log_warn("pods cannot run here: %s", err_text(&e));
@@ -262,7 +293,8 @@ static void *keeper_main(void *arg)
         if (!ready) {
             ready = try_ready(n, &ctx);
             if (ready && n->heartbeats)
-                n->heartbeat = heartbeat_start(n->kube, n->name, n->clock, refresh, n);
+                n->heartbeat = heartbeat_start(&(struct heartbeat_config){
+                    .kube = n->kube, .node = n->name, .clock = n->clock, .refresh = refresh, .seen = node_seen, .self = n});
             if (ready)
                 enqueue_all(n);
             else

@@ -46,7 +46,7 @@ struct node_config {
     int64_t log_max_bytes;          /* a log file is rotated beyond this; 0: 10 MiB */
     unsigned log_max_files;         /* per container, the current one included; 0: 5 */
     int64_t backoff_base_ns;        /* first wait of CrashLoopBackOff; 0: 10 s */
-    bool heartbeats;                /* signs of life for a cluster that waits for them (see heartbeat.h) */
+    bool heartbeats;                /* signs of life for those who wait for them, or look (see heartbeat.h) */
     int kubelet_port;               /* where the API server reaches the node's HTTPS face; 0: it needs none */
     const struct clock *clock;      /* NULL: clock_system */
     struct runtime *runtime;        /* tests: the scripted one (taken over); NULL: crun */

@@ -40,6 +40,8 @@ struct node {
     pthread_t keeper;
     struct heartbeat *heartbeat; /* NULL: none is asked for */
     bool heartbeats;
+    bool told;     /* the keeper's: an event says that we have started */
+    bool cordoned; /* the heart's: as the Node was at its last beat */
     int kubelet_port;
     char *version, *limits; /* what the runtime said when it was ready; the keeper's, then constant */
 

@@ -471,6 +471,33 @@ static void test_node_proxy(void **state)
     web_done(&w);
 }
 
+/* What a cache has is answered as a whole, but for Events; pages go on as they began. */
+static void test_limits(void **state)
+{
+#define CMS NS "/default/configmaps"
+    static const struct step steps[] = {
+        {HTTP_POST, CMS, ADMIN, NULL, "{\"metadata\":{\"name\":\"a\"}}", 201, NULL, NULL},
+        {HTTP_POST, CMS, ADMIN, NULL, "{\"metadata\":{\"name\":\"b\"}}", 201, NULL, NULL},
+        {HTTP_POST, CMS, ADMIN, NULL, "{\"metadata\":{\"name\":\"c\"}}", 201, NULL, NULL},
+        {HTTP_GET, CMS "?limit=2", ADMIN, NULL, NULL, 200, "\"remainingItemCount\":1", NULL},
+        {HTTP_GET, CMS "?limit=2&resourceVersion=0", ADMIN, NULL, NULL, 200, "\"name\":\"c\"", NULL},
+        {HTTP_GET, CMS "?limit=2&resourceVersion=0&resourceVersionMatch=NotOlderThan", ADMIN, NULL, NULL, 200, "\"name\":\"c\"",
+         NULL},
+        {HTTP_GET, CMS "?limit=2&resourceVersion=1&resourceVersionMatch=NotOlderThan", ADMIN, NULL, NULL, 200,
+         "\"remainingItemCount\":1", NULL},
+        {HTTP_POST, NS "/default/events", ADMIN, NULL,
+         "{\"metadata\":{\"name\":\"a\",\"namespace\":\"default\"},\"involvedObject\":{"
+         "\"namespace\":\"default\"}}",
+         201, NULL, NULL},
+        {HTTP_POST, NS "/default/events", ADMIN, NULL,
+         "{\"metadata\":{\"name\":\"b\",\"namespace\":\"default\"},\"involvedObject\":{"
+         "\"namespace\":\"default\"}}",
+         201, NULL, NULL},
+        {HTTP_GET, NS "/default/events?limit=1&resourceVersion=0", ADMIN, NULL, NULL, 200, "\"continue\":\"", NULL},
+    };
+    RUN_STEPS(steps);
+}
+
 static void test_watch_over_http(void **state)
 {
     const struct step steps[] = {
@@ -489,4 +516,4 @@ static void test_watch_over_http(void **state)
 TEST_GROUP(http, cmocka_unit_test(test_paths), cmocka_unit_test(test_who), cmocka_unit_test(test_openid),
            cmocka_unit_test(test_admission), cmocka_unit_test(test_media_types), cmocka_unit_test(test_patches_and_options),
            cmocka_unit_test(test_apply), cmocka_unit_test(test_bindings_and_scale), cmocka_unit_test(test_eviction),
-           cmocka_unit_test(test_node_proxy), cmocka_unit_test(test_watch_over_http))
+           cmocka_unit_test(test_node_proxy), cmocka_unit_test(test_limits), cmocka_unit_test(test_watch_over_http))

@@ -89,9 +89,31 @@ static void shared_ports(void **state)
     assert_int_equal(node_port(first, 1), 30083);
     JSON_REF(second) = create(k, &KUBE_SERVICES, NULL, TWO("", ",\"nodePort\":30084"), "second");
     assert_int_equal(node_port(second, 0), 30084);
-    /* A dry run takes nothing and promises nothing. */
+    /* A number is one Service's, whatever the protocol; a Service's own may change places. */
+#define UDP(n) "\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"protocol\":\"UDP\",\"port\":80,\"nodePort\":" n "}]}"
+    JSON_REF(other) =
+        create(k, &KUBE_SERVICES, "Invalid value: 30084: provided port is already allocated", UDP("30084"), "other");
+    JSON_REF(twice) =
+        create(k, &KUBE_SERVICES, "spec.ports[2].nodePort: Invalid value: 30085: provided port is already allocated",
+               "\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"a\",\"port\":80,\"nodePort\":30085},{\"name\":\"b\","
+               "\"port\":80,\"protocol\":\"UDP\",\"nodePort\":30085},{\"name\":\"c\",\"port\":81,\"protocol\":\"SCTP\","
+               "\"nodePort\":30085}]}",
+               "twice");
     struct ctx ctx = ctx_background();
     ERR(e);
+    JSON_REF(swap) =
+        json_parse_str("{\"spec\":{\"ports\":[{\"name\":\"t\",\"port\":80,\"nodePort\":30086},{\"name\":\"u\",\"port\":82,"
+                       "\"protocol\":\"UDP\",\"nodePort\":30084}]}}",
+                       NULL);
+    JSON_REF(swapped) = kube_patch(k, &ctx, &KUBE_SERVICES, "default", "second", KUBE_PATCH_MERGE, json_root(swap), NULL, &e);
+    assert_non_null(swapped);
+    assert_int_equal(node_port(swapped, 1), 30084);
+    JSON_REF(asks) =
+        json_parse_str("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"asks\"}," UDP("30086") "}", NULL);
+    assert_null(kube_create(k, &ctx, &KUBE_SERVICES, "default", json_root(asks), &(struct kube_opts){.dry_run = true}, &e));
+    assert_non_null(strstr(err_text(&e), "already allocated"));
+    err_clear(&e);
+    /* A dry run takes nothing and promises nothing. */
     JSON_REF(dry) =
         json_parse_str("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"dry\"}," TWO("", "") "}", NULL);
     for (int i = 0; i < 2; i++) {

@@ -27,6 +27,16 @@ static bool has_lease(void *arg)
 
 static bool was_refreshed(void *arg) { return atomic_load((atomic_int *)arg) > 0; }
 
+static atomic_int n_seen;
+
+static void seen(void *self, jval *node)
+{
+    assert_string_equal(jv_str(jv_path(node, "metadata", "name", NULL)), "n");
+    atomic_fetch_add(&n_seen, 1);
+}
+
+static bool was_seen(void *arg) { return atomic_load(&n_seen) > 0; }
+
 static void put_node(struct fake_kube *f, const char *ready, const char *at)
 {
     json_unref(fake_put(f, &KUBE_NODES,
@@ -52,8 +62,11 @@ static void test_heartbeat(void **state)
         struct fake_kube *f = fake_kube_new();
         atomic_int n = 0;
         put_node(f, cases[i].ready, cases[i].at);
-        struct heartbeat *h = heartbeat_start(fake_kube_face(f), "n", &clock.clock, refreshed, &n);
+        atomic_store(&n_seen, 0);
+        struct heartbeat *h = heartbeat_start(&(struct heartbeat_config){
+            .kube = fake_kube_face(f), .node = "n", .clock = &clock.clock, .refresh = refreshed, .seen = seen, .self = &n});
         assert_true(fake_eventually(has_lease, f));
+        assert_true(fake_eventually(was_seen, NULL));
         if (cases[i].refreshes)
             assert_true(fake_eventually(was_refreshed, &n));
         heartbeat_stop(h);
