@@ -37,7 +37,7 @@ static int hook_remove(void *self, const struct ctx *ctx, const char *run_id, bo
 
 static int remove_old(void *self, const struct ctx *ctx, const char *run_id, struct err *err)
 {
-    return hook_remove(self, ctx, run_id, false, err);
+    return hook_remove(self, ctx, run_id, ((struct pipelines_part *)self)->delete_artifacts, err);
 }
 static void hook_notify(void *self, const char *run_id) { engine_notify(engine_of(self), run_id); }
 static void hook_recurring(void *self, const char *id)
@@ -117,6 +117,16 @@ static int url_rules(struct pipelines_url_rules *r, struct err *err)
     return 0;
 }
 
+/* Whether the artifacts of a run that is deleted go with it, when nobody says it. */
+static int delete_default(bool *artifacts, struct err *err)
+{
+    const char *text = getenv("DELETE_ARTIFACTS");
+    *artifacts = str_eq(text, "true");
+    if (str_empty(text) || *artifacts || str_eq(text, "false"))
+        return 0;
+    return err_set(err, ERR_INVALID, "DELETE_ARTIFACTS=%s: give true or false", text);
+}
+
 int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const char *artifacts_dir, struct gateway *g,
                         struct err *err)
 {
@@ -140,8 +150,9 @@ int pipelines_part_open(struct pipelines_part *p, const char *data_dir, const ch
                                        .default_service_account = default_account(),
                                        .time_zone = time_zone(),
                                        .scratch_dir = data_dir};
-    if (url_rules(&cfg.urls, err) < 0)
+    if (url_rules(&cfg.urls, err) < 0 || delete_default(&p->delete_artifacts, err) < 0)
         return -1;
+    cfg.delete_artifacts = p->delete_artifacts;
     p->api = pipelines_api_new(&cfg, err);
     return p->api ? 0 : -1;
 }

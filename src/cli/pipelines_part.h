@@ -18,6 +18,7 @@ struct pipelines_part {
     struct engine *engine;
     struct schedule *schedule; /* recurring runs */
     struct retention *retention;
+    bool delete_artifacts; /* of a run that is deleted, unless the request says otherwise */
     struct packer *packer; /* columns of runs, for filters */
     struct mirror *mirror; /* and their Kubernetes objects */
     struct kube *kube;     /* the component's identity; set by pipelines_part_run */

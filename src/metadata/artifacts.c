@@ -183,7 +183,7 @@ int md_link_insert(struct db *db, const struct md_link *l, struct err *err)
 {
     static const char SQL[] =
         "INSERT INTO artifact_tasks (artifact_id, run_id, task_id, io, key, position, producer, producer_iteration) "
-        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE EXISTS (SELECT 1 FROM artifacts WHERE id = ?1)";
     STMT(s, db, SQL, err);
     if (!s)
         return -1;
@@ -195,7 +195,9 @@ int md_link_insert(struct db *db, const struct md_link *l, struct err *err)
     stmt_bind_i64(s, 6, l->position);
     stmt_bind_text(s, 7, or_empty(l->producer));
     stmt_bind_i64(s, 8, l->producer_iteration);
-    return stmt_run(s, err);
+    if (stmt_run(s, err) < 0)
+        return -1;
+    return db_changes(db) ? 0 : err_set(err, ERR_CONFLICT, "artifact %lld is gone with its run", (long long)l->artifact_id);
 }
 
 int md_links(struct db *db, const char *run_id, int64_t task_id, md_link_fn *fn, void *self, struct err *err)

@@ -89,6 +89,7 @@ struct md_link {
     char *producer;         /* task that produced it, "" when this one */
     int producer_iteration; /* -1: none */
 };
+/* ERR_CONFLICT: there is no such artifact, any more: it went with the run that made it. */
 int md_link_insert(struct db *db, const struct md_link *l, struct err *err);
 typedef int md_link_fn(void *self, const struct md_link *l, const struct md_artifact *a);
 /* Calls fn for each link of a run's executions (task_id 0) or of one; in order of execution, key, position. */

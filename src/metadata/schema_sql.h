@@ -10,5 +10,6 @@ extern const char schema_lists_sql[];     /* 5: indexes and counts for lists */
 extern const char schema_metrics_sql[];   /* 6: runs sorted by a metric */
 extern const char schema_packed_sql[];    /* 7: columns of runs, packed for filters */
 extern const char schema_trash_sql[];     /* 8: artifacts of deleted runs that are to be deleted */
+extern const char schema_emptying_sql[];  /* 9: which of them are being deleted */
 
 #endif

@@ -5,3 +5,6 @@
 const char schema_trash_sql[] =
     "CREATE TABLE artifact_trash (run_id TEXT PRIMARY KEY, uri TEXT NOT NULL, namespace TEXT NOT NULL, pipeline_root TEXT,"
     " stores TEXT) WITHOUT ROWID;";
+
+/* emptying: what stays has been decided, and nothing that lies there may be referred to any more. */
+const char schema_emptying_sql[] = "ALTER TABLE artifact_trash ADD COLUMN emptying INTEGER NOT NULL DEFAULT 0;";

@@ -90,3 +90,26 @@ def test_nothing_goes_unasked(value):
         assert len(list(own.rglob('data'))) == 5
     finally:
         t.purge()
+
+
+@pytest.mark.parametrize('value,left', [('', ['step/3/data']), ('?delete_artifacts=false', [f'step/{i}/data' for i in range(5)])])
+def test_the_default_is_the_servers(value, left):
+    """DELETE_ARTIFACTS=true: they go unless the request says otherwise; and a value that is none is told."""
+    t = Tidemill('--no-node').start()
+    try:
+        t.stop()
+        run, own = add_run(t, 'goes')
+        t.env = {'DELETE_ARTIFACTS': 'perhaps'}
+        with pytest.raises(RuntimeError, match='DELETE_ARTIFACTS=perhaps: give true or false'):
+            t.start()
+        t.env = {'DELETE_ARTIFACTS': 'true'}
+        t.start()
+        c = http.client.HTTPConnection(t.url[7:], timeout=60)
+        c.request('DELETE', f'/apis/v2beta1/runs/{run}{value}')
+        assert c.getresponse().status == 200
+        until = time.monotonic() + 60
+        while sorted(str(p.relative_to(own)) for p in own.rglob('data')) != left:
+            assert time.monotonic() < until, t.tail()
+            time.sleep(0.05)
+    finally:
+        t.purge()

@@ -56,6 +56,7 @@ struct pipelines_api_config {
     const char *run_namespace;           /* where the pods of runs go; NULL: "kubeflow" */
     const char *default_service_account; /* NULL: "pipeline-runner" */
     struct pipelines_url_rules urls;
+    bool delete_artifacts;   /* what DELETE of a run does when it does not say (delete_artifacts) */
     const char *time_zone;   /* of cron expressions that name none; NULL: UTC */
     const char *scratch_dir; /* for bytes on their way; NULL: TMPDIR, else /tmp */
     int64_t matches_from;    /* what filters choose is kept from so many runs on (matches.h); 0: MATCHES_FROM */

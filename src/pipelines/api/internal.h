@@ -30,6 +30,7 @@ struct pipelines_api {
     struct pipelines_url_rules urls;
     char *url_domains;
     char *scratch_dir;
+    bool delete_artifacts;         /* with their run, unless the request says otherwise */
     char *time_zone;               /* of cron expressions that name none */
     struct http_client *client;    /* for packages by URL */
     unsigned char signing_key[32]; /* of URLs of artifacts */

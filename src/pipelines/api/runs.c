@@ -115,7 +115,8 @@ int run_retry_h(void *self, struct ctx *ctx, struct http_req *req, struct http_r
 int run_delete_h(void *self, struct ctx *ctx, struct http_req *req, struct http_res *res, struct err *err)
 {
     struct pipelines_api *api = self;
-    bool artifacts = http_query_bool(req, "delete_artifacts");
+    bool said = http_query(req, "delete_artifacts");
+    bool artifacts = said ? http_query_bool(req, "delete_artifacts") : api->delete_artifacts;
     if (api->hooks.remove(api->hooks.self, ctx, http_param(req, "run_id"), artifacts, err) < 0)
         return api_wrap(err, "Failed to delete a run");
     out_empty(res);

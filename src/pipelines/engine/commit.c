@@ -89,6 +89,19 @@ void commit_forget(struct live *l)
     }
 }
 
+/* Nothing new is said of what is being deleted. */
+static int check_places(struct db *db, const struct live *l, struct err *err)
+{
+    for (size_t k = 0; k < l->n_new_arts; k++) {
+        bool takes;
+        if (trash_takes(db, l->new_arts[k]->a.uri, &takes, err) < 0)
+            return -1;
+        if (takes)
+            return err_set(err, ERR_CONFLICT, "%s is being deleted", l->new_arts[k]->a.uri);
+    }
+    return 0;
+}
+
 static int write_all(struct db *db, void *arg, struct err *err)
 {
     struct live *l = arg;
@@ -96,6 +109,8 @@ static int write_all(struct db *db, void *arg, struct err *err)
     enum run_state to = l->want != RUN_STATE_UNSPECIFIED ? l->want : l->run.state;
     /* First of all, for it says whether the run is still what we think: nobody terminated, retried or deleted it. */
     if (run_update(db, &l->run, to, now, err) < 0)
+        return -1;
+    if (check_places(db, l, err) < 0)
         return -1;
     for (size_t k = 0; k < l->n_new_arts; k++)
         if (md_artifact_insert(db, &l->new_arts[k]->a, err) < 0)

@@ -150,6 +150,15 @@ static struct art *find_fresh(const struct live *l, const struct md_artifact *li
     return NULL;
 }
 
+/* A new record of what is being deleted with its run would be of nothing. */
+static int check_stays(struct db *db, const char *uri, struct err *err)
+{
+    bool takes = false;
+    if (trash_takes(db, uri, &takes, err) < 0)
+        return -1;
+    return takes ? err_set(err, ERR_INVALID, "cannot import %s: it is being deleted together with the run that made it", uri) : 0;
+}
+
 int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct err *err)
 {
     const struct ir_importer *im = i->c->importer;
@@ -193,7 +202,8 @@ int import_artifact(struct inst *i, const struct ctx *ctx, struct db *db, struct
     } else if (id > 0) {
         list->v[0] = art_ref(live_art(i->live, db, id, err));
         json_unref(metadata);
-    } else if (id == 0 && md_ids_take(i->live->e->cfg.store->ids, ctx, MD_SEQ_ARTIFACT, 1, &id, err) == 0) {
+    } else if (id == 0 && check_stays(db, buf_str(&uri), err) == 0 &&
+               md_ids_take(i->live->e->cfg.store->ids, ctx, MD_SEQ_ARTIFACT, 1, &id, err) == 0) {
         list->v[0] = art_make(i, id, i->c->out_artifacts[0].key, im->schema_title, im->schema_version, buf_str(&uri), metadata);
     } else {
         json_unref(metadata);

@@ -1,8 +1,10 @@
 /* trash.c - the bytes of runs that were deleted together with their artifacts.
  *
  * The transaction that deletes such a run leaves a row that names its directory below the pipeline root. When its pods are gone,
- * what lies there is deleted but for what an artifact of another run's lineage still names, and then the row. A kill in between,
- * or a store that does not answer, finds the row again: deleting what is not there is fine. */
+ * what lies there is deleted but for what an artifact of another run's lineage still names, and then the row. What stays is
+ * decided at once, with a mark in that row: a run that would begin to refer to something else in there later cannot (commit.c,
+ * importer.c), and one that took an artifact from the cache without having written it yet decides anew. A kill in between, or a
+ * store that does not answer, finds the row again: deleting what is not there is fine. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,15 +129,31 @@ static int open_and_delete(struct engine *e, const struct ctx *ctx, const struct
     return rc;
 }
 
+struct begin {
+    const char *run_id;
+    struct trash *t;
+    struct strlist *kept;
+    int found;
+};
+
+/* What stays is decided in the transaction after which nobody begins to refer to the rest: between the two nothing can come. */
+static int begin_job(struct db *db, void *arg, struct err *err)
+{
+    struct begin *b = arg;
+    b->found = trash_get(db, b->run_id, b->t, err);
+    if (b->found != 1)
+        return b->found;
+    return trash_kept(db, b->t->uri, b->kept, err) < 0 ? -1 : trash_begin(db, b->run_id, err);
+}
+
 static int done_job(struct db *db, void *run_id, struct err *err) { return trash_done(db, run_id, err); }
 
-/* 1, 0 when there is nothing to do, -1. */
-static int look(struct engine *e, const char *run_id, struct trash *t, struct strlist *kept, struct err *err)
+/* Most runs that are gone have left nothing to do: that is seen without a write. 1, 0 or -1. */
+static int is_there(struct engine *e, const char *run_id, struct err *err)
 {
+    CLEANUP(trash_clear) struct trash t = {0};
     struct db *db = db_reader_get(e->cfg.store->readers, err);
-    int rc = db ? trash_get(db, run_id, t, err) : -1;
-    if (rc == 1 && trash_kept(db, t->uri, kept, err) < 0)
-        rc = -1;
+    int rc = db ? trash_get(db, run_id, &t, err) : -1;
     db_reader_put(e->cfg.store->readers, db);
     return rc;
 }
@@ -145,8 +163,11 @@ int engine_empty_trash(struct engine *e, const struct ctx *ctx, const char *run_
     CLEANUP(trash_clear) struct trash t = {0};
     STRLIST(kept);
     ERR(te);
-    int rc = look(e, run_id, &t, &kept, err);
-    if (rc != 1)
+    struct begin b = {.run_id = run_id, .t = &t, .kept = &kept};
+    int rc = is_there(e, run_id, err);
+    if (rc == 1)
+        rc = db_writer_run(e->cfg.store->writer, ctx, begin_job, &b, err);
+    if (rc < 0 || b.found != 1)
         return rc;
     FAULT("engine.trash.before");
     if (open_and_delete(e, ctx, &t, &kept, &te) < 0) {

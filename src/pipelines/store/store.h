@@ -117,6 +117,11 @@ int trash_runs(struct db *db, struct strlist *ids, struct err *err);
 int trash_done(struct db *db, const char *run_id, struct err *err);
 /* URIs of artifacts that are still known, and lie in this directory or have it in them. */
 int trash_kept(struct db *db, const char *uri, struct strlist *kept, struct err *err);
+/* The directory is about to be emptied, in the transaction that found what is kept: from now on nobody may begin to refer to what
+ * is in it, but for what is kept. */
+int trash_begin(struct db *db, const char *run_id, struct err *err);
+/* Whether an artifact that lies there would be one of those. */
+int trash_takes(struct db *db, const char *uri, bool *takes, struct err *err);
 /* Ids of runs that are not final. */
 int runs_live(struct db *db, struct strlist *ids, struct err *err);
 

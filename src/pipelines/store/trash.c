@@ -115,3 +115,44 @@ int trash_kept(struct db *db, const char *uri, struct strlist *kept, struct err 
     stmt_bind_text(s, 1, uri);
     return stmt_texts(s, kept, err);
 }
+
+/* ---- who must not begin to ------------------------------------------------------------------------------------------- */
+
+int trash_begin(struct db *db, const char *run_id, struct err *err)
+{
+    static const char SQL[] = "UPDATE artifact_trash SET emptying = 1 WHERE run_id = ?1";
+    STMT(s, db, SQL, err);
+    if (!s)
+        return -1;
+    stmt_bind_text(s, 1, run_id);
+    return stmt_run(s, err);
+}
+
+/* One is the other, or lies in it. */
+static bool overlap(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    size_t least = n < m ? n : m;
+    return strncmp(a, b, least) == 0 && (n == m || (n < m ? b : a)[least] == '/');
+}
+
+int trash_takes(struct db *db, const char *uri, bool *takes, struct err *err)
+{
+    static const char SQL[] = "SELECT uri FROM artifact_trash WHERE emptying = 1";
+    STRLIST(dirs);
+    STRLIST(kept);
+    *takes = false;
+    STMT(s, db, SQL, err);
+    if (!s || stmt_texts(s, &dirs, err) < 0)
+        return -1;
+    AUTOFREE char *place = xstrdup(uri);
+    for (size_t n = strlen(place); n > 0 && place[n - 1] == '/';)
+        place[--n] = '\0';
+    for (size_t i = 0; i < dirs.n; i++)
+        *takes = *takes || overlap(dirs.v[i], place);
+    /* What has a row already, or lies in what has one, is among what is kept. */
+    if (*takes && (add_same(db, place, &kept, err) < 0 || add_above(db, place, &kept, err) < 0))
+        return -1;
+    *takes = *takes && kept.n == 0;
+    return 0;
+}

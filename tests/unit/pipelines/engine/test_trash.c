@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "pipelines/engine/live.h"
+
 #define OWN "v2/artifacts/test-pipeline/%s/%s"
 
 static void put(struct kit *k, const char *key)
@@ -172,8 +174,9 @@ static void never_outside(void **state)
                                        "minio://mlpipeline/v2/artifacts",
                                        "minio://mlpipeline/v2/artifacts/elsewhere"};
     for (size_t i = 0; i < ARRAY_LEN(uris); i++) {
-        AUTOFREE char *sql = xasprintf(
-            "INSERT INTO artifact_trash VALUES ('gone', '%s', 'kubeflow', 'minio://mlpipeline/v2/artifacts', NULL)", uris[i]);
+        AUTOFREE char *sql = xasprintf("INSERT INTO artifact_trash (run_id, uri, namespace, pipeline_root, stores) VALUES "
+                                       "('gone', '%s', 'kubeflow', 'minio://mlpipeline/v2/artifacts', NULL)",
+                                       uris[i]);
         write_sql(&k, sql);
         turn(&k, "gone");
         assert_int_equal(trash(&k), 0);
@@ -224,6 +227,98 @@ static void never_began(void **state)
     kit_close(&k);
 }
 
+/* A step that was found in the cache is not there yet when the run that it is from goes: it is done again. */
+static void the_cache_is_asked_anew(void **state)
+{
+    static const struct script scripts[] = {{.task = "a"}};
+    struct kit k;
+    struct ctx ctx = ctx_background();
+    kit_open(&k, scripts, ARRAY_LEN(scripts));
+    AUTOFREE char *both =
+        kit_yaml("", RUNS("a", "made") ", cachingOptions: {enableCache: true}" AFTER("slow") END RUNS("slow", "step") END,
+                 STEP "  made: {executorLabel: e, outputDefinitions: {artifacts: {d: {artifactType: {schemaTitle: "
+                      "system.Dataset, schemaVersion: 0.0.1}}}}}\n");
+    AUTOFREE char *first = kit_run(&k, both, NULL, RUN_SUCCEEDED);
+    AUTOFREE char *second = kit_submit(&k, both, NULL);
+    int starts = k.starts;
+    for (int n = 0; n < 10 && kit_task(&k, second, "root/slow") != TASK_RUNNING; n++)
+        kit_turn(&k, second);
+    struct live *l = strmap_take(&k.engine->runs, second);
+    struct db *db = db_reader_get(k.store.readers, NULL);
+    live_open_round(l);
+    ERR(e);
+    assert_int_equal(live_observe(l, &ctx, &e), 0);
+    assert_int_equal(live_advance(l, &ctx, db, &e), 0);
+    const struct inst *a = l->root->kids[0];
+    assert_string_equal(a->row.name, "a");
+    assert_int_equal(a->row.state, TASK_CACHED);
+    delete_it(&k, first, true);
+    turn(&k, first);
+    assert_int_equal(live_commit(l, &ctx, &e), -1);
+    assert_int_equal(e.code, ERR_CONFLICT);
+    live_free(l);
+    db_reader_put(k.store.readers, db);
+    kit_drive(&k, second);
+    assert_int_equal(kit_state(&k, second, NULL), RUN_SUCCEEDED);
+    assert_int_equal(k.starts, starts + 2);
+    assert_int_equal(kit_task(&k, second, "root/a"), TASK_SUCCEEDED);
+    assert_int_equal(
+        kit_count(&k,
+                  "SELECT count(*) FROM artifact_tasks l WHERE run_id = ?1 AND NOT EXISTS (SELECT 1 FROM artifacts a "
+                  "WHERE a.id = l.artifact_id)",
+                  second),
+        0);
+    kit_close(&k);
+}
+
+/* What is being deleted is not imported; what is kept, is. Before it begins an import keeps it, and afterwards nobody knows. */
+static void importing_what_goes(void **state)
+{
+    static const struct {
+        const char *of; /* what a row of another run names; NULL: none */
+        const char *import;
+        int emptying;
+        enum run_state want;
+        const char *dir;
+    } cases[] = {{NULL, "p/RUN/a/d", 1, RUN_FAILED},
+                 {NULL, "p/RUN", 1, RUN_FAILED},
+                 {NULL, "p/RUN/", 1, RUN_FAILED},
+                 {NULL, "p", 1, RUN_FAILED},
+                 {NULL, "p/RUNNING/a", 1, RUN_SUCCEEDED},
+                 {"p/RUN/a/d", "p/RUN/a/d", 1, RUN_SUCCEEDED},
+                 {"p/RUN/a", "p/RUN/a/d", 1, RUN_SUCCEEDED},
+                 {"p/RUN/a/d/e", "p/RUN/a/d", 1, RUN_FAILED},
+                 {NULL, "p/RUN/a/d", 0, RUN_SUCCEEDED}};
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        struct kit k;
+        kit_open(&k, SCRIPTS, ARRAY_LEN(SCRIPTS));
+        AUTOFREE char *row =
+            xasprintf("INSERT INTO artifact_trash (run_id, uri, namespace, emptying) VALUES ('gone', 'minio://b/p/RUN', "
+                      "'', %d)",
+                      cases[n].emptying);
+        write_sql(&k, row);
+        AUTOFREE char *of = cases[n].of ? xasprintf("minio://b/%s", cases[n].of) : NULL;
+        if (of)
+            refer(&k, of);
+        AUTOFREE char *one =
+            kit_yaml("", RUNS("i", "imp") END,
+                     "  imp: {executorLabel: imp2, outputDefinitions: {artifacts: {artifact: {artifactType: {schemaTitle: "
+                     "system.Dataset, schemaVersion: 0.0.1}}}}}\n");
+        const char *at = strstr(one, "components:\n");
+        AUTOFREE char *y =
+            xasprintf("%.*s    imp2: {importer: {artifactUri: {constant: 'minio://b/%s'}, reimport: true, typeSchema: "
+                      "{schemaTitle: system.Dataset}}}\n%s",
+                      (int)(at - one), one, cases[n].import, at);
+        AUTOFREE char *id = kit_submit(&k, y, NULL), *message = NULL;
+        kit_drive(&k, id);
+        if (kit_state(&k, id, &message) != cases[n].want)
+            fail_msg("case %zu: %s", n, message ? message : "it succeeded");
+        if (cases[n].want == RUN_FAILED)
+            assert_non_null(strstr(message, "it is being deleted together with the run"));
+        kit_close(&k);
+    }
+}
+
 TEST_GROUP(trash, cmocka_unit_test(all_of_it_goes), cmocka_unit_test(what_others_refer_to_stays),
            cmocka_unit_test(what_others_linked_stays), cmocka_unit_test(never_outside), cmocka_unit_test(goes_on_after_a_kill),
-           cmocka_unit_test(never_began))
+           cmocka_unit_test(never_began), cmocka_unit_test(the_cache_is_asked_anew), cmocka_unit_test(importing_what_goes))
