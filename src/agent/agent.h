@@ -40,11 +40,15 @@ bool agent_requirements_met(const struct strlist *requirements);
 /* ---- setup.c: what pip installs, kept for later steps ----------------------------------------------------------- */
 
 /* Fills the task's set-up directory, in an init container where nothing of the step's has run: the prelude of the task in dir,
- * with nothing behind it. Always leaves a mark; the exit code says only that there was a task to read. */
+ * with nothing behind it. Leaves a mark, unless it was ended from outside; the exit code says only that there was a task to read.
+ */
 int agent_setup(const char *dir);
-/* Puts the directory's packages in front of PATH and PYTHONPATH. False: they do not meet the requirements, and nothing has
- * changed. */
-bool agent_setup_use(const char *setup_dir, const struct strlist *requirements);
+/* Puts the directory's packages in front of PATH and PYTHONPATH. False: they do not meet the requirements, or were made for
+ * another image (*stale, then); nothing has changed. */
+bool agent_setup_use(const char *setup_dir, const struct strlist *requirements, bool *stale);
+/* What tells one image from another as far as packages go, as hex digits; false: not a Python whose layout we know. */
+enum { AGENT_IMAGE_TEXT = 65 };
+bool agent_image_print(char out[AGENT_IMAGE_TEXT]);
 
 /* The directories below prefix into which python3's pip would install, joined with ':'; NULL: not a Python whose layout we know.
  */

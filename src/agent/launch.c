@@ -127,8 +127,8 @@ static size_t skip_prelude(const struct launch_task *t, struct launch_result *r)
 {
     if (t->prelude_at <= 0 || (size_t)t->prelude_at >= t->argv.n)
         return 0;
-    r->prelude_skipped =
-        agent_requirements_met(&t->requirements) || (t->setup_dir && agent_setup_use(t->setup_dir, &t->requirements));
+    r->prelude_skipped = agent_requirements_met(&t->requirements) ||
+                         (t->setup_dir && agent_setup_use(t->setup_dir, &t->requirements, &r->setup_stale));
     return r->prelude_skipped ? (size_t)t->prelude_at : 0;
 }
 

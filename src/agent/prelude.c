@@ -2,12 +2,16 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
 #include "base/fs.h"
+#include "data/blob_crypto.h"
 
 /* ---- versions (PEP 440, the part that is plain release numbers) ---- */
 
@@ -292,6 +296,48 @@ bool agent_requirements_met(const struct strlist *requirements)
     for (size_t i = 0; i < requirements->n; i++)
         if (!requirement_met(requirements->v[i], &dirs, version))
             return false;
+    return true;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Python's distributions with their versions, whatever order the directory has. */
+static void print_distributions(const char *dir, struct buf *out)
+{
+    STRLIST(names);
+    DIR *d = opendir(dir);
+    for (const struct dirent *e; d && (e = readdir(d));)
+        if (str_ends(e->d_name, "-info"))
+            strlist_add(&names, e->d_name);
+    if (d)
+        closedir(d);
+    if (names.n)
+        qsort(names.v, names.n, sizeof *names.v, by_name);
+    buf_addf(out, "%s%c", dir, 0);
+    for (size_t i = 0; i < names.n; i++)
+        buf_addf(out, "%s%c", names.v[i], 0);
+}
+
+/* Which system (and so which C library), which machine, which Python to the byte, and what is installed. PYTHONPATH is left out:
+ * what is there already may be the set-up itself. */
+bool agent_image_print(char out[AGENT_IMAGE_TEXT])
+{
+    AUTOFREE char *python = find_in_path("python3"), *real = python ? realpath(python, NULL) : NULL;
+    STRLIST(dirs);
+    char version[16];
+    struct stat st;
+    struct utsname u;
+    BUF(b);
+    if (!real || !agent_python_dirs(python, &dirs, version) || stat(real, &st) < 0 || uname(&u) < 0)
+        return false;
+    buf_addf(&b, "1 %s %s %s %lld %lld%c", u.machine, python, real, (long long)st.st_size, (long long)st.st_mtim.tv_sec, 0);
+    fs_read("/etc/os-release", 65536, &b, NULL);
+    for (size_t i = 0; i < dirs.n; i++)
+        print_distributions(dirs.v[i], &b);
+    unsigned char sum[BLOB_SHA256_SIZE];
+    blob_digest(BLOB_SHA256, b.data, b.len, sum);
+    for (size_t i = 0; i < sizeof sum; i++)
+        snprintf(out + 2 * i, 3, "%02x", sum[i]);
     return true;
 }
 

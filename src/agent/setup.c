@@ -21,7 +21,16 @@ static void put_env(const char *name, char *value)
     free(value);
 }
 
-bool agent_setup_use(const char *setup_dir, const struct strlist *requirements)
+/* A tag may have moved since: packages with machine code, and what pip found there already, are right for one image only. */
+static bool is_for_this_image(const char *setup_dir)
+{
+    char print[AGENT_IMAGE_TEXT];
+    AUTOFREE char *path = fs_join(setup_dir, LAUNCH_SETUP_FOR);
+    BUF(was);
+    return agent_image_print(print) && fs_read_plain(path, sizeof print, &was, NULL) == 0 && str_eq(buf_str(&was), print);
+}
+
+static bool use(const char *setup_dir, const struct strlist *requirements)
 {
     AUTOFREE char *packages = agent_setup_path(setup_dir);
     char *python = xstrdup(getenv("PYTHONPATH")), *path = xstrdup(getenv("PATH"));
@@ -39,8 +48,15 @@ bool agent_setup_use(const char *setup_dir, const struct strlist *requirements)
     return false;
 }
 
-/* The prelude's last word is the step's command: here one that does nothing. */
-static void install(const struct launch_task *t, const char *packages)
+bool agent_setup_use(const char *setup_dir, const struct strlist *requirements, bool *stale)
+{
+    *stale = !is_for_this_image(setup_dir);
+    return !*stale && use(setup_dir, requirements);
+}
+
+/* The prelude's last word is the step's command: here one that does nothing. False: it was ended from outside, which says nothing
+ * of the packages. */
+static bool install(const struct launch_task *t, const char *packages)
 {
     ERR(e);
     struct run_outcome o = {0};
@@ -51,24 +67,33 @@ static void install(const struct launch_task *t, const char *packages)
         fprintf(stderr, "tidemill-agent: %s\n", err_text(&e));
     unsetenv("PIP_PREFIX");
     buf_free(&o.tail);
+    return o.started && !WIFSIGNALED(o.wait_status) && WEXITSTATUS(o.wait_status) <= 128;
+}
+
+/* A file that nobody has put there before: with a mark of an earlier try in its place, and through no link. */
+static int leave(const char *dir, const char *name, const char *text, struct err *err)
+{
+    AUTOFREE char *path = fs_join(dir, name);
+    unlink(path);
+    AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+    return fd < 0 ? err_errno(err, "%s cannot be written", path) : fs_write(fd, text, strlen(text), err);
 }
 
 static enum launch_setup fill(const struct launch_task *t)
 {
+    char print[AGENT_IMAGE_TEXT];
     if (agent_requirements_met(&t->requirements))
         return LAUNCH_SETUP_NEEDLESS;
     AUTOFREE char *packages = agent_setup_path(t->setup_dir);
-    if (!packages)
+    if (!packages || !agent_image_print(print) || leave(t->setup_dir, LAUNCH_SETUP_FOR, print, NULL) < 0)
         return LAUNCH_SETUP_NOT;
     char *python = xstrdup(getenv("PYTHONPATH"));
-    if (str_empty(python)) {
-        install(t, packages);
-    } else {
-        AUTOFREE char *both = xasprintf("%s:%s", packages, python);
-        install(t, both);
-    }
+    AUTOFREE char *both = str_empty(python) ? NULL : xasprintf("%s:%s", packages, python);
+    bool ended = install(t, both ? both : packages);
     put_env("PYTHONPATH", python);
-    return agent_setup_use(t->setup_dir, &t->requirements) ? LAUNCH_SETUP_MADE : LAUNCH_SETUP_NOT;
+    if (!ended)
+        return LAUNCH_SETUP_NONE;
+    return use(t->setup_dir, &t->requirements) ? LAUNCH_SETUP_MADE : LAUNCH_SETUP_NOT;
 }
 
 int agent_setup(const char *dir)
@@ -83,12 +108,9 @@ int agent_setup(const char *dir)
     }
     if (t.setup_dir && t.prelude_at >= 3 && (size_t)t.prelude_at < t.argv.n) {
         const char *word = launch_setup_word(fill(&t));
-        AUTOFREE char *path = fs_join(t.setup_dir, LAUNCH_SETUP_MARK);
-        unlink(path);
-        AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
         /* Without a mark it is not kept, and the step installs for itself. */
-        if (fd < 0 || fs_write(fd, word, strlen(word), &e) < 0)
-            fprintf(stderr, "tidemill-agent: %s cannot be written\n", path);
+        if (*word && leave(t.setup_dir, LAUNCH_SETUP_MARK, word, &e) < 0)
+            fprintf(stderr, "tidemill-agent: %s\n", err_text(&e));
         agent_yield(t.setup_dir);
     }
     launch_task_clear(&t);

@@ -194,6 +194,8 @@ int pipelines_part_run(struct pipelines_part *p, const struct pipelines_run_conf
                                .agent_image = cfg->agent_image,
                                .claim = cfg->claim,
                                .default_service_account = default_account(),
+                               .image_id = cfg->image_id,
+                               .image_self = cfg->image_self,
                                .paused = cfg->paused,
                                .no_logs = str_eq(getenv("PUBLISH_LOGS"), "false"), /* as upstream's server is told */
                                .base_delay_ns = cfg->base_delay_ns};

@@ -28,6 +28,8 @@ struct pipelines_run_config {
     const char *shared_dir;                       /* task directories: what pods see */
     const char *agent_path, *agent_image, *claim; /* as in struct engine_config */
     bool apart; /* nothing is shared: artifacts, and what steps leave, are in the object stores of pipeline roots */
+    char *(*image_id)(void *self, const char *image); /* as in struct engine_config; may be NULL */
+    void *image_self;
     bool paused;
     int64_t base_delay_ns;
 };

@@ -122,11 +122,15 @@ static int start_apiserver(struct server *s, struct err *err)
     return boot_objects(s->cluster_kube, &ctx, !s->o->no_node, err);
 }
 
+static char *image_id(void *node, const char *image) { return node_image_id(node, image); }
+
 static int start_engine(struct server *s, struct err *err)
 {
     const struct pipelines_run_config cfg = {.kube = s->pipelines_kube,
                                              .shared_dir = s->o->data_dir,
                                              .agent_path = s->agent,
+                                             .image_id = s->node ? image_id : NULL,
+                                             .image_self = s->node,
                                              .paused = s->o->no_engine,
                                              .base_delay_ns = NS_PER_MS};
     return pipelines_part_run(&s->pipelines, &cfg, err);

@@ -57,6 +57,8 @@ void launch_result_text(const struct launch_result *r, struct buf *out)
     jm_put(m, o, "startedNs", jm_i64(m, r->started_ns));
     jm_put(m, o, "finishedNs", jm_i64(m, r->finished_ns));
     jm_put(m, o, "preludeSkipped", jm_bool(m, r->prelude_skipped));
+    if (r->setup_stale)
+        jm_put(m, o, "setupStale", jm_bool(m, true));
     if (r->has_log) {
         jm_put(m, o, "hasLog", jm_bool(m, true));
         jm_put(m, o, "logSize", jm_i64(m, r->log_size));
@@ -177,6 +179,7 @@ static int result_from(jval *v, struct launch_result *r, struct err *err)
     r->started_ns = jv_i64_or(jv_get(v, "startedNs"), 0);
     r->finished_ns = jv_i64_or(jv_get(v, "finishedNs"), 0);
     r->prelude_skipped = jv_bool(jv_get(v, "preludeSkipped"), false);
+    r->setup_stale = jv_bool(jv_get(v, "setupStale"), false);
     r->has_log = jv_bool(jv_get(v, "hasLog"), false);
     r->log_size = jv_i64_or(jv_get(v, "logSize"), 0);
     size_t len;

@@ -57,6 +57,7 @@
 #define LAUNCH_IMAGE      "image.json" /* beside LAUNCH_DIR: what the image runs by itself; see image_command */
 #define LAUNCH_SETUP_DIR  "/tidemill/setup"
 #define LAUNCH_SETUP_MARK ".tidemill-setup" /* in it: how its filling ended, enum launch_setup as a word */
+#define LAUNCH_SETUP_FOR  ".tidemill-image" /* and what told the image that filled it from others */
 #define LAUNCH_AGENT      "/tidemill/agent" /* where the agent's binary is mounted, read-only */
 #define LAUNCH_TAIL_LINES 20
 #define LAUNCH_TAIL_MAX   (16u << 10) /* bytes of log_tail */
@@ -167,6 +168,7 @@ struct launch_result {
     char *log_tail; /* "logTail": last lines of the merged output; bytes that are no UTF-8 are replaced; may be NULL */
     int64_t started_ns, finished_ns;    /* "startedNs", "finishedNs": Unix time of the command */
     bool prelude_skipped;               /* "preludeSkipped" */
+    bool setup_stale;                   /* "setupStale": what setup_dir holds was made for another image, and was not used */
     bool has_log;                       /* "hasLog": log_path was written and, if it has a store, is there */
     int64_t log_size;                   /* "logSize" */
     char *executor_output;              /* "executorOutput": text of the file, NULL when there was none */

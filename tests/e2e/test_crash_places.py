@@ -18,7 +18,7 @@ from images_kit import BUSYBOX, Image, OwnRegistry, busybox_layer, layer
 from kfp import dsl
 from test_crash_wide import call, claim, crooked, items, pod
 from test_recurring import PATH, runs_of, seconds
-from test_setups import pipeline_from
+from test_setups import fan_from, fillers, pipeline_from
 
 pytestmark = needs_node
 INDEX = VENV.resolve() / 'tidemill-crash-index'
@@ -178,6 +178,29 @@ def test_setup_is_made(made, probe, point):
         assert t.kfp().wait_for_run_completion(run.run_id, timeout=180, sleep_duration=0.3).state == 'SUCCEEDED'
     finally:
         hidden.rename(INDEX)
+
+
+@pytest.mark.parametrize('victim', ['server', 'pod'])
+def test_the_one_that_fills_dies(made, probe, victim):
+    """While others wait for it: they go on, with one set-up, and after the server's death it is still one that fills."""
+    t = made.start(60)
+    run = t.kfp().create_run_from_pipeline_func(fan_from(INDEX, 4), enable_caching=False)
+    setup = pathlib.Path(t.data) / 'setup'
+    (first,) = until(lambda: fillers(t)[0])
+    if victim == 'server':
+        t.kill()
+        t.start(60)
+    else:
+        t.kubectl('delete', 'pod', '-n', 'kubeflow', first, '--wait=false', check=False)
+    state = t.kfp().wait_for_run_completion(run.run_id, timeout=180, sleep_duration=0.3).state
+    fill, see = fillers(t)
+    if victim == 'server':
+        assert state == 'SUCCEEDED' and fill == [first] and len(see) == 4, (state, fill, see)
+    else:
+        # It may have been over before it was deleted; else its step failed, and another one filled.
+        assert len(see) >= 3 and len(set(fill) - {first}) <= 1, (state, fill, see)
+    until(lambda: not [p for p in setup.iterdir() if p.name.startswith('.')])
+    assert len(list(setup.iterdir())) == 1
 
 
 # ---- uploads ---------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What a component's packages_to_install adds is installed once: the next step with the same image and list finds it there."""
 import hashlib
+import json
 import os
 import pathlib
 import base64
@@ -78,6 +79,37 @@ def test_installed_once(fresh, probe):
     finally:
         hidden.rename(INDEX)
     assert [p for p in kept[0].parent.iterdir()] == kept
+
+
+def fan_from(index, n):
+    """n steps of one set-up that start together."""
+    @dsl.component(base_image='python:3.11', packages_to_install=['tidemill-probe==1.0'], pip_index_urls=[f'file://{index}'])
+    def where(i: int) -> str:
+        import tidemill_probe
+        print('probe', i, 'at', tidemill_probe.where())
+        return tidemill_probe.where()
+
+    @dsl.pipeline(name='fan')
+    def fan():
+        with dsl.ParallelFor(list(range(n))) as i:
+            where(i=i)
+    return fan
+
+
+def fillers(t):
+    """Names of pods that filled a set-up, and of all that have one."""
+    pods = json.loads(t.kubectl('get', 'pods', '-A', '-o', 'json').stdout)['items']
+    fill = [p['metadata']['name'] for p in pods if any(c['name'] == 'tidemill-setup' for c in p['spec'].get('initContainers', []))]
+    see = [p['metadata']['name'] for p in pods if any(m['mountPath'] == '/tidemill/setup' for m in p['spec']['containers'][0].get('volumeMounts', []))]
+    return fill, see
+
+
+def test_one_of_many_fills_it(fresh, probe):
+    """Steps of one set-up that start together: one installs, the others have it."""
+    t = fresh()
+    expect(t, run(t, fan_from(INDEX, 6)), 'SUCCEEDED')
+    fill, see = fillers(t)
+    assert len(fill) == 1 and len(see) == 6, (fill, see)
 
 
 def test_a_step_cannot_spoil_what_later_ones_run(fresh, probe):

@@ -617,6 +617,12 @@ void node_service_range_drop(int hold) { service_claim_drop(hold); }
 const char *node_name(struct node *n) { return n->name; }
 const char *node_gateway(struct node *n) { return n->services ? n->gateway : NULL; }
 
+char *node_image_id(struct node *n, const char *image)
+{
+    CLEANUP(image_info_free) struct image_info info = {0};
+    return !n->images || images_find(n->images, image, &info, NULL) < 0 ? NULL : TAKE(info.image);
+}
+
 bool node_ready(struct node *n, char **why)
 {
     LOCK_GUARD(&n->lock);

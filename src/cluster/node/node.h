@@ -76,6 +76,8 @@ const struct node_api *node_api(struct node *n);
 const char *node_name(struct node *n);
 /* The address under which pods see this machine; NULL where pods have no network of their own. */
 const char *node_gateway(struct node *n);
+/* What identifies the image that was fetched under this name (malloc'd); NULL: none was. */
+char *node_image_id(struct node *n, const char *image);
 /* True once pods can run; else *why (may be NULL) gets a malloc'd sentence with the cure. */
 bool node_ready(struct node *n, char **why);
 /* Waits until the Node object says Ready or NotReady for good; -1 with the reason in the latter case or when the context ends. */

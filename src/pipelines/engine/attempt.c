@@ -174,6 +174,9 @@ static void ended_without_result(struct inst *i, const struct ctx *ctx, const st
         buf_addf(&cause, "%s (exit status %d)", v->reason, v->exit_code);
     else if (v->reason)
         buf_adds(&cause, v->reason);
+    else if (v->exit_code < 0)
+        buf_addf(&cause, "pod %s %s, and left no result", i->row.pod_name,
+                 v->deleting ? "was deleted" : "ended before its step began");
     else
         buf_addf(&cause, "exit status %d", v->exit_code);
     AUTOFREE char *message = failure_message(buf_str(&cause), buf_str(&tail), hint_for(v->reason, v->exit_code, buf_str(&tail)));
@@ -254,6 +257,8 @@ static int ended(struct inst *i, const struct ctx *ctx, const struct attempt_vie
         return err_move(err, &e);
     bool good = have && r.outcome == LAUNCH_EXITED && r.exit_code == 0;
     setup_settle(i);
+    if (have && r.setup_stale)
+        setup_drop(i);
     if ((l->cancelling || l->expired) && !good) {
         inst_move(i, TASK_CANCELED, now, l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED,
                   l->expired ? "stopped: the run's deadline was exceeded" : "stopped: the run was terminated");
@@ -276,16 +281,21 @@ static int ended(struct inst *i, const struct ctx *ctx, const struct attempt_vie
 }
 
 /* Why it has not started yet, for people: it goes with the next state. */
+static void note_why(struct inst *i, const char *why)
+{
+    if (str_eq(why, i->row.error_message))
+        return;
+    free(i->row.error_message);
+    i->row.error_message = xstrdup(why);
+    inst_dirty(i);
+}
+
 static void note_waiting(struct inst *i, const struct attempt_view *v)
 {
     AUTOFREE char *why = NULL;
     if (!str_empty(v->message))
         why = str_empty(v->reason) ? xstrdup(v->message) : xasprintf("%s: %s", v->reason, v->message);
-    if (str_eq(why, i->row.error_message))
-        return;
-    free(i->row.error_message);
-    i->row.error_message = TAKE(why);
-    inst_dirty(i);
+    note_why(i, why);
 }
 
 static void seen(struct inst *i, struct attempt_view *v, int64_t now)
@@ -299,10 +309,14 @@ static void seen(struct inst *i, struct attempt_view *v, int64_t now)
     /* A pod that waits still is started again when we have no memory of it: its task file may not have outlived a power cut. */
     if (v->phase != ATTEMPT_PENDING)
         i->started = true;
-    if (i->row.state == TASK_STARTING && v->phase == ATTEMPT_RUNNING)
+    if (i->row.state == TASK_STARTING && v->phase == ATTEMPT_RUNNING) {
+        setup_keep(i);
         inst_move(i, TASK_RUNNING, now, 0, NULL);
-    else if (i->row.state == TASK_STARTING && v->phase == ATTEMPT_PENDING)
+    } else if (i->row.state == TASK_STARTING && v->phase == ATTEMPT_PENDING) {
         note_waiting(i, v);
+        if (!str_empty(v->message)) /* no node has room for it, its image does not come: nobody else is to wait for that */
+            fills_leave(i);
+    }
 }
 
 /* Whether this attempt has to end now: the run is being ended and it is no exit task with time left. */
@@ -351,7 +365,7 @@ static int observe(struct inst *i, const struct ctx *ctx, int64_t now, struct er
             inst_move(i, TASK_CANCELED, now, l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED, "stopped before it started");
         return 0;
     }
-    if (!is_worth_a_look(i, now))
+    if ((i->waits_for && !must_stop(i, now)) || !is_worth_a_look(i, now)) /* who waits has no pod */
         return 0;
     struct attempt_view v = {0};
     if (e->rt.observe(e->rt.self, ctx, l->run.ns, i->row.pod_name, &v, err) < 0)
@@ -415,6 +429,7 @@ static int make_attempt_dir(const struct execution *x, struct err *err)
     return launch_task_write(&x->task, x->dir, err);
 }
 
+/* 1: not now, it waits for a set-up. */
 static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
 {
     struct live *l = i->live;
@@ -425,6 +440,11 @@ static int start_attempt(struct inst *i, const struct ctx *ctx, struct err *err)
         free(i->row.image);
         i->row.image = xstrdup(x.image);
         inst_dirty(i);
+    }
+    if (rc == 0 && x.waits) {
+        execution_clear(&x);
+        note_why(i, "another step installs the same packages: it waits for them");
+        return 1;
     }
     BUF(text);
     if (rc == 0)
@@ -484,8 +504,13 @@ static int act_on(struct inst *i, const struct ctx *ctx, bool *again, struct err
     }
     if (i->row.state != TASK_STARTING || i->started || must_stop(i, now))
         return 0;
+    if (i->waits_for && fills_is_held(i))
+        return 0;
     ERR(e2);
-    if (start_attempt(i, ctx, &e2) == 0) {
+    int rc = start_attempt(i, ctx, &e2);
+    if (rc > 0)
+        return 0;
+    if (rc == 0) {
         i->started = true;
         i->look = true; /* it may have been there before */
         return 0;

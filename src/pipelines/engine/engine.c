@@ -362,6 +362,7 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
     e->runs = STRMAP_INIT(free_live);
     e->irs = STRMAP_INIT(free_ir);
     touched_init(e);
+    fills_init(e);
     if (cfg->runtime) {
         e->rt = *cfg->runtime;
     } else {
@@ -389,6 +390,7 @@ void engine_free(struct engine *e)
     strmap_free(&e->irs);
     pods_free(e->pods);
     strmap_free(&e->touched);
+    strmap_free(&e->fills);
     pool_stop(e->cleaner);
     pthread_mutex_destroy(&e->lock);
     for (size_t k = 0; k < ARRAY_LEN(e->own_strings); k++)

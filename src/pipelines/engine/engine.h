@@ -32,6 +32,10 @@ struct engine_config {
     const char *default_root;            /* NULL: "minio://mlpipeline/v2/artifacts" */
     const char *default_service_account; /* NULL: "pipeline-runner" */
     const char *final_status; /* "v2" (COMPLETE, FAILED, CANCELED; NULL too) or "task" (SUCCEEDED, FAILED, CANCELLED) */
+    /* What identifies the image that pods of this name start from now (malloc'd), where it is here; NULL: not known. NULL
+     * function: never. */
+    char *(*image_id)(void *self, const char *image);
+    void *image_self;
     bool paused;              /* accept runs and leave them PENDING (--no-engine) */
     bool no_cache;            /* CacheEnabled=false */
     bool no_logs;             /* PUBLISH_LOGS=false: steps leave no artifact executor-logs */

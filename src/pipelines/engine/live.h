@@ -59,6 +59,8 @@ struct inst {
     bool stopping;            /* runtime.stop was called */
     bool clean_up;            /* settled in this turn: its task directory can go once that is durable */
     size_t leaf_at;           /* 1 + position in live.leaves, 0: not there */
+    char *fills, *waits_for;  /* the set-up that this attempt fills, or that another one does meanwhile (fills.c) */
+    char *uses;               /* the complete one that it sees */
     bool look;                /* the attempt's pod may be another than it was when it was looked at last */
     int64_t look_at_ns;       /* it is to be looked at again then, though it does not change; 0: it is not so */
     int64_t first_started_ns; /* start of the first attempt, for backoffMaxDuration */
@@ -212,6 +214,7 @@ struct execution {
     struct strlist stores; /* what tells the task's stores apart, by their number */
     char *setup;           /* the directory to be seen at LAUNCH_SETUP_DIR; NULL: none */
     struct json *fill_env; /* an init container is to fill it before, with this environment; NULL: it is complete */
+    bool waits;            /* somebody else fills it: the attempt starts later */
 };
 int execution_make(struct inst *i, struct execution *out, struct err *err);
 /* Environment, resources and platform configuration only. */
@@ -280,8 +283,28 @@ int prelude_find(const struct strlist *argv, struct strlist *requirements);
 
 /* Sets x->setup, x->fill_env and the task's part of it. x has its image, environment and platform configuration already. */
 int setup_prepare(struct inst *i, struct execution *x, struct err *err);
-/* The attempt is over: keeps what was installed before it, or takes it away. */
+/* The step has begun: what was installed before it is complete, and nobody's any more. */
+void setup_keep(struct inst *i);
+/* The attempt is over: the same, and what is not kept goes. */
 void setup_settle(struct inst *i);
+/* What it used was made for another image: the next one installs anew. */
+void setup_drop(struct inst *i);
+/* A set-up that an attempt fills was found in its directory; before the first turn. */
+void setup_restore(struct engine *e, const char *place, const struct task_row *t);
+
+/* ---- fills.c: of the steps that want one set-up, one fills it ------------------------------------------------------- */
+
+void fills_init(struct engine *e);
+/* True: the attempt is to fill it (i->fills), or it is not worth while to wait; false: another one does (i->waits_for), and the
+ * run is woken when that is over. */
+bool fills_take(struct inst *i, const char *key);
+/* Whether the one that i->waits_for is in somebody's hands still. */
+bool fills_is_held(struct inst *i);
+/* The attempt fills nothing any more, whatever came of it. */
+void fills_leave(struct inst *i);
+/* It is complete: nobody has to know any more who failed before. */
+void fills_done(struct engine *e, const char *key);
+void fills_restore(struct engine *e, const char *key, const struct task_row *t);
 
 /* ---- collect.c: results of attempts ------------------------------------------------------------------------------ */
 
@@ -352,10 +375,11 @@ void commit_forget(struct live *l);                                          /* 
 struct engine {
     struct engine_config cfg;
     struct task_runtime rt;
-    pthread_mutex_t lock;  /* guards runs, irs and touched */
+    pthread_mutex_t lock;  /* guards runs, irs, touched and fills */
     struct strmap runs;    /* run id -> struct live, between turns */
     struct strmap irs;     /* spec hash -> struct ir_pipeline */
     struct strmap touched; /* run id -> struct strlist of pods that changed */
+    struct strmap fills;   /* set-up -> struct fill (fills.c) */
     struct pods *pods;     /* the runtime through kube; NULL when another one was given */
     struct controller_run *controller;
     struct pool *cleaner; /* removes scratch directories: nobody waits for that */

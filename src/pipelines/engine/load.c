@@ -48,6 +48,9 @@ void inst_free(struct inst *i)
     free_values(i->in_params, i->c->n_in_params, i->in_artifacts, i->c->n_in_artifacts);
     free_values(i->out_params, i->c->n_out_params, i->out_artifacts, i->c->n_out_artifacts);
     json_unref(i->items);
+    free(i->fills);
+    free(i->waits_for);
+    free(i->uses);
     task_row_clear(&i->row);
     free(i);
 }

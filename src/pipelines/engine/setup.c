@@ -9,7 +9,11 @@
  * that part of its environment in which pip's own settings are: no volumes, no secrets. What it can see is all in the key, beside
  * the namespace, so that nobody gets packages that somebody else's settings have chosen. It says by a mark how that ended; what a
  * step says counts for nothing. Packages that cannot be had in this way (an index that wants a password from a Secret) are not
- * kept: the step installs them for itself, and for a while nobody tries again. Source: pipelines-runtime spec 21.6. */
+ * kept: the step installs them for itself, and for a while nobody tries again.
+ *
+ * Names of images move. A set-up is kept for the image itself where that is known (`image_id` of the configuration), else for its
+ * name; and it holds what told the image that filled it from others, so that the agent of a step whose image is another one
+ * leaves it alone and says so. Of steps that want the same, one fills it (fills.c). Source: pipelines-runtime spec 21.6. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -31,23 +35,37 @@
 #define NEEDLESS         ".image" /* a file of this suffix says that the image has everything: there is nothing to keep */
 #define ALONE            ".alone" /* and one of this that it cannot be filled; it counts for ALONE_NS */
 #define ALONE_NS         (3600 * NS_PER_S)
+#define OUTDATED         ".old." /* before the name of one that was made for another image: steps that began with it see it still */
+#define IMAGE_NAME       "image" /* in a directory that is being filled: the image that does it */
 #define TREE_DEPTH_MAX   64
 #define TREE_ENTRIES_MAX 1000000
 
 static char *setups_dir(const struct inst *i) { return fs_join(i->live->e->cfg.data_dir, "setup"); }
 
-static char *place_of(const struct inst *i, const char *key)
+/* Of what is the same for each image, and the image. */
+static void key_with(const char *recipe, const char *image, char key[HASH_TEXT])
 {
-    AUTOFREE char *top = setups_dir(i);
+    BUF(b);
+    buf_addf(&b, "%s%c%s", recipe, 0, image);
+    sha256_hex(b.data, b.len, key);
+}
+
+/* Where it is kept for the image that this name stands for now. */
+static char *place_of(const struct inst *i, const char *recipe, const char *image)
+{
+    const struct engine_config *cfg = &i->live->e->cfg;
+    char key[HASH_TEXT];
+    AUTOFREE char *top = setups_dir(i), *id = cfg->image_id ? cfg->image_id(cfg->image_self, image) : NULL;
+    key_with(recipe, id ? id : image, key);
     return fs_join(top, key);
 }
 
 /* Where this attempt fills one; the names begin with a dot, so that they are not taken for complete ones. What a step sees is one
- * directory in it, whose name is the key: the step can write to that, but not say whose it is. */
+ * directory in it, whose name is the recipe: the step can write to that, but not say whose it is. */
 static char *place_to_fill(const struct inst *i)
 {
     AUTOFREE char *top = setups_dir(i);
-    return xasprintf("%s/.%s.%d", top, i->row.task_id, i->row.attempt);
+    return xasprintf("%s/.%s.%lld.%d", top, i->row.task_id, (long long)i->live->run.generation, i->row.attempt);
 }
 
 /* What changes what pip installs, and from where. */
@@ -75,16 +93,16 @@ static struct json *env_for_pip(jval *env)
     return jm_freeze(m);
 }
 
-/* All that the filling container sees. The first word is the version of this list. */
-static void key_of(const struct inst *i, const struct execution *x, jval *env, char key[HASH_TEXT])
+/* All that the filling container sees but for the image. The first word is the version of this list. */
+static void recipe_of(const struct inst *i, const struct execution *x, jval *env, char recipe[HASH_TEXT])
 {
     BUF(b);
-    buf_addf(&b, "2%c%s%c%s%c%s%c", 0, i->live->run.ns ? i->live->run.ns : "", 0, x->image, 0, x->task.argv.v[2], 0);
+    buf_addf(&b, "3%c%s%c%s%c", 0, i->live->run.ns ? i->live->run.ns : "", 0, x->task.argv.v[2], 0);
     jv_write(env, JW_COMPACT, &b);
     buf_addc(&b, 0);
     if (jv_get(json_root(x->kubernetes), "securityContext"))
         jv_write(jv_get(json_root(x->kubernetes), "securityContext"), JW_COMPACT | JW_SORTED, &b);
-    sha256_hex(b.data, b.len, key);
+    sha256_hex(b.data, b.len, recipe);
 }
 
 /* Whether it was found out that there is nothing to keep, or not lately. */
@@ -95,26 +113,48 @@ static bool is_settled(struct engine *e, const char *kept)
     return fs_exists(needless) || (lstat(alone, &st) == 0 && st.st_mtim.tv_sec * NS_PER_S > engine_now(e) - ALONE_NS);
 }
 
-int setup_prepare(struct inst *i, struct execution *x, struct err *err)
+/* An empty directory that the pod's init container writes to, whoever it runs as; and for which image. */
+static int make_place(const struct inst *i, const char *image, const char *dir, struct err *err)
+{
+    AUTOFREE char *place = place_to_fill(i), *name = fs_join(place, IMAGE_NAME);
+    if (fs_mkdir_p(dir, 0755, err) < 0 || (chmod(dir, 0777) < 0 && err_errno(err, "making %s writable", dir) < 0))
+        return -1;
+    return fs_write_atomic(name, image, strlen(image), 0600, err);
+}
+
+/* Whoever has a pod already goes on with what it began. */
+static bool is_to_wait(struct inst *i, const char *recipe, const char *image)
 {
     char key[HASH_TEXT];
+    key_with(recipe, image, key);
+    return !fills_take(i, key) && !i->row.pod_uid;
+}
+
+int setup_prepare(struct inst *i, struct execution *x, struct err *err)
+{
+    char recipe[HASH_TEXT], key[HASH_TEXT];
+    free(TAKE(i->waits_for));
     if (x->task.prelude_at <= 0 || i->live->e->cfg.apart)
         return 0;
-    struct json *env = env_for_pip(json_root(x->env));
-    key_of(i, x, json_root(env), key);
-    AUTOFREE char *kept = place_of(i, key), *fill = place_to_fill(i);
+    JSON_REF(env) = env_for_pip(json_root(x->env));
+    recipe_of(i, x, json_root(env), recipe);
+    AUTOFREE char *kept = place_of(i, recipe, x->image), *fill = place_to_fill(i);
     if (fs_is_dir(kept)) {
-        json_unref(env);
+        key_with(recipe, x->image, key);
+        fills_done(i->live->e, key);
         utimensat(AT_FDCWD, kept, NULL, 0); /* used now: the oldest goes first */
+        free(i->uses);
+        i->uses = xstrdup(kept);
         x->setup = TAKE(kept);
     } else if (is_settled(i->live->e, kept)) {
-        json_unref(env);
+        return 0;
+    } else if (is_to_wait(i, recipe, x->image)) {
+        x->waits = true;
         return 0;
     } else {
-        x->fill_env = env;
-        x->setup = fs_join(fill, key);
-        if (fs_mkdir_p(x->setup, 0755, err) < 0 ||
-            (chmod(x->setup, 0777) < 0 && err_errno(err, "making %s writable", x->setup) < 0))
+        x->fill_env = json_ref(env);
+        x->setup = fs_join(fill, recipe);
+        if (make_place(i, x->image, x->setup, err) < 0)
             return -1;
     }
     x->task.setup_dir = xstrdup(LAUNCH_SETUP_DIR);
@@ -169,18 +209,26 @@ static void remove_oldest(struct engine *e, const char *top)
     }
 }
 
-/* The key under which an attempt fills its place. False: there is none, or, after the image or the script has changed between two
- * starts, more than one, and nobody knows which of them the pod has. */
-static bool key_in(const char *place, char key[HASH_TEXT])
+/* The recipe by which an attempt fills its place. False: there is none, or, after the script has changed between two starts, more
+ * than one, and nobody knows which of them the pod has. */
+static bool recipe_in(const char *place, char recipe[HASH_TEXT])
 {
     DIR *d = opendir(place);
     size_t n = 0;
     for (const struct dirent *entry; d && (entry = readdir(d));)
         if (entry->d_name[0] != '.' && strlen(entry->d_name) == HASH_TEXT - 1 && n++ == 0)
-            memcpy(key, entry->d_name, HASH_TEXT);
+            memcpy(recipe, entry->d_name, HASH_TEXT);
     if (d)
         closedir(d);
     return n == 1;
+}
+
+/* And the image that does it; the caller frees. NULL: it cannot be told. */
+static char *image_in(const char *place)
+{
+    AUTOFREE char *path = fs_join(place, IMAGE_NAME);
+    BUF(name);
+    return fs_read_plain(path, 4096, &name, NULL) < 0 || name.len == 0 ? NULL : buf_steal(&name, NULL);
 }
 
 /* ---- what was filled ---- */
@@ -246,9 +294,9 @@ static void keep_tree(const struct inst *i, const char *filled, const char *kept
     unlink(mark);
 }
 
-static void keep(struct inst *i, const char *key, const char *filled)
+static void keep(struct inst *i, const char *kept, const char *filled)
 {
-    AUTOFREE char *kept = place_of(i, key), *top = setups_dir(i);
+    AUTOFREE char *top = setups_dir(i);
     switch (read_mark(filled)) {
     case LAUNCH_SETUP_NONE:
         return;
@@ -265,15 +313,49 @@ static void keep(struct inst *i, const char *key, const char *filled)
     remove_oldest(i->live->e, top);
 }
 
+void setup_keep(struct inst *i)
+{
+    AUTOFREE char *place = place_to_fill(i), *image = NULL;
+    char recipe[HASH_TEXT];
+    if (!recipe_in(place, recipe) || !(image = image_in(place)))
+        return;
+    /* The image may have come with the pod: it is known now. */
+    AUTOFREE char *filled = fs_join(place, recipe), *kept = place_of(i, recipe, image);
+    keep(i, kept, filled);
+    if (!fs_is_dir(filled)) {
+        free(i->uses);
+        i->uses = TAKE(kept);
+    }
+}
+
 void setup_settle(struct inst *i)
 {
     AUTOFREE char *place = place_to_fill(i);
-    char key[HASH_TEXT];
     if (!fs_exists(place))
         return;
-    if (key_in(place, key)) {
-        AUTOFREE char *filled = fs_join(place, key);
-        keep(i, key, filled);
-    }
+    setup_keep(i);
     engine_remove_later(i->live->e, TAKE(place));
+}
+
+void setup_drop(struct inst *i)
+{
+    const char *name = i->uses ? strrchr(i->uses, '/') : NULL;
+    if (!name)
+        return;
+    AUTOFREE char *old =
+        xasprintf("%.*s/" OUTDATED "%s.%lld", (int)(name - i->uses), i->uses, name + 1, (long long)engine_now(i->live->e));
+    if (rename(i->uses, old) == 0)
+        log_info("what pip installed for task %s and others was made for another image of that name: it is installed anew",
+                 i->row.path);
+    free(TAKE(i->uses));
+}
+
+void setup_restore(struct engine *e, const char *place, const struct task_row *t)
+{
+    char recipe[HASH_TEXT], key[HASH_TEXT];
+    AUTOFREE char *image = image_in(place);
+    if (!image || !recipe_in(place, recipe))
+        return;
+    key_with(recipe, image, key);
+    fills_restore(e, key, t);
 }

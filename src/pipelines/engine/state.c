@@ -51,6 +51,8 @@ void inst_move(struct inst *i, enum task_state to, int64_t now_ns, int code, con
     if (to != TASK_WAITING && r->started_ns == 0 && !(to == TASK_SKIPPED || to == TASK_NEVER))
         r->started_ns = now_ns;
     r->finished_ns = task_settled(to) ? now_ns : 0;
+    if (to != TASK_STARTING)
+        fills_leave(i);
     if (to == TASK_STARTING)
         i->started = i->stopping = false;
     if (inst_is_leaf(i) && (to == TASK_STARTING || to == TASK_BACKOFF))

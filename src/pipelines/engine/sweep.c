@@ -48,19 +48,39 @@ static size_t sweep_runs(struct engine *e, struct db *db, const char *name, bool
     return n;
 }
 
+static void free_row(void *p)
+{
+    task_row_clear(p);
+    free(p);
+}
+
+/* Tasks of runs that are not over whose attempt may be at work. */
 static int add_task(void *self, struct task_row *t, struct err *err)
 {
-    strmap_put(self, t->task_id, self);
+    if (t->state != TASK_STARTING && t->state != TASK_RUNNING)
+        return 0;
+    struct task_row *copy = xcalloc(1, sizeof *copy);
+    *copy = *t;
+    *t = (struct task_row){0};
+    strmap_put(self, copy->task_id, copy);
     return 0;
 }
 
-/* ".<task>.<attempt>": what a step installs, until it has ended. */
+/* ".<task>.<generation>.<attempt>": what a step installs, until it has ended. */
+static bool is_filled_still(struct strmap *tasks, const char *name, const struct task_row **t)
+{
+    AUTOFREE char *id = xstrndup(name + 1, ID_LEN);
+    const char *attempt = strrchr(name, '.');
+    *t = strmap_get(tasks, id);
+    return *t && (*t)->attempt == atoi(attempt + 1);
+}
+
 static size_t sweep_setups(struct engine *e, struct db *db)
 {
     AUTOFREE char *top = fs_join(e->cfg.data_dir, "setup");
     STRLIST(names);
     STRLIST(live);
-    struct strmap tasks = STRMAP_INIT(NULL);
+    struct strmap tasks = STRMAP_INIT(free_row);
     size_t n = 0;
     ERR(err);
     names_in(top, &names);
@@ -68,11 +88,17 @@ static size_t sweep_setups(struct engine *e, struct db *db)
     for (size_t k = 0; k < live.n && known; k++)
         known = tasks_each(db, live.v[k], add_task, &tasks, &err) == 0;
     for (size_t k = 0; k < names.n && known; k++) {
-        AUTOFREE char *id = xstrndup(names.v[k] + 1, ID_LEN);
-        if (names.v[k][0] != '.' || strlen(id) != ID_LEN || strmap_get(&tasks, id))
+        const char *name = names.v[k];
+        const struct task_row *t;
+        if (name[0] != '.' || strlen(name) < 1 + ID_LEN + 2 || name[1 + ID_LEN] != '.')
             continue;
-        engine_remove_later(e, fs_join(top, names.v[k]));
-        n++;
+        AUTOFREE char *path = fs_join(top, name);
+        if (is_filled_still(&tasks, name, &t)) {
+            setup_restore(e, path, t);
+        } else {
+            engine_remove_later(e, TAKE(path));
+            n++;
+        }
     }
     strmap_free(&tasks);
     return n;

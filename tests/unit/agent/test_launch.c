@@ -319,6 +319,30 @@ static void test_setup(void **state)
         assert_int_equal(b->r.prelude_skipped, n == 0);
         assert_string_equal(mark_of(dir), "(none)");
     }
+    /* The tag has moved: what was installed for another image is not for this one. */
+    AUTOFREE char *full = fs_join(b->dir, "setup-0"), *print = fs_join(full, LAUNCH_SETUP_FOR);
+    STRLIST(wants);
+    bool stale = true;
+    strlist_add(&wants, "tm-probe==2.0");
+    setenv("PATH", "/usr/bin:/bin", 1);
+    assert_true(agent_setup_use(full, &wants, &stale) && !stale);
+    unsetenv("PYTHONPATH");
+    assert_int_equal(fs_write_atomic(print, "another", 7, 0644, NULL), 0);
+    assert_false(agent_setup_use(full, &wants, &stale));
+    assert_true(stale && !getenv("PYTHONPATH"));
+    setenv("PATH", path, 1);
+    /* Ended from outside: that says nothing of the packages. */
+    AUTOFREE char *begun = fs_join(b->dir, "begun");
+    assert_int_equal(fs_mkdir_p(begun, 0755, NULL), 0);
+    free(b->t.setup_dir);
+    b->t.setup_dir = xstrdup(begun);
+    free(b->t.argv.v[2]);
+    b->t.argv.v[2] = xstrdup("kill -9 $$");
+    assert_int_equal(launch_task_write(&b->t, b->dir, NULL), 0);
+    setenv("PATH", "/usr/bin:/bin", 1);
+    assert_int_equal(agent_setup(b->dir), 0);
+    setenv("PATH", path, 1);
+    assert_string_equal(mark_of(begun), "(none)");
     /* Nothing to be filled, and a mark that was planted. */
     free(b->t.setup_dir);
     b->t.setup_dir = fs_join(b->dir, "setup-0");

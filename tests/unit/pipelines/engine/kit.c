@@ -1,5 +1,7 @@
 #include "kit.h"
 
+#include "pipelines/engine/live.h"
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +54,7 @@ static void fill_setup(struct kit *k, const struct task_start *t)
     const struct script *s = script_of(k, t->task_name);
     free(k->last_fill);
     k->last_fill = t->fill_env ? jv_text(t->fill_env, JW_COMPACT) : t->setup ? xstrdup("complete") : NULL;
+    k->fills += t->fill_env != NULL;
     if (!t->fill_env || !s || !s->fills)
         return;
     AUTOFREE char *mark = fs_join(t->setup, LAUNCH_SETUP_MARK), *file = fs_join(t->setup, "module.py"),
@@ -201,6 +204,7 @@ static void write_result(struct kit *k, struct fake_pod *f, const struct script 
         if (launch_task_write(&f->t, f->dir, &e) < 0)
             fail_msg("%s", err_text(&e));
     }
+    r.setup_stale = s && s->stale;
     r.has_log = f->t.log_path && s && s->logs;
     r.log_size = 7;
     if (launch_result_write(&r, f->dir, &e) < 0)
@@ -220,6 +224,8 @@ static bool live_on(struct kit *k)
             continue;
         if (f->stopped) {
             f->gone = moved = true;
+        } else if (f->phase == MAKING && s && s->pending) {
+            continue;
         } else if (f->phase == MAKING) {
             f->phase = GOING;
             moved = true;
@@ -245,6 +251,8 @@ void kit_restart(struct kit *k)
     k->engine = engine_new(&k->cfg, &e);
     if (!k->engine)
         die(&e);
+    if (k->sweeps)
+        engine_sweep(k->engine);
 }
 
 void kit_open(struct kit *k, const struct script *scripts, size_t n)

@@ -16,9 +16,11 @@ struct script {
     int exit_code;
     const char *params[4][2]; /* output parameter files: key, text */
     const char *executor_output;
+    bool pending;       /* is made, and does not get further */
     bool hang;          /* runs until it is stopped */
     const char *fills;  /* the mark of its set-up, when it is to be filled; NULL: none is left */
     const char *plants; /* put there as well: "link", "pipe", "setuid" */
+    bool stale;         /* its set-up was made for another image */
     const char *claims; /* what it writes into its task file as the script that it was */
     bool logs;          /* leaves its log as well */
     bool artifacts;     /* leaves a file for each output artifact */
@@ -39,6 +41,7 @@ struct kit {
     const struct script *scripts;
     size_t n_scripts;
     bool restart_every_turn; /* the engine is thrown away and made again between turns */
+    bool sweeps;             /* a new engine looks for what an earlier one left */
     struct strmap pods;      /* pod name -> struct fake_pod */
     int starts, most_running, forgets;
     int twice;            /* starts of a pod that was there before */
@@ -49,6 +52,7 @@ struct kit {
     struct strmap inputs;       /* executor input by task name */
     struct strlist last_mounts; /* where the mounts of the last step lie inside */
     char *last_env;
+    int fills;             /* attempts that were to fill one */
     char *last_fill;       /* the environment in which its set-up is filled; "complete", or NULL: there is none */
     char *last_task;       /* its task file */
     char *last_secret;     /* "name path" of its first Secret; NULL: none */

@@ -297,19 +297,19 @@ static void what_an_earlier_life_left(void **state)
         make(&k, "engine/%s.0", ((const char *[]){gone, over, live})[n]);
     for (size_t n = 0; n < 3; n++)
         make(&k, "workspaces/%s", ((const char *[]){gone, over, live})[n]);
-    make(&k, "setup/.%s.0", done.task_id);
-    make(&k, "setup/.%s.0", runs.task_id);
+    make(&k, "setup/.%s.0.0", done.task_id);
+    make(&k, "setup/.%s.0.0", runs.task_id);
     make(&k, "setup/%s", "1234567890123456789012345678901234567890123456789012345678901234");
     make(&k, "engine/%s", "something");
     engine_sweep(k.engine);
-    for (int tries = 0; tries < 6000 && (has(&k, "engine/%s.0", gone) || has(&k, "setup/.%s.0", done.task_id)); tries++)
+    for (int tries = 0; tries < 6000 && (has(&k, "engine/%s.0", gone) || has(&k, "setup/.%s.0.0", done.task_id)); tries++)
         usleep(10000);
     const struct {
         const char *fmt, *id;
         bool stays;
-    } want[] = {{"engine/%s.0", gone, false},        {"engine/%s.0", over, false},         {"engine/%s.0", live, true},
-                {"workspaces/%s", gone, false},      {"workspaces/%s", over, true},        {"workspaces/%s", live, true},
-                {"setup/.%s.0", runs.task_id, true}, {"setup/.%s.0", done.task_id, false}, {"engine/%s", "something", true}};
+    } want[] = {{"engine/%s.0", gone, false},          {"engine/%s.0", over, false},           {"engine/%s.0", live, true},
+                {"workspaces/%s", gone, false},        {"workspaces/%s", over, true},          {"workspaces/%s", live, true},
+                {"setup/.%s.0.0", runs.task_id, true}, {"setup/.%s.0.0", done.task_id, false}, {"engine/%s", "something", true}};
     for (size_t n = 0; n < ARRAY_LEN(want); n++)
         assert_int_equal(has(&k, want[n].fmt, want[n].id), want[n].stays);
     assert_true(has(&k, "setup/%s", "1234567890123456789012345678901234567890123456789012345678901234"));
