@@ -43,13 +43,58 @@ static bool within(const char *dir, const char *path)
     return strncmp(path, dir, n) == 0 && (!path[n] || path[n] == '/');
 }
 
+/* Records say where artifacts are below this directory, not where it is: that belongs to the data, like the range of Services. */
+#define ARTIFACTS_AT     "artifacts-dir"
+#define ARTIFACTS_AT_MAX (4 << 10)
+
+/* Where --artifacts of an earlier time said; NULL: nowhere. */
+static char *remembered(const struct up *u, struct err *err)
+{
+    AUTOFREE char *path = fs_join(u->data_dir, ARTIFACTS_AT);
+    BUF(text);
+    if (!fs_exists(path) || fs_read(path, ARTIFACTS_AT_MAX, &text, err) < 0)
+        return NULL;
+    while (text.len > 0 && text.data[text.len - 1] == '\n')
+        text.data[--text.len] = '\0';
+    if (text.len == 0 || text.data[0] != '/') {
+        err_set(err, ERR_INVALID, "%s is damaged: it holds the path of the directory with the artifacts", path);
+        return NULL;
+    }
+    return buf_steal(&text, NULL);
+}
+
+static int remember(const struct up *u, const char *before, struct err *err)
+{
+    AUTOFREE char *path = fs_join(u->data_dir, ARTIFACTS_AT), *line = xasprintf("%s\n", u->artifacts_dir);
+    if (str_eq(before, u->artifacts_dir))
+        return 0;
+    if (before)
+        log_warn("artifacts were in %s until now: what earlier runs left is found once it has been moved to %s", before,
+                 u->artifacts_dir);
+    return fs_write_atomic(path, line, strlen(line), 0600, err);
+}
+
+static int choose_known_dir(struct up *u, char *before, struct err *err)
+{
+    u->artifacts_dir = before ? before : fs_join(u->data_dir, "artifacts");
+    if (before && !fs_is_dir(before))
+        return err_set(
+            err, ERR_INVALID,
+            "the artifacts of %s are in %s, as --artifacts said at an earlier start, and that is not there: mount it, or "
+            "say where they are with --artifacts DIR",
+            u->data_dir, before);
+    return 0;
+}
+
 /* Steps may read and write everything in it: neither what we keep nor the whole machine. */
 static int choose_artifacts_dir(struct up *u, struct err *err)
 {
-    if (!u->artifacts) {
-        u->artifacts_dir = fs_join(u->data_dir, "artifacts");
-        return 0;
-    }
+    ERR(e);
+    AUTOFREE char *before = remembered(u, &e);
+    if (e.code)
+        return err_move(err, &e);
+    if (!u->artifacts)
+        return choose_known_dir(u, TAKE(before), err);
     AUTOFREE char *data = realpath(u->data_dir, NULL);
     if (!data)
         return err_errno(err, "%s", u->data_dir);
@@ -65,7 +110,7 @@ static int choose_artifacts_dir(struct up *u, struct err *err)
             err, ERR_BAD_REQUEST,
             "--artifacts %s: steps read and write there, so it must be a directory of its own, apart from the data directory %s",
             u->artifacts, data);
-    return 0;
+    return remember(u, before, err);
 }
 
 static int read_image_gc(struct up *u, struct err *err)
@@ -278,7 +323,7 @@ static int up_main(const struct command *self, int argc, char **argv)
     const struct opt opts[] = {
         {"data", 0, OPT_TEXT, &u.data, "DIR", "where everything is kept (root: /var/lib/tidemill, else ~/.local/share/tidemill)"},
         {"artifacts", 0, OPT_TEXT, &u.artifacts, "DIR",
-         "where artifacts are kept; pipeline roots may be file://DIR/... [DATA/artifacts]"},
+         "where artifacts are kept, from now on; pipeline roots may be file://DIR/... [as before, at first DATA/artifacts]"},
         {"listen", 0, OPT_TEXT, &u.listen, "ADDR:PORT",
          "front door: pipelines API and start page [127.0.0.1:8080]; port 0 takes a free one"},
         {"kube-listen", 0, OPT_TEXT, &u.kube_listen, "ADDR:PORT", "Kubernetes API [127.0.0.1:6443]"},

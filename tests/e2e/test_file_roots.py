@@ -1,4 +1,5 @@
 """Artifacts in a directory that the administrator names: pipeline roots and imports that are file:// URIs below it, and none elsewhere."""
+import json
 import pathlib
 import subprocess
 import tempfile
@@ -37,6 +38,30 @@ def run(t, pipeline, **more):
     c = t.kfp()
     r = c.create_run_from_pipeline_func(pipeline, enable_caching=False, **more)
     return c.wait_for_run_completion(r.run_id, timeout=180, sleep_duration=0.2)
+
+
+def test_the_directory_is_remembered(tmp_path):
+    """The next start without --artifacts looks where the last one kept them; one that is not there is told, not made anew."""
+    t = start('--no-node')
+    try:
+        def kept_in(*options):
+            t.stop()
+            t.options = ['--no-node', *options]
+            t.start()
+            return json.loads(pathlib.Path(t.data, 'run.json').read_text())['artifacts']
+        usual, one, two = f'{t.data}/artifacts', str(tmp_path / 'one'), str(tmp_path / 'two')
+        assert kept_in() == usual
+        assert kept_in('--artifacts', one) == one
+        assert kept_in() == one
+        assert kept_in('--artifacts', two) == two and f'artifacts were in {one} until now' in t.tail()
+        assert kept_in() == two
+        pathlib.Path(two).rename(tmp_path / 'elsewhere')
+        with pytest.raises(RuntimeError, match='mount it, or say where they are with --artifacts DIR'):
+            kept_in()
+        assert kept_in('--artifacts', usual) == usual
+        assert kept_in() == usual
+    finally:
+        t.purge()
 
 
 @needs_node
