@@ -409,7 +409,7 @@ struct store *store_open(const char *path, const struct clock *clock, const stru
     if (!s->limits.soft)
         s->limits.soft = 10000;
     if (!s->limits.log_bytes)
-        s->limits.log_bytes = 64u << 20;
+        s->limits.log_bytes = 32u << 20;
     if (!s->limits.queue)
         s->limits.queue = 1000;
     /* Readers come and go all the time: without this they would keep the writer out. */

@@ -44,7 +44,7 @@ static inline jval *obj_root(const struct store_obj *o) { return o ? json_root(o
 struct store_limits {
     size_t log_entries; /* 0: 100,000 */
     int64_t log_age_ns; /* 0: 10 minutes */
-    size_t log_bytes;   /* 0: 64 MiB of objects held only for the log */
+    size_t log_bytes;   /* 0: 32 MiB of objects held only for the log */
     size_t soft;        /* 0: 10,000 soft changes that wait for the disk; the next one waits for it as any other write does */
     size_t queue;       /* 0: 1000 events that a watcher may lag behind */
 };
