@@ -7,6 +7,7 @@ import pathlib
 import random
 import re
 import shutil
+import sqlite3
 import signal
 import subprocess
 import threading
@@ -201,6 +202,36 @@ def test_the_one_that_fills_dies(made, probe, victim):
         assert len(see) >= 3 and len(set(fill) - {first}) <= 1, (state, fill, see)
     until(lambda: not [p for p in setup.iterdir() if p.name.startswith('.')])
     assert len(list(setup.iterdir())) == 1
+
+
+# ---- many tasks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('point', ['engine.commit.inside:2', 'engine.commit.after:1', 'engine.commit.after:3'])
+def test_a_wide_pipeline_is_written(tmp_path, point):
+    """The tasks of one DAG are written in rounds: killed between two, the next process writes the rest, and none twice."""
+    n = 1000
+    task = {'componentRef': {'name': 'step'}, 'taskInfo': {'name': 't'}}
+    ir = {'pipelineInfo': {'name': 'wide'}, 'schemaVersion': '2.1.0', 'sdkVersion': 'kfp-2.13.0', 'components': {'step': {'executorLabel': 'e'}},
+          'deploymentSpec': {'executors': {'e': {'container': {'image': 'alpine', 'command': ['true']}}}},
+          'root': {'dag': {'tasks': {'first': task, **{f't{i}': {**task, 'dependentTasks': ['first']} for i in range(n)}}}}}
+    (tmp_path / 'wide.yaml').write_text(json.dumps(ir))
+    t = Tidemill('--no-node', env={'TIDEMILL_FAULT': point})
+    try:
+        t.start()
+        run = t.kfp().create_run_from_pipeline_package(str(tmp_path / 'wide.yaml'), enable_caching=False)
+        lives_again(t)
+
+        def rows():
+            with sqlite3.connect(f'file:{t.data}/tidemill.db?mode=ro', uri=True) as db:
+                return db.execute('SELECT count(*), count(DISTINCT path) FROM tasks WHERE run_id = ?', (run.run_id,)).fetchone()
+        until(lambda: rows() == (n + 2, n + 2))
+        assert len(items(t, 'pods', '-n', 'kubeflow')) == 1
+        t.kfp().terminate_run(run.run_id)
+        until(lambda: t.kfp().get_run(run.run_id).state == 'FAILED')
+        assert rows() == (n + 2, n + 2)
+    finally:
+        t.purge()
 
 
 # ---- uploads ---------------------------------------------------------------------------------------------------------------

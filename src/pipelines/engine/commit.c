@@ -173,7 +173,7 @@ int live_commit(struct live *l, const struct ctx *ctx, struct err *err)
     changes_tell(l->e->cfg.store->changes, l->run.run_id);
     for (size_t k = 0; k < l->n_changed; k++) {
         struct inst *i = l->changed[k];
-        i->dirty = i->is_new = false;
+        i->dirty = false;
         if (i->clean_up)
             clean_attempts(i);
     }

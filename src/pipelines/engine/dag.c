@@ -58,26 +58,35 @@ static void fill_row(struct inst *i, int64_t id, const char *name, const char *d
     r->iteration_index = r->iteration_count = -1;
     r->state = TASK_WAITING;
     r->created_ns = now;
-    i->is_new = true;
-    inst_dirty(i);
 }
 
-/* The instances of a DAG's tasks, all at once: from then on it is only about moving them. */
-static int make_kids(struct pass *p, struct inst *dag)
+int dag_make_kids(struct inst *dag, const struct ctx *ctx, struct err *err)
 {
     const struct ir_component *c = dag->c;
-    int64_t id = 0;
-    if (md_ids_take(p->l->e->cfg.store->ids, p->ctx, MD_SEQ_TASK, c->n_tasks, &id, p->err) < 0)
+    struct live *l = dag->live;
+    int64_t id = 0, now = engine_now(l->e);
+    int missing = c->n_tasks;
+    for (int k = 0; k < dag->n_kids; k++)
+        missing -= dag->kids[k] != NULL;
+    if (missing == 0)
+        return 0;
+    if (md_ids_take(l->e->cfg.store->ids, ctx, MD_SEQ_TASK, missing, &id, err) < 0)
         return -1;
-    dag->kids = xcalloc((size_t)c->n_tasks, sizeof(struct inst *));
+    struct inst **kids = xcalloc((size_t)c->n_tasks, sizeof(struct inst *));
+    if (dag->n_kids)
+        memcpy(kids, dag->kids, (size_t)dag->n_kids * sizeof *kids);
+    free(dag->kids);
+    dag->kids = kids;
     dag->n_kids = c->n_tasks;
     for (int k = 0; k < c->n_tasks; k++) {
+        if (kids[k])
+            continue;
         const struct ir_task *t = &c->tasks[k];
-        struct inst *i = inst_new(p->l, dag, t, &p->l->ir->components[t->component]);
+        struct inst *i = kids[k] = inst_new(l, dag, t, &l->ir->components[t->component]);
         i->is_loop = t->iter != IR_ITER_NONE;
-        fill_row(i, id + k, t->name, t->display_name, xasprintf("%s/%s", dag->row.path, t->name), p->now);
+        fill_row(i, id++, t->name, t->display_name, xasprintf("%s/%s", dag->row.path, t->name), now);
         i->row.type = type_of(t, i->c, false);
-        dag->kids[k] = i;
+        i->unwritten = true;
     }
     dag->touched = true;
     return 0;
@@ -91,7 +100,7 @@ static int open_dag(struct pass *p, struct inst *dag)
         return 0;
     }
     inst_move(dag, TASK_RUNNING, p->now, 0, NULL);
-    return make_kids(p, dag);
+    return dag_make_kids(dag, p->ctx, p->err);
 }
 
 int live_begin(struct live *l, const struct ctx *ctx, struct db *db, struct err *err)
@@ -103,6 +112,7 @@ int live_begin(struct live *l, const struct ctx *ctx, struct db *db, struct err 
     l->root = inst_new(l, NULL, NULL, &l->ir->components[l->ir->root]);
     fill_row(l->root, id, ROOT_NAME, ROOT_NAME, xstrdup(ROOT_NAME), p.now);
     l->root->row.type = TASK_ROOT;
+    inst_dirty(l->root);
     ERR(e);
     if (resolve_root(l->root, &e) < 0) {
         inst_move(l->root, TASK_FAILED, p.now, RPC_INVALID_ARGUMENT, err_text(&e));
@@ -154,6 +164,32 @@ static const char *stop_reason(const struct live *l)
 static void cancel_waiting(struct pass *p, struct inst *i)
 {
     inst_move(i, TASK_CANCELED, p->now, p->l->expired ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED, stop_reason(p->l));
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------------------------- */
+
+void live_open_round(struct live *l)
+{
+    enum { ROUND_ROWS = 250 };
+    l->changed_max = l->n_changed + ROUND_ROWS;
+    l->cut = false;
+}
+
+bool live_is_full(struct live *l)
+{
+    bool full = l->n_changed >= l->changed_max;
+    l->cut = l->cut || full;
+    return full;
+}
+
+/* The round ends in the middle of this group: the next one comes by again. */
+static bool leave_rest(struct pass *p, struct inst *i)
+{
+    if (!live_is_full(p->l))
+        return false;
+    for (; i; i = i->up)
+        i->touched = true;
+    return true;
 }
 
 /* ---- starting one --------------------------------------------------------------------------------------------- */
@@ -247,17 +283,24 @@ static int begin(struct pass *p, struct inst *i)
     return 0;
 }
 
-/* What lies inside a skipped group is skipped as well, and shown so. Loops have no iterations then. */
+/* What lies inside a skipped group is skipped as well, and shown so. Loops have no iterations then. The group is skipped last:
+ * until then the next round goes on with it. */
 static int skip(struct pass *p, struct inst *i)
 {
-    inst_move(i, TASK_SKIPPED, p->now, 0, NULL);
-    if (i->is_loop || i->c->kind != IR_DAG || limit_tasks(p->l, (size_t)i->c->n_tasks, NULL) < 0)
-        return 0;
-    if (make_kids(p, i) < 0)
+    bool shown = !i->is_loop && i->c->kind == IR_DAG && (i->n_kids > 0 || limit_tasks(p->l, (size_t)i->c->n_tasks, NULL) == 0);
+    if (shown && dag_make_kids(i, p->ctx, p->err) < 0)
         return -1;
-    for (int k = 0; k < i->n_kids; k++)
+    for (int k = 0; shown && k < i->n_kids; k++) {
+        if (i->kids[k]->row.state == TASK_SKIPPED)
+            continue;
+        if (k > 0 && leave_rest(p, i)) /* with the first one its own links are written */
+            return 0;
         if (skip(p, i->kids[k]) < 0)
             return -1;
+        if (i->kids[k]->row.state != TASK_SKIPPED)
+            return 0;
+    }
+    inst_move(i, TASK_SKIPPED, p->now, 0, NULL);
     return 0;
 }
 
@@ -283,10 +326,9 @@ static int decide(struct pass *p, struct inst *i)
         inst_move(i, TASK_FAILED, p->now, RPC_INVALID_ARGUMENT, err_text(&e));
         return 0;
     }
-    live_link_inputs(i, MD_IO_UNSPECIFIED);
-    if (!go)
-        return skip(p, i);
-    return begin(p, i);
+    if (go || i->n_kids == 0) /* once: a group that is skipped in rounds comes by again */
+        live_link_inputs(i, MD_IO_UNSPECIFIED);
+    return go ? begin(p, i) : skip(p, i);
 }
 
 /* ---- ends ----------------------------------------------------------------------------------------------------- */
@@ -328,30 +370,6 @@ static void finish_group(struct pass *p, struct inst *i)
 
 static bool is_open_group(const struct inst *i) { return i->row.state == TASK_RUNNING && !inst_is_leaf(i); }
 
-void live_open_round(struct live *l)
-{
-    enum { ROUND_ROWS = 250 };
-    l->changed_max = l->n_changed + ROUND_ROWS;
-    l->cut = false;
-}
-
-bool live_is_full(struct live *l)
-{
-    bool full = l->n_changed >= l->changed_max;
-    l->cut = l->cut || full;
-    return full;
-}
-
-/* The round ends in the middle of this group: the next one comes by again. */
-static bool leave_rest(struct pass *p, struct inst *i)
-{
-    if (!live_is_full(p->l))
-        return false;
-    for (; i; i = i->up)
-        i->touched = true;
-    return true;
-}
-
 static int advance_dag(struct pass *p, struct inst *dag)
 {
     bool open = false;
@@ -359,6 +377,8 @@ static int advance_dag(struct pass *p, struct inst *dag)
         if (leave_rest(p, dag))
             return 0;
         struct inst *i = dag->kids[k];
+        if (i->unwritten)
+            inst_dirty(i);
         if (i->row.state == TASK_WAITING) {
             if (deps_settled(i)) {
                 if (decide(p, i) < 0)
@@ -394,6 +414,7 @@ static int start_iteration(struct pass *p, struct inst *loop, int n)
     fill_row(i, id, loop->row.name, loop->row.display_name, xasprintf("%s[%d]", loop->row.path, n), p->now);
     i->row.type = type_of(loop->t, loop->c, true);
     i->row.iteration_index = n;
+    inst_dirty(i);
     loop->kids[n] = i;
     loop->active++;
     ERR(e);

@@ -53,7 +53,7 @@ struct inst {
     int active, next_iter;    /* loop: iterations in progress, first one not started */
     struct json *items;       /* loop: array of items (parameters); artifacts use in_artifacts */
     bool dirty;               /* the row must be written */
-    bool is_new;              /* the row is not there yet: input links are to be written with it */
+    bool unwritten;           /* a task of a DAG that is made in rounds: its row is in none yet */
     bool touched;             /* DAG or loop: something below settled since the last look */
     bool started;             /* STARTING: runtime.start was called and answered 0 in this process */
     bool stopping;            /* runtime.stop was called */
@@ -157,6 +157,9 @@ void live_open_round(struct live *l);
 bool live_is_full(struct live *l);
 /* Moves everything below the root that can be moved in one round. */
 int live_advance(struct live *l, const struct ctx *ctx, struct db *db, struct err *err);
+/* The instances of a DAG's tasks that are not there yet, in memory: they get their rows when their DAG is advanced, so many in a
+ * round, in their order. So a DAG whose making was cut short has the rows of its first tasks. */
+int dag_make_kids(struct inst *dag, const struct ctx *ctx, struct err *err);
 /* Makes the instance of the root. */
 int live_begin(struct live *l, const struct ctx *ctx, struct db *db, struct err *err);
 

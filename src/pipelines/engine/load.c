@@ -195,9 +195,12 @@ static int load_row(void *self, struct task_row *t, struct err *err)
 }
 
 /* What the rows imply: loops' counts, open attempts, everything to be looked at once. */
-static int settle_in(struct inst *i, struct err *err)
+static int settle_in(struct inst *i, const struct ctx *ctx, struct err *err)
 {
     i->touched = true;
+    if (i->c->kind == IR_DAG && !i->is_loop && !task_settled(i->row.state) && (i->row.state != TASK_WAITING || i->n_kids > 0) &&
+        dag_make_kids(i, ctx, err) < 0)
+        return -1;
     if (inst_is_leaf(i)) {
         i->first_started_ns = i->row.started_ns;
         if (i->row.state == TASK_STARTING || i->row.state == TASK_RUNNING || i->row.state == TASK_BACKOFF)
@@ -213,7 +216,7 @@ static int settle_in(struct inst *i, struct err *err)
             i->next_iter = k + 1;
             i->active += !task_settled(i->kids[k]->row.state);
         }
-        if (settle_in(i->kids[k], err) < 0)
+        if (settle_in(i->kids[k], ctx, err) < 0)
             return -1;
     }
     return 0;
@@ -316,7 +319,7 @@ struct live *live_load(struct engine *e, const struct ctx *ctx, struct db *db, s
     if (ok && l->root) {
         if (l->run.state == RUN_PENDING && task_settled(l->root->row.state))
             reset(l->root, ctx, engine_now(e));
-        ok = settle_in(l->root, err) == 0;
+        ok = settle_in(l->root, ctx, err) == 0;
     }
     if (ok)
         return l;

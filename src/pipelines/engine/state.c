@@ -26,6 +26,7 @@ bool inst_is_leaf(const struct inst *i) { return !i->is_loop && i->c->kind != IR
 void inst_dirty(struct inst *i)
 {
     struct live *l = i->live;
+    i->unwritten = false;
     if (i->dirty)
         return;
     i->dirty = true;

@@ -1,6 +1,8 @@
 /* The rules of DAGs: who runs, who does not, how a run ends. */
 #include "kit.h"
 
+#include "pipelines/engine/live.h"
+
 #define TASK(id, path, want) assert_int_equal(kit_task(&k, id, path), TASK_##want)
 #define OPEN(...)                                                                                                                \
     struct kit k;                                                                                                                \
@@ -237,8 +239,70 @@ static void type_mismatch(void **state)
     kit_close(&k);
 }
 
+/* A DAG of many tasks is written in rounds, between which others write; killed after any of them it goes on, and each task is
+ * there once. So is a group of many that is skipped. */
+static void many_tasks_are_written_in_rounds(void **state)
+{
+    enum { N = 700, ROUND = 260 };
+    for (int skipped = 0; skipped < 2; skipped++) {
+        struct kit k;
+        struct ctx ctx = ctx_background();
+        kit_open(&k, NULL, 0);
+        BUF(plain);
+        BUF(group);
+        buf_adds(&group, STEP "  many:\n    dag:\n      tasks:\n");
+        for (int n = 0; n < N; n++) { /* each third one waits for one that comes later by its name */
+            AUTOFREE char *after = n % 3 == 0 && n > 0 ? xasprintf(", dependentTasks: [t%d]", N - n) : xstrdup("");
+            AUTOFREE char *line =
+                xasprintf("      t%d: {componentRef: {name: step}, taskInfo: {name: t%d}%s}\n", n, n, n % 2 ? after : "");
+            buf_adds(&plain, line);
+            buf_addf(&group, "  %s", line);
+        }
+        AUTOFREE char *y =
+            skipped
+                ? kit_yaml("",
+                           "      g: {componentRef: {name: many}, taskInfo: {name: g}, triggerPolicy: {condition: 'false'}}\n",
+                           buf_str(&group))
+                : kit_yaml("", buf_str(&plain), STEP);
+        AUTOFREE char *id = kit_submit(&k, y, NULL);
+        struct db *db = db_reader_get(k.store.readers, NULL);
+        int before = 0;
+        for (int round = 0; round < 2; round++) { /* each by a process of its own */
+            struct run run = {0};
+            ERR(e);
+            assert_int_equal(run_get(db, id, &run, &e), 0);
+            struct live *l = live_load(k.engine, &ctx, db, &run, &e);
+            assert_non_null(l);
+            live_open_round(l);
+            if (!l->root) {
+                l->run.started_ns = 1;
+                l->run.pipeline_root = xstrdup("minio://mlpipeline/v2/artifacts");
+                assert_int_equal(live_begin(l, &ctx, db, &e), 0);
+                live_want(l, RUN_RUNNING, 0, NULL);
+            }
+            assert_int_equal(live_advance(l, &ctx, db, &e), 0);
+            assert_true(l->n_changed > 100 && l->n_changed <= ROUND);
+            assert_int_equal(live_commit(l, &ctx, &e), 0);
+            live_free(l);
+            int now = kit_count(&k, "SELECT count(*) FROM tasks WHERE run_id = ?1", id);
+            assert_true(now >= before + 100 && now <= before + ROUND);
+            before = now;
+        }
+        db_reader_put(k.store.readers, db);
+        kit_restart(&k);
+        kit_drive(&k, id);
+        assert_int_equal(kit_state(&k, id, NULL), RUN_SUCCEEDED);
+        assert_int_equal(k.starts, skipped ? 0 : N);
+        assert_int_equal(k.twice, 0);
+        assert_int_equal(kit_count(&k, "SELECT count(DISTINCT path) FROM tasks WHERE run_id = ?1", id), N + 1 + skipped);
+        assert_int_equal(kit_count(&k, "SELECT count(*) FROM tasks WHERE run_id = ?1", id), N + 1 + skipped);
+        assert_int_equal(kit_task(&k, id, skipped ? "root/g/t3" : "root/t3"), skipped ? TASK_SKIPPED : TASK_SUCCEEDED);
+        kit_close(&k);
+    }
+}
+
 TEST_GROUP(dag, cmocka_unit_test(chain), cmocka_unit_test(no_fail_fast), cmocka_unit_test(conditions),
            cmocka_unit_test(condition_error_fails), cmocka_unit_test(one_of), cmocka_unit_test(exit_handler_after_failure),
            cmocka_unit_test(exit_handler_after_success), cmocka_unit_test(exit_task_that_fails),
            cmocka_unit_test(ignore_upstream_failure), cmocka_unit_test(root_parameters), cmocka_unit_test(self_references),
-           cmocka_unit_test(type_mismatch))
+           cmocka_unit_test(type_mismatch), cmocka_unit_test(many_tasks_are_written_in_rounds))
