@@ -37,8 +37,9 @@ int cli_options(const struct command *cmd, int argc, char **argv, const struct o
 void cli_help(const struct command *cmd, const struct opt *opts, size_t n_opts);
 /* Sets the log's threshold: debug, info, warn or error. */
 int cli_log_level(const char *text, struct err *err);
-/* Each connection, watch and log needs a descriptor: as many as the system lets us have. */
-void cli_raise_open_files(void);
+/* Before threads are started. Each connection, watch and log needs a descriptor: as many as the system lets us have. And memory
+ * that is free goes back to the system, or to the next who needs it. */
+void cli_be_a_server(void);
 /* Prints "tidemill <cmd>: <error>" and returns EXIT_FAILED. */
 int cli_fail(const struct command *cmd, const struct err *e);
 

@@ -192,7 +192,7 @@ static int run_serve(struct serve *v)
     ERR(e);
     struct ending ending = {0};
     pthread_t thread;
-    cli_raise_open_files();
+    cli_be_a_server();
     caller_find(&v->caller);
     if (check(v, &e) < 0 || prepare(v, &e) < 0 || start_ending(&ending, &thread, &e) < 0)
         return cli_fail(v->self, &e);

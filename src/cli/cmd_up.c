@@ -301,7 +301,7 @@ static void make_absolute(struct strlist *paths)
 static int run_up(struct up *u)
 {
     ERR(e);
-    cli_raise_open_files();
+    cli_be_a_server();
     caller_find(&u->caller);
     if (check_options(u, &e) < 0 || prepare_data_dir(u, &e) < 0 || choose_artifacts_dir(u, &e) < 0)
         return cli_fail(u->self, &e);

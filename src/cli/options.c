@@ -1,7 +1,8 @@
 /* options.c - option tables; see cli.h. */
+#include <malloc.h>
 #include <stdio.h>
-
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/terminal.h"
@@ -35,8 +36,14 @@ int cli_log_level(const char *text, struct err *err)
     return err_set(err, ERR_BAD_REQUEST, "--log-level %s: use debug, info, warn or error", text);
 }
 
-void cli_raise_open_files(void)
+void cli_be_a_server(void)
 {
+    /* What lives for minutes lies between what lives for a request: with an arena for each of a hundred threads, and large blocks
+     * among the small, free memory would be kept in many pieces. */
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    mallopt(M_ARENA_MAX, processors > 2 ? (int)processors : 2);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
         r.rlim_cur = r.rlim_max;
