@@ -93,7 +93,8 @@ struct kube_pipe { /* implementations embed this as their first member */
 struct kube_pipe_ops {
     /* 1: something came (appended to out); 0: the end; -1: error. Blocks. */
     int (*recv)(struct kube_pipe *, const struct ctx *, struct buf *out, struct err *);
-    /* n 0: the end of what we send, where that can be told (else ERR_UNIMPLEMENTED, and the connection stays). NULL: a log. */
+    /* n 0: the end of what we send, where that can be told (by an API server before 1.30 it cannot: ERR_UNIMPLEMENTED, and the
+     * connection stays). NULL: a log. */
     int (*send)(struct kube_pipe *, const struct ctx *, const void *p, size_t n, struct err *);
     void (*close)(struct kube_pipe *); /* frees */
 };

@@ -76,6 +76,10 @@ int remote_logs(struct kube *k, const struct ctx *ctx, const char *ns, const cha
                 size_t max, struct buf *out, struct err *err);
 struct kube_pipe *remote_log(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod,
                              const struct kube_log_opts *lo, struct err *err);
+/* The path of a subresource of a pod; both names must be there. */
+int remote_pod_path(const char *ns, const char *pod, const char *sub, struct buf *path, struct err *err);
+
+/* ---- port.c ---- */
 struct kube_pipe *remote_forward(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, int port,
                                  struct err *err);
 

@@ -1,19 +1,14 @@
-/* pipe.c - logs, and connections to ports of pods. Source: specs kube.md 9.2, 9.5 (v4.channel.k8s.io of port-forward).
- *
- * A port is reached by two channels of a WebSocket, data and error; each is opened by a message that holds the port. They have
- * no half-close: the end of what we send cannot be told, the end of the pod's side ends the connection. */
+/* pipe.c - logs of pods. Source: specs kube.md 9.2. */
 #include <stdlib.h>
 
 #include "base/timefmt.h"
 #include "kube/remote/internal.h"
-#include "net/upgrade/websocket.h"
 
-enum { PIECE = 16384, SEND_MAX = 32 * 1024, CH_DATA = 0, CH_ERROR = 1 };
+enum { PIECE = 16384 };
 
-static const struct kube_res pods = {"", "v1", "pods", "Pod", true};
-
-static int pod_path(const char *ns, const char *pod, const char *sub, struct buf *path, struct err *err)
+int remote_pod_path(const char *ns, const char *pod, const char *sub, struct buf *path, struct err *err)
 {
+    static const struct kube_res pods = {"", "v1", "pods", "Pod", true};
     if (str_empty(ns) || str_empty(pod))
         return err_set(err, ERR_BAD_REQUEST, "%s: a namespace and the name of a pod are needed", sub);
     return remote_path(&pods, ns, pod, sub, path, err);
@@ -23,7 +18,7 @@ static int pod_path(const char *ns, const char *pod, const char *sub, struct buf
 
 static int log_path(const char *ns, const char *pod, const struct kube_log_opts *lo, struct buf *path, struct err *err)
 {
-    if (pod_path(ns, pod, "log", path, err) < 0)
+    if (remote_pod_path(ns, pod, "log", path, err) < 0)
         return -1;
     query_add(path, "container", lo->container);
     query_add(path, "follow", lo->follow ? "true" : NULL);
@@ -114,85 +109,5 @@ struct kube_pipe *remote_log(struct kube *k, const struct ctx *ctx, const char *
         return NULL;
     struct log_pipe *p = xcalloc(1, sizeof *p);
     *p = (struct log_pipe){.pipe.ops = &log_ops, .session = s, .body = b};
-    return &p->pipe;
-}
-
-/* ---- ports ---- */
-
-struct port_pipe {
-    struct kube_pipe pipe; /* first member */
-    struct session *session;
-    struct ws_client *ws;
-    bool opened[2]; /* the message that holds the port has come, for each channel */
-};
-
-static int port_recv(struct kube_pipe *kp, const struct ctx *ctx, struct buf *out, struct err *err)
-{
-    struct port_pipe *p = (struct port_pipe *)kp;
-    BUF(message);
-    for (;;) {
-        enum ws_type type;
-        int rc = ws_client_recv(p->ws, ctx, &type, &message, err);
-        if (rc <= 0)
-            return rc;
-        unsigned char channel = message.len ? (unsigned char)message.data[0] : 255;
-        if (channel > CH_ERROR)
-            continue;
-        if (!p->opened[channel]) {
-            p->opened[channel] = true;
-            continue;
-        }
-        if (message.len == 1)
-            continue;
-        if (channel == CH_ERROR)
-            return err_set(err, ERR_UNAVAILABLE, "%.*s", (int)(message.len - 1 < 1000 ? message.len - 1 : 1000),
-                           message.data + 1);
-        buf_add(out, message.data + 1, message.len - 1);
-        return 1;
-    }
-}
-
-static int port_send(struct kube_pipe *kp, const struct ctx *ctx, const void *bytes, size_t n, struct err *err)
-{
-    struct port_pipe *p = (struct port_pipe *)kp;
-    if (n == 0)
-        return err_set(err, ERR_UNIMPLEMENTED, "the end of what is sent to a port cannot be told (v4.channel.k8s.io)");
-    for (const char *at = bytes; n > 0;) {
-        size_t piece = n < SEND_MAX ? n : SEND_MAX;
-        BUF(message);
-        buf_addc(&message, CH_DATA);
-        buf_add(&message, at, piece);
-        if (ws_client_send(p->ws, ctx, WS_BINARY, message.data, message.len, err) < 0)
-            return -1;
-        at += piece;
-        n -= piece;
-    }
-    return 0;
-}
-
-static void port_close(struct kube_pipe *kp)
-{
-    struct port_pipe *p = (struct port_pipe *)kp;
-    ws_client_free(p->ws);
-    session_unref(p->session);
-    free(p);
-}
-
-static const struct kube_pipe_ops port_ops = {.recv = port_recv, .send = port_send, .close = port_close};
-
-struct kube_pipe *remote_forward(struct kube *k, const struct ctx *ctx, const char *ns, const char *pod, int port,
-                                 struct err *err)
-{
-    static const char *const protocols[] = {"v4.channel.k8s.io", NULL};
-    BUF(path);
-    if (pod_path(ns, pod, "portforward", &path, err) < 0)
-        return NULL;
-    query_addi(&path, "ports", port);
-    struct session *session = NULL;
-    struct ws_client *ws = remote_dial((struct remote *)k, ctx, path.data, protocols, &session, err);
-    if (!ws)
-        return NULL;
-    struct port_pipe *p = xcalloc(1, sizeof *p);
-    *p = (struct port_pipe){.pipe.ops = &port_ops, .session = session, .ws = ws};
     return &p->pipe;
 }

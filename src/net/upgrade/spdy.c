@@ -33,7 +33,7 @@ struct spdy {
     uint32_t last_id;
     struct buf in, out; /* in: the head of a frame, or a whole control frame */
     uint32_t data_id, data_left;
-    bool in_data, data_fin, broken, gone;
+    bool in_data, data_fin, broken, gone, client;
     z_stream inflate, deflate; /* one of each for the connection: header blocks refer to those before them */
 };
 
@@ -198,12 +198,20 @@ static void control(struct spdy *s, unsigned type, unsigned flags, size_t len)
     add_u32(&s->out, (uint32_t)flags << 24 | (uint32_t)len);
 }
 
-/* A block without headers, compressed as the next of this connection. */
-static void empty_block(struct spdy *s, struct buf *out)
+/* A block of headers, compressed as the next of this connection. */
+static void put_block(struct spdy *s, const struct spdy_header *h, size_t n, struct buf *out)
 {
-    unsigned char packed[256], zero[4] = {0};
-    s->deflate.next_in = zero;
-    s->deflate.avail_in = sizeof zero;
+    unsigned char packed[256];
+    BUF(plain);
+    add_u32(&plain, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        add_u32(&plain, (uint32_t)strlen(h[i].name));
+        buf_adds(&plain, h[i].name);
+        add_u32(&plain, (uint32_t)strlen(h[i].value));
+        buf_adds(&plain, h[i].value);
+    }
+    s->deflate.next_in = (Bytef *)plain.data;
+    s->deflate.avail_in = (uInt)plain.len;
     do {
         s->deflate.next_out = packed;
         s->deflate.avail_out = sizeof packed;
@@ -217,10 +225,34 @@ void spdy_accept(struct spdy *s, uint32_t id)
     BUF(block);
     if (!find(s, id))
         return;
-    empty_block(s, &block);
+    put_block(s, NULL, 0, &block);
     control(s, SYN_REPLY, 0, 4 + block.len);
     add_u32(&s->out, id);
     buf_add(&s->out, block.data, block.len);
+}
+
+static void add_stream(struct spdy *s, struct stream st)
+{
+    s->streams = xreallocarray(s->streams, s->n_streams + 1, sizeof *s->streams);
+    s->streams[s->n_streams++] = st;
+}
+
+uint32_t spdy_open(struct spdy *s, const struct spdy_header *h, size_t n)
+{
+    BUF(block);
+    if (s->n_streams >= s->max_streams)
+        return 0;
+    uint32_t id = s->client ? s->last_id + 2 : 1;
+    s->client = true;
+    s->last_id = id;
+    put_block(s, h, n, &block);
+    control(s, SYN_STREAM, 0, 10 + block.len);
+    add_u32(&s->out, id);
+    add_u32(&s->out, 0);         /* of no other stream */
+    buf_add(&s->out, "\0\0", 2); /* priority, and a slot for certificates */
+    buf_add(&s->out, block.data, block.len);
+    add_stream(s, (struct stream){.id = id});
+    return id;
 }
 
 static void data_frame(struct spdy *s, uint32_t id, unsigned flags, const void *p, size_t n)
@@ -377,15 +409,14 @@ static int on_syn_stream(struct spdy *s, unsigned flags, const char *p, size_t n
     /* Unpacked in any case: the next block refers to this one. */
     if (unpack(s, p + 10, n - 10, &block, err) < 0 || parse_block(s, &block, h, &count, err) < 0)
         return -1;
-    if (!(id & 1) || id <= s->last_id)
+    if (s->client || !(id & 1) || id <= s->last_id)
         return fail(s, err, "the number of a new stream is wrong");
     s->last_id = id;
     if (s->n_streams >= s->max_streams) {
         send_reset(s, id, SPDY_REFUSED_STREAM);
         return 0;
     }
-    s->streams = xreallocarray(s->streams, s->n_streams + 1, sizeof *s->streams);
-    s->streams[s->n_streams++] = (struct stream){.id = id, .ended_here = flags & FLAG_UNIDIRECTIONAL};
+    add_stream(s, (struct stream){.id = id, .ended_here = flags & FLAG_UNIDIRECTIONAL});
     s->ops->on_open(s, s->state, id, h, count);
     if (flags & FLAG_FIN)
         peer_ended(s, id);
@@ -422,7 +453,7 @@ static int on_control(struct spdy *s, unsigned type, unsigned flags, const char 
     case PING:
         if (n < 4)
             return fail(s, err, "PING is too short");
-        if (get_u32(p) & 1) { /* the peer's own; ours would be even */
+        if ((get_u32(p) & 1) != s->client) { /* the peer's own; a client's are odd */
             control(s, PING, 0, 4);
             buf_add(&s->out, p, 4);
         }

@@ -1,8 +1,9 @@
-/* spdy.h - SPDY/3.1 framing, the server's side: what kubectl's port-forward tunnels through a WebSocket, and what kubectl before
- * 1.30 and many Go tools speak for exec, attach and port-forward.
+/* spdy.h - SPDY/3.1 framing: what kubectl's port-forward tunnels through a WebSocket, and what kubectl before 1.30 and many Go
+ * tools speak for exec, attach and port-forward. The server's side; a client is whoever opens a stream (spdy_open), and is
+ * opened none.
  *
  * A codec that owns no socket: bytes of the peer go in by spdy_feed, bytes for the peer come out of spdy_out, and what they mean
- * is told by callbacks from within spdy_feed. A stream is known by its number (odd: the peer opened it). One thread at a time.
+ * is told by callbacks from within spdy_feed. A stream is known by its number (odd: the client opened it). One thread at a time.
  *
  * The Go peer does no flow control: windows are not kept, its WINDOW_UPDATE frames are read over, and none is waited for. Who
  * cannot take more stops feeding.
@@ -40,7 +41,9 @@ void spdy_free(struct spdy *s);
 int spdy_feed(struct spdy *s, const char *p, size_t n, struct err *err);
 struct buf *spdy_out(struct spdy *s); /* who has sent them consumes the bytes */
 /* On a stream that is not (or no longer) there, or whose own half is ended, these do nothing. */
-void spdy_accept(struct spdy *s, uint32_t id);                        /* SYN_REPLY */
+void spdy_accept(struct spdy *s, uint32_t id); /* SYN_REPLY */
+/* Opens a stream, as a client: its number. 0: as many as may be are open. */
+uint32_t spdy_open(struct spdy *s, const struct spdy_header *h, size_t n);
 void spdy_data(struct spdy *s, uint32_t id, const void *p, size_t n); /* in frames of at most 32 KiB */
 void spdy_end(struct spdy *s, uint32_t id);                           /* our last byte on it */
 void spdy_reset(struct spdy *s, uint32_t id, enum spdy_status status);

@@ -41,6 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t seen = 0, cut = size ? data[0] % size : 0;
     ERR(e);
     struct spdy *s = spdy_new(8, &ops, &seen);
+    if (size && data[0] & 1) /* as a client */
+        spdy_open(s, &(struct spdy_header){"streamtype", "data"}, 1);
     if (spdy_feed(s, (const char *)data, cut, &e) == 0)
         spdy_feed(s, (const char *)data + cut, size - cut, &e);
     spdy_free(s);

@@ -206,4 +206,61 @@ static void bounds(void **state)
     buf_free(&w.data);
 }
 
-TEST_GROUP(spdy, cmocka_unit_test(talk), cmocka_unit_test(refuses), cmocka_unit_test(bounds))
+/* What one of them has for the other. */
+static void carry(struct spdy *from, struct spdy *to)
+{
+    ERR(e);
+    if (spdy_feed(to, spdy_out(from)->data, spdy_out(from)->len, &e) < 0)
+        fail_msg("%s", err_text(&e));
+    buf_reset(spdy_out(from));
+}
+
+/* A client of ours and a server of ours: streams both ways, half by half. */
+static void client_talks(void **state)
+{
+    const struct spdy_header h[] = {{"streamtype", "data"}, {"port", "80"}};
+    struct seen ours = {0}, theirs = {.accept = true};
+    ERR(e);
+    (void)state;
+    struct spdy *c = spdy_new(2, &ops, &ours), *s = spdy_new(9, &ops, &theirs);
+    assert_int_equal(spdy_open(c, h, 2), 1);
+    assert_int_equal(spdy_open(c, h, 1), 3);
+    assert_int_equal(spdy_open(c, h, 2), 0); /* as many as may be */
+    spdy_data(c, 3, "question", 8);
+    spdy_end(c, 3);
+    spdy_data(c, 3, "late", 4);
+    carry(c, s);
+    assert_string_equal(buf_str(&theirs.log), "open 1 streamtype=data port=80\nopen 3 streamtype=data\nend 3\n");
+    assert_string_equal(buf_str(&theirs.data), "question");
+    carry(s, c); /* SYN_REPLYs say nothing */
+    assert_int_equal(ours.log.len, 0);
+    spdy_data(s, 3, "answer", 6);
+    spdy_end(s, 3);
+    spdy_reset(s, 1, SPDY_CANCEL);
+    carry(s, c);
+    assert_string_equal(buf_str(&ours.log), "end 3\nreset 1\n");
+    assert_string_equal(buf_str(&ours.data), "answer");
+    assert_int_equal(spdy_open(c, h, 1), 5); /* there is room again */
+    carry(c, s);
+    assert_non_null(strstr(theirs.log.data, "open 5 streamtype=data\n"));
+    buf_reset(spdy_out(s));
+    /* A server's pings are even, and answered; it opens nothing. */
+    assert_int_equal(spdy_feed(c, "\x80\3\0\6\0\0\0\4\0\0\0\2\x80\3\0\6\0\0\0\4\0\0\0\1", 24, &e), 0);
+    assert_int_equal(spdy_out(c)->len, 12);
+    assert_memory_equal(spdy_out(c)->data + 8, "\0\0\0\2", 4);
+    struct client k;
+    client_open(&k);
+    static const char *const none[] = {NULL};
+    syn(&k, 7, 0, none);
+    assert_int_equal(spdy_feed(c, k.out.data, k.out.len, &e), -1);
+    client_close(&k);
+    spdy_free(c);
+    spdy_free(s);
+    struct seen *all[] = {&ours, &theirs};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        buf_free(&all[i]->log);
+        buf_free(&all[i]->data);
+    }
+}
+
+TEST_GROUP(spdy, cmocka_unit_test(talk), cmocka_unit_test(client_talks), cmocka_unit_test(refuses), cmocka_unit_test(bounds))

@@ -321,6 +321,45 @@ static void case_forward(struct target *t)
     close(listener);
 }
 
+/* Says how much came, once that is over. */
+static void *count(void *arg)
+{
+    int fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC);
+    char piece[8192];
+    size_t all = 0;
+    ssize_t n;
+    while ((n = read(fd, piece, sizeof piece)) > 0)
+        all += (size_t)n;
+    dprintf(fd, "%zu", all);
+    close(fd);
+    return NULL;
+}
+
+/* The end of what is sent reaches the pod, and its answer comes back afterwards. */
+static void case_forward_half(struct target *t)
+{
+    static char much[300000];
+    run_pod(t, "counts", "sleep 300", "host");
+    int port, listener = listen_here(&port);
+    assert_int_equal(listen(listener, 8), 0);
+    pthread_t thread = thread_start("count", count, &listener);
+    struct ctx ctx = soon();
+    ERR(e);
+    BUF(back);
+    struct kube_pipe *p = kube_forward(t->kube, &ctx, t->ns, "counts", port, &e);
+    if (!p || kube_pipe_send(p, &ctx, much, sizeof much, &e) < 0 || kube_pipe_send(p, &ctx, NULL, 0, &e) < 0)
+        fail_msg("%s", err_text(&e));
+    int rc;
+    while ((rc = kube_pipe_recv(p, &ctx, &back, &e)) == 1)
+        ;
+    if (rc < 0)
+        fail_msg("%s", err_text(&e));
+    assert_string_equal(buf_str(&back), "300000");
+    kube_pipe_close(p);
+    pthread_join(thread, NULL);
+    close(listener);
+}
+
 static void case_forward_refused(struct target *t)
 {
     run_pod(t, "closed", "sleep 300", "host");
@@ -333,7 +372,7 @@ static void case_forward_refused(struct target *t)
         assert_int_equal(kube_pipe_recv(p, &ctx, &text, &e), -1);
         kube_pipe_close(p);
     }
-    if (!strstr(err_text(&e), "onnection refused"))
+    if (!strstr(err_text(&e), "refused")) /* or "refused or broke", where an API server does not say which */
         fail_msg("%s", err_text(&e));
     assert_int_equal(e.code, ERR_UNAVAILABLE);
     close(listener);
@@ -350,6 +389,7 @@ const struct conformance_case conformance_node[] = {
     {"log_followed", case_log_followed},
     {"log_cancelled", case_log_cancelled},
     {"forward", case_forward},
+    {"forward_half", case_forward_half},
     {"forward_refused", case_forward_refused},
 };
 const size_t n_conformance_node = ARRAY_LEN(conformance_node);
