@@ -1,5 +1,5 @@
 /* proxy_pod.c - pods/{[scheme:]name[:port]}/proxy/...: a request is passed on to a port of the pod's address, and its answer
- * back. Both are whole in memory, within the client's bound; upgrades become tunnels (proxy_tunnel.c). */
+ * back, as it comes (proxy_tunnel.c); over TLS both are whole in memory, within the client's bound. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -112,10 +112,9 @@ int relay_to(const struct relay_target *t, const char *ip, int64_t port, struct 
         return err_set(err, ERR_BAD_REQUEST, "address not allowed: %s", ip);
     if (http_header_get(req, "upgrade") && tls)
         return err_set(err, ERR_BAD_REQUEST, "upgrades are passed on over plain HTTP only; use port-forward");
-    if (http_header_get(req, "upgrade"))
-        return relay_tunnel(ip, port, ctx, req, res, ri, err);
-    AUTOFREE char *url =
-        xasprintf("%s://%s:%lld/%s%s%s", t->scheme, ip, (long long)port, ri->rest, *req->query ? "?" : "", req->query);
+    if (!tls)
+        return relay_plain(ip, port, ctx, req, res, ri, err);
+    AUTOFREE char *url = xasprintf("https://%s:%lld/%s%s%s", ip, (long long)port, ri->rest, *req->query ? "?" : "", req->query);
     return pass_on(req, res, ctx, url, err);
 }
 

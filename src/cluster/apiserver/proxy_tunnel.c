@@ -1,8 +1,8 @@
-/* proxy_tunnel.c - an upgraded connection through pods/proxy and services/proxy (WebSockets of notebooks, for one): the worker
- * that has the request dials and waits for the answer's head; once both sides have switched, the loop of the client's connection
- * passes bytes on as they are. Who is slow stops the other. */
+/* proxy_tunnel.c - requests through pods/proxy and services/proxy over plain HTTP: the worker that has the request dials, sends
+ * it and waits for the answer's head, and the answer is passed on as it comes (net/relay.h). Once both sides have switched to
+ * another protocol (WebSockets of notebooks, for one), the loop of the client's connection passes bytes on as they are, both
+ * ways. Who is slow stops the other. */
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #include "cluster/apiserver/proxy_priv.h"
+#include "net/relay.h"
 
-enum { HEAD_MAX = 64 * 1024, HIGH = 256 * 1024, PIECE = 64 * 1024 };
-#define TIMEOUT (30 * NS_PER_S)
+enum { HIGH = 256 * 1024, PIECE = 64 * 1024 };
+#define TIMEOUT (60 * NS_PER_S) /* until the answer has begun */
 
 struct tunnel {
     int fd;
@@ -179,12 +180,13 @@ static int dial(const char *ip, int64_t port, int64_t until, struct err *err)
     return -1;
 }
 
-static void write_head(struct buf *b, const struct http_req *req, const struct reqinfo *ri, const char *ip, int64_t port)
+static void write_head(struct buf *b, const struct http_req *req, const struct reqinfo *ri, const char *ip, int64_t port,
+                       bool upgrade)
 {
-    buf_addf(b, "%s /%s%s%s HTTP/1.1\r\nHost: %s:%lld\r\nConnection: Upgrade\r\n", req->method_text, ri->rest,
-             *req->query ? "?" : "", req->query, ip, (long long)port);
+    buf_addf(b, "%s /%s%s%s HTTP/1.1\r\nHost: %s:%lld\r\nConnection: %s\r\n", req->method_text, ri->rest, *req->query ? "?" : "",
+             req->query, ip, (long long)port, upgrade ? "Upgrade" : "close");
     for (size_t i = 0; i < req->n_headers; i++)
-        if (strcasecmp(req->headers[i].name, "upgrade") == 0 || relay_keeps(req->headers[i].name))
+        if ((upgrade && strcasecmp(req->headers[i].name, "upgrade") == 0) || relay_keeps(req->headers[i].name))
             buf_addf(b, "%s: %s\r\n", req->headers[i].name, req->headers[i].value);
     buf_addf(b, "Content-Length: %zu\r\n\r\n", req->body_len);
     buf_add(b, req->body, req->body_len);
@@ -204,83 +206,24 @@ static int send_all(int fd, const struct buf *b, int64_t until, struct err *err)
     return 0;
 }
 
-/* Reads up to the end of the answer's head; *end is where what follows begins. */
-static int read_head(int fd, struct buf *b, size_t *end, int64_t until, struct err *err)
+int relay_plain(const char *ip, int64_t port, const struct ctx *ctx, struct http_req *req, struct http_res *res,
+                const struct reqinfo *ri, struct err *err)
 {
-    char piece[4096];
-    for (;;) {
-        const char *stop = b->len ? strstr(buf_str(b), "\r\n\r\n") : NULL;
-        if (stop) {
-            *end = (size_t)(stop - b->data) + 4;
-            return 0;
-        }
-        if (b->len > HEAD_MAX)
-            return err_set(err, ERR_UNAVAILABLE, "the answer's head does not end");
-        if (wait_for(fd, POLLIN, until, err) < 0)
-            return -1;
-        ssize_t n = recv(fd, piece, sizeof piece, 0);
-        if (n == 0)
-            return err_set(err, ERR_UNAVAILABLE, "EOF");
-        if (n > 0)
-            buf_add(b, piece, (size_t)n);
-        else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-            return err_errno(err, "reading the answer");
-    }
-}
-
-static bool is_token(const char *s)
-{
-    for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && !strchr("!#$%&'*+-.^_`|~", *s))
-            return false;
-    return true;
-}
-
-/* The status, and the headers that go on to the client; what is no header is left out. head is changed. */
-static int take_head(char *head, struct http_res *res)
-{
-    int status = strncmp(head, "HTTP/1.", 7) == 0 && strlen(head) > 12 ? atoi(head + 9) : 0;
-    char *line = strstr(head, "\r\n"), *next;
-    for (line = line ? line + 2 : NULL; line && *line; line = next) {
-        next = strstr(line, "\r\n");
-        if (next) {
-            *next = 0;
-            next += 2;
-        }
-        char *value = strchr(line, ':');
-        if (!value)
-            continue;
-        *value++ = 0;
-        value += strspn(value, " \t");
-        if (*line && is_token(line) && !strpbrk(value, "\r\n") &&
-            (relay_keeps(line) || (status == 101 && strcasecmp(line, "upgrade") == 0)))
-            http_add_header(res, line, value);
-    }
-    return status;
-}
-
-int relay_tunnel(const char *ip, int64_t port, const struct ctx *ctx, struct http_req *req, struct http_res *res,
-                 const struct reqinfo *ri, struct err *err)
-{
-    int64_t until = clock_system.mono_ns(&clock_system) + TIMEOUT;
+    bool upgrade = http_header_get(req, "upgrade");
+    struct http_relay how = {.keeps = relay_keeps,
+                             .no_body = req->method == HTTP_HEAD,
+                             .upgrade = upgrade,
+                             .until_mono_ns = clock_system.mono_ns(&clock_system) + TIMEOUT};
     BUF(head);
-    BUF(answer);
-    size_t end = 0;
     ERR(e);
-    AUTOCLOSE int fd = dial(ip, port, until, &e);
-    write_head(&head, req, ri, ip, port);
-    if (fd < 0 || send_all(fd, &head, until, &e) < 0 || read_head(fd, &answer, &end, until, &e) < 0)
+    AUTOCLOSE int fd = dial(ip, port, how.until_mono_ns, &e);
+    write_head(&head, req, ri, ip, port, upgrade);
+    if (fd < 0 || send_all(fd, &head, how.until_mono_ns, &e) < 0 || http_relay_answer(res, &fd, &how, &e) < 0)
         return err_set(err, ERR_UNAVAILABLE, "error trying to reach service: %s", err_text(&e));
-    struct buf rest = {0};
-    buf_add(&rest, answer.data + end, answer.len - end);
-    answer.data[end - 2] = 0;
-    int status = take_head(answer.data, res);
-    if (status != 101) {
-        buf_free(&rest);
-        return err_set(err, ERR_UNAVAILABLE, "error trying to reach service: the upgrade was answered with status %d", status);
-    }
+    if (!how.switched)
+        return 0;
     struct tunnel *t = xcalloc(1, sizeof *t);
-    *t = (struct tunnel){.fd = fd, .first = rest};
+    *t = (struct tunnel){.fd = fd, .first = how.rest};
     fd = -1;
     http_upgrade(res, &ops, t);
     return 0;
