@@ -42,6 +42,15 @@ int pod_each(struct pod_build *b, jval *config, const char *name, int (*fn)(stru
     return 0;
 }
 
+/* What the configuration calls `name`, seen by the step at path. NULL: the volume is there already, else it is to be filled in.
+ */
+static jmval *mounted_volume(struct pod_build *b, const char *name, const char *path, const char *sub_path)
+{
+    AUTOFREE char *volume = pod_user_volume(b, name);
+    pod_mount(b, volume, path, sub_path, false);
+    return pod_volume(b, volume);
+}
+
 /* ---- secrets and config maps ---------------------------------------------------------------------------------- */
 
 static int secret_volume(struct pod_build *b, jval *e)
@@ -52,14 +61,12 @@ static int secret_volume(struct pod_build *b, jval *e)
         return rc;
     if (str_empty(path))
         return bad(b, "secret %s has no mountPath", name);
-    AUTOFREE char *volume = pod_user_volume(b, name);
-    jmval *v = pod_volume(b, volume);
+    jmval *v = mounted_volume(b, name, path, NULL);
     if (v) {
         jmval *source = volume_make_secret(b->m, v);
         secret_volume_source_set_secret_name(b->m, source, name);
         secret_volume_source_set_optional(b->m, source, jv_bool(jv_get(e, "optional"), false));
     }
-    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -71,14 +78,12 @@ static int config_map_volume(struct pod_build *b, jval *e)
         return rc;
     if (str_empty(path))
         return bad(b, "config map %s has no mountPath", name);
-    AUTOFREE char *volume = pod_user_volume(b, name);
-    jmval *v = pod_volume(b, volume);
+    jmval *v = mounted_volume(b, name, path, NULL);
     if (v) {
         jmval *source = volume_make_config_map(b->m, v);
         config_map_volume_source_set_name(b->m, source, name);
         config_map_volume_source_set_optional(b->m, source, jv_bool(jv_get(e, "optional"), false));
     }
-    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -152,11 +157,9 @@ static int claim(struct pod_build *b, jval *e)
         return bad(b, "volume claim %s has no mountPath", name);
     if (b->place && str_eq(name, b->place->claim))
         return bad(b, "volume claim %s holds what belongs to all runs: a step sees its own part of it only", name);
-    AUTOFREE char *volume = pod_user_volume(b, name);
-    jmval *v = pod_volume(b, volume);
+    jmval *v = mounted_volume(b, name, path, jv_str(jv_get(e, "subPath")));
     if (v)
         persistent_volume_claim_volume_source_set_claim_name(b->m, volume_make_persistent_volume_claim(b->m, v), name);
-    pod_mount(b, volume, path, jv_str(jv_get(e, "subPath")), false);
     return 0;
 }
 
@@ -165,8 +168,7 @@ static int empty_dir(struct pod_build *b, jval *e)
     const char *name = jv_str(jv_get(e, "volumeName")), *path = jv_str(jv_get(e, "mountPath"));
     if (str_empty(name) || str_empty(path))
         return bad(b, "emptyDirMounts needs volumeName and mountPath");
-    AUTOFREE char *volume = pod_user_volume(b, name);
-    jmval *v = pod_volume(b, volume);
+    jmval *v = mounted_volume(b, name, path, NULL);
     if (v) {
         jmval *source = volume_make_empty_dir(b->m, v);
         const char *medium = jv_str(jv_get(e, "medium")), *limit = jv_str(jv_get(e, "sizeLimit"));
@@ -175,7 +177,6 @@ static int empty_dir(struct pod_build *b, jval *e)
         if (!str_empty(limit))
             empty_dir_volume_source_set_size_limit(b->m, source, limit);
     }
-    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -185,8 +186,7 @@ static int ephemeral(struct pod_build *b, jval *e)
     jval *class = jv_get(e, "storageClassName"), *meta = persistent_volume_claim_template_metadata(e); /* the same name */
     if (str_empty(name) || str_empty(path) || str_empty(size) || !jv_len(jv_get(e, "accessModes")))
         return bad(b, "genericEphemeralVolume needs volumeName, mountPath, accessModes and size");
-    AUTOFREE char *volume = pod_user_volume(b, name);
-    jmval *v = pod_volume(b, volume);
+    jmval *v = mounted_volume(b, name, path, NULL);
     if (v) {
         jmval *template = ephemeral_volume_source_make_volume_claim_template(b->m, volume_make_ephemeral(b->m, v));
         jmval *spec = persistent_volume_claim_template_make_spec(b->m, template);
@@ -202,7 +202,6 @@ static int ephemeral(struct pod_build *b, jval *e)
             object_meta_set_annotations(b->m, persistent_volume_claim_template_make_metadata(b->m, template),
                                         jm_val(b->m, object_meta_annotations(meta)));
     }
-    pod_mount(b, volume, path, NULL, false);
     return 0;
 }
 
@@ -211,15 +210,13 @@ static int shared_memory(struct pod_build *b, jval *e)
     if (!jv_is(e, J_OBJECT))
         return 0;
     const char *name = jv_str_or(jv_get(e, "volumeName"), "shm"), *size = jv_str(jv_get(e, "size"));
-    AUTOFREE char *volume = pod_user_volume(b, name);
-    jmval *v = pod_volume(b, volume);
+    jmval *v = mounted_volume(b, name, "/dev/shm", NULL);
     if (v) {
         jmval *source = volume_make_empty_dir(b->m, v);
         empty_dir_volume_source_set_medium(b->m, source, "Memory");
         if (!str_empty(size))
             empty_dir_volume_source_set_size_limit(b->m, source, size);
     }
-    pod_mount(b, volume, "/dev/shm", NULL, false);
     return 0;
 }
 
