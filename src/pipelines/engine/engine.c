@@ -13,8 +13,9 @@
 #include "pipelines/engine/pods.h"
 #include "pipelines/engine/podspec.h"
 
-#define IRS_MAX    64 /* compiled pipelines kept for runs to come */
-#define ROUNDS_MAX 64 /* of deciding and acting in one turn */
+#define IRS_MAX    64              /* compiled pipelines kept for runs to come */
+#define ROUNDS_MAX 64              /* of deciding and acting in one turn */
+#define RETIRE_KEY "finished-pods" /* beside ids of runs */
 
 int64_t engine_now(const struct engine *e) { return e->cfg.clock->wall_ns(e->cfg.clock); }
 
@@ -363,6 +364,7 @@ struct engine *engine_new(const struct engine_config *cfg, struct err *err)
     e->irs = STRMAP_INIT(free_ir);
     touched_init(e);
     fills_init(e);
+    e->stays = STRMAP_INIT(free);
     if (cfg->runtime) {
         e->rt = *cfg->runtime;
     } else {
@@ -391,6 +393,7 @@ void engine_free(struct engine *e)
     pods_free(e->pods);
     strmap_free(&e->touched);
     strmap_free(&e->fills);
+    strmap_free(&e->stays);
     pool_stop(e->cleaner);
     pthread_mutex_destroy(&e->lock);
     for (size_t k = 0; k < ARRAY_LEN(e->own_strings); k++)
@@ -398,58 +401,12 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-/* ---- the end of pods ------------------------------------------------------------------------------------------ */
-
-#define RETIRE_KEY   "finished-pods" /* beside ids of runs */
-#define RETIRE_EVERY (15 * NS_PER_S)
-
-/* How long the pods of a run stay, where its pipeline says so (resourceTtl...). Success and failure win over completion; 0 is
- * nothing said. */
-static void own_age(struct db *db, const struct run *r, int64_t *age_ns)
-{
-    AUTOFREE char *spec = NULL, *platform = NULL;
-    if (spec_get(db, r->spec_hash, &spec, &platform, NULL) < 0 || !platform)
-        return;
-    JSON_REF(d) = json_parse_str(platform, NULL);
-    jval *config = jv_path(json_root(d), "platforms", "kubernetes", "pipelineConfig", NULL);
-    int64_t s = jv_i64_or(jv_get(config, r->state == RUN_SUCCEEDED ? "resourceTtlOnSuccess" : "resourceTtlOnFailure"), 0);
-    if (s <= 0)
-        s = jv_i64_or(jv_get(config, "resourceTtlOnCompletion"), 0);
-    if (s > 0)
-        *age_ns = s * NS_PER_S;
-}
-
-static int64_t run_ended(void *self, const char *run_id, int64_t *age_ns)
-{
-    RUN(row);
-    if (run_get(self, run_id, &row, NULL) < 0 || !run_state_final(row.state))
-        return 0;
-    own_age(self, &row, age_ns);
-    return row.finished_ns;
-}
-
-static int retire_pods(struct engine *e, const struct ctx *ctx, int64_t *again, struct err *err)
-{
-    const struct engine_config *cfg = &e->cfg;
-    struct db *db = db_reader_get(cfg->store->readers, err);
-    if (!db)
-        return -1;
-    const struct pods_retire how = {.max = cfg->finished_pods > 0 ? (size_t)cfg->finished_pods : 0,
-                                    .age_ns = cfg->finished_pods_s > 0 ? cfg->finished_pods_s * NS_PER_S : 0,
-                                    .now_ns = engine_now(e),
-                                    .self = db,
-                                    .ended = run_ended};
-    size_t left = 0;
-    int rc = pods_retire(e->pods, ctx, &how, &left, err);
-    db_reader_put(cfg->store->readers, db);
-    *again = RETIRE_EVERY;
-    return rc;
-}
+/* ---- the controller ------------------------------------------------------------------------------------------- */
 
 static int reconcile(void *self, const struct ctx *ctx, const char *key, struct reconcile_result *res, struct err *err)
 {
     if (str_eq(key, RETIRE_KEY))
-        return retire_pods(self, ctx, &res->again_after_ns, err);
+        return engine_retire(self, ctx, &res->again_after_ns, err);
     return engine_turn(self, ctx, key, &res->again_after_ns, err);
 }
 

@@ -394,15 +394,27 @@ static bool uses_workspace(const struct inst *i)
     return false;
 }
 
-static int mount_workspace(struct inst *i, struct execution *x, struct err *err)
+int workspace_of(const struct inst *i, char **host, struct err *err)
 {
+    *host = NULL;
     if (!jv_get(i->live->ir->pipeline_config, "workspace") || !uses_workspace(i))
         return 0;
-    char *host = xasprintf("%s/workspaces/%s", i->live->e->cfg.data_dir, i->live->run.run_id);
-    if (fs_mkdir_p(host, 0755, err) < 0 || (chmod(host, 0777) < 0 && err_errno(err, "making %s writable", host) < 0)) {
-        free(host);
+    AUTOFREE char *dir = xasprintf("%s/workspaces/%s", i->live->e->cfg.data_dir, i->live->run.run_id);
+    if (fs_mkdir_p(dir, 0755, err) < 0 || (chmod(dir, 0777) < 0 && err_errno(err, "making %s writable", dir) < 0))
         return -1;
-    }
+    *host = TAKE(dir);
+    return 0;
+}
+
+static int mount_workspace(struct inst *i, struct execution *x, struct err *err)
+{
+    char *host;
+    if (hands_on(i, IR_CONFIG_VOLUMES))
+        return 0;
+    if (workspace_of(i, &host, err) < 0)
+        return -1;
+    if (!host)
+        return 0;
     add_mount(x, host, xstrdup(WORKSPACE_PATH), false, false);
     strlist_add(&x->task.yield, WORKSPACE_PATH);
     return 0;

@@ -223,6 +223,8 @@ int execution_make(struct inst *i, struct execution *out, struct err *err);
 /* Environment, resources and platform configuration only. */
 int execution_machine(struct inst *i, struct execution *x, struct err *err);
 void execution_clear(struct execution *x);
+/* The run's workspace on this machine, made, if the instance uses it; else *host is NULL. The caller frees it. */
+int workspace_of(const struct inst *i, char **host, struct err *err);
 /* Executor input as a document. */
 struct json *executor_input(struct inst *i, struct err *err);
 char *output_uri(const struct inst *i, const char *key); /* caller frees */
@@ -244,6 +246,8 @@ void pod_name_of(const struct inst *i, char out[64]);
 
 /* Sets the input of type TASK_CONFIG, where the component has one. -1 with ERR_INVALID: the task fails with this message. */
 int bind_task_config(struct inst *i, struct err *err);
+/* Whether that input has this part of the configuration (enum ir_config), and the pod is not to have it. */
+bool hands_on(const struct inst *i, unsigned part);
 /* Takes from an attempt what that input has and the pod is not to get. */
 void strip_task_config(const struct inst *i, struct execution *x);
 
@@ -383,6 +387,7 @@ struct engine {
     struct strmap irs;     /* spec hash -> struct ir_pipeline */
     struct strmap touched; /* run id -> struct strlist of pods that changed */
     struct strmap fills;   /* set-up -> struct fill (fills.c) */
+    struct strmap stays;   /* hash of a spec -> struct stay (retire.c); belongs to the one turn that retires pods */
     struct pods *pods;     /* the runtime through kube; NULL when another one was given */
     struct controller_run *controller;
     struct pool *cleaner; /* removes scratch directories: nobody waits for that */
@@ -391,6 +396,7 @@ struct engine {
 /* What a root task is called: a literal in many places otherwise. */
 #define ROOT_NAME        "root"
 #define WORKSPACE_PATH   "/kfp-workspace"
+#define WORKSPACE_VOLUME "kfp-workspace"
 #define ART_IN_WORKSPACE "_kfp_workspace" /* metadata of an artifact that consumers read below the workspace; the SDK's word */
 #define ART_METADATA     "metadata"       /* member of an artifact in JSON; no Kubernetes object has to do with it */
 int64_t engine_now(const struct engine *e);
@@ -402,6 +408,8 @@ void engine_remove_later(struct engine *e, char *path);
 void engine_sweep(struct engine *e);
 /* Deletes the artifacts' bytes of a run that is gone with its pods, if they are to go. -1: to be tried again. */
 int engine_empty_trash(struct engine *e, const struct ctx *ctx, const char *run_id, struct err *err);
+/* Removes pods of runs that are over whose time has come. *again: when to look the next time. */
+int engine_retire(struct engine *e, const struct ctx *ctx, int64_t *again, struct err *err);
 /* Compiled pipelines by content, shared between runs; both give or take a reference of the caller's own. */
 struct ir_pipeline *engine_known_ir(struct engine *e, const char *hash);
 void engine_keep_ir(struct engine *e, const char *hash, struct ir_pipeline *p);

@@ -65,6 +65,27 @@ static struct json *config_value(jval *spec, jval *main, const struct execution 
     return jm_freeze(m);
 }
 
+/* The workspace comes first, as upstream has it: a claim of the run's there, here a part of what we share with pods. */
+static int add_workspace(struct pod_build *b, const struct inst *i)
+{
+    const struct engine_config *cfg = &i->live->e->cfg;
+    AUTOFREE char *host = NULL, *part = xasprintf("workspaces/%s", i->live->run.run_id);
+    if (workspace_of(i, &host, b->err) < 0)
+        return -1;
+    if (!host)
+        return 0;
+    jmval *v = pod_volume(b, WORKSPACE_VOLUME);
+    if (cfg->claim) {
+        persistent_volume_claim_volume_source_set_claim_name(b->m, volume_make_persistent_volume_claim(b->m, v), cfg->claim);
+    } else {
+        jmval *source = volume_make_host_path(b->m, v);
+        host_path_volume_source_set_path(b->m, source, host);
+        host_path_volume_source_set_type(b->m, source, "Directory");
+    }
+    pod_mount(b, WORKSPACE_VOLUME, WORKSPACE_PATH, cfg->claim ? part : NULL, false);
+    return 0;
+}
+
 static int make_config(struct inst *i, const struct execution *x, struct json **out, struct err *err)
 {
     unsigned parts = i->c->config;
@@ -79,6 +100,8 @@ static int make_config(struct inst *i, const struct execution *x, struct json **
     jval *v;
     while (jv_next(&it, NULL, &v))
         jm_push(env, jm_val(m, v));
+    if (parts & IR_CONFIG_VOLUMES && add_workspace(&b, i) < 0)
+        return -1;
     JSON_REF(config) = pick(x->kubernetes, parts, false);
     if (config && pod_apply_config(&b, json_root(config)) < 0)
         return -1;
@@ -107,6 +130,8 @@ int bind_task_config(struct inst *i, struct err *err)
     record_inputs(i);
     return 0;
 }
+
+bool hands_on(const struct inst *i, unsigned part) { return i->c->config & ~i->c->config_apply & part; }
 
 void strip_task_config(const struct inst *i, struct execution *x)
 {

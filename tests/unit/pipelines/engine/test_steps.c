@@ -264,6 +264,52 @@ static void task_config(void **state)
     }
 }
 
+/* With the volumes the workspace is handed on, by its place on the machine or on the claim; on the pod it is where that is asked
+ * for. */
+static void task_config_with_a_workspace(void **state)
+{
+    static const struct {
+        const char *passed, *claim, *volume, *sub_path;
+        bool on_pod;
+    } cases[] = {{"[{field: KUBERNETES_VOLUMES}]", NULL, "{\"hostPath\":{\"path\":\"%s/workspaces/%s\",\"type\":\"Directory\"}}",
+                  "", false},
+                 {"[{field: KUBERNETES_VOLUMES, applyToTask: true}]", NULL,
+                  "{\"hostPath\":{\"path\":\"%s/workspaces/%s\",\"type\":\"Directory\"}}", "", true},
+                 {"[{field: KUBERNETES_VOLUMES}]", "shared", "{\"persistentVolumeClaim\":{\"claimName\":\"shared\"}}",
+                  ",\"subPath\":\"workspaces/%s\"", false},
+                 {"[{field: ENV}]", NULL, NULL, NULL, true}};
+    for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+        OPEN({.task = "a"});
+        k.cfg.claim = cases[n].claim;
+        kit_restart(&k);
+        AUTOFREE char *comp =
+            xasprintf("  more: {executorLabel: e, taskConfigPassthroughs: %s, inputDefinitions: {parameters: {c: "
+                      "{parameterType: TASK_CONFIG, isOptional: true}, x: {parameterType: STRING}}}}\n",
+                      cases[n].passed);
+        AUTOFREE char *one = kit_yaml(
+            "", RUNS("a", "more") ", inputs: {parameters: {x: {runtimeValue: {constant: '{{$.workspace_path}}/d'}}}}" END, comp);
+        AUTOFREE char *y =
+            xasprintf("%s---\nplatforms: {kubernetes: {pipelineConfig: {workspace: {size: 1Gi, kubernetes: {pvcSpecPatch: "
+                      "{accessModes: [ReadWriteMany]}}}}}}\n",
+                      one);
+        AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+        JSON_REF(in) = json_parse_str(k.last_input, NULL);
+        jval *c = jv_path(json_root(in), "inputs", "parameterValues", "c", NULL);
+        AUTOFREE char *got = jv_text(jv_get(c, "volumes"), JW_COMPACT), *mounts = jv_text(jv_get(c, "volumeMounts"), JW_COMPACT);
+        if (cases[n].volume) {
+            AUTOFREE char *source = xasprintf(cases[n].volume, k.dir, id), *sub = xasprintf(cases[n].sub_path, id);
+            AUTOFREE char *want = xasprintf("[{\"name\":\"kfp-workspace\",%s]", source + 1);
+            AUTOFREE char *at = xasprintf("[{\"name\":\"kfp-workspace\",\"mountPath\":\"/kfp-workspace\"%s}]", sub);
+            assert_string_equal(got, want);
+            assert_string_equal(mounts, at);
+        } else {
+            assert_string_equal(got, "null");
+        }
+        assert_int_equal(strlist_has(&k.last_mounts, "/kfp-workspace"), cases[n].on_pod);
+        kit_close(&k);
+    }
+}
+
 /* A model in a container image is no artifact of a store: the step's pod is told of the image, once. */
 static void importer_of_an_image(void **state)
 {
@@ -377,5 +423,5 @@ static void big_values(void **state)
 TEST_GROUP(steps, cmocka_unit_test(artifacts), cmocka_unit_test(custom_path), cmocka_unit_test(importer_of_an_image),
            cmocka_unit_test(importer_to_workspace), cmocka_unit_test(undeclared_inputs), cmocka_unit_test(platform_references),
            cmocka_unit_test(metrics_are_rows), cmocka_unit_test(cache), cmocka_unit_test(importer),
-           cmocka_unit_test(two_importers_at_once), cmocka_unit_test(task_config), cmocka_unit_test(optional_inputs),
-           cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
+           cmocka_unit_test(two_importers_at_once), cmocka_unit_test(task_config), cmocka_unit_test(task_config_with_a_workspace),
+           cmocka_unit_test(optional_inputs), cmocka_unit_test(none_of_python), cmocka_unit_test(big_values))
