@@ -89,7 +89,9 @@ static void on_wake(struct stream *st, void *state)
 static void on_timer(struct stream *st, void *state)
 {
     struct s *s = state;
-    if (str_eq(s->mode, "abort")) {
+    if (str_eq(s->mode, "abort") && stream_queued(st)) {
+        stream_timer(st, 20); /* an answer that is cut before its head has left is none */
+    } else if (str_eq(s->mode, "abort")) {
         stream_abort(st);
         stream_write(st, "never", 5);
     } else if (str_eq(s->mode, "pump")) {
