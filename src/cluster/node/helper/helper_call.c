@@ -260,6 +260,12 @@ int helper_ask(struct helper *h, enum helper_op op, struct helper_answer *out, s
     return helper_call(h, op, v, NULL, 0, out, err);
 }
 
+bool helper_runs(struct helper *h)
+{
+    LOCK_GUARD(&h->lock);
+    return h->sock >= 0;
+}
+
 int helper_cgroups(struct helper *h, struct cgroup_info *out, struct err *err)
 {
     LOCK_GUARD(&h->lock);

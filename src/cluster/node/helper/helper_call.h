@@ -33,6 +33,7 @@ int helper_call(struct helper *h, enum helper_op op, const char *const *v, const
                 struct helper_answer *out, struct err *err);
 /* helper_ask(h, HELPER_UNMOUNT, NULL, err, path, NULL) */
 int helper_ask(struct helper *h, enum helper_op op, struct helper_answer *out, struct err *err, ...) __attribute__((sentinel));
+bool helper_runs(struct helper *h);
 /* What the helper found about control groups, once started. Starts it. */
 int helper_cgroups(struct helper *h, struct cgroup_info *out, struct err *err);
 

@@ -18,6 +18,7 @@
 #include "base/log.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
+enum { PATIENCE_US = 10000000, LOOK_EVERY_US = 2000 };
 
 const char *cgroup_mode_name(enum cgroup_mode m) { return m == CGROUP_V1 ? "v1" : m == CGROUP_V2 ? "v2" : "none"; }
 
@@ -140,7 +141,8 @@ void cgroup_detect(struct cgroup_info *out, bool unmount_unified)
     }
 }
 
-/* Calls fn for the root directory of each hierarchy that is mounted (in v2 there is one). */
+/* Calls fn for the root directory of each hierarchy that is mounted (in v2 there is one), also after one that failed; the first
+ * failure is told. */
 static int each_hierarchy(int (*fn)(const char *dir, const char *arg, struct err *err), const char *arg, struct err *err)
 {
     struct statfs s;
@@ -151,17 +153,19 @@ static int each_hierarchy(int (*fn)(const char *dir, const char *arg, struct err
     DIR *d = opendir(CGROUP_ROOT);
     if (!d)
         return 0;
-    int rc = 0;
+    ERR(first);
     struct dirent *e;
-    while (rc == 0 && (e = readdir(d))) {
+    while ((e = readdir(d))) {
+        ERR(now);
         AUTOFREE char *dir = fs_join(CGROUP_ROOT, e->d_name);
         if (e->d_name[0] == '.' || e->d_type == DT_LNK || statfs(dir, &s) < 0)
             continue;
         if (s.f_type == CGROUP_SUPER_MAGIC || s.f_type == CGROUP2_SUPER_MAGIC)
-            rc = fn(dir, arg, err);
+            if (fn(dir, arg, &now) < 0 && !first.code)
+                err_move(&first, &now);
     }
     closedir(d);
-    return rc;
+    return first.code ? err_move(err, &first) : 0;
 }
 
 static int write_text(const char *path, const char *text)
@@ -279,6 +283,9 @@ int cgroup_enter(struct cgroup_info *info, const char *instance, struct err *err
     return 0;
 }
 
+/* What is left of the time that stragglers have to end, in all groups of one removal together. The helper has one thread. */
+static int patience_us;
+
 /* Groups nest at most a few levels (what a workload made in its own is below its container's). */
 static int remove_tree(const char *dir, int depth, struct err *err)
 {
@@ -295,13 +302,14 @@ static int remove_tree(const char *dir, int depth, struct err *err)
     closedir(d);
     if (rc < 0)
         return -1;
-    /* The kernel lets go of a group a moment after its last process was reaped. */
-    for (int tries = 0; rmdir(dir) < 0; tries++) {
+    /* The kernel lets go of a group a moment after its last process was reaped; and what the helper started for a container
+     * (conmon) ends a moment after that, which a busy machine may draw out. */
+    for (; rmdir(dir) < 0; patience_us -= LOOK_EVERY_US) {
         if (errno == ENOENT)
             return 0;
-        if (errno != EBUSY || tries == 50)
+        if (errno != EBUSY || patience_us <= 0)
             return err_errno(err, "removing control group %s", dir);
-        usleep(2000);
+        usleep(LOOK_EVERY_US);
     }
     return 0;
 }
@@ -316,4 +324,8 @@ static int leave_one(const char *dir, const char *path, struct err *err)
     return remove_tree(group, 0, err);
 }
 
-int cgroup_remove(const char *path, struct err *err) { return each_hierarchy(leave_one, path, err); }
+int cgroup_remove(const char *path, struct err *err)
+{
+    patience_us = PATIENCE_US;
+    return each_hierarchy(leave_one, path, err);
+}

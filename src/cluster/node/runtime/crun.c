@@ -497,18 +497,23 @@ static int remove_tree(struct runtime *r, const char *path, struct err *err)
 static void stop(struct runtime *r, bool remove)
 {
     struct crun *c = crun_of(r);
-    ERR(e);
     if (c->has_watcher) {
         uint64_t one = 1;
         ASSERT(write(c->wake, &one, sizeof one) == sizeof one);
         pthread_join(c->watcher, NULL);
         pthread_join(c->ahead, NULL);
     }
-    bool took = c->is_ready && remove;
+    /* A helper that runs has a group and mounts, also where the node never was ready; unless pods of an earlier life stand on
+     * them. */
+    AUTOFREE char *pods = fs_join(c->node_dir, "pods");
+    bool took = remove && (c->is_ready || (helper_runs(c->helper) && is_empty(pods)));
     podnet_free(c->net, took);
-    if (took && (helper_ask(c->helper, HELPER_CGROUP_RM, NULL, &e, c->instance, NULL) < 0 ||
-                 helper_ask(c->helper, HELPER_SWEEP, NULL, &e, NULL) < 0))
-        log_warn("taking back what the node made: %s", err_text(&e));
+    static const enum helper_op back[] = {HELPER_CGROUP_RM, HELPER_SWEEP};
+    for (size_t i = 0; took && i < ARRAY_LEN(back); i++) {
+        ERR(e);
+        if (helper_ask(c->helper, back[i], NULL, &e, c->instance, NULL) < 0)
+            log_warn("taking back what the node made: %s", err_text(&e));
+    }
     helper_free(c->helper);
     crun_free(c);
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -327,6 +328,56 @@ static int64_t now(void)
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+/* What the helper started (a conmon) may go on for a moment after its container has ended: its group goes all the same. */
+static void groups_go(void **state)
+{
+    NEED_NODE();
+    struct world w;
+    world_open(&w);
+    AUTOFREE char *v1 = xasprintf("/sys/fs/cgroup/memory/%s", w.instance), *v2 = xasprintf("/sys/fs/cgroup/%s", w.instance);
+    AUTOFREE char *group = xstrdup(fs_is_dir(v2) ? v2 : v1), *procs = fs_join(group, "helper/cgroup.procs");
+    bool has = fs_exists(procs); /* not when we are in the root group ourselves */
+    pid_t pid = has ? fork() : -1;
+    if (pid == 0) {
+        FILE *f = fopen(procs, "w");
+        bool in = f && fputs("0", f) >= 0 && fclose(f) == 0;
+        usleep(3000000);
+        _exit(in ? 0 : 1);
+    }
+    BUF(b);
+    AUTOFREE char *line = xasprintf("%d\n", (int)pid);
+    for (int i = 0; i < 6000 && has && !strstr(buf_str(&b), line); i++) {
+        usleep(1000);
+        buf_reset(&b);
+        fs_read(procs, 65536, &b, NULL);
+    }
+    world_close(&w);
+    int status = 0;
+    if (has)
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_false(fs_exists(group));
+}
+
+/* A node that never was ready (it is to show a path that is not there) leaves no group, no link and no mount either. */
+static void never_ready(void **state)
+{
+    NEED_NODE();
+    AUTOFREE char *dir = node_test_dir();
+    ERR(e);
+    static const char *const nowhere[] = {"/nowhere", NULL};
+    struct node_config cfg = {.data_dir = dir, .kube_addr = "127.0.0.1:6443", .host_paths = nowhere};
+    struct runtime *rt = runtime_crun_new(&cfg, &e);
+    if (!rt)
+        fail_msg("%s", err_text(&e));
+    AUTOFREE char *version = NULL, *instance = runtime_crun_instance(rt);
+    assert_int_equal(rt->ops->ready(rt, &version, &e), -1);
+    rt->ops->stop(rt, true);
+    AUTOFREE char *left = node_test_left(dir, instance);
+    assert_string_equal(left, "");
+    node_test_rm(dir);
+}
+
 static void how_fast(void **state)
 {
     NEED_NODE();
@@ -355,4 +406,5 @@ static void how_fast(void **state)
 }
 
 TEST_GROUP(crun, cmocka_unit_test(host_root), cmocka_unit_test(exit_codes), cmocka_unit_test(signals_and_memory),
-           cmocka_unit_test(control_groups), cmocka_unit_test(outlives_us), cmocka_unit_test(images), cmocka_unit_test(how_fast))
+           cmocka_unit_test(control_groups), cmocka_unit_test(groups_go), cmocka_unit_test(never_ready),
+           cmocka_unit_test(outlives_us), cmocka_unit_test(images), cmocka_unit_test(how_fast))
