@@ -1,4 +1,5 @@
 """HTTP/2 as its clients speak it: curl, kubectl, httpx, and h2load for many at once and for harm."""
+import contextlib
 import os
 import shutil
 import subprocess
@@ -66,13 +67,15 @@ def test_watches_share_a_connection(tidemill):
     """Many watches and calls on one connection; a namespace that comes shows in all of them."""
     httpx = pytest.importorskip('httpx')
     pytest.importorskip('h2')
-    seen, ready = [], threading.Barrier(11)
+    seen, ready, opening = [], threading.Barrier(11), threading.Lock()   # the client's streams must not begin at once: it mixes up their numbers
     headers = {'Authorization': f'Bearer {tidemill.token()}'}
     with httpx.Client(http1=False, http2=True, verify=False, headers=headers, base_url=tidemill.kubernetes, timeout=120) as c:
         assert c.get('/version').http_version == 'HTTP/2'
 
         def watch():
-            with c.stream('GET', '/api/v1/namespaces', params={'watch': 'true'}) as r:
+            with contextlib.ExitStack() as stack:
+                with opening:
+                    r = stack.enter_context(c.stream('GET', '/api/v1/namespaces', params={'watch': 'true'}))
                 ready.wait(120)
                 for line in r.iter_lines():
                     if '"shared"' in line:

@@ -27,6 +27,8 @@ def ns(core):
     name = 'p-' + uuid.uuid4().hex[:8]
     core.create_namespace({'metadata': {'name': name}})
     until(lambda: [a for a in core.list_namespaced_service_account(name).items if a.metadata.name == 'default'])
+    # What a controller makes in each namespace must not come in the middle of a test.
+    until(lambda: [m for m in core.list_namespaced_config_map(name).items if m.metadata.name == 'kube-root-ca.crt'])
     yield name
     core.delete_namespace(name)
 
@@ -166,8 +168,8 @@ def test_watch_from_the_future_or_the_past(core, ns):
     refused(500, None, core.list_namespaced_config_map, ns, watch=True, resource_version='x', timeout_seconds=1, _preload_content=True)
 
 
-def test_dynamic_client(api, ns):
-    dyn = dynamic.DynamicClient(api)
+def test_dynamic_client(api, ns, tmp_path):
+    dyn = dynamic.DynamicClient(api, cache_file=str(tmp_path / 'discovery.json'))
     maps = dyn.resources.get(api_version='v1', kind='ConfigMap')
     maps.create(namespace=ns, body={'metadata': {'name': 'd'}, 'data': {'a': '1'}})
     assert maps.get(name='d', namespace=ns).data.a == '1'
@@ -181,7 +183,7 @@ def test_dynamic_client(api, ns):
         maps.get(name='d', namespace=ns)
 
 
-def test_custom_objects(api, ns):
+def test_custom_objects(api, ns, tmp_path):
     """A dict is a merge patch for custom kinds."""
     group = uuid.uuid4().hex[:6] + '.example.org'
     ext, objects = client.ApiextensionsV1Api(api), client.CustomObjectsApi(api)
@@ -205,7 +207,7 @@ def test_custom_objects(api, ns):
     bad = refused(422, 'Invalid', objects.create_namespaced_custom_object, *where,
                   {'apiVersion': f'{group}/v1', 'kind': 'Toy', 'metadata': {'name': 'u'}, 'spec': {}})
     assert bad['details']['causes'][0] == {'reason': 'FieldValueRequired', 'message': 'Required value', 'field': 'spec.n'}
-    dyn = dynamic.DynamicClient(api)
+    dyn = dynamic.DynamicClient(api, cache_file=str(tmp_path / 'discovery.json'))
     dyn.resources.invalidate_cache()
     toys = dyn.resources.get(api_version=f'{group}/v1', kind='Toy')
     assert [t.metadata.name for t in toys.get(namespace=ns).items] == ['t']

@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "cluster/node/images/images.h"
 #include "cluster/node/network/podnet.h"
+#include "cluster/node/network/service_claim.h"
 #include "cluster/node/node.h"
 #include "cluster/node/nodedb.h"
 #include "cluster/node/runtime/cgroup.h"
@@ -220,7 +221,9 @@ static void check_network(struct node_checks *c, const struct node_config *cfg)
     if (fs_read(path, 4096, &b, NULL) == 0)
         str_split(buf_str(&b), '\n', &lines);
     const char *cidr = cfg->pod_cidr ? cfg->pod_cidr : lines.n > 1 ? lines.v[1] : NULL;
-    AUTOFREE char *chosen = cidr ? xstrdup(cidr) : podnet_choose_cidr("tm00000000");
+    int hold = -1;
+    AUTOFREE char *chosen = cidr ? xstrdup(cidr) : podnet_choose_cidr("tm00000000", SERVICE_CLAIMS_DIR, &hold);
+    service_claim_drop(hold);
     AUTOFREE char *conflict = chosen ? podnet_conflict(chosen, lines.n ? lines.v[0] : NULL) : NULL;
     add(c, "pod network", chosen && !conflict,
         conflict ? xasprintf("%s overlaps route %s", chosen, conflict) : xstrdup(chosen ? chosen : "no free range"),

@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "cluster/node/network/service_claim.h"
 
 #define LOG_ROOM "node"
 #include "base/log.h"
@@ -95,8 +96,9 @@ char *podnet_conflict(const char *cidr, const char *own_bridge)
     return o.found;
 }
 
-char *podnet_choose_cidr(const char *instance)
+char *podnet_choose_cidr(const char *instance, const char *claims_dir, int *hold)
 {
+    *hold = -1;
     uint32_t h = 2166136261U;
     for (const char *c = instance; *c; c++)
         h = (h ^ (uint8_t)*c) * 16777619U;
@@ -104,10 +106,14 @@ char *podnet_choose_cidr(const char *instance)
         unsigned second = 64 + (h + i) % 128;
         /* 10.96.0.0/12 is where Services have their addresses. */
         AUTOFREE char *cidr = second >> 4 == 96 >> 4 ? NULL : xasprintf("10.%u.0.0/16", second);
-        AUTOFREE char *conflict = cidr ? podnet_conflict(cidr, NULL) : NULL;
-        if (cidr && !conflict)
+        if (!cidr || !range_claim(claims_dir, "pods", cidr, hold))
+            continue;
+        AUTOFREE char *conflict = podnet_conflict(cidr, NULL);
+        if (!conflict)
             return TAKE(cidr);
+        service_claim_drop(*hold);
     }
+    *hold = -1;
     return NULL;
 }
 

@@ -47,9 +47,9 @@ int podnet_services(struct podnet *n, const char *rules, struct err *err);
 /* The script for nft: one transaction that replaces the table. For tests too. The caller frees. */
 char *podnet_rules(const struct podnet *n, const char *loopback_resolver);
 
-/* A /16 of 10.0.0.0/8 that no route of the machine touches, derived from the instance id. The caller frees; NULL when there is
- * none. */
-char *podnet_choose_cidr(const char *instance);
+/* A /16 of 10.0.0.0/8 that no route of the machine touches and nobody has claimed who is about to make one, derived from the
+ * instance id. The caller frees, and drops *hold (service_claim.h) once its own route speaks for it; NULL when there is none. */
+char *podnet_choose_cidr(const char *instance, const char *claims_dir, int *hold);
 /* Routes that overlap it, but for those of our own bridge: NULL, or text for people (malloc'd). */
 char *podnet_conflict(const char *cidr, const char *own_bridge);
 

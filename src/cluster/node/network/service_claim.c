@@ -24,9 +24,9 @@ static bool is_file_of(const char *name, int fd)
 
 /* A locked file says that the range is somebody's from now on; the lock ends with its holder, whose route then speaks for it. -1:
  * somebody has it. */
-static int lock_range(const char *claims_dir, const char *cidr, bool *somebodys)
+static int lock_range(const char *claims_dir, const char *use, const char *cidr, bool *somebodys)
 {
-    AUTOFREE char *name = xasprintf("%s/services-%s", claims_dir, cidr);
+    AUTOFREE char *name = xasprintf("%s/%s-%s", claims_dir, use, cidr);
     char *slash = strrchr(name, '/');
     *slash = '_';
     *somebodys = false;
@@ -66,7 +66,7 @@ static char *choose(const char *claims_dir, int *hold)
     for (int i = FIRST_RANGE; i <= LAST_RANGE; i++) {
         AUTOFREE char *cidr = xasprintf("10.%d.0.0/16", i);
         bool somebodys;
-        int fd = lock_range(claims_dir, cidr, &somebodys);
+        int fd = lock_range(claims_dir, "services", cidr, &somebodys);
         AUTOFREE char *route = somebodys ? NULL : podnet_conflict(cidr, NULL);
         if (!somebodys && !route) {
             *hold = fd;
@@ -95,6 +95,14 @@ static char *stored(const char *data_dir, const char *path, struct err *err)
     return fs_exists(objects) ? xstrdup(SERVICE_RANGE_USUAL) : NULL;
 }
 
+bool range_claim(const char *claims_dir, const char *use, const char *cidr, int *hold)
+{
+    bool somebodys;
+    fs_mkdir_p(claims_dir, 0755, NULL);
+    *hold = lock_range(claims_dir, use, cidr, &somebodys);
+    return !somebodys;
+}
+
 char *service_claim(const char *data_dir, const char *claims_dir, const char *wanted, int *hold, struct err *err)
 {
     AUTOFREE char *path = fs_join(data_dir, "service-range");
@@ -121,7 +129,7 @@ char *service_claim(const char *data_dir, const char *claims_dir, const char *wa
         err_clear(err); /* not root: there is no node either */
     bool somebodys;
     if (have || wanted)
-        *hold = lock_range(claims_dir, range.cidr, &somebodys);
+        *hold = lock_range(claims_dir, "services", range.cidr, &somebodys);
     cidr = have || wanted ? xstrdup(range.cidr) : choose(claims_dir, hold);
     AUTOFREE char *text = xasprintf("%s\n", cidr);
     if (fs_write_atomic(path, text, strlen(text), 0600, err) == 0)

@@ -12,6 +12,8 @@
 /* wanted: a range that somebody asks for, or NULL. The range is malloc'd; NULL on failure. *hold is what service_claim_drop
  * gets when the node has ended (-1: there is nothing to drop). claims_dir: where claims lie, made when missing. */
 char *service_claim(const char *data_dir, const char *claims_dir, const char *wanted, int *hold, struct err *err);
+/* Claims another range in the same way; use: whose addresses it has ("pods"). False: somebody has claimed it. *hold as above. */
+bool range_claim(const char *claims_dir, const char *use, const char *cidr, int *hold);
 /* Takes the claim's file away and closes it. */
 void service_claim_drop(int hold);
 #define SERVICE_CLAIMS_DIR "/run/tidemill"

@@ -30,6 +30,7 @@
 #include "base/thread.h"
 #include "cluster/node/helper/proc.h"
 #include "cluster/node/images/ref.h"
+#include "cluster/node/network/service_claim.h"
 #include "cluster/node/node.h"
 #include "cluster/node/runtime/crun_priv.h"
 #include "cluster/node/runtime/rootstock.h"
@@ -65,12 +66,13 @@ static int instance_load(struct crun *c, const char *cidr, char **range, struct 
             return err_set(err, ERR_PRECONDITION, "%s is damaged: it should hold a name and a network", path);
         c->instance = xstrdup(lines.v[0]);
         *range = xstrdup(cidr ? cidr : lines.v[1]);
+        range_claim(SERVICE_CLAIMS_DIR, "pods", *range, &c->range_hold);
         if (str_eq(*range, lines.v[1]))
             return 0;
     } else {
         char hex[9];
         c->instance = xasprintf("tm%s", random_hex(hex, 4));
-        *range = cidr ? xstrdup(cidr) : podnet_choose_cidr(c->instance);
+        *range = cidr ? xstrdup(cidr) : podnet_choose_cidr(c->instance, SERVICE_CLAIMS_DIR, &c->range_hold);
         if (!*range)
             return err_set(err, ERR_CONFLICT,
                            "every /16 between 10.64.0.0 and 10.191.0.0 is in use on this machine; choose one with --pod-cidr");
@@ -114,6 +116,7 @@ static void crun_free(struct crun *c)
     hostroot_free(c->root);
     if (c->wake >= 0)
         close(c->wake);
+    service_claim_drop(c->range_hold);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -126,7 +129,7 @@ struct runtime *runtime_crun_new(const struct node_config *cfg, struct err *err)
     struct crun *c = xcalloc(1, sizeof *c);
     AUTOFREE char *range = NULL;
     c->base.ops = &crun_ops;
-    c->wake = -1;
+    c->wake = c->range_hold = -1;
     c->compiled = seccomp_cache_new();
     pthread_mutex_init(&c->lock, NULL);
     c->node_dir = fs_join(cfg->data_dir, "node");

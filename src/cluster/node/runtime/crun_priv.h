@@ -27,6 +27,7 @@ struct crun {
     pthread_t watcher, ahead;
     bool has_watcher;
     _Atomic int64_t stirred_ns; /* monotonic, the last time */
+    int range_hold;             /* the claim on the range of pods (service_claim.h); -1: none */
     int wake;                   /* eventfd that ends the watcher */
 };
 
