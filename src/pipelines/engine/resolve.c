@@ -323,6 +323,19 @@ static int substitute_constants(struct binding *b)
     return rc;
 }
 
+/* What the compiler says of a loop's items it has guessed: of a list within an item it says that it is of the type of another
+ * member, and of each of its items that it is a string. A list is taken as one where it is iterated, and the text of an item as
+ * the value that the step declares. A new reference; NULL: neither, the declared types count. */
+static struct json *fit_item(const struct inst *i, const struct ir_input *in, enum ptype type, jval *v)
+{
+    if (i->is_loop && i->t->iter == IR_ITER_PARAM && in == &i->t->params[i->t->iter_input] && jv_is(v, J_ARRAY))
+        return json_from(v);
+    if (in->bind != IR_BIND_PARENT || in->selector || type == PT_STRING || !jv_is(v, J_STRING) ||
+        !strstr(i->up->c->in_params[in->parent_at].key, "loop-item"))
+        return NULL;
+    return value_from_text(type, jv_str(v), jv_len(v), NULL);
+}
+
 static int fit_params(struct binding *b)
 {
     struct inst *i = b->i;
@@ -333,7 +346,9 @@ static int fit_params(struct binding *b)
         const struct ir_param *p = &i->c->in_params[in->at];
         if (in->bind == IR_BIND_CONSTANT && value_in_literals(p->literals, in->key, json_root(b->v[k]), b->err) < 0)
             return -1;
-        struct json *v = value_fit(p->type, in->key, json_root(b->v[k]), b->err);
+        struct json *v = fit_item(i, in, p->type, json_root(b->v[k]));
+        if (!v)
+            v = value_fit(p->type, in->key, json_root(b->v[k]), b->err);
         if (!v)
             return -1;
         json_unref(b->v[k]);

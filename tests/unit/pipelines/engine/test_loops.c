@@ -313,7 +313,47 @@ static void by_small_transactions(void **state)
     }
 }
 
+/* The SDK declares a list within an item as a number, because another member is one, and its items as strings. */
+static void lists_within_items(void **state)
+{
+    struct kit k;
+    kit_open(&k, NULL, 0);
+    static const char comps[] =
+        "  num: {executorLabel: e, inputDefinitions: {parameters: {x: {parameterType: NUMBER_INTEGER}}}}\n"
+        "  outer: {dag: {tasks: {for-loop-2: {componentRef: {name: inner}, taskInfo: {name: for-loop-2}, inputs: {parameters: "
+        "{pipelinechannel--loop-item-param-1-subvar-b: {componentInputParameter: pipelinechannel--loop-item-param-1, "
+        "parameterExpressionSelector: 'parseJson(string_value)[\"b\"]'}}}, parameterIterator: {itemInput: "
+        "pipelinechannel--loop-item-param-1-subvar-b-loop-item, items: {inputParameter: "
+        "pipelinechannel--loop-item-param-1-subvar-b}}}}}, "
+        "inputDefinitions: {parameters: {pipelinechannel--loop-item-param-1: {parameterType: STRUCT}}}}\n"
+        "  inner: {dag: {tasks: {n: {componentRef: {name: num}, taskInfo: {name: n}, inputs: {parameters: {x: "
+        "{componentInputParameter: "
+        "pipelinechannel--loop-item-param-1-subvar-b-loop-item}}}}}}, inputDefinitions: {parameters: "
+        "{pipelinechannel--loop-item-param-1-subvar-b: {parameterType: NUMBER_INTEGER}, "
+        "pipelinechannel--loop-item-param-1-subvar-b-loop-item: {parameterType: STRING}}}}\n";
+    static const char loop[] =
+        "      l: {componentRef: {name: outer}, taskInfo: {name: l}, parameterIterator: {itemInput: "
+        "pipelinechannel--loop-item-param-1, items: {raw: '[{\"a\":1,\"b\":[1,2]},{\"a\":2,\"b\":%s}]'}}}\n";
+    AUTOFREE char *good = xasprintf(loop, "[3]"), *word = xasprintf(loop, "[\"three\"]"), *none = xasprintf(loop, "7");
+    AUTOFREE char *y = kit_yaml("", good, comps), *w = kit_yaml("", word, comps), *z = kit_yaml("", none, comps);
+    AUTOFREE char *id = kit_run(&k, y, NULL, RUN_SUCCEEDED);
+    assert_int_equal(k.starts, 3);
+    assert_int_equal(kit_task(&k, id, "root/l[1]/for-loop-2[0]/n"), TASK_SUCCEEDED);
+    struct task_row row = kit_row(&k, id, "root/l[1]/for-loop-2[0]/n");
+    assert_non_null(strstr(row.inputs, ":3"));
+    assert_null(strstr(row.inputs, "\"3\""));
+    task_row_clear(&row);
+    static const char *const why[] = {"input parameter \"x\" type mismatch: expect NUMBER_INTEGER, got string",
+                                      "cannot be iterated"};
+    for (int n = 0; n < 2; n++) {
+        AUTOFREE char *bad = kit_run(&k, n ? z : w, NULL, RUN_FAILED), *message = NULL;
+        kit_state(&k, bad, &message);
+        assert_non_null(strstr(message, why[n]));
+    }
+    kit_close(&k);
+}
+
 TEST_GROUP(loops, cmocka_unit_test(by_small_transactions), cmocka_unit_test(items_are_shared), cmocka_unit_test(raw_loop),
            cmocka_unit_test(empty_loop), cmocka_unit_test(dynamic_loop), cmocka_unit_test(parallelism),
            cmocka_unit_test(nested_loops), cmocka_unit_test(holes), cmocka_unit_test(one_iteration_fails),
-           cmocka_unit_test(many_iterations_are_lazy))
+           cmocka_unit_test(many_iterations_are_lazy), cmocka_unit_test(lists_within_items))
