@@ -141,10 +141,13 @@ static const char *const SORTS[] = {
     "id", "experiment_id desc", "metric:x",
 };
 
-static void compare(struct world *w)
+/* Of all filters and orders every `step`th, from `first` on. */
+static void compare_some(struct world *w, size_t first, size_t step)
 {
     for (size_t f = 0; f < ARRAY_LEN(FILTERS); f++) {
         for (size_t s = 0; s < ARRAY_LEN(SORTS); s++) {
+            if ((f * ARRAY_LEN(SORTS) + s + f) % step != first)
+                continue;
             const char *where = (f + s) % 3 == 0 ? "r.experiment_id = ?" : NULL;
             AUTOFREE char *want = pages(w, NULL, SORTS[s], FILTERS[f], 7, where);
             for (int again = 0; again < 2; again++) {
@@ -155,6 +158,8 @@ static void compare(struct world *w)
         }
     }
 }
+
+static void compare(struct world *w) { compare_some(w, 0, 1); }
 
 static void test_same_as_the_database(void **state) { compare(*state); }
 
@@ -177,7 +182,7 @@ static void test_writes_between(void **state)
         ERR(e);
         char undone[] = "DELETE FROM runs WHERE rowid < 300; SELECT nothing FROM nowhere";
         assert_int_equal(db_writer_run(w->writer, &ctx, sql_job, undone, &e), -1);
-        compare(w);
+        compare_some(w, i, ARRAY_LEN(writes)); /* with a sanitizer on a busy machine all of them take many minutes */
     }
 }
 
