@@ -25,6 +25,7 @@ struct informer {
     char *group, *version, *plural, *kind;
     struct kube_res res;
     char *ns, *label_selector, *field_selector;
+    bool metadata_only;
     const struct clock *clock;
     struct cancel cancel;
     pthread_t thread;
@@ -140,8 +141,11 @@ static int list_pages(struct informer *i, const struct ctx *ctx, struct strmap *
 {
     AUTOFREE char *token = NULL;
     do {
-        struct kube_opts o = {
-            .label_selector = i->label_selector, .field_selector = i->field_selector, .limit = PAGE, .continue_token = token};
+        struct kube_opts o = {.label_selector = i->label_selector,
+                              .field_selector = i->field_selector,
+                              .limit = PAGE,
+                              .continue_token = token,
+                              .metadata_only = i->metadata_only};
         struct kube_list page = {0};
         if (kube_list(i->kube, ctx, &i->res, i->ns, &o, &page, err) < 0)
             return -1;
@@ -216,7 +220,8 @@ static struct kube_watch *open_watch(struct informer *i, const struct ctx *ctx, 
                           .resource_version = initial ? NULL : i->watch_rv,
                           .resource_version_match = initial ? "NotOlderThan" : NULL,
                           .send_initial_events = initial,
-                          .bookmarks = true};
+                          .bookmarks = true,
+                          .metadata_only = i->metadata_only};
     return kube_watch(i->kube, ctx, &i->res, i->ns, &o, err);
 }
 
@@ -377,6 +382,7 @@ struct informer *informer_new(const struct informer_config *cfg)
     i->ns = xstrdup(cfg->ns);
     i->label_selector = xstrdup(cfg->label_selector);
     i->field_selector = xstrdup(cfg->field_selector);
+    i->metadata_only = cfg->metadata_only;
     i->clock = cfg->clock;
     pthread_mutex_init(&i->lock, NULL);
     pthread_mutex_init(&i->handlers_lock, NULL);

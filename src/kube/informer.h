@@ -14,6 +14,7 @@ struct informer_config {
     const char *ns;                              /* NULL: all */
     const char *label_selector, *field_selector; /* may be NULL */
     const struct clock *clock;
+    bool metadata_only; /* see struct kube_opts */
 };
 struct informer_handler {
     /* old is NULL for an add, now is NULL for a delete. Borrowed for the call. */

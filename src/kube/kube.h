@@ -39,6 +39,9 @@ struct kube_opts {
     const int64_t *grace_seconds; /* delete; NULL: the object's own */
     bool send_initial_events;     /* watch */
     bool bookmarks;
+    /* list, watch: only metadata is looked at. What is more in an object may be left out, and its kind be PartialObjectMetadata:
+     * over HTTPS it is; in this process objects are shared, and whole ones cost nothing. */
+    bool metadata_only;
     int timeout_s; /* watch: ends cleanly after so long; 0: when the server thinks it should */
 };
 

@@ -71,25 +71,33 @@ static int delete_object(struct gc *gc, const struct ctx *ctx, const struct kube
     return 0;
 }
 
-/* Writes the object's owner references without those for which drop says so. */
-static int write_refs(struct gc *gc, const struct ctx *ctx, const struct kube_res *res, jval *obj,
-                      bool (*drop)(void *arg, jval *ref), void *arg, struct err *err)
+/* Writes a list of the object's metadata, where nobody has changed the object meanwhile: of objects only metadata is known here.
+ */
+static int write_meta(struct gc *gc, const struct ctx *ctx, const struct kube_res *res, jval *obj, struct jm *m,
+                      void (*set)(struct jm *m, jmval *meta, jmval *list), jmval *list, struct err *err)
 {
-    JM_NEW(m);
-    jmval *root = jm_obj(m), *list = jm_arr(m);
-    jval *ref;
-    jm_set_root(m, root);
-    jmval *meta = config_map_make_metadata(m, root); /* fields: any kind has metadata in the same place */
-    for (struct jiter it = jv_iter(obj_owner_refs(obj)); jv_next(&it, NULL, &ref);)
-        if (!drop(arg, ref))
-            jm_push(list, jm_val(m, ref));
-    object_meta_set_owner_references(m, meta, jmv_len(list) ? list : jm_null(m));
+    jmval *meta = config_map_make_metadata(m, jm_root(m)); /* fields: any kind has metadata in the same place */
+    set(m, meta, jmv_len(list) ? list : jm_null(m));
     object_meta_set_resource_version(m, meta, obj_rv_text(obj));
     JSON_REF(patch) = jm_freeze(m);
     ERR(e);
     JSON_REF(now) = kube_patch(gc->cfg->kube, ctx, res, res->namespaced ? obj_namespace(obj) : NULL, obj_name(obj),
                                KUBE_PATCH_MERGE, json_root(patch), NULL, &e);
     return now ? 0 : not_found_is_fine(&e, err);
+}
+
+/* Writes the object's owner references without those for which drop says so. */
+static int write_refs(struct gc *gc, const struct ctx *ctx, const struct kube_res *res, jval *obj,
+                      bool (*drop)(void *arg, jval *ref), void *arg, struct err *err)
+{
+    JM_NEW(m);
+    jmval *list = jm_arr(m);
+    jval *ref;
+    jm_set_root(m, jm_obj(m));
+    for (struct jiter it = jv_iter(obj_owner_refs(obj)); jv_next(&it, NULL, &ref);)
+        if (!drop(arg, ref))
+            jm_push(list, jm_val(m, ref));
+    return write_meta(gc, ctx, res, obj, m, object_meta_set_owner_references, list, err);
 }
 
 static bool in_list(void *arg, jval *ref) { return strlist_has(arg, owner_reference_uid(ref) ? owner_reference_uid(ref) : ""); }
@@ -148,13 +156,16 @@ static int check_owners(struct subject *s, struct err *err)
 
 static int remove_finalizer(struct subject *s, const char *name, struct err *err)
 {
-    JM(m, s->obj);
-    if (!obj_remove_finalizer(jm_root(m), name))
+    JM_NEW(m);
+    jmval *list = jm_arr(m);
+    jval *have;
+    if (!obj_has_finalizer(s->obj, name))
         return 0;
-    JSON_REF(want) = jm_freeze(m);
-    ERR(e);
-    JSON_REF(now) = kube_update(s->gc->cfg->kube, s->ctx, &s->res, s->ns, obj_name(s->obj), json_root(want), NULL, &e);
-    return now ? 0 : not_found_is_fine(&e, err);
+    jm_set_root(m, jm_obj(m));
+    for (struct jiter it = jv_iter(object_meta_finalizers(obj_meta(s->obj))); jv_next(&it, NULL, &have);)
+        if (!str_eq(jv_str(have), name))
+            jm_push(list, jm_val(m, have));
+    return write_meta(s->gc, s->ctx, &s->res, s->obj, m, object_meta_set_finalizers, list, err);
 }
 
 static jval *ref_to(jval *obj, const char *uid)

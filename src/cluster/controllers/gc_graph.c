@@ -190,7 +190,7 @@ void gc_graph_refresh(struct gc_graph *g)
         struct informer *start = NULL, *stop = NULL;
         pthread_mutex_lock(&g->lock);
         if (k->wanted && !k->informer) {
-            struct informer_config ic = {.kube = g->cfg->kube, .res = &k->res, .clock = g->cfg->clock};
+            struct informer_config ic = {.kube = g->cfg->kube, .res = &k->res, .clock = g->cfg->clock, .metadata_only = true};
             k->informer = start = informer_new(&ic);
         } else if (!k->wanted && k->informer) {
             stop = k->informer;

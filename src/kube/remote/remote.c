@@ -211,7 +211,11 @@ static int r_list(struct kube *k, const struct ctx *ctx, const struct kube_res *
     if (remote_path(res, ns, NULL, NULL, &path, err) < 0)
         return -1;
     query_selection(&path, o ? o : &no_opts);
-    JSON_REF(d) = answer_json(remote_of(k), ctx, &(struct remote_call){.method = HTTP_GET, .path = path.data}, err);
+    const struct remote_call call = {
+        .method = HTTP_GET,
+        .path = path.data,
+        .accept = o && o->metadata_only ? "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" : NULL};
+    JSON_REF(d) = answer_json(remote_of(k), ctx, &call, err);
     if (!d)
         return -1;
     jval *root = json_root(d), *items = jv_get(root, "items"), *meta = jv_get(root, "metadata");

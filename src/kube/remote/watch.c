@@ -38,7 +38,11 @@ struct kube_watch *remote_watch(struct kube *k, const struct ctx *ctx, const str
         query_add(&path, "resourceVersionMatch", "NotOlderThan");
     query_addi(&path, "timeoutSeconds", timeout_s);
     struct session *session = NULL;
-    struct http_body *body = remote_open(r, ctx, &(struct remote_call){.method = HTTP_GET, .path = path.data}, &session, err);
+    const struct remote_call call = {.method = HTTP_GET,
+                                     .path = path.data,
+                                     .accept = o->metadata_only ? "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+                                                                : NULL};
+    struct http_body *body = remote_open(r, ctx, &call, &session, err);
     if (!body)
         return NULL;
     struct kube_watch *w = xcalloc(1, sizeof *w);

@@ -1,5 +1,6 @@
 /* conformance_live.c - watches, and what stands on them: informers, events, elections, over a restart of the API server. */
 #include "conformance.h"
+#include "kube/fields.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -66,6 +67,46 @@ static void case_watch(struct target *t)
     assert_string_equal(text_at(json_root(ev.object), "data.x"), "y"); /* as it was, with the revision of its end */
     assert_string_equal(obj_kind(json_root(ev.object)), "ConfigMap");
     json_unref(ev.object);
+    kube_watch_close(t->kube, w);
+}
+
+/* Metadata is there; what is more may be, but for those who say that it is not. */
+static void expect_metadata(struct target *t, jval *o, const char *name, const char *label)
+{
+    assert_string_equal(obj_name(o), name);
+    assert_string_equal(obj_namespace(o), t->ns);
+    assert_int_equal(strlen(obj_uid(o)), 36);
+    assert_true(obj_rv(o) > 0);
+    assert_string_equal(obj_label(o, "in"), label);
+    bool partial = strcmp(obj_kind(o), "PartialObjectMetadata") == 0;
+    assert_true(partial || strcmp(obj_kind(o), "ConfigMap") == 0);
+    assert_string_equal(obj_api_version(o), partial ? "meta.k8s.io/v1" : "v1");
+    assert_int_equal(jv_present(config_map_data(o)), !partial);
+}
+
+static void case_metadata_only(struct target *t)
+{
+    json_unref(make_map(t, "meta", "'in': 'a'"));
+    struct kube_list l;
+    struct ctx ctx = soon();
+    ERR(e);
+    const struct kube_opts lo = {.metadata_only = true, .field_selector = "metadata.name=meta"};
+    if (kube_list(t->kube, &ctx, &KUBE_CONFIGMAPS, t->ns, &lo, &l, &e) < 0)
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(l.n, 1);
+    expect_metadata(t, json_root(l.items[0]), "meta", "a");
+    struct kube_watch *w =
+        watch(t, &(struct kube_opts){.resource_version = l.resource_version, .metadata_only = true, .label_selector = "in"});
+    kube_list_free(&l);
+    patch_map(t, "meta", "{'metadata': {'labels': {'in': 'b'}}}");
+    drop(t, "meta");
+    static const enum kube_event_type types[] = {KUBE_MODIFIED, KUBE_DELETED};
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        struct kube_event ev = next_event(t, w);
+        assert_int_equal(ev.type, types[i]);
+        expect_metadata(t, json_root(ev.object), "meta", "b");
+        json_unref(ev.object);
+    }
     kube_watch_close(t->kube, w);
 }
 
@@ -348,6 +389,7 @@ static void case_election(struct target *t)
 
 const struct conformance_case conformance_live[] = {
     {"watch", case_watch},
+    {"metadata_only", case_metadata_only},
     {"watch_selected", case_watch_selected},
     {"watch_waits", case_watch_waits},
     {"watch_cancelled", case_watch_cancelled},
