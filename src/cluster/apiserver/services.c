@@ -79,6 +79,8 @@ static bool has(jval *service, const char *what)
     jval *p;
     if (!str_to_i64(what, &n))
         return false;
+    if (service_spec_health_check_node_port(spec, 0) == n)
+        return true;
     for (struct jiter it = jv_iter(ports); jv_next(&it, NULL, &p);)
         if (service_port_node_port(p, 0) == n)
             return true;
@@ -110,6 +112,9 @@ static void load(struct services *s, struct store_coll *coll)
             if (n)
                 note(s, name, all.v[i]->key, false);
         }
+        AUTOFREE char *check = number_name(service_spec_health_check_node_port(spec, 0));
+        if (service_spec_health_check_node_port(spec, 0))
+            note(s, check, all.v[i]->key, false);
     }
     store_list_free(&all);
 }
@@ -381,6 +386,27 @@ static void give_ports(struct op *op, jval *old, struct jm *m, const char *key, 
             give_port(&g, m, p, i);
 }
 
+/* Where a load balancer would ask whether there are endpoints here. Nobody answers there, so none is given; who names one has it
+ * to himself. */
+static int take_check_port(struct op *op, jval *old, struct jm *m, const char *key, struct strlist *got, struct err *err)
+{
+    struct services *s = op->a->services;
+    int64_t n = 0;
+    const char *why = NULL;
+    jmv_i64(service_spec_mut_health_check_node_port(service_make_spec(m, jm_root(m))), &n);
+    if (!n || n == service_spec_health_check_node_port(service_spec(old), 0))
+        return 0;
+    AUTOFREE char *name = number_name(n);
+    if (op->o->dry_run ? !is_free(s, op->res->coll, name, key)
+                       : (n >= PORT_FIRST && n <= PORT_LAST && !take(s, op->res->coll, name, key, got)))
+        why = "provided port is already allocated";
+    else if (!op->o->dry_run && (n < PORT_FIRST || n > PORT_LAST))
+        why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+    return why ? fail_internal(err, "Internal error occurred: failed to allocate requested HealthCheck NodePort %" PRId64 ": %s",
+                               n, why)
+               : 0;
+}
+
 /* ---- doors --------------------------------------------------------------------------------------------------------- */
 
 int services_allocate(struct op *op, jval *old, struct jm *m, struct strlist *got, struct err *err)
@@ -399,10 +425,12 @@ int services_allocate(struct op *op, jval *old, struct jm *m, struct strlist *go
         give_address(op, old, m, key, got, &f);
         set_families(m, &f);
         give_ports(op, old, m, key, got, &f);
+        if (!faults_any(&f) && take_check_port(op, old, m, key, got, err) == 0)
+            return 0;
     }
-    if (!faults_any(&f))
-        return 0;
     services_settle(op, got);
+    if (!faults_any(&f))
+        return -1;
     return faults_done(&f, "", "Service", name, err);
 }
 
@@ -482,6 +510,13 @@ static void normalize_update(jval *old, struct jm *m, jmval *spec)
         drop_node_ports(old, spec);
     else if (needs_node_ports(old_type))
         keep_node_ports(old, m, spec);
+    int64_t checked = service_spec_health_check_node_port(was, 0), check = 0;
+    bool checks = str_eq(type, "LoadBalancer") && str_eq(jmv_str(service_spec_mut_external_traffic_policy(spec)), "Local");
+    jmv_i64(service_spec_mut_health_check_node_port(spec), &check);
+    if (checked && checks && !check)
+        service_spec_set_health_check_node_port(m, spec, checked);
+    else if (checked && !checks && check == checked)
+        service_spec_del_health_check_node_port(spec);
     if (!str_eq(type, "LoadBalancer"))
         service_spec_del_allocate_load_balancer_node_ports(spec);
 }

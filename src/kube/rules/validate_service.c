@@ -174,6 +174,10 @@ static void check_policies(struct faults *f, jval *spec, const char *type)
         validate_enum(f, "externalTrafficPolicy", outside, scopes);
     if (inside)
         validate_enum(f, "internalTrafficPolicy", inside, scopes);
+    int64_t check = service_spec_health_check_node_port(spec, 0);
+    if (check && !(str_eq(type, "LoadBalancer") && str_eq(outside, "Local")))
+        fault_invalid_i64(f, "healthCheckNodePort", check,
+                          "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
 }
 
 void validate_service(struct faults *f, jval *o)
@@ -213,6 +217,9 @@ void validate_service_update(struct faults *f, jval *old, jval *now)
         return;
     if (!str_eq(jv_str(jv_at(was, 0)), jv_str(jv_at(is, 0))))
         fault_invalid(f, "spec.clusterIPs[0]", is, "may not change once set");
+    int64_t check = service_spec_health_check_node_port(b, 0), checked = service_spec_health_check_node_port(a, 0);
+    if (check && checked && check != checked)
+        fault_forbidden(f, "spec.healthCheckNodePort", "field is immutable");
 }
 
 /* ---- where its traffic goes ---------------------------------------------------------------------------------------- */

@@ -129,6 +129,51 @@ static void shared_ports(void **state)
     fs_rm_rf(dir, NULL);
 }
 
+/* The port of a load balancer's check, where somebody names one. */
+static void check_ports(void **state)
+{
+    char dir[] = "/tmp/tm-services-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct kube *k;
+    struct apiserver *a = open_server(dir, &k);
+    struct ctx ctx = ctx_background();
+    ERR(e);
+#define CHECKED(policy, n)                                                                                                       \
+    "\"spec\":{\"type\":\"LoadBalancer\",\"externalTrafficPolicy\":\"" policy "\",\"healthCheckNodePort\":" n "," PORTS "}"
+    JSON_REF(one) = create(k, &KUBE_SERVICES, NULL, CHECKED("Local", "30012"), "one");
+    JSON_REF(same) =
+        create(k, &KUBE_SERVICES, "failed to allocate requested HealthCheck NodePort 30012: provided port is already allocated",
+               CHECKED("Local", "30012"), "same");
+    JSON_REF(low) =
+        create(k, &KUBE_SERVICES, "failed to allocate requested HealthCheck NodePort 22: provided port is not in the valid range",
+               CHECKED("Local", "22"), "low");
+    JSON_REF(cluster) = create(k, &KUBE_SERVICES, "spec.healthCheckNodePort: Invalid value: 30013: may only be set when",
+                               CHECKED("Cluster", "30013"), "cluster");
+#define NODE_PORT(n) "\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":" n "}]}"
+    JSON_REF(node) = create(k, &KUBE_SERVICES, "provided port is already allocated", NODE_PORT("30012"), "node");
+    static const struct {
+        const char *patch, *refused;
+        int64_t port;
+    } steps[] = {
+        {"{\"spec\":{\"healthCheckNodePort\":30014}}", "spec.healthCheckNodePort: Forbidden: field is immutable", 30012},
+        {"{\"spec\":{\"healthCheckNodePort\":null}}", NULL, 30012},
+        {"{\"spec\":{\"externalTrafficPolicy\":\"Cluster\"}}", NULL, 0},
+        {"{\"spec\":{\"externalTrafficPolicy\":\"Local\",\"healthCheckNodePort\":30015}}", NULL, 30015},
+        {"{\"spec\":{\"type\":\"NodePort\"}}", NULL, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        JSON_REF(patch) = json_parse_str(steps[i].patch, NULL);
+        JSON_REF(done) = kube_patch(k, &ctx, &KUBE_SERVICES, "default", "one", KUBE_PATCH_MERGE, json_root(patch), NULL, &e);
+        if (!done != !!steps[i].refused || (steps[i].refused && !strstr(err_text(&e), steps[i].refused)))
+            fail_msg("step %zu: %s", i, done ? "taken" : err_text(&e));
+        JSON_REF(now) = kube_get(k, &ctx, &KUBE_SERVICES, "default", "one", NULL, NULL);
+        assert_int_equal(service_spec_health_check_node_port(service_spec(json_root(now)), 0), steps[i].port);
+    }
+    JSON_REF(free_now) = create(k, &KUBE_SERVICES, NULL, NODE_PORT("30012"), "free");
+    apiserver_stop(a);
+    fs_rm_rf(dir, NULL);
+}
+
 static void claims(void **state)
 {
     char dir[] = "/tmp/tm-services-XXXXXX";
@@ -152,4 +197,5 @@ static void claims(void **state)
     fs_rm_rf(dir, NULL);
 }
 
-TEST_GROUP(services, cmocka_unit_test(addresses), cmocka_unit_test(shared_ports), cmocka_unit_test(claims))
+TEST_GROUP(services, cmocka_unit_test(addresses), cmocka_unit_test(shared_ports), cmocka_unit_test(check_ports),
+           cmocka_unit_test(claims))
