@@ -150,7 +150,15 @@ def node_options():
 
 
 def start(*options, node=NODE, **kw):
-    return Tidemill(*(node_options() if node else ['--no-node']), *options, **kw).start()
+    t = Tidemill(*(node_options() if node else ['--no-node']), *options, **kw)
+    try:
+        return t.start()
+    except BaseException:   # nobody else knows of it
+        if t.process:
+            t.purge()
+        shutil.rmtree(t.data, ignore_errors=True)
+        t.log.unlink(missing_ok=True)
+        raise
 
 
 @pytest.fixture(scope='module')
