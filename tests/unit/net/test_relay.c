@@ -2,6 +2,7 @@
 #include "kit.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "net/relay.h"
@@ -14,6 +15,7 @@ static struct script {
     size_t then;         /* as many x */
     bool stays, upgrade; /* stays: it does not hang up */
     int fd;
+    pthread_t by;
 } script;
 
 static void *say(void *arg)
@@ -21,7 +23,7 @@ static void *say(void *arg)
     static char many[65536];
     struct script *s = arg;
     memset(many, 'x', sizeof many);
-    if (write(s->fd, s->says, strlen(s->says)) < 0)
+    if (send(s->fd, s->says, strlen(s->says), MSG_NOSIGNAL) < 0)
         return NULL;
     for (size_t left = s->then; left > 0;) {
         ssize_t n = send(s->fd, many, left < sizeof many ? left : sizeof many, MSG_NOSIGNAL);
@@ -46,8 +48,7 @@ static int pass_on(void *self, struct ctx *ctx, struct http_req *req, struct htt
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both), 0);
     assert_int_equal(fcntl(both[0], F_SETFL, O_NONBLOCK), 0);
     script.fd = both[1];
-    pthread_t t = thread_start("says", say, &script);
-    pthread_detach(t);
+    script.by = thread_start("says", say, &script);
     int rc = http_relay_answer(res, &both[0], &how, err);
     assert_int_equal(both[0] == -1, rc == 0 && !how.switched);
     if (how.switched)
@@ -75,6 +76,7 @@ static char *ask(const struct script *s, const char *method)
     AUTOFREE char *request = xasprintf("%s / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method);
     char *said = kit_talk(k.port, request);
     kit_stop(&k);
+    pthread_join(script.by, NULL);
     close(script.fd);
     return said;
 }
