@@ -797,6 +797,9 @@ class Runs:
         client = self.t.kfp()
         with COMPILING:
             p, look, *more = make()
+            for c in p.pipeline_spec.components.values() if not cache else ():  # the client's enable_caching is about the tasks of the root alone
+                for task in c.dag.tasks.values():
+                    task.caching_options.enable_cache = False
             made = client.create_run_from_pipeline_func(p, arguments=more[0] if more else arguments, enable_caching=cache)
         return client.wait_for_run_completion(made.run_id, timeout=300, sleep_duration=0.3), look
 
