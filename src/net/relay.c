@@ -123,9 +123,9 @@ static const struct stream_ops stream_ops = {
 
 /* ---- on the worker ------------------------------------------------------------------------------------------------- */
 
-static int wait_readable(int fd, int64_t until, struct err *err)
+int http_wait_fd(int fd, short events, int64_t until, struct err *err)
 {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct pollfd p = {.fd = fd, .events = events};
     for (;;) {
         int64_t left = until - clock_system.mono_ns(&clock_system);
         int rc = left > 0 ? poll(&p, 1, (int)(left / NS_PER_MS) + 1) : 0;
@@ -134,7 +134,7 @@ static int wait_readable(int fd, int64_t until, struct err *err)
         if (rc == 0)
             return err_set(err, ERR_TIMEOUT, "no answer in time");
         if (errno != EINTR)
-            return err_errno(err, "waiting for the answer");
+            return err_errno(err, "waiting for the other server");
     }
 }
 
@@ -143,7 +143,7 @@ static int step(struct relay *r, int64_t until, bool no_body, struct buf *tail, 
 {
     char piece[16 * 1024];
     size_t used;
-    if (wait_readable(r->fd, until, err) < 0)
+    if (http_wait_fd(r->fd, POLLIN, until, err) < 0)
         return -1;
     ssize_t n = recv(r->fd, piece, sizeof piece, 0);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))

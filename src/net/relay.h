@@ -27,5 +27,7 @@ struct http_relay {
 };
 /* -1: ERR_UNAVAILABLE, ERR_TIMEOUT; *fd is still the caller's. Else it was taken (and is -1), unless switched. */
 int http_relay_answer(struct http_res *res, int *fd, struct http_relay *how, struct err *err);
+/* Waits for the socket (POLLIN, POLLOUT) until then, as a worker may. -1: ERR_TIMEOUT, or what errno says. */
+int http_wait_fd(int fd, short events, int64_t until_mono_ns, struct err *err);
 
 #endif

@@ -145,21 +145,6 @@ static const struct stream_ops ops = {
 
 /* ---- until then ---------------------------------------------------------------------------------------------------- */
 
-static int wait_for(int fd, short events, int64_t until, struct err *err)
-{
-    struct pollfd p = {.fd = fd, .events = events};
-    for (;;) {
-        int64_t left = until - clock_system.mono_ns(&clock_system);
-        int rc = left > 0 ? poll(&p, 1, (int)(left / NS_PER_MS) + 1) : 0;
-        if (rc > 0)
-            return 0;
-        if (rc == 0)
-            return err_set(err, ERR_TIMEOUT, "no answer in time");
-        if (errno != EINTR)
-            return err_errno(err, "waiting");
-    }
-}
-
 static int dial(const char *ip, int64_t port, int64_t until, struct err *err)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
@@ -169,7 +154,7 @@ static int dial(const char *ip, int64_t port, int64_t until, struct err *err)
         err_set(err, ERR_BAD_REQUEST, "%s cannot be dialled", ip);
     else if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno != EINPROGRESS)
         err_errno(err, "dial tcp %s:%lld", ip, (long long)port);
-    else if (wait_for(fd, POLLOUT, until, err) == 0) {
+    else if (http_wait_fd(fd, POLLOUT, until, err) == 0) {
         if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &len) == 0 && why == 0)
             return fd;
         errno = why;
@@ -200,7 +185,7 @@ static int send_all(int fd, const struct buf *b, int64_t until, struct err *err)
             at += (size_t)n;
         else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
             return err_errno(err, "sending the request");
-        else if (wait_for(fd, POLLOUT, until, err) < 0)
+        else if (http_wait_fd(fd, POLLOUT, until, err) < 0)
             return -1;
     }
     return 0;

@@ -60,25 +60,8 @@ static int get_log(void *self, struct ctx *ctx, struct http_req *req, struct htt
 /* The API server speaks of streams as input, output and error, where clients say stdin, stdout and stderr. */
 static int process_opts(struct http_req *req, bool exec, struct node_process_opts *o, struct err *err)
 {
-    *o = (struct node_process_opts){.container = http_param(req, "container"),
-                                    .in = http_query_bool(req, "input"),
-                                    .out = http_query_bool(req, "output"),
-                                    .err = http_query_bool(req, "error"),
-                                    .tty = http_query_bool(req, "tty")};
-    if (!o->in && !o->out && !o->err)
-        return err_set(err, ERR_BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr");
-    if (o->tty)
-        o->err = false;
-    size_t n = http_query_count(req, "command");
-    if (!exec)
-        return 0;
-    if (n == 0)
-        return err_set(err, ERR_BAD_REQUEST, "you must specify at least one command for the container");
-    const char **command = http_alloc(req, (n + 1) * sizeof *command);
-    for (size_t i = 0; i < n; i++)
-        command[i] = http_query_nth(req, "command", i);
-    o->command = command;
-    return 0;
+    const struct streaming_words words = {http_param(req, "container"), "input", "output", "error"};
+    return streaming_process_words(req, exec, &words, o, err);
 }
 
 static int run_process(struct kubelet_paths *k, struct ctx *ctx, struct http_req *req, struct http_res *res, bool exec,

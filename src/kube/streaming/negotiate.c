@@ -59,20 +59,15 @@ int streaming_negotiate(const struct http_req *req, enum streaming_kind kind, st
     return 0;
 }
 
-static bool asked(const struct http_req *req, const char *name)
+int streaming_process_words(struct http_req *req, bool exec, const struct streaming_words *w, struct node_process_opts *out,
+                            struct err *err)
 {
-    return http_query_count(req, name) > 0 && http_query_bool(req, name);
-}
-
-int streaming_process_opts(struct http_req *req, bool exec, struct node_process_opts *out, struct err *err)
-{
-    const char *container = http_query(req, "container");
     size_t n = http_query_count(req, "command");
-    *out = (struct node_process_opts){.container = container ? container : "",
-                                      .in = asked(req, "stdin"),
-                                      .out = asked(req, "stdout"),
-                                      .err = asked(req, "stderr"),
-                                      .tty = asked(req, "tty")};
+    *out = (struct node_process_opts){.container = w->container ? w->container : "",
+                                      .in = http_query_bool(req, w->in),
+                                      .out = http_query_bool(req, w->out),
+                                      .err = http_query_bool(req, w->err),
+                                      .tty = http_query_bool(req, "tty")};
     if (!out->in && !out->out && !out->err)
         return err_set(err, ERR_BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr");
     if (out->tty)
@@ -86,4 +81,10 @@ int streaming_process_opts(struct http_req *req, bool exec, struct node_process_
         command[i] = http_query_nth(req, "command", i);
     out->command = command;
     return 0;
+}
+
+int streaming_process_opts(struct http_req *req, bool exec, struct node_process_opts *out, struct err *err)
+{
+    const struct streaming_words words = {http_query(req, "container"), "stdin", "stdout", "stderr"};
+    return streaming_process_words(req, exec, &words, out, err);
 }

@@ -36,6 +36,12 @@ int streaming_negotiate(const struct http_req *req, enum streaming_kind kind, st
 /* What of the query of exec and attach is asked: stdin, stdout, stderr, tty, container, command. ERR_BAD_REQUEST when nothing
  * is. The strings live with the request. */
 int streaming_process_opts(struct http_req *req, bool exec, struct node_process_opts *out, struct err *err);
+/* The same where the container is known (NULL: "") and the query says it in other words. */
+struct streaming_words {
+    const char *container, *in, *out, *err;
+};
+int streaming_process_words(struct http_req *req, bool exec, const struct streaming_words *w, struct node_process_opts *out,
+                            struct err *err);
 /* Takes the process. */
 void streaming_process(struct http_req *req, struct http_res *res, const struct streaming_how *how,
                        const struct node_process_opts *opts, struct node_process *take);
